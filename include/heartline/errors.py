@@ -1,0 +1,43 @@
+"""The one error shape of Heartline: what was wrong, where, what was expected, what to do."""
+
+
+class HeartlineError(Exception):
+    """A failure that a person can act on.
+
+    Args:
+        what: what was wrong, one clause without a full stop.
+        where: the field, row, file, setting or process that it concerns.
+        expected: what would have been right.
+        do: the next step for whoever reads this.
+    """
+
+    def __init__(self, what: str, *, where: str, expected: str, do: str) -> None:
+        super().__init__(what, where, expected, do)
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.do = do
+
+    def __str__(self) -> str:
+        """Return the four parts as an indented block, one part per line."""
+        return f"{self.what}\n  where:    {self.where}\n  expected: {self.expected}\n  do:       {self.do}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Make the error survive a process boundary: keyword arguments are not pickled by default."""
+        return (_rebuild, (type(self), self.what, self.where, self.expected, self.do))
+
+
+class DataError(HeartlineError):
+    """The records are not what the contract says: retrying changes nothing."""
+
+
+class SourceError(HeartlineError):
+    """A source cannot be reached or read."""
+
+
+class RegistryError(HeartlineError):
+    """The model registry cannot be reached, or holds something unexpected."""
+
+
+def _rebuild(kind: type[HeartlineError], what: str, where: str, expected: str, do: str) -> HeartlineError:
+    return kind(what, where=where, expected=expected, do=do)

@@ -1,0 +1,192 @@
+"""The bundle of a model: everything that serving and a later reader need, in one content-addressed archive.
+
+It holds ``model.skops``, ``model.onnx``, ``contract.json``, ``reference.json``, ``evaluation.json`` and
+``manifest.json`` with the sha256 of each. The same pipeline gives the same bytes.
+"""
+
+import hashlib
+import io
+import json
+import math
+import re
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import skl2onnx
+import skops.io
+from numpy.typing import NDArray
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.pipeline import Pipeline
+
+from heartline import contract, training
+from heartline.errors import HeartlineError
+
+ONNX_OPSET = 18
+TOLERANCE = 1e-5
+PARITY_ROWS = 4096
+REFERENCE_ROWS = 32
+# what skops may find in our pipelines beside its own list; anything else in a file is refused
+TRUSTED_TYPES = ("numpy.dtype", "sklearn.tree._tree.Tree")
+
+Floats = NDArray[np.float64]
+
+
+class ExportError(HeartlineError):
+    """A model's export does not answer as the model does."""
+
+
+def build_bundle(pipeline: Pipeline, *, about: Mapping[str, Any], evaluation: Mapping[str, Any], seed: int) -> bytes:
+    """Return the bundle of a fitted pipeline as a tar archive.
+
+    Args:
+        pipeline: fitted on (n, 13) features.
+        about: name, family, origin and snapshot of the model.
+        evaluation: its scores.
+        seed: of the rows that the export is checked on.
+
+    Raises:
+        ExportError: ONNX and the pipeline disagree.
+    """
+    onnx_model = to_onnx(pipeline)
+    rows = legal_rows(PARITY_ROWS, seed)
+    check_parity(pipeline, onnx_model, rows)
+    reference = rows[:REFERENCE_ROWS]
+    files = {
+        "contract.json": to_json(contract.json_schema()),
+        "evaluation.json": to_json(evaluation),
+        "model.onnx": onnx_model,
+        "model.skops": to_skops(pipeline),
+        "reference.json": to_json(
+            {
+                "records": [_record(row) for row in reference],
+                "probabilities": training.probability(pipeline, reference).tolist(),
+            }
+        ),
+    }
+    manifest = {
+        "format": 1,
+        "files": {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()
+        },
+        "model": {**about, "contract_version": contract.VERSION, "threshold": contract.THRESHOLD},
+    }
+    return pack({**files, "manifest.json": to_json(manifest)})
+
+
+def to_onnx(pipeline: Pipeline) -> bytes:
+    """Return the pipeline as ONNX: input ``record`` float32 (n, 13), output ``probabilities`` float32 (n, 2)."""
+    model = skl2onnx.to_onnx(
+        pipeline,
+        initial_types=[("record", FloatTensorType([None, len(contract.FEATURES)]))],
+        options={id(pipeline): {"zipmap": False}},
+        target_opset=ONNX_OPSET,
+    )
+    return bytes(model.SerializeToString())
+
+
+def to_skops(pipeline: Pipeline) -> bytes:
+    """Return the pipeline in the skops format, the same bytes for the same pipeline.
+
+    skops names objects by their memory address and stamps the clock into the archive; both are replaced by numbers
+    that depend on the content alone.
+    """
+    source = zipfile.ZipFile(io.BytesIO(skops.io.dumps(pipeline)))
+    schema = source.read("schema.json").decode()
+    numbers: dict[str, str] = {}
+
+    def renumber(match: re.Match[str]) -> str:
+        return match[1] + numbers.setdefault(match[2], str(len(numbers) + 1))
+
+    schema = re.sub(r'("__id__": )(\d+)', renumber, schema)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in sorted(source.namelist(), key=lambda name: int(numbers.get(name.split(".")[0], 0))):
+            stem, dot, suffix = name.partition(".")
+            if name != "schema.json":
+                renamed = numbers.get(stem, stem) + dot + suffix
+                schema = schema.replace(f'"file": "{name}"', f'"file": "{renamed}"')
+                target.writestr(zipfile.ZipInfo(renamed), source.read(name), zipfile.ZIP_DEFLATED)
+        target.writestr(zipfile.ZipInfo("schema.json"), schema, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def from_skops(data: bytes) -> Pipeline:
+    """Return the pipeline in ``data``; nothing but the types that we expect is built."""
+    return skops.io.loads(data, trusted=list(TRUSTED_TYPES))
+
+
+def legal_rows(count: int, seed: int) -> Floats:
+    """Return ``count`` random rows that the contract allows, (count, 13), some optional values missing.
+
+    They are drawn uniformly from the possible ranges, so most of them lie far from any patient: where an export
+    differs from its model, it differs here too.
+    """
+    random = np.random.default_rng(seed)
+    rows = np.empty((count, len(contract.FEATURES)))
+    for position, column in enumerate(contract.FEATURES):
+        if column.codes:
+            values = random.choice(np.array(list(column.codes), "float64"), count)
+        elif column.whole:
+            values = random.integers(int(column.minimum), int(column.maximum) + 1, count).astype("float64")
+        else:
+            values = random.integers(int(column.minimum * 10), int(column.maximum * 10) + 1, count) / 10
+        if column.optional:
+            values = np.where(random.random(count) < 0.1, np.nan, values)
+        rows[:, position] = values
+    return rows
+
+
+def check_parity(pipeline: Pipeline, onnx_model: bytes, rows: Floats) -> None:
+    """Compare both models on ``rows``: at most 1e-5 apart, and never another answer.
+
+    Raises:
+        ExportError: they differ.
+    """
+    session = onnxruntime.InferenceSession(onnx_model, providers=["CPUExecutionProvider"])
+    exported = session.run(["probabilities"], {"record": rows.astype("float32")})[0][:, 1]
+    expected = training.probability(pipeline, rows)
+    apart = np.abs(exported - expected)
+    # on the threshold itself a difference in the last bit is another answer, but not another model
+    decided = np.abs(expected - contract.THRESHOLD) > TOLERANCE
+    flipped = decided & ((exported >= contract.THRESHOLD) != (expected >= contract.THRESHOLD))
+    if apart.max() > TOLERANCE or flipped.any():
+        worst = int(apart.argmax())
+        raise ExportError(
+            f"the ONNX export differs from the model by up to {apart.max():.2g}, {int(flipped.sum())} answers differ",
+            where=f"row {_record(rows[worst])}",
+            expected=f"at most {TOLERANCE:g} on each of {len(rows)} legal rows, and the same answers",
+            do="look for a step of the pipeline that is not exact in float32",
+        )
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """Return a tar archive of ``files`` that depends on names and bytes alone."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in sorted(files):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(files[name])
+            archive.addfile(entry, io.BytesIO(files[name]))
+    return buffer.getvalue()
+
+
+def unpack(bundle: bytes) -> dict[str, bytes]:
+    """Return the files of a bundle by name."""
+    with tarfile.open(fileobj=io.BytesIO(bundle)) as archive:
+        return {entry.name: file.read() for entry in archive if (file := archive.extractfile(entry)) is not None}
+
+
+def to_json(value: Any) -> bytes:
+    """Return ``value`` as indented JSON with sorted keys."""
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
+
+
+def _record(row: Floats) -> dict[str, float | int | None]:
+    values: dict[str, float | int | None] = {}
+    for column, value in zip(contract.FEATURES, row.tolist(), strict=True):
+        values[column.name] = None if math.isnan(value) else int(value) if column.whole else value
+    return values
