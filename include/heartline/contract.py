@@ -191,3 +191,32 @@ def _property(column: Column) -> dict[str, Any]:
     schema["type"] = [kind, "null"] if column.optional else kind
     schema["minimum"], schema["maximum"] = column.minimum, column.maximum
     return schema
+
+
+def markdown() -> str:
+    """Return the contract as a page for people: ``docs/contract.md``."""
+    rows = [
+        f"| `{column.name}` | {column.description} | {column.unit or '–'} | {_allowed(column)} "
+        f"| {'yes' if column.optional else 'no'} |"
+        for column in COLUMNS
+    ]
+    return (
+        f"# The data contract, version {VERSION}\n\n"
+        "Written by `heartline.contract`, the one place where a column, code or range stands; a test keeps this page\n"
+        "current. A prediction takes the features; a training file has the label too.\n\n"
+        "| column | what it is | unit | allowed | may be missing |\n| --- | --- | --- | --- | --- |\n"
+        + "\n".join(rows)
+        + f"\n\nA training set has at least {MIN_ROWS} records, at least {MIN_CLASS_SHARE:.0%} of each class, and at "
+        f"most {MAX_MISSING_SHARE:.0%} missing\nvalues in a column that may have them. A probability of "
+        f"{THRESHOLD} or more is answered as heart disease.\n"
+    )
+
+
+def _allowed(column: Column) -> str:
+    if column.codes:
+        return ", ".join(f"{code} {label}" for code, label in column.codes.items())
+    return f"{column.minimum:g} to {column.maximum:g}{', whole' if column.whole else ''}"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -6,6 +6,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
 from sklearn.metrics import (
     accuracy_score,
@@ -48,9 +49,14 @@ def cross_validate(name: str, records: Labelled, plan: Ints, *, profile: Profile
     """
     folds = [(repeat, fold) for repeat in range(len(plan)) for fold in range(int(plan.max()) + 1)]
     jobs = joblib.cpu_count() if training.family(name).parallel else 1
-    answers = joblib.Parallel(n_jobs=jobs)(
-        joblib.delayed(_fold)(name, records, plan[repeat] == fold, profile, seed) for repeat, fold in folds
-    )
+    try:
+        answers = joblib.Parallel(n_jobs=jobs)(
+            joblib.delayed(_fold)(name, records, plan[repeat] == fold, profile, seed) for repeat, fold in folds
+        )
+    finally:
+        if jobs > 1:
+            # joblib keeps its processes for the next call, and a task of Airflow ends without running exit handlers
+            get_reusable_executor().shutdown(wait=True)
     probabilities = np.full(plan.shape, np.nan)
     aucs = []
     for (repeat, fold), answer in zip(folds, answers, strict=True):

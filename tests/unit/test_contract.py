@@ -4,6 +4,7 @@ import jsonschema
 import pytest
 
 from heartline import contract
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -55,3 +56,8 @@ def test_digest_follows_the_content(monkeypatch):
 
 def test_every_feature_is_either_ordered_or_a_category():
     assert sorted(contract.NUMERIC + contract.CATEGORICAL) == sorted(contract.FEATURE_NAMES)
+
+
+def test_the_page_in_the_docs_is_current():
+    page = (ROOT / "docs" / "contract.md").read_text()
+    assert page == contract.markdown(), "run: PYTHONPATH=include .venv/bin/python -m heartline.contract > docs/contract.md"
