@@ -8,6 +8,7 @@ import great_expectations as gx
 import pandas as pd
 from great_expectations import expectations as gxe
 from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.row_conditions import Column as Cell
 
 from heartline import contract
 from heartline.contract import COLUMNS, Column
@@ -169,7 +170,10 @@ def _column_expectations(column: Column) -> list[tuple[Expectation, str]]:
     suite: list[tuple[Expectation, str]] = [
         (gxe.ExpectColumnValuesToBeNull(column=_words_column(name)), "numbers"),
         (
-            gxe.ExpectColumnValuesToNotBeNull(column=name, mostly=allowed),
+            # what is there but is no number was reported by the expectation before
+            gxe.ExpectColumnValuesToNotBeNull(
+                column=name, mostly=allowed, row_condition=Cell(_words_column(name)).is_null()
+            ),
             "a value in every row" if allowed == 1.0 else f"a value in at least {allowed:.0%} of the rows",
         ),
     ]
