@@ -1,0 +1,137 @@
+"""# heart_training
+
+Turns patient records into a registered heart-disease model, every night.
+
+**ingest** reads the source into a snapshot · **validate** holds it against the data contract (a Great Expectations
+checkpoint; a bad file stops the run here) · **preprocess** divides it into training set, hold-out and shared folds ·
+**train** fits each family at the same time · **compare** says whether one is better than the other, by a paired test
+on the shared folds · **register** puts both into MLflow's registry and points `staging` at the winner.
+
+`production` is moved by people (`./heartline promote`, or MLflow's UI), or by the run itself when `promotion` is
+`if_better` and the verdict is *better*.
+
+When a task is red: its log ends with what was wrong, where, what was expected and what to do. Mend that, then clear
+the task; earlier results are kept.
+"""
+
+import os
+from datetime import datetime, timedelta
+
+from airflow.sdk import CronTriggerTimetable, ExceptionRetryPolicy, Param, RetryAction, RetryRule, dag, task
+
+FAMILIES = ["logistic_regression", "random_forest"]
+
+default_args = {
+    "owner": "heartline",
+    "retries": 3,
+    "retry_delay": timedelta(seconds=15),
+    "retry_policy": ExceptionRetryPolicy(
+        rules=[
+            RetryRule(
+                exception="heartline.errors.DataError",
+                action=RetryAction.FAIL,
+                reason="the records themselves are wrong: trying again changes nothing",
+            )
+        ]
+    ),
+}
+
+
+@dag(
+    dag_id="heart_training",
+    dag_display_name="Heart-disease training",
+    description="Records in, a registered model out: ingest, validate, preprocess, train, compare, register",
+    doc_md=__doc__,
+    tags=["heartline", "training"],
+    schedule=CronTriggerTimetable(
+        os.environ.get("HEARTLINE_SCHEDULE", "0 2 * * *"), timezone=os.environ.get("HEARTLINE_TIMEZONE", "UTC")
+    ),
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=False,
+    default_args=default_args,
+    params={
+        "source": Param(
+            os.environ.get("HEARTLINE_SOURCE", "sample"),
+            type="string",
+            minLength=1,
+            maxLength=2000,
+            title="Source of the records",
+            description="`sample` or `sample:N` (a synthetic cohort, N from 100), `uci` (the UCI archive), `postgres` (with a "
+            "query), or the path or URL of a CSV or Parquet file.",
+        ),
+        "query": Param(
+            None,
+            type=["null", "string"],
+            maxLength=10_000,
+            title="Query",
+            description="For the source `postgres`: SQL that returns the contract's columns.",
+        ),
+        "profile": Param(
+            "full",
+            enum=["quick", "full"],
+            title="Profile",
+            description="`full`: 10 × 10 folds, forests of 300 trees. `quick`: 5 × 2 folds, 100 trees, for trying "
+            "things out; its numbers are labelled as such.",
+        ),
+        "promotion": Param(
+            "manual",
+            enum=["manual", "if_better"],
+            title="Promotion",
+            description="`manual`: a person moves `production`. `if_better`: the run moves it when the winner is "
+            "better than what it replaces; *no detectable difference* never moves it.",
+        ),
+        "seed": Param(
+            0,
+            type="integer",
+            minimum=0,
+            maximum=2**31 - 1,
+            title="Seed",
+            description="Of the folds and of the models' own randomness.",
+        ),
+    },
+)
+def heart_training():
+    @task
+    def ingest(params):
+        from heartline import stages
+
+        return stages.ingest(params["source"], query=params["query"])
+
+    @task
+    def validate(ingested):
+        from heartline import stages
+
+        return stages.validate(ingested)
+
+    @task
+    def preprocess(validated, params):
+        from heartline import stages
+
+        return stages.preprocess(validated, profile=params["profile"], seed=params["seed"])
+
+    @task(map_index_template="{{ family }}")
+    def train(family, prepared, run_id):
+        from heartline import stages
+
+        return stages.train(family, prepared, run=run_id)
+
+    @task
+    def compare(trained):
+        from heartline import stages
+
+        return stages.compare(list(trained))
+
+    @task
+    def register(compared, params):
+        from heartline import stages
+
+        return stages.register(compared, promote=params["promotion"])
+
+    prepared = preprocess(validate(ingest()))
+    trained = train.partial(prepared=prepared).expand(family=FAMILIES)
+    register(compare(trained))
+
+
+heart_training()

@@ -1,0 +1,242 @@
+"""The model registry: the only module that talks to MLflow.
+
+Everything is found again by a key before it is made, so a task that was killed and runs again leaves one run, one
+logged model and one version.
+"""
+
+import platform
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.sklearn
+import requests
+from mlflow.entities import LoggedModelStatus, Metric, Param, RunStatus, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from sklearn.pipeline import Pipeline
+
+from heartline import contract, export
+from heartline.errors import RegistryError
+
+EXPERIMENT = "heart-disease"
+KEY = "heartline.key"
+STAGING = "staging"
+PRODUCTION = "production"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is logged of one family's training.
+
+    Attributes:
+        key: names the recipe and the snapshot; the same key is the same run.
+        title: the run's name.
+        tags: family, origin, snapshot and so on.
+        parameters: hyperparameters and settings of the evaluation.
+        metrics: scores.
+        files: artifacts by file name.
+    """
+
+    key: str
+    title: str
+    tags: Mapping[str, str]
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the registered model.
+
+    Attributes:
+        number: its number, as MLflow counts.
+        tags: what was recorded of it.
+    """
+
+    number: str
+    tags: Mapping[str, str]
+
+
+def log_training(training: Training) -> str:
+    """Log a training to its run, found by key or made, and return the run's id.
+
+    Raises:
+        RegistryError: MLflow cannot be reached or refuses.
+    """
+    with _reaching_mlflow("log a training run"):
+        client = mlflow.MlflowClient()
+        experiment = _experiment(client)
+        found = client.search_runs([experiment], f"tags.`{KEY}` = '{training.key}'", max_results=1)
+        if found and found[0].info.status == RunStatus.to_string(RunStatus.FINISHED):
+            return str(found[0].info.run_id)
+        tags = {**training.tags, KEY: training.key}
+        run = found[0] if found else client.create_run(experiment, tags=tags, run_name=training.title)
+        run_id = str(run.info.run_id)
+        # the run's own start as the time: logging twice writes the same points, not more of them
+        start = run.info.start_time
+        client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, start, 0) for name, value in training.metrics.items()],
+            params=[Param(name, str(value)) for name, value in training.parameters.items()],
+            tags=[RunTag(name, value) for name, value in tags.items()],
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            _write(Path(folder), training.files)
+            client.log_artifacts(run_id, folder)
+        client.set_terminated(run_id)
+        return run_id
+
+
+def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mapping[str, str]) -> str:
+    """Register a bundle as a version, found by key or made, and return the version's number.
+
+    Args:
+        bundle: its files by name.
+        run_id: the run that trained it.
+        key: names the recipe and the snapshot; the same key is the same version.
+        tags: family, origin, snapshot and so on.
+
+    Raises:
+        RegistryError: MLflow cannot be reached or refuses.
+    """
+    with _reaching_mlflow("register a version"):
+        client = mlflow.MlflowClient()
+        found = client.search_model_versions(f"name = '{contract.MODEL_NAME}' and tags.`{KEY}` = '{key}'")
+        if found:
+            return str(found[0].version)
+        model_id = _logged_model(client, bundle, run_id=run_id, key=key, tags=tags)
+        _ensure_registered_model(client)
+        created = client.create_model_version(
+            contract.MODEL_NAME,
+            source=f"models:/{model_id}",
+            run_id=run_id,
+            model_id=model_id,
+            tags={**tags, KEY: key},
+        )
+        return str(created.version)
+
+
+def tag_version(version: str, tags: Mapping[str, str]) -> None:
+    """Set tags on a version.
+
+    Raises:
+        RegistryError: there is no such version, or MLflow cannot be reached.
+    """
+    with _reaching_mlflow(f"tag version {version}"):
+        client = mlflow.MlflowClient()
+        for name, value in tags.items():
+            client.set_model_version_tag(contract.MODEL_NAME, version, name, value)
+
+
+def point_alias(alias: str, version: str) -> None:
+    """Point ``alias`` at ``version``; it is moved in one step and never absent in between.
+
+    Raises:
+        RegistryError: there is no such version, or MLflow cannot be reached.
+    """
+    with _reaching_mlflow(f"point alias {alias} at version {version}"):
+        mlflow.MlflowClient().set_registered_model_alias(contract.MODEL_NAME, alias, version)
+
+
+def aliased(alias: str) -> Version | None:
+    """Return the version that ``alias`` points at, or None where the alias was never set.
+
+    Raises:
+        RegistryError: MLflow cannot be reached.
+    """
+    with _reaching_mlflow(f"look up alias {alias}"):
+        client = mlflow.MlflowClient()
+        models = client.search_registered_models(f"name = '{contract.MODEL_NAME}'")
+        if not models or alias not in models[0].aliases:
+            return None
+        found = client.get_model_version(contract.MODEL_NAME, models[0].aliases[alias])
+        return Version(str(found.version), dict(found.tags))
+
+
+def _experiment(client: mlflow.MlflowClient) -> str:
+    try:
+        return str(client.create_experiment(EXPERIMENT))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None or found.lifecycle_stage != "active":
+        raise MlflowException(f"experiment {EXPERIMENT} was deleted: restore it in MLflow's UI")
+    return str(found.experiment_id)
+
+
+def _ensure_registered_model(client: mlflow.MlflowClient) -> None:
+    try:
+        client.create_registered_model(
+            contract.MODEL_NAME, description="Predicts heart disease; trained and registered by Heartline."
+        )
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _logged_model(
+    client: mlflow.MlflowClient, bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mapping[str, str]
+) -> str:
+    experiment = _experiment(client)
+    found = client.search_logged_models([experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
+    if found and found[0].status == LoggedModelStatus.READY:
+        return str(found[0].model_id)
+    name = f"{contract.MODEL_NAME}-{tags['family']}".replace("_", "-")
+    model = found[0] if found else client.create_logged_model(experiment, name, run_id, tags={**tags, KEY: key})
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "model"
+        _save_flavour(export.from_skops(bundle["model.skops"]), target, run_id=run_id, model_id=model.model_id)
+        _write(target, bundle)
+        client.log_model_artifacts(model.model_id, str(target))
+    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    return str(model.model_id)
+
+
+def _save_flavour(pipeline: Pipeline, target: Path, *, run_id: str, model_id: str) -> None:
+    """Write what MLflow needs to load the model by itself; its copy of the pipeline gives way to the bundle's."""
+    mlflow.sklearn.save_model(
+        pipeline,
+        target,
+        serialization_format="skops",
+        skops_trusted_types=list(export.TRUSTED_TYPES),
+        mlflow_model=Model(run_id=run_id, model_id=model_id),
+        conda_env={
+            "name": contract.MODEL_NAME,
+            "channels": ["conda-forge"],
+            "dependencies": [
+                f"python={platform.python_version()}",
+                "pip",
+                {"pip": [f"{name}=={installed(name)}" for name in ("mlflow", "numpy", "scikit-learn", "skops")]},
+            ],
+        },
+    )
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+
+
+@contextmanager
+def _reaching_mlflow(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, requests.RequestException) as error:
+        raise RegistryError(
+            f"MLflow did not let us {doing}: {_first_line(error)}",
+            where=f"MLFLOW_TRACKING_URI {mlflow.get_tracking_uri()}",
+            expected="an MLflow server that answers",
+            do="see that MLflow and its database run (./heartline status); the task is retried by itself",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__

@@ -1,0 +1,245 @@
+"""The six stages of a training run, each one call of the DAG.
+
+A stage takes and returns small dictionaries of URIs and facts, never frames. It can be killed anywhere and run again:
+what it writes is named by its content or found again by its key.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import sklearn
+
+from heartline import (
+    comparison,
+    contract,
+    dataset,
+    evaluation,
+    export,
+    promotion,
+    quality,
+    registry,
+    sources,
+    store,
+    training,
+)
+
+log = logging.getLogger(__name__)
+
+PROMOTE_IF_BETTER = "if_better"
+
+
+def ingest(source: str, *, query: str | None = None) -> dict[str, Any]:
+    """Read a source into a snapshot, as it is.
+
+    Args:
+        source: ``sample``, ``sample:N``, ``uci``, ``postgres``, or a path or URL of a CSV or Parquet file.
+        query: SQL, for ``postgres``.
+
+    Raises:
+        SourceError: it cannot be reached or read.
+        DataError: it holds no table of records.
+    """
+    records = sources.read(source, query=query)
+    frame = records.frame.rename_axis(quality.ROW).reset_index()
+    uri = dataset.write_snapshot(frame, "raw")
+    log.info("%d rows from %s (origin %s): %s", len(frame), records.description, records.origin, uri)
+    if records.dropped:
+        log.warning("columns that the contract does not know were left out: %s", ", ".join(records.dropped))
+    return {
+        "raw": uri,
+        "origin": records.origin,
+        "source": records.description,
+        "rows": len(frame),
+        "left_out": list(records.dropped),
+    }
+
+
+def validate(ingested: Mapping[str, Any]) -> dict[str, Any]:
+    """Hold the records against the contract; what passes becomes the run's snapshot.
+
+    Raises:
+        DataError: an expectation is not met; names column, rows and values.
+    """
+    frame = dataset.read_snapshot(ingested["raw"]).set_index(quality.ROW)
+    report = quality.check(frame)
+    report_uri = store.put(export.to_json(report.as_dict()), "reports", ".json")
+    quality.stop_on(report, source=ingested["source"])
+    snapshot = dataset.write_snapshot(dataset.canonical(quality.clean(frame)))
+    log.info("%d expectations met by %d rows: %s", report.expectations, len(frame), snapshot)
+    return {**ingested, "snapshot": snapshot, "report": report_uri, "expectations": report.expectations}
+
+
+def preprocess(validated: Mapping[str, Any], *, profile: str, seed: int) -> dict[str, Any]:
+    """Divide the snapshot into training set and hold-out, and plan the folds that all families share.
+
+    Raises:
+        DataError: too few records of a class.
+    """
+    plan = training.profile(profile)
+    train, holdout = dataset.divide(dataset.read_snapshot(validated["snapshot"]))
+    folds = dataset.plan_folds(dataset.labelled(train), splits=plan.splits, repeats=plan.repeats, seed=seed)
+    frame = pd.DataFrame(folds.T, columns=[f"repeat_{number}" for number in range(len(folds))])
+    log.info("%d records to train on, %d held out", len(train), len(holdout))
+    return {
+        **validated,
+        "training": dataset.write_snapshot(train),
+        "holdout": dataset.write_snapshot(holdout),
+        "folds": dataset.write_snapshot(frame, "folds"),
+        "profile": profile,
+        "seed": seed,
+    }
+
+
+def train(family: str, prepared: Mapping[str, Any], *, run: str = "") -> dict[str, Any]:
+    """Evaluate a family on the shared folds, fit it on the training set, and keep and log its bundle.
+
+    Args:
+        family: a name in ``training.FAMILIES``.
+        prepared: what ``preprocess`` returned.
+        run: the orchestrator's name for this run; a tag, nothing depends on it.
+
+    Raises:
+        ExportError: the ONNX export does not answer as the model does.
+        RegistryError: MLflow cannot be reached.
+    """
+    recipe = training.family(family)
+    profile, seed = training.profile(prepared["profile"]), int(prepared["seed"])
+    records = dataset.labelled(dataset.read_snapshot(prepared["training"]))
+    holdout = dataset.labelled(dataset.read_snapshot(prepared["holdout"]))
+    folds = dataset.read_snapshot(prepared["folds"]).to_numpy("int64").T
+
+    log.info("%s: %d folds, %d times", recipe.title, profile.splits, profile.repeats)
+    cv = evaluation.cross_validate(family, records, folds, profile=profile, seed=seed)
+    model = training.fit(family, records, profile=profile, seed=seed)
+    held_out = evaluation.scores(holdout.labels, training.probability(model, holdout.features))
+    metrics = evaluation.summary(cv, records, held_out)
+    log.info("%s: ROC AUC %.3f ± %.3f", recipe.title, metrics["cv_roc_auc"], metrics["cv_roc_auc_sd"])
+
+    about = _about(family, prepared)
+    evidence = {
+        "about": about,
+        "metrics": metrics,
+        "fold_aucs": cv.fold_aucs.tolist(),
+        "parameters": recipe.parameters(profile),
+        "rows": {"training": len(records), "holdout": len(holdout)},
+    }
+    bundle = export.build_bundle(model, about=about, evaluation=evidence, seed=seed)
+    uri = store.put(bundle, "bundles", ".tar")
+    run_id = registry.log_training(
+        registry.Training(
+            key=about["recipe"],
+            title=f"{family} · {prepared['profile']}",
+            tags={**_tags(about), "airflow_run": run, "source": prepared["source"]},
+            parameters={
+                **recipe.parameters(profile),
+                "family": family,
+                "profile": profile.name,
+                "splits": profile.splits,
+                "repeats": profile.repeats,
+                "seed": seed,
+                "rows_training": len(records),
+                "rows_holdout": len(holdout),
+            },
+            metrics=metrics,
+            files={
+                "evaluation.json": export.to_json(evidence),
+                "validation.json": store.get(prepared["report"]),
+            },
+        )
+    )
+    return {"family": family, "bundle": uri, "run_id": run_id, "auc": metrics["cv_roc_auc"]}
+
+
+def compare(trained: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Compare the families on their shared folds and say which one is the winner, with the reason.
+
+    Args:
+        trained: what ``train`` returned, one entry for each family.
+
+    Raises:
+        RegistryError: MLflow cannot be reached.
+    """
+    evidence = {
+        one["family"]: json.loads(export.unpack(store.get(one["bundle"]))["evaluation.json"]) for one in trained
+    }
+    shared = {(one["about"]["snapshot"], one["about"]["folds"]) for one in evidence.values()}
+    if len(shared) != 1:
+        raise ValueError(f"families were evaluated on different snapshots or folds: {sorted(shared)}")
+    production = registry.aliased(registry.PRODUCTION)
+    incumbent = promotion.choose_incumbent(
+        {name: training.family(name).simplicity for name in evidence},
+        production.tags.get("family") if production else None,
+    )
+    splits = training.profile(evidence[incumbent]["about"]["profile"]).splits
+    aucs = {name: comparison.fold_scores(one["fold_aucs"]) for name, one in evidence.items()}
+    differences = [
+        comparison.paired_difference((name, aucs[name]), (incumbent, aucs[incumbent]), splits=splits)
+        for name in sorted(aucs)
+        if name != incumbent
+    ]
+    verdict = promotion.decide(incumbent, differences)
+    log.info("%s: %s", verdict.verdict, verdict.reason)
+    return {"trained": [dict(one) for one in trained], **vars(verdict)}
+
+
+def register(compared: Mapping[str, Any], *, promote: str) -> dict[str, Any]:
+    """Register every family's bundle, point ``staging`` at the winner, and ``production`` where the run may.
+
+    Args:
+        compared: what ``compare`` returned.
+        promote: ``manual`` leaves ``production`` to people; ``if_better`` moves it when the verdict is *better*.
+
+    Raises:
+        RegistryError: MLflow cannot be reached.
+    """
+    versions: dict[str, str] = {}
+    winner: dict[str, Any] = {}
+    for one in compared["trained"]:
+        files = export.unpack(store.get(one["bundle"]))
+        about = json.loads(files["manifest.json"])["model"]
+        tags = {**_tags(about), "bundle": store.digest_of(one["bundle"]), "cv_roc_auc": f"{one['auc']:.4f}"}
+        version = registry.register(files, run_id=one["run_id"], key=about["recipe"], tags=tags)
+        registry.tag_version(version, {"verdict": compared["verdict"], "reason": compared["reason"]})
+        versions[one["family"]] = version
+        if one["family"] == compared["winner"]:
+            winner = {"version": version, "origin": about["origin"], "auc": one["auc"]}
+    registry.point_alias(registry.STAGING, winner["version"])
+    promoted = promote == PROMOTE_IF_BETTER and compared["verdict"] == promotion.BETTER
+    if promoted:
+        registry.point_alias(registry.PRODUCTION, winner["version"])
+    log.info("versions %s; staging is version %s (%s)", versions, winner["version"], compared["winner"])
+    return {
+        "name": contract.MODEL_NAME,
+        **winner,
+        "family": compared["winner"],
+        "versions": versions,
+        "verdict": compared["verdict"],
+        "reason": compared["reason"],
+        "promoted": promoted,
+    }
+
+
+def _about(family: str, prepared: Mapping[str, Any]) -> dict[str, str]:
+    """Return what identifies a model: equal here means the same recipe on the same records."""
+    about = {
+        "name": contract.MODEL_NAME,
+        "family": family,
+        "origin": prepared["origin"],
+        "snapshot": store.digest_of(prepared["snapshot"]),
+        "folds": store.digest_of(prepared["folds"]),
+        "profile": prepared["profile"],
+        "seed": str(prepared["seed"]),
+        "contract": contract.digest(),
+        "scikit_learn": sklearn.__version__,
+        "parameters": json.dumps(training.family(family).parameters(training.profile(prepared["profile"]))),
+    }
+    return {**about, "recipe": hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()}
+
+
+def _tags(about: Mapping[str, str]) -> dict[str, str]:
+    names = ("family", "origin", "snapshot", "profile")
+    return {**{name: about[name] for name in names}, "contract_version": contract.VERSION}

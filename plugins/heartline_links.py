@@ -1,0 +1,28 @@
+"""Links from Airflow's navigation to the other parts of Heartline."""
+
+import os
+from typing import ClassVar
+
+from airflow.plugins_manager import AirflowPlugin
+
+MLFLOW = f"http://localhost:{os.environ.get('HEARTLINE_MLFLOW_PORT', '5000')}"
+
+
+class HeartlineLinks(AirflowPlugin):
+    """Adds the registered model and its runs, in MLflow, to the navigation's "Browse" menu."""
+
+    name = "heartline_links"
+    external_views: ClassVar[list[dict[str, str]]] = [
+        {
+            "name": "Models in MLflow",
+            "href": f"{MLFLOW}/#/models/heart-disease",
+            "destination": "nav",
+            "category": "browse",
+        },
+        {
+            "name": "Runs in MLflow",
+            "href": f"{MLFLOW}/#/experiments",
+            "destination": "nav",
+            "category": "browse",
+        },
+    ]

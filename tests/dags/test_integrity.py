@@ -1,0 +1,152 @@
+"""What must hold of every DAG file: it parses, quickly, and holds declarations only."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+DAG_FILES = sorted((ROOT / "dags").glob("*.py"))
+HEAVY = {"great_expectations", "mlflow", "numpy", "onnxruntime", "pandas", "scipy", "sklearn", "skops"}
+
+PROBE = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+before = set(sys.modules)
+bag = DagBag(dag_folder=sys.argv[1])
+print("RESULT" + json.dumps({
+    "errors": bag.import_errors,
+    "imported": sorted({name.split(".")[0] for name in set(sys.modules) - before}),
+    "dags": {
+        dag.dag_id: {
+            "tasks": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
+            "retries": {task.task_id: task.retries for task in dag.tasks},
+            "params": {name: dag.params.get_param(name).schema for name in dag.params},
+            "described": [name for name in dag.params if dag.params.get_param(name).description],
+            "doc": dag.doc_md, "tags": sorted(dag.tags), "catchup": dag.catchup, "max_active_runs": dag.max_active_runs,
+            "timetable": dag.timetable.summary if hasattr(dag.timetable, "summary") else str(dag.timetable),
+        }
+        for dag in bag.dags.values()
+    },
+}))
+"""
+
+
+@pytest.fixture(scope="session")
+def parsed(tmp_path_factory) -> dict:
+    """What Airflow makes of dags/, in a process of its own with an empty home."""
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "HEARTLINE_SCHEDULE": "30 1 * * *",
+        "HEARTLINE_TIMEZONE": "Europe/Berlin",
+        "PYTHONPATH": str(ROOT / "include"),
+    }
+    environment.pop("HEARTLINE_SOURCE", None)
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, str(ROOT / "dags")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert "RESULT" in done.stdout, done.stderr
+    return json.loads(done.stdout.rsplit("RESULT", 1)[1])
+
+
+def test_no_import_errors(parsed):
+    assert parsed["errors"] == {}
+    assert set(parsed["dags"]) == {"heart_training"}
+
+
+def test_parsing_imports_nothing_heavy(parsed):
+    assert HEAVY.isdisjoint(parsed["imported"])
+
+
+def test_tasks_and_their_order(parsed):
+    assert parsed["dags"]["heart_training"]["tasks"] == {
+        "ingest": ["validate"],
+        "validate": ["preprocess"],
+        "preprocess": ["train"],
+        "train": ["compare"],
+        "compare": ["register"],
+        "register": [],
+    }
+
+
+def test_families_are_those_of_the_domain():
+    from heartline import training
+
+    tree = ast.parse((ROOT / "dags" / "heart_training.py").read_text())
+    (families,) = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "FAMILIES"
+    ]
+    assert families == list(training.FAMILIES)
+
+
+def test_profiles_are_those_of_the_domain(parsed):
+    from heartline import training
+
+    assert parsed["dags"]["heart_training"]["params"]["profile"]["enum"] == list(training.PROFILES)
+
+
+def test_every_param_is_described_and_bounded(parsed):
+    for dag in parsed["dags"].values():
+        for name, schema in dag["params"].items():
+            assert schema["title"], name
+            assert name in dag["described"]
+            assert "enum" in schema or "maxLength" in schema or "maximum" in schema, name
+
+
+def test_schedule_is_nightly_in_its_time_zone_without_catch_up(parsed):
+    dag = parsed["dags"]["heart_training"]
+    assert "30 1 * * *" in dag["timetable"]
+    assert dag["catchup"] is False
+    assert dag["max_active_runs"] == 1
+
+
+def test_every_dag_is_documented_tagged_and_retried(parsed):
+    for dag in parsed["dags"].values():
+        assert "When a task is red" in dag["doc"]
+        assert "heartline" in dag["tags"]
+        assert min(dag["retries"].values()) >= 1
+
+
+@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.name)
+def test_each_task_body_is_one_call_into_include(path):
+    tree = ast.parse(path.read_text())
+    tasks = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and any("task" in ast.unparse(one) for one in node.decorator_list)
+    ]
+    assert tasks
+    for task in tasks:
+        imported, call = task.body
+        assert isinstance(imported, ast.ImportFrom), f"{path.name}:{task.name} starts with its import"
+        assert imported.module == "heartline", f"{path.name}:{task.name} imports from include/heartline"
+        assert isinstance(call, ast.Return), f"{path.name}:{task.name} is one call"
+        assert isinstance(call.value, ast.Call), f"{path.name}:{task.name} is one call"
+
+
+@pytest.mark.parametrize(
+    ("folder", "banned"),
+    [
+        ("include/heartline", {"airflow", "stack", "serving", "dags"}),
+        ("serving", {"airflow", "heartline", "stack", "dags"}),
+    ],
+)
+def test_arrows_point_one_way(folder, banned):
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            assert banned.isdisjoint({name.split(".")[0] for name in names}), path
