@@ -1,0 +1,34 @@
+"""The Flask application."""
+
+import os
+
+from flask import Flask
+
+from serving import problems
+from serving.cache import BundleCache
+from serving.model_store import ModelStore
+from serving.registry_client import RegistryClient
+from serving.settings import Settings
+from serving.views import views
+from serving.workers import Workers
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Return the application, without ``settings`` with those of the environment.
+
+    It serves nothing until ``app.extensions["model_store"].start()`` was called, after the fork.
+
+    Raises:
+        SettingError: a setting is not possible.
+    """
+    settings = settings or Settings.from_environment(os.environ)
+    app = Flask(__name__, static_folder=None)
+    # one more, because a body without a declared length is cut there in silence: one that long is too long
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes + 1
+    cache = BundleCache(settings.make_cache_folder())
+    app.extensions["settings"] = settings
+    app.extensions["workers"] = workers = Workers()
+    app.extensions["model_store"] = ModelStore(settings, RegistryClient(settings.mlflow_url), cache, workers)
+    app.register_blueprint(views)
+    problems.install(app)
+    return app

@@ -1,0 +1,136 @@
+"""The folder of verified bundles: one for all workers of a host, addressed by digest, written atomically.
+
+bundles/<sha256 of the manifest>/   the files of a bundle
+last_good.json                      the version served last; its time of change is when the registry was last heard
+lock                                held while bundles are added or removed
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from serving.bundle import MANIFEST, REQUIRED, BundleError, digest_of, parse_manifest, read_verified
+from serving.registry_client import ModelVersion, RegistryClient
+
+KEPT_BUNDLES = 3
+MANIFEST_BYTES = 1024 * 1024
+LOG = logging.getLogger(__name__)
+
+
+class LastGood(msgspec.Struct, frozen=True):
+    """Which version was served last, and the address of its bundle."""
+
+    alias: str
+    version: ModelVersion
+    digest: str
+
+
+class BundleCache:
+    """The verified bundles in ``folder``, which exists."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._bundles = folder / "bundles"
+        self._last_good = folder / "last_good.json"
+
+    def fetch(self, client: RegistryClient, version: ModelVersion) -> dict[str, bytes]:
+        """Return the verified files of ``version`` by name; those not yet here are downloaded.
+
+        Workers that ask at the same time wait for the first one's download.
+
+        Raises:
+            BundleError: the bundle must not serve.
+            NotThereError: the registry does not have it.
+            RegistryError: the registry could not be heard.
+            OSError: the folder cannot be written to.
+        """
+        root = client.artifact_root(version)
+        manifest = b"".join(client.read(root, MANIFEST, MANIFEST_BYTES))
+        parse_manifest(manifest)
+        digest = digest_of(manifest)
+        with self._locked():
+            try:
+                return self.read(digest)
+            except BundleError:
+                return self._download(client, root, manifest, digest)
+
+    def read(self, digest: str) -> dict[str, bytes]:
+        """Return the verified files of the bundle at ``digest`` by name.
+
+        Raises:
+            BundleError: it is not here, or not what it was.
+        """
+        return read_verified(self._bundles / digest, digest)
+
+    def last_good(self) -> LastGood | None:
+        """Return what was noted last, or None."""
+        try:
+            return msgspec.json.decode(self._last_good.read_bytes(), type=LastGood)
+        except FileNotFoundError:
+            return None
+        except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
+            LOG.warning("%s is not readable and has no effect: %s", self._last_good, error)
+            return None
+
+    def note_last_good(self, good: LastGood) -> None:
+        """Note what is served now, and let go of bundles that were not used for long.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        with self._locked():
+            new = self._last_good.with_suffix(".new")
+            new.write_bytes(msgspec.json.encode(good))
+            new.replace(self._last_good)
+            os.utime(self._bundles / good.digest)
+            by_age = sorted(self._bundles.iterdir(), key=lambda bundle: bundle.stat().st_mtime, reverse=True)
+            for bundle in by_age[KEPT_BUNDLES:]:
+                shutil.rmtree(bundle)
+
+    def note_heard(self) -> None:
+        """Note that the registry was heard just now."""
+        try:
+            os.utime(self._last_good)
+        except OSError as error:
+            LOG.debug("the time is not noted: %s", error)
+
+    def last_heard(self) -> datetime | None:
+        """Return when a worker of this host last heard the registry, or None."""
+        try:
+            return datetime.fromtimestamp(self._last_good.stat().st_mtime, UTC)
+        except OSError:
+            return None
+
+    def _download(self, client: RegistryClient, root: str, manifest: bytes, digest: str) -> dict[str, bytes]:
+        for left_over in self._folder.glob(".fetch-*"):  # from a process that was killed: we hold the lock
+            shutil.rmtree(left_over)
+        entries = parse_manifest(manifest).files
+        with tempfile.TemporaryDirectory(dir=self._folder, prefix=".fetch-") as name:
+            fetched = Path(name) / digest
+            fetched.mkdir()
+            (fetched / MANIFEST).write_bytes(manifest)
+            for required in REQUIRED:
+                with (fetched / required).open("wb") as file:
+                    for chunk in client.read(root, required, entries[required].bytes):
+                        file.write(chunk)
+            files = read_verified(fetched, digest)
+            self._bundles.mkdir(exist_ok=True)
+            target = self._bundles / digest
+            if target.exists():  # it is not what it was, or we would not be here
+                shutil.rmtree(target)
+            fetched.rename(target)
+        return files
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self._folder / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,196 @@
+"""Errors as RFC 9457 problem documents: one shape on every path."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from flask import Flask, Response, current_app, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+
+MEDIA_TYPE = "application/problem+json"
+LOG = logging.getLogger(__name__)
+
+
+class Problem(Exception):  # noqa: N818 - the word of RFC 9457
+    """An answer other than success.
+
+    Args:
+        status: HTTP status.
+        slug: last part of the problem's ``type``, which a program may branch on.
+        title: what was wrong, the same words each time.
+        detail: what was wrong this time.
+        expected: what would have been right.
+        do: the next step for whoever reads this.
+        errors: what was wrong with each field, where there are fields.
+        headers: to send along.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        slug: str,
+        title: str,
+        detail: str,
+        *,
+        expected: str,
+        do: str,
+        errors: Sequence[Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.headers = headers or {}
+        self.document: dict[str, Any] = {
+            "type": f"urn:heartline:problem:{slug}",
+            "title": title,
+            "status": status,
+            "detail": detail,
+            "expected": expected,
+            "do": do,
+        }
+        if errors is not None:
+            self.document["errors"] = errors
+
+    def response(self, path: str) -> Response:
+        """Return the answer to a request for ``path``."""
+        body = msgspec.json.encode({**self.document, "instance": path})
+        return Response(body, self.status, self.headers, content_type=MEDIA_TYPE)
+
+
+def not_ready(reason: str, retry_after: int) -> Problem:
+    """Return the answer while no model has been verified; ``retry_after`` is in seconds."""
+    return Problem(
+        503,
+        "not-ready",
+        "No model is ready",
+        reason,
+        expected="a registered version under the alias, whose files match their manifest",
+        do="ask again after the seconds in Retry-After; GET /readyz says when a model is ready",
+        headers={"Retry-After": str(retry_after)},
+    )
+
+
+def body_too_large(limit: int) -> Problem:
+    """Return the answer to a body of more than ``limit`` bytes."""
+    return Problem(
+        413,
+        "too-large",
+        "Too large",
+        f"the body has more than {limit} bytes",
+        expected=f"at most {limit} bytes",
+        do="send the records in several requests",
+    )
+
+
+def wrong_type(found: str) -> Problem:
+    """Return the answer to a body of media type ``found``, which is empty where none was named."""
+    return Problem(
+        415,
+        "unsupported-media-type",
+        "Unsupported media type",
+        f"the body is {found}" if found else "the request has no Content-Type",
+        expected="Content-Type: application/json",
+        do="send a record, or a list of records, as JSON",
+        headers={"Accept-Post": "application/json"},
+    )
+
+
+def malformed(detail: str) -> Problem:
+    """Return the answer to a body that is not JSON; ``detail`` says where."""
+    return Problem(
+        400,
+        "malformed-json",
+        "Malformed JSON",
+        detail,
+        expected="one JSON object, or an array of objects (RFC 8259), in UTF-8",
+        do="correct the body",
+    )
+
+
+def too_many_records(found: int, limit: int) -> Problem:
+    """Return the answer to a list of ``found`` records where ``limit`` are allowed."""
+    return Problem(
+        413,
+        "too-large",
+        "Too large",
+        f"the list has {found} records",
+        expected=f"at most {limit} records",
+        do="send the records in several requests",
+    )
+
+
+def invalid_records(errors: Sequence[Any]) -> Problem:
+    """Return the answer to records with bad fields; ``errors`` has one entry for each."""
+    return Problem(
+        422,
+        "invalid-record",
+        "Invalid record",
+        f"{len(errors)} {'field is' if len(errors) == 1 else 'fields are'} not as the contract says",
+        expected="records as GET /model describes them under contract",
+        do="correct each field in errors",
+        errors=errors,
+    )
+
+
+def install(app: Flask) -> None:
+    """Make every error that ``app`` answers with a problem document."""
+    app.register_error_handler(Problem, lambda problem: problem.response(request.path))
+    app.register_error_handler(HTTPException, _from_http)
+    app.register_error_handler(Exception, _from_bug)
+
+
+def _from_http(error: HTTPException) -> Response:
+    if isinstance(error, MethodNotAllowed):
+        problem = _method_not_allowed(error)
+    elif isinstance(error, RequestEntityTooLarge):
+        problem = body_too_large(current_app.extensions["settings"].max_body_bytes)
+    elif error.code == 404:
+        problem = _not_found()
+    else:
+        problem = Problem(
+            error.code or 500,
+            "http-error",
+            error.name,
+            error.description or error.name,
+            expected="a request as HTTP defines it",
+            do="correct the request",
+        )
+    return problem.response(request.path)
+
+
+def _from_bug(error: Exception) -> Response:
+    LOG.exception("%s %s failed", request.method, request.path, exc_info=error)
+    problem = Problem(
+        500,
+        "internal-error",
+        "The service failed",
+        "this request met a fault of the service",
+        expected="an answer",
+        do="ask again; if it stays so, tell whoever runs the service: its log has the details",
+    )
+    return problem.response(request.path)
+
+
+def _method_not_allowed(error: MethodNotAllowed) -> Problem:
+    allowed = ", ".join(sorted(error.valid_methods or ()))
+    return Problem(
+        405,
+        "method-not-allowed",
+        "Method not allowed",
+        f"{request.method} is not possible here",
+        expected=allowed,
+        do="use one of these methods",
+        headers={"Allow": allowed},
+    )
+
+
+def _not_found() -> Problem:
+    return Problem(
+        404,
+        "not-found",
+        "Not found",
+        "there is nothing at this path",
+        expected="POST /predict, GET /model, GET /readyz or GET /healthz",
+        do="correct the path",
+    )

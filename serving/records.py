@@ -1,0 +1,212 @@
+"""Records: parsed strictly, checked against the contract of the served model, turned into its input matrix."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import jsonschema_rs
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Record = dict[str, float | int | None]
+Matrix = NDArray[np.float32]
+
+SHOWN_CHARACTERS = 100
+
+
+class MalformedError(Exception):
+    """A body that is not JSON, or not unambiguous JSON; the text says where."""
+
+
+class ContractError(Exception):
+    """A contract that records cannot be checked against; the text says why."""
+
+
+class FieldError(msgspec.Struct, omit_defaults=True):
+    """One bad field: where it is (RFC 6901), what it holds (absent where the field is), and what it may hold."""
+
+    pointer: str
+    detail: str
+    allowed: str
+    value: Any = msgspec.UNSET
+
+
+def parse(body: bytes) -> Any:
+    """Return the JSON value in ``body``.
+
+    Raises:
+        MalformedError: it is not JSON in UTF-8, a number is not finite, or a key occurs twice.
+    """
+    try:
+        return _DECODER.decode(body.decode())
+    except UnicodeDecodeError as error:
+        raise MalformedError(f"byte {error.start} is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise MalformedError(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise MalformedError("it is nested too deeply") from None
+    except ValueError:  # Python refuses to read whole numbers beyond some thousand digits
+        raise MalformedError("a number has too many digits") from None
+
+
+class Contract:
+    """The contract of one model: the JSON Schema of a record, and the order of the model's input columns.
+
+    Args:
+        schema: JSON Schema 2020-12 of a flat record of numbers, with ``x-features`` and ``x-version``.
+
+    Raises:
+        ContractError: it is something else.
+    """
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        try:
+            self._validator = jsonschema_rs.Draft202012Validator(dict(schema), retriever=_refuse_to_fetch)
+            self.properties: Mapping[str, Mapping[str, Any]] = schema["properties"]
+            self.features: tuple[str, ...] = tuple(schema["x-features"])
+            self.version = str(schema["x-version"])
+            required = schema["required"]
+        except KeyError as error:
+            raise ContractError(f"{error.args[0]} is missing") from error
+        except (TypeError, ValueError) as error:
+            raise ContractError(str(error).partition("\n")[0]) from error
+        if sorted(self.features) != sorted(self.properties):
+            raise ContractError("x-features and properties name different fields")
+        if schema.get("additionalProperties") is not False:
+            raise ContractError("it allows unknown fields")
+        for name in self.features:
+            if not _is_bounded_number(self.properties[name]):
+                raise ContractError(f"{name} is not a number with limits or codes")
+        self.schema = schema
+        self.optional = tuple(
+            name for name in self.features if name not in required or _may_be_null(self.properties[name])
+        )
+        self._allowed = {name: _describe(self.properties[name]) for name in self.features}
+
+    def errors(self, record: Any, pointer: str = "") -> list[FieldError]:
+        """Return every bad field of ``record``, which lies at ``pointer`` in the body, in the contract's order."""
+        if not isinstance(record, dict):
+            fields = ", ".join(self.features)
+            return [FieldError(pointer, "a record is an object", f"an object with the fields {fields}", _shown(record))]
+        if self._is_valid(record):
+            return []
+        # No text or container is a legal value, so none is handed on: some have no form outside Python.
+        known = {name: value if _is_scalar(value) else "" for name, value in record.items() if name in self.properties}
+        bad: dict[str, FieldError] = {}
+        for error in self._validator.iter_errors(known):
+            name = _field_of(error)
+            bad.setdefault(name, self._field_error(record, name, pointer, error.message))
+        found = [bad[name] for name in ("", *self.features) if name in bad]
+        fields = ", ".join(self.features)
+        unknown = [name for name in record if name not in self.properties]
+        return found + [
+            FieldError(_join(pointer, name), "the contract has no such field", f"only {fields}", _shown(record[name]))
+            for name in unknown
+        ]
+
+    def imputed(self, record: Record) -> list[str]:
+        """Return the names of the features that a valid record leaves to the model."""
+        return [name for name in self.features if record.get(name) is None]
+
+    def matrix(self, records: Sequence[Record]) -> Matrix:
+        """Return valid records as the model's input, float32 (n, features), NaN where a value is missing."""
+        return np.array([[record.get(name) for name in self.features] for record in records], dtype=np.float32)
+
+    def _is_valid(self, record: dict[str, Any]) -> bool:
+        try:
+            return self._validator.is_valid(record)
+        except ValueError:  # nested too deeply for it, or a text that UTF-8 cannot hold
+            return False
+
+    def _field_error(self, record: dict[str, Any], name: str, pointer: str, message: str) -> FieldError:
+        if not name:
+            return FieldError(pointer, message, "a record as the contract describes it")
+        if name not in record:
+            return FieldError(_join(pointer, name), "the field is missing", self._allowed[name])
+        return FieldError(_join(pointer, name), "the value is not allowed", self._allowed[name], _shown(record[name]))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise MalformedError(f"the key {_shown(twice)!r} occurs twice in one object")
+    return found
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise MalformedError(f"the number {_shown(digits)} is too large")
+    return number
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise MalformedError(f"{name} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_constant)
+
+
+def _refuse_to_fetch(uri: str) -> NoReturn:
+    raise ValueError(f"it refers to {uri}, outside itself")
+
+
+def _field_of(error: jsonschema_rs.ValidationError) -> str:
+    """Return the field that ``error`` is about; empty where it is about the record as a whole."""
+    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
+        return error.kind.property
+    return str(error.instance_path[0]) if error.instance_path else ""
+
+
+def _is_scalar(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float)
+
+
+def _is_bounded_number(field: Mapping[str, Any]) -> bool:
+    if "enum" in field:
+        return all(isinstance(code, int | float) or code is None for code in field["enum"])
+    kinds = field.get("type")
+    kinds = {kinds} if isinstance(kinds, str) else set(kinds or ())
+    return (
+        bool(kinds & {"number", "integer"})
+        and kinds <= {"number", "integer", "null"}
+        and {
+            "minimum",
+            "maximum",
+        }
+        <= set(field)
+    )
+
+
+def _describe(field: Mapping[str, Any]) -> str:
+    if "enum" in field:
+        labels = field.get("x-codes", {})
+        codes = [code for code in field["enum"] if code is not None]
+        texts = [f"{code} ({labels[str(code)]})" if str(code) in labels else str(code) for code in codes]
+        text = ", ".join(texts)
+    else:
+        whole = field["type"] == "integer" or "integer" in field["type"]
+        unit = f" {field['x-unit']}" if field.get("x-unit") else ""
+        text = f"a {'whole ' if whole else ''}number from {field['minimum']} to {field['maximum']}{unit}"
+    return f"{text}, or null" if _may_be_null(field) else text
+
+
+def _may_be_null(field: Mapping[str, Any]) -> bool:
+    return None in field["enum"] if "enum" in field else "null" in field["type"]
+
+
+def _shown(value: Any) -> Any:
+    """Return ``value`` as an error may repeat it: short, and possible in JSON."""
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**53):
+        return value
+    text = value if isinstance(value, str) else json.dumps(value)
+    text = text.encode(errors="replace").decode()
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
+
+
+def _join(pointer: str, name: str) -> str:
+    return f"{pointer}/{_shown(name.replace('~', '~0').replace('/', '~1'))}"

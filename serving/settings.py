@@ -1,0 +1,114 @@
+"""The settings of the service, read from the environment."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "HEARTLINE_"
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class SettingError(Exception):
+    """A setting that the service cannot run with.
+
+    Args:
+        what: what was wrong, one clause.
+        where: the environment variable.
+        expected: what would have been right.
+        do: the next step for whoever reads this.
+    """
+
+    def __init__(self, what: str, *, where: str, expected: str, do: str) -> None:
+        super().__init__(what, where, expected, do)
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.do = do
+
+    def __str__(self) -> str:
+        """Return the four parts as an indented block, one part per line."""
+        return f"{self.what}\n  where:    {self.where}\n  expected: {self.expected}\n  do:       {self.do}"
+
+
+Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be set; the variable of a field is its name in capitals after ``HEARTLINE_``."""
+
+    cache: Text
+    mlflow_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^https?://[^/\s@]+(/|$)",
+            description="http:// or https:// and the host of the MLflow server, no user",
+        ),
+    ] = "http://127.0.0.1:5000"
+    model_name: Text = "heart-disease"
+    model_alias: Text = "production"
+    poll_seconds: Annotated[float, Meta(ge=0.05, le=3600, description="seconds, from 0.05 to 3600")] = 5.0
+    service_host: Text = "127.0.0.1"
+    service_port: Annotated[int, Meta(ge=1, le=65535, description="a port from 1 to 65535")] = 8080
+    service_workers: Annotated[int, Meta(ge=1, le=1024, description="processes, from 1 to 1024")] = 1
+    service_threads: Annotated[int, Meta(ge=1, le=256, description="threads a worker, from 1 to 256")] = 8
+    max_records: Annotated[int, Meta(ge=1, description="records in one request, at least 1")] = 10_000
+    max_body_bytes: Annotated[int, Meta(ge=1024, description="bytes, at least 1024")] = 8 * 1024 * 1024
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """Return the settings that ``environment`` holds; an empty variable counts as absent.
+
+        Raises:
+            SettingError: a value is not what its setting allows.
+        """
+        home = environment.get(PREFIX + "HOME") or str(ROOT / ".heartline")
+        values: dict[str, Any] = {"cache": str(Path(home) / "model-cache"), "service_workers": _cores()}
+        for field in msgspec.structs.fields(cls):
+            variable = PREFIX + field.name.upper()
+            if raw := environment.get(variable):
+                values[field.name] = _parsed(raw, field.type, variable)
+        return cls(**values)
+
+    def make_cache_folder(self) -> Path:
+        """Return the cache folder, made if it is not there yet, and found writable.
+
+        Raises:
+            SettingError: it cannot be made or written to.
+        """
+        folder = Path(self.cache)
+        problem = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                problem = "permission denied"
+        except OSError as error:
+            problem = error.strerror or str(error)
+        if problem:
+            raise SettingError(
+                f"the model cache {folder} cannot be written to: {problem}",
+                where=PREFIX + "CACHE",
+                expected="a folder that the service may create and write to",
+                do="set it to such a folder, or change the folder's owner",
+            )
+        return folder
+
+
+def _parsed(raw: str, kind: Any, variable: str) -> Any:
+    try:
+        return msgspec.convert(raw, kind, strict=False)
+    except msgspec.ValidationError:
+        raise SettingError(
+            f"{raw!r} is not a possible value",
+            where=variable,
+            expected=next(meta.description for meta in kind.__metadata__ if meta.description),
+            do="correct the variable, or unset it to use the default",
+        ) from None
+
+
+def _cores() -> int:
+    # what this process may use, where the system tells; that is less than the machine has in many a container
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
