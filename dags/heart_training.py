@@ -15,7 +15,7 @@ the task; earlier results are kept.
 """
 
 import os
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable, ExceptionRetryPolicy, Param, RetryAction, RetryRule, dag, task
 
@@ -46,7 +46,6 @@ default_args = {
     schedule=CronTriggerTimetable(
         os.environ.get("HEARTLINE_SCHEDULE", "0 2 * * *"), timezone=os.environ.get("HEARTLINE_TIMEZONE", "UTC")
     ),
-    start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,
@@ -58,8 +57,8 @@ default_args = {
             minLength=1,
             maxLength=2000,
             title="Source of the records",
-            description="`sample` or `sample:N` (a synthetic cohort, N from 100), `uci` (the UCI archive), `postgres` (with a "
-            "query), or the path or URL of a CSV or Parquet file.",
+            description="`sample` or `sample:N` (a synthetic cohort, N from 100), `uci` (the UCI archive), `postgres` "
+            "(with a query), or the path or URL of a CSV or Parquet file.",
         ),
         "query": Param(
             None,

@@ -28,6 +28,7 @@ print("RESULT" + json.dumps({
             "params": {name: dag.params.get_param(name).schema for name in dag.params},
             "described": [name for name in dag.params if dag.params.get_param(name).description],
             "doc": dag.doc_md, "tags": sorted(dag.tags), "catchup": dag.catchup, "max_active_runs": dag.max_active_runs,
+            "start_date": str(dag.start_date or ""),
             "timetable": dag.timetable.summary if hasattr(dag.timetable, "summary") else str(dag.timetable),
         }
         for dag in bag.dags.values()
@@ -110,6 +111,8 @@ def test_schedule_is_nightly_in_its_time_zone_without_catch_up(parsed):
     dag = parsed["dags"]["heart_training"]
     assert "30 1 * * *" in dag["timetable"]
     assert dag["catchup"] is False
+    # a start date in the past would make the scheduler run the last missed night as soon as the stack is up
+    assert dag["start_date"] == ""
     assert dag["max_active_runs"] == 1
 
 
