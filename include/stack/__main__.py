@@ -1,0 +1,7 @@
+"""`python -m stack`: what the launcher starts once the virtual environment stands."""
+
+import sys
+
+from stack.cli import main
+
+sys.exit(main())

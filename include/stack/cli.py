@@ -1,0 +1,287 @@
+"""The command line: what each command takes and prints. What it does stands in the modules beside this one."""
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+
+from heartline.errors import HeartlineError
+from stack import checks, compose_env, console, lifecycle, service_api, sources, training
+from stack import status as status_module
+from stack.errors import Exit, MachineError, StackError, UsageError, WorkError, from_os_error
+from stack.launcher import HELP
+from stack.lifecycle import Stack
+from stack.mlflow_api import PRODUCTION, STAGING, Registry
+from stack.settings import ROOT, USER, Settings
+
+
+class _Group(click.Group):
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write(HELP)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Heartline."""
+
+
+source_option = click.option(
+    "--source", metavar="S", help="sample, sample:N, uci, postgres, or a path or URL of a CSV or Parquet file."
+)
+set_option = click.option(
+    "--set", "assigned", metavar="PARAM=VALUE", multiple=True, help="A parameter of the training DAG; may be repeated."
+)
+
+
+@cli.command()
+@source_option
+@set_option
+def up(source: str | None, assigned: tuple[str, ...]) -> None:
+    """Start everything here, train where there is no model yet, and print a prediction.
+
+    Without --source the records are those of HEARTLINE_SOURCE, else of the UCI archive where it answers, else a
+    synthetic sample. A stack that runs is left running, and where there is a model in production nothing is trained.
+    """
+    stack = Stack.of(Settings.load())
+    given = _given(source, assigned)
+    with stack.locked("up"):
+        choice = sources.choose(given.get("source"), stack.settings.home)
+        if sources.remembered(stack.settings.home) is None:
+            sources.remember(stack.settings.home, choice.source)
+        lifecycle.start(stack)
+        version = Registry(stack.settings.mlflow_url).at(PRODUCTION)
+        if version is None:
+            version = training.promote(stack, _first_version(stack, given, choice))
+        elif given:
+            console.say(f"nothing is trained: version {version} is in production. ./heartline train trains another one")
+        with console.step(f"service answers with version {version}"):
+            service_api.wait_until_served(stack.settings, version)
+    _show_prediction(stack)
+
+
+def _given(source: str | None, assigned: tuple[str, ...]) -> dict[str, str]:
+    given = training.assignments(assigned)
+    if source is None:
+        return given
+    if "source" in given:
+        raise UsageError(
+            "the source is named twice",
+            where="--source and --set source",
+            expected="one of them",
+            do="leave one out",
+        )
+    return {"source": sources.check(source, "--source")} | given
+
+
+def _first_version(stack: Stack, given: dict[str, str], choice: sources.Choice) -> str:
+    """Return a version for production: the staged one, or that of a run that is under way, or of a new one."""
+    if not given:
+        result = training.join(stack)
+        staged = str(result["version"]) if result else Registry(stack.settings.mlflow_url).at(STAGING)
+        if staged:
+            return staged
+    source = given.get("source", choice.source)
+    console.say(f"there is no model yet: training one on `{source}`")
+    if choice.fallback:
+        console.loud(
+            f"{choice.reason}\nso this model learns from SYNTHETIC patients: for trying things out, not for people."
+            "\nYour own records: ./heartline train --source FILE"
+        )
+    try:
+        result = training.train(stack, {"source": source} | given)
+    except WorkError:
+        sources.remember(stack.settings.home, None)
+        raise
+    sources.remember(stack.settings.home, source)
+    return str(result["version"])
+
+
+def _show_prediction(stack: Stack) -> None:
+    settings, record = stack.settings, service_api.example()
+    answer = service_api.predict(settings, record)
+    print(f"POST {settings.service_url}/predict\n{json.dumps(record)}\n\n{json.dumps(answer, indent=2)}\n")
+    print(f"Airflow  {settings.airflow_url}  (user {USER}, password in {_short(stack.login_file)})")
+    print(f"MLflow   {settings.mlflow_url}")
+    print(f"Service  {settings.service_url}")
+
+
+def _short(path: Path) -> str:
+    cwd = Path.cwd()
+    return str(path.relative_to(cwd) if path.is_relative_to(cwd) else path)
+
+
+@cli.command()
+@source_option
+@set_option
+def train(source: str | None, assigned: tuple[str, ...]) -> None:
+    """Start a training run and follow it. Exit code 1 when it fails.
+
+    The run registers a version and points `staging` at the winner; `promote` puts it into production.
+    """
+    stack = Stack.of(Settings.load())
+    given = _given(source, assigned)
+    result = training.train(stack, given)
+    print(json.dumps(result, indent=2, default=str))
+    console.say(f"`staging` is at version {result['version']}. ./heartline promote puts it into production")
+
+
+@cli.command()
+@click.argument("file", required=False)
+def predict(file: str | None) -> None:
+    """Ask the service for a prediction.
+
+    FILE holds a record or a list of records as JSON, - is standard input. Without FILE an example is sent.
+    Exit code 1 when the record is refused.
+    """
+    settings = Settings.load()
+    body: Any = service_api.example() if file is None else _read(file)
+    print(json.dumps(service_api.predict(settings, body), indent=2))
+
+
+def _read(file: str) -> bytes:
+    if file == "-":
+        return sys.stdin.buffer.read()
+    path = Path(file)
+    if not path.is_file():
+        raise UsageError(
+            "there is no such file",
+            where=file,
+            expected="a file with a record, or a list of records, as JSON",
+            do="correct the path, or leave it out to send an example",
+        )
+    return path.read_bytes()
+
+
+@cli.command()
+@click.argument("version", required=False)
+def promote(version: str | None) -> None:
+    """Put a registered version into production, by default the one at `staging`."""
+    stack = Stack.of(Settings.load())
+    version = training.promote(stack, version)
+    with console.step(f"service answers with version {version}"):
+        service_api.wait_until_served(stack.settings, version)
+    print(f"production is at version {version}")
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(as_json: bool) -> int:
+    """Show each part of the stack, and what production serves. Exit code 0 when all is healthy, else 5."""
+    stack = Stack.of(Settings.load())
+    found = status_module.look(stack)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=2))
+    else:
+        console.out.print(status_module.table(found))
+        console.out.print(status_module.summary(found), markup=False)
+        console.out.print(status_module.login(stack), markup=False)
+    return Exit.OK if found.healthy() else Exit.UNHEALTHY
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on showing what is added.")
+@click.option("-n", "--lines", default=50, show_default=True, help="Lines of each log.")
+def logs(name: str | None, follow: bool, lines: int) -> None:
+    """Show the logs of the parts; NAME is one of those that `status` shows."""
+    settings = Settings.load()
+    names = sorted(path.stem for path in settings.logs.glob("*.log"))
+    if name and name not in names:
+        raise UsageError(
+            f"there is no log of {name!r}",
+            where=str(settings.logs),
+            expected="one of " + (", ".join(names) or "those that exist once the stack was started"),
+            do="correct the name",
+        )
+    if not names:
+        console.say("there are no logs yet")
+        return
+    files = [str(settings.logs / f"{one}.log") for one in ([name] if name else names)]
+    # It knows how to follow a file that is rotated.
+    os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), *files])  # noqa: S606 - no shell is wanted
+
+
+@cli.command()
+def init() -> None:
+    """Generate the secrets of the docker compose stack in .env; what is there is never changed."""
+    generated = compose_env.init(ROOT)
+    print(compose_env.summary(generated))
+
+
+@cli.command()
+@click.option("--purge", is_flag=True, help="Also delete the state: database, models, logs, secrets.")
+def down(purge: bool) -> None:
+    """Stop everything that was started here, and nothing else."""
+    stack = Stack.of(Settings.load())
+    if not stack.settings.home.exists():
+        console.say("nothing runs, and there is no state")
+        return
+    with stack.locked("down"):
+        with console.err.status("stopping"):
+            ran = lifecycle.stop(stack)
+        console.say(f"stopped: {', '.join(ran)}" if ran else "nothing ran")
+        if purge:
+            lifecycle.purge(stack)
+            console.say(f"deleted: {stack.settings.home}")
+
+
+@cli.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST ARGS]")
+def test(arguments: tuple[str, ...]) -> None:
+    """Run lint, types and tests. With arguments only pytest, which gets them."""
+    checks.run(arguments)
+
+
+def main() -> int:
+    """Run the command line, and return its exit code. Every failure has the one error shape."""
+    try:
+        code = cli.main(prog_name="heartline", standalone_mode=False)
+        return code if isinstance(code, int) else Exit.OK
+    except click.ClickException as error:
+        return _fail(_usage(error))
+    except HeartlineError as error:
+        return _fail(error)
+    except OSError as error:
+        return _fail(from_os_error(error))
+    except (KeyboardInterrupt, click.Abort):
+        console.say("\ninterrupted; ./heartline status shows what runs")
+        return Exit.INTERRUPTED
+    except Exception as error:
+        return _fail(_unexpected(error))
+
+
+def _fail(error: HeartlineError) -> int:
+    console.fail(error)
+    return error.code if isinstance(error, StackError) else Exit.FAILED
+
+
+def _usage(error: click.ClickException) -> UsageError:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "heartline"
+    return UsageError(
+        error.format_message(),
+        where=f"command line: {command}",
+        expected=(context.get_usage() if context else "a command").removeprefix("Usage: "),
+        do=f"see ./{command} --help",
+    )
+
+
+def _unexpected(error: Exception) -> MachineError:
+    log = Settings.load().logs / "launcher.log"
+    with contextlib.suppress(OSError):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as file:
+            traceback.print_exception(error, file=file)
+    return MachineError(
+        f"the launcher met what it does not expect: {type(error).__name__}: {error}",
+        where=f"{log} has the details",
+        expected="no such thing: this is a fault of the launcher",
+        do="report it with that log",
+    )

@@ -1,0 +1,175 @@
+"""What the environment says about this clone's stack: where its state lives and which ports it takes."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from stack.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+REQUIREMENTS = "requirements.txt"
+TEST_REQUIREMENTS = "requirements-dev.txt"
+SERVING_REQUIREMENTS = "serving/requirements.txt"
+VENV = ".venv"
+STATE = ".heartline"  # below the clone, unless HEARTLINE_HOME says otherwise
+SERVING_VENV = ".venv-serving"
+
+HOST = "127.0.0.1"
+DAG = "heart_training"
+MODEL = "heart-disease"
+USER = "admin"  # of Airflow's user interface
+
+# A folder that holds this file is ours, so that `down --purge` can never delete anything else.
+MARK = "HEARTLINE"
+UNUSABLE = '%"$`\\\n'
+MARK_TEXT = "The state of a local Heartline stack. `./heartline down --purge` deletes this folder.\n"
+
+PORTS = {
+    "HEARTLINE_AIRFLOW_PORT": 4200,
+    "HEARTLINE_MLFLOW_PORT": 5000,
+    "HEARTLINE_SERVICE_PORT": 8080,
+    "HEARTLINE_POSTGRES_PORT": 5433,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One clone's stack.
+
+    Attributes:
+        root: the clone.
+        home: the state folder, absolute.
+        airflow_port, mlflow_port, service_port, postgres_port: TCP ports on the loopback interface.
+        postgres_url: the user's own PostgreSQL server, or None for the embedded one.
+    """
+
+    root: Path
+    home: Path
+    airflow_port: int
+    mlflow_port: int
+    service_port: int
+    postgres_port: int
+    postgres_url: str | None
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Self:
+        """Read the settings.
+
+        Raises:
+            UsageError: a port is no port, two ports are equal, or the URL is not PostgreSQL's.
+        """
+        ports = {name: _port(name, environ.get(name) or str(default)) for name, default in PORTS.items()}
+        for name, port in ports.items():
+            twins = [other for other in ports if ports[other] == port and other != name]
+            if twins:
+                raise UsageError(
+                    f"two parts of the stack would listen on port {port}",
+                    where=f"settings {name} and {twins[0]}",
+                    expected="a port of its own for each part",
+                    do=f"set one of them to another port, for example {name}={port + 1}",
+                )
+        url = environ.get("HEARTLINE_POSTGRES_URL") or None
+        if url and not url.startswith(("postgresql://", "postgres://", "postgresql+psycopg2://")):
+            raise UsageError(
+                "this is not the URL of a PostgreSQL server",
+                where="setting HEARTLINE_POSTGRES_URL",
+                expected="postgresql://user:password@host:port/database, of a user who may create roles and databases",
+                do="correct it, or unset it to use the embedded PostgreSQL",
+            )
+        return cls(
+            root=root,
+            home=Path(environ.get("HEARTLINE_HOME") or root / STATE).expanduser().resolve(),
+            airflow_port=ports["HEARTLINE_AIRFLOW_PORT"],
+            mlflow_port=ports["HEARTLINE_MLFLOW_PORT"],
+            service_port=ports["HEARTLINE_SERVICE_PORT"],
+            postgres_port=ports["HEARTLINE_POSTGRES_PORT"],
+            postgres_url=url,
+        )
+
+    @property
+    def airflow_url(self) -> str:
+        """Airflow's address, without a slash at the end."""
+        return f"http://{HOST}:{self.airflow_port}"
+
+    @property
+    def mlflow_url(self) -> str:
+        """MLflow's address, without a slash at the end."""
+        return f"http://{HOST}:{self.mlflow_port}"
+
+    @property
+    def service_url(self) -> str:
+        """The service's address, without a slash at the end."""
+        return f"http://{HOST}:{self.service_port}"
+
+    @property
+    def logs(self) -> Path:
+        """The folder with a log for each part."""
+        return self.home / "logs"
+
+    @property
+    def run(self) -> Path:
+        """The folder with what the running parts were started with."""
+        return self.home / "run"
+
+    def make_home(self) -> None:
+        """Create the state folder, for this user only.
+
+        Raises:
+            UsageError: the folder holds something that is not Heartline's, or its name cannot be used.
+            OSError: it cannot be written.
+        """
+        check_name(self.root, "the clone")
+        check_name(self.home, "setting HEARTLINE_HOME")
+        own_folder(self.home)
+        for folder in (self.logs, self.run):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def check_name(path: Path, what: str) -> None:
+    """Refuse a folder in whose name MLflow (%) or PostgreSQL (the others) would stumble much later.
+
+    Raises:
+        UsageError: there is such a character.
+    """
+    found = sorted(set(UNUSABLE) & set(str(path)))
+    if found:
+        raise UsageError(
+            f"the name of this folder holds a character that cannot be used: {' '.join(found)}",
+            where=f"{path} ({what})",
+            expected="a name without any of " + " ".join(UNUSABLE.strip()),
+            do="move it to another folder",
+        )
+
+
+def own_folder(path: Path) -> None:
+    """Make ``path`` a state folder: new, empty, or one that was made by this function before.
+
+    Raises:
+        UsageError: it holds something that is not Heartline's.
+        OSError: it cannot be written.
+    """
+    if (path / MARK).exists():
+        return
+    if path.is_dir() and any(path.iterdir()):
+        raise UsageError(
+            "this folder holds other things than a Heartline stack's state",
+            where=f"{path} (setting HEARTLINE_HOME)",
+            expected="a folder that is new, empty, or Heartline's own",
+            do="choose another folder",
+        )
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (path / MARK).write_text(MARK_TEXT)
+
+
+def _port(name: str, value: str) -> int:
+    if value.isascii() and value.isdigit() and 1 <= int(value) <= 65535:
+        return int(value)
+    raise UsageError(
+        f"{value!r} is no TCP port",
+        where=f"setting {name}",
+        expected="a number from 1 to 65535",
+        do=f"correct it, or unset it to use {PORTS[name]}",
+    )

@@ -1,0 +1,47 @@
+import json
+from datetime import datetime
+
+from stack import status
+from stack.health import Health
+from stack.lifecycle import Stack
+from stack.parts import SCHEDULER, parts
+from stack.status import Row, Status
+from stack.supervise import Exit, Process
+
+MODEL = {"version": "3", "family": "random_forest", "origin": "uci"}
+
+
+def told(**more):
+    return status.summary(Status(**({"rows": [], "registry": True, "production": "3", "model": MODEL} | more)))
+
+
+def test_what_production_serves_is_one_sentence():
+    assert told() == "production: version 3 (random_forest, trained on uci)"
+    assert "the registry says version 4" in told(production="4")
+    assert told(model=None) == "production: version 3, and the service serves none"
+    assert told(model=None, production=None) == "production: no version, and the service serves none"
+    assert told(registry=False, production=None).endswith("(random_forest, trained on uci); MLflow is away")
+    assert told(registry=False, production=None, model=None) == "production: MLflow is away"
+
+
+def test_one_unhealthy_part_makes_the_stack_unhealthy():
+    good, bad = Row("mlflow", True), Row("service", False)
+    assert Status([good], True, None, None).healthy()
+    assert not Status([good, bad], True, None, None).healthy()
+    assert json.loads(json.dumps(Status([bad], True, "1", MODEL).as_dict()))["healthy"] is False
+
+
+def test_a_part_that_was_killed_shows_that_it_was_restarted(settings, credentials):
+    part = next(part for part in parts(settings, credentials) if part.name == SCHEDULER)
+    found = {SCHEDULER: Health(True), "airflow": Health(True, version="3.3")}
+    exits = [Exit(SCHEDULER, datetime(2026, 1, 1, 10, 0, second), "terminated by SIGKILL") for second in (1, 2)]
+    row = status._row(part, Process(SCHEDULER, "RUNNING", 5, 1.0), found, exits)
+    assert (row.restarts, row.healthy, row.version) == (2, True, "3.3")
+    assert row.note == "last ended 10:00:02: terminated by SIGKILL"
+
+
+def test_looking_at_a_stack_that_was_never_started_writes_nothing(settings):
+    found = status.look(Stack.of(settings))
+    assert [(row.name, row.healthy) for row in found.rows] == [("supervisord", False)]
+    assert not found.registry
+    assert not (settings.home / "secrets").exists()

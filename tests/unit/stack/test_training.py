@@ -1,0 +1,146 @@
+import pytest
+
+from stack import console, training
+from stack.airflow_api import Airflow
+from stack.errors import UsageError, WorkError
+from stack.lifecycle import Stack
+
+PARAMS = {
+    "source": {"schema": {"type": "string"}},
+    "query": {"schema": {"type": ["null", "string"]}},
+    "seed": {"schema": {"type": "integer"}},
+    "profile": {"schema": {"enum": ["quick", "full"]}},
+}
+
+
+def test_assignments_are_split_at_the_first_equals_sign():
+    given = training.assignments(["query=SELECT 1 WHERE a=b", "seed=3"])
+    assert given == {"query": "SELECT 1 WHERE a=b", "seed": "3"}
+
+
+@pytest.mark.parametrize("argument", ["profile", "=quick", ""])
+def test_an_assignment_of_another_form_is_refused(argument):
+    with pytest.raises(UsageError, match="sets nothing"):
+        training.assignments([argument])
+
+
+def test_a_source_among_them_is_checked(tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        training.assignments([f"source={tmp_path / 'none.csv'}"])
+
+
+def test_values_get_the_type_of_the_schema():
+    given = {"source": "123", "query": "null", "seed": "7", "profile": "quick"}
+    assert training.typed(given, PARAMS) == {"source": "123", "query": None, "seed": 7, "profile": "quick"}
+
+
+def test_what_is_no_number_is_left_for_airflow_to_refuse():
+    assert training.typed({"seed": "seven"}, PARAMS) == {"seed": "seven"}
+
+
+def test_an_unknown_parameter_is_named_with_the_known_ones():
+    with pytest.raises(UsageError, match="no parameter 'sourec'") as caught:
+        training.typed({"sourec": "uci"}, PARAMS)
+    assert caught.value.expected == "one of profile, query, seed, source"
+
+
+@pytest.fixture
+def airflow(settings, answers):
+    """A pretended Airflow on the stack's port."""
+    server = answers(settings.airflow_port)
+    server.answers["POST /auth/token"] = (201, {"access_token": "t"})
+    dag = "/api/v2/dags/heart_training"
+    run = f"{dag}/dagRuns/r%201"
+    server.answers |= {
+        f"GET {dag}/details": (200, {"params": PARAMS, "is_paused": False}),
+        f"POST {dag}/dagRuns": (200, {"dag_run_id": "r 1"}),
+        f"GET {run}": (200, {"state": "success"}),
+        f"GET {run}/taskInstances": (200, {"task_instances": []}),
+        f"GET {run}/taskInstances/register/xcomEntries/return_value": (200, {"value": {"version": "3"}}),
+        f"GET {dag}/dagRuns": (200, {"dag_runs": []}),
+    }
+    return server
+
+
+def test_a_run_is_started_with_typed_parameters_and_its_result_returned(settings, airflow):
+    result = training.train(Stack.of(settings), {"seed": "7", "profile": "quick"})
+    assert result == {"version": "3"}
+    (body,) = [asked for what, _, asked in airflow.asked if what.endswith("heart_training/dagRuns")]
+    assert body == {"logical_date": None, "conf": {"seed": 7, "profile": "quick"}}
+
+
+def test_a_run_that_registers_nothing_is_a_failure(settings, airflow):
+    airflow.answers["GET /api/v2/dags/heart_training/dagRuns/r%201/taskInstances/register/xcomEntries/return_value"] = (
+        404,
+        {},
+    )
+    with pytest.raises(WorkError, match="registered no version"):
+        training.train(Stack.of(settings), {})
+
+
+def test_a_paused_dag_is_not_waited_for(settings, airflow):
+    airflow.answers["GET /api/v2/dags/heart_training/details"] = (200, {"params": {}, "is_paused": True})
+    with pytest.raises(UsageError, match="is paused"):
+        training.train(Stack.of(settings), {})
+
+
+def test_a_dag_file_that_cannot_be_imported_is_shown(settings, airflow):
+    airflow.answers["GET /api/v2/dags/heart_training/details"] = (404, {"detail": "not found"})
+    problem = {"filename": "heart_training.py", "stack_trace": "Traceback\n  …\nSyntaxError: invalid syntax\n"}
+    airflow.answers["GET /api/v2/importErrors"] = (200, {"import_errors": [problem]})
+    with pytest.raises(WorkError, match="cannot be imported") as caught:
+        training.train(Stack.of(settings), {})
+    assert caught.value.where == "heart_training.py: SyntaxError: invalid syntax"
+
+
+def test_a_refused_parameter_is_said_without_its_schema(settings, airflow):
+    detail = "Invalid input for param seed: -1 is less than the minimum of 0\n\nFailed validating …"
+    airflow.answers["POST /api/v2/dags/heart_training/dagRuns"] = (400, {"detail": detail})
+    with pytest.raises(UsageError) as caught:
+        training.train(Stack.of(settings), {"seed": "-1"})
+    assert caught.value.what.endswith("seed: -1 is less than the minimum of 0")
+
+
+def test_a_run_that_is_under_way_is_joined(settings, airflow):
+    assert training.join(Stack.of(settings)) is None
+    airflow.answers["GET /api/v2/dags/heart_training/dagRuns"] = (200, {"dag_runs": [{"dag_run_id": "r 1"}]})
+    assert training.join(Stack.of(settings)) == {"version": "3"}
+
+
+def test_the_token_is_renewed_when_it_has_expired(settings, airflow):
+    path = "GET /api/v2/dags/heart_training/dagRuns/r%201"
+    airflow.answers[path] = [(401, {}), (200, {"state": "running"})]
+    assert Airflow(settings.airflow_url, "pw").run("heart_training", "r 1")["state"] == "running"
+    assert [what for what, _, _ in airflow.asked] == ["POST /auth/token", path, "POST /auth/token", path]
+
+
+def test_promote_takes_the_staged_version(settings, answers):
+    server = answers(settings.mlflow_port)
+    server.answers |= {
+        "GET /api/2.0/mlflow/registered-models/alias": (200, {"model_version": {"version": "4"}}),
+        "GET /api/2.0/mlflow/model-versions/get": (200, {"model_version": {"version": "4", "tags": []}}),
+        "POST /api/2.0/mlflow/registered-models/alias": (200, {}),
+    }
+    assert training.promote(Stack.of(settings), None) == "4"
+    assert server.asked[-1][2] == {"name": "heart-disease", "alias": "production", "version": "4"}
+
+
+@pytest.mark.parametrize("code", ["RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"])
+def test_promote_without_a_staged_version(settings, answers, code):
+    answers(settings.mlflow_port).answers["GET /api/2.0/mlflow/registered-models/alias"] = (404, {"error_code": code})
+    with pytest.raises(UsageError, match="no version to promote"):
+        training.promote(Stack.of(settings), None)
+
+
+@pytest.mark.parametrize("version", ["99", "latest"])
+def test_promote_of_a_version_that_is_not_there_moves_nothing(settings, answers, version):
+    server = answers(settings.mlflow_port)
+    server.answers["GET /api/2.0/mlflow/model-versions/get"] = (404, {"error_code": "RESOURCE_DOES_NOT_EXIST"})
+    with pytest.raises(UsageError, match=f"no version '{version}'"):
+        training.promote(Stack.of(settings), version)
+    assert not [what for what, _, _ in server.asked if what.startswith("POST")]
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    monkeypatch.setattr(console.err, "quiet", True)
