@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.running import ROOT, Running
+
 if TYPE_CHECKING:  # the service's tests run where there is no pandas
     import pandas as pd
 
-ROOT = Path(__file__).parent.parent
+__all__ = ["ROOT"]
 
 
 def _need(present: object, what: str) -> None:
@@ -66,3 +68,17 @@ def cohort() -> pd.DataFrame:
     from heartline import sample
 
     return sample.generate(303)
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The real stack, trained on the Cleveland file where it is at hand, else on the sample; shared by the session."""
+    folder = os.environ.get("HEARTLINE_REAL_DATA", "")
+    _need(folder or os.environ.get("HEARTLINE_NO_SKIPS") != "1", "HEARTLINE_REAL_DATA")
+    source = str(Path(folder, "processed.cleveland.data").resolve()) if folder else "sample"
+    stack = Running(tmp_path_factory.mktemp("running") / "home")
+    try:
+        stack.first_up = stack.call("up", "--source", source, "--set", "profile=quick").stdout
+        yield stack
+    finally:
+        stack.call("down", "--purge")

@@ -94,7 +94,7 @@ def log_training(training: Training) -> str:
         return run_id
 
 
-def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mapping[str, str]) -> str:
+def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mapping[str, str], description: str) -> str:
     """Register a bundle as a version, found by key or made, and return the version's number.
 
     Args:
@@ -102,6 +102,7 @@ def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mappin
         run_id: the run that trained it.
         key: names the recipe and the snapshot; the same key is the same version.
         tags: family, origin, snapshot and so on.
+        description: one line for people.
 
     Raises:
         RegistryError: MLflow cannot be reached or refuses.
@@ -119,6 +120,7 @@ def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mappin
             run_id=run_id,
             model_id=model_id,
             tags={**tags, KEY: key},
+            description=description,
         )
         return str(created.version)
 

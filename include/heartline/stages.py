@@ -202,7 +202,14 @@ def register(compared: Mapping[str, Any], *, promote: str) -> dict[str, Any]:
         files = export.unpack(store.get(one["bundle"]))
         about = json.loads(files["manifest.json"])["model"]
         tags = {**_tags(about), "bundle": store.digest_of(one["bundle"]), "cv_roc_auc": f"{one['auc']:.4f}"}
-        version = registry.register(files, run_id=one["run_id"], key=about["recipe"], tags=tags)
+        title = training.family(one["family"]).title
+        version = registry.register(
+            files,
+            run_id=one["run_id"],
+            key=about["recipe"],
+            tags=tags,
+            description=f"{title}, ROC AUC {one['auc']:.3f} ({about['profile']} evaluation), origin {about['origin']}",
+        )
         registry.tag_version(version, {"verdict": compared["verdict"], "reason": compared["reason"]})
         versions[one["family"]] = version
         if one["family"] == compared["winner"]:

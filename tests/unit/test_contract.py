@@ -60,4 +60,6 @@ def test_every_feature_is_either_ordered_or_a_category():
 
 def test_the_page_in_the_docs_is_current():
     page = (ROOT / "docs" / "contract.md").read_text()
-    assert page == contract.markdown(), "run: PYTHONPATH=include .venv/bin/python -m heartline.contract > docs/contract.md"
+    assert page == contract.markdown(), (
+        "run: PYTHONPATH=include .venv/bin/python -m heartline.contract > docs/contract.md"
+    )

@@ -1,0 +1,198 @@
+"""From records to a served prediction through the real parts: PostgreSQL, Airflow, MLflow, gunicorn."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+import requests
+
+from tests.conftest import ROOT
+from tests.running import Running
+
+RECORD = json.loads((ROOT / "docs" / "examples" / "record.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def airflow(running) -> requests.Session:
+    session = requests.Session()
+    login = {"username": "admin", "password": running.password()}
+    token = session.post(running.url("AIRFLOW", "/auth/token"), json=login, timeout=30).json()["access_token"]
+    session.headers["Authorization"] = f"Bearer {token}"
+    return session
+
+
+@pytest.fixture(scope="module")
+def registry(running) -> Iterator[mlflow.MlflowClient]:
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(running.url("MLFLOW"))
+    yield mlflow.MlflowClient()
+    mlflow.set_tracking_uri(before)
+
+
+def _runs(airflow: requests.Session, running: Running) -> list[dict]:
+    url = running.url("AIRFLOW", "/api/v2/dags/heart_training/dagRuns")
+    return airflow.get(url, params={"order_by": "run_after"}, timeout=30).json()["dag_runs"]
+
+
+def _tasks(airflow: requests.Session, running: Running, run_id: str) -> list[dict]:
+    url = running.url("AIRFLOW", f"/api/v2/dags/heart_training/dagRuns/{run_id}/taskInstances")
+    return airflow.get(url, timeout=30).json()["task_instances"]
+
+
+def _predict(running: Running, body: object = RECORD) -> dict:
+    answer = requests.post(running.url("SERVICE", "/predict"), json=body, timeout=10)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_up_prints_the_prediction_and_where_everything_is(running):
+    assert '"has_heart_disease"' in running.first_up
+    for part in ("AIRFLOW", "MLFLOW", "SERVICE"):
+        assert running.url(part) in running.first_up
+    assert "airflow_admin_password" in running.first_up
+
+
+def test_a_prediction_names_the_version_and_its_origin(running, registry):
+    answer = _predict(running)
+    production = registry.get_model_version_by_alias("heart-disease", "production")
+    run = registry.get_run(production.run_id)
+
+    assert 0 <= answer["probability"] <= 1
+    assert answer["has_heart_disease"] == (answer["probability"] >= 0.5)
+    assert answer["model"]["version"] == str(production.version)
+    assert answer["model"]["origin"] == production.tags["origin"] == run.data.tags["origin"]
+    assert answer["model"]["origin"] == ("file" if os.environ.get("HEARTLINE_REAL_DATA") else "sample")
+
+
+def test_the_service_answers_as_the_registered_model_does(running, registry):
+    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri="models:/heart-disease@production"))
+    model = mlflow.sklearn.load_model(str(folder))
+    reference = json.loads((folder / "reference.json").read_text())
+    features = json.loads((folder / "contract.json").read_text())["x-features"]
+    served = [one["probability"] for one in _predict(running, reference["records"])["predictions"]]
+    rows = [[float("nan") if one[name] is None else one[name] for name in features] for one in reference["records"]]
+    assert served == pytest.approx(model.predict_proba(rows)[:, 1].tolist(), abs=1e-5)
+
+
+def test_cross_validated_auc_is_what_the_literature_says(running, registry, real_data):
+    production = registry.get_model_version_by_alias("heart-disease", "production")
+    assert 0.88 <= registry.get_run(production.run_id).data.metrics["cv_roc_auc"] <= 0.94
+    assert production.tags["verdict"] == "no detectable difference"
+    assert production.tags["family"] == "logistic_regression"
+
+
+def test_the_families_train_at_the_same_time(running, airflow):
+    tasks = _tasks(airflow, running, _runs(airflow, running)[0]["dag_run_id"])
+    spans = {
+        one["rendered_map_index"]: (datetime.fromisoformat(one["start_date"]), datetime.fromisoformat(one["end_date"]))
+        for one in tasks
+        if one["task_id"] == "train"
+    }
+    assert set(spans) == {"logistic_regression", "random_forest"}
+    assert max(start for start, _ in spans.values()) < min(end for _, end in spans.values())
+
+
+def test_each_family_is_a_version_with_its_bundle(running, registry):
+    versions = registry.search_model_versions("name = 'heart-disease'")
+    assert {one.tags["family"] for one in versions} >= {"logistic_regression", "random_forest"}
+    for one in versions:
+        listed = mlflow.artifacts.list_artifacts(artifact_uri=f"models:/heart-disease/{one.version}")
+        found = {entry.path for entry in listed}
+        assert found >= {"model.skops", "model.onnx", "contract.json", "manifest.json", "reference.json", "MLmodel"}
+
+
+def test_a_second_up_trains_nothing(running, airflow):
+    before = _runs(airflow, running)
+    done = running.call("up")
+    assert '"has_heart_disease"' in done.stdout
+    assert _runs(airflow, running) == before
+
+
+def test_the_trigger_form_refuses_what_the_schema_does_not_allow(running, airflow):
+    url = running.url("AIRFLOW", "/api/v2/dags/heart_training/dagRuns")
+    for conf in ({"profile": "slow"}, {"seed": -1}, {"promotion": "always"}, {"source": ""}):
+        answer = airflow.post(url, json={"logical_date": None, "conf": conf}, timeout=30)
+        assert answer.status_code == 400, conf
+
+
+def test_bad_records_fail_the_run_with_one_clear_message(running, airflow, tmp_path, cohort):
+    bad = cohort.copy()
+    bad.loc[3, "cp"] = 9
+    bad.to_csv(tmp_path / "bad.csv", index=False)
+    (tmp_path / "bad.csv").chmod(0o644)
+    version = _predict(running)["model"]["version"]
+
+    done = running.call("train", "--source", str(tmp_path / "bad.csv"), "--set", "profile=quick", check=False)
+
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert "cp: expected one of the codes 1, 2, 3, 4; found another in row 3: 9" in said
+    assert "Traceback" not in said
+    (validate,) = [
+        one
+        for one in _tasks(airflow, running, _runs(airflow, running)[-1]["dag_run_id"])
+        if one["task_id"] == "validate"
+    ]
+    assert validate["try_number"] == 1, "what is wrong with the records is not tried again"
+    assert _predict(running)["model"]["version"] == version
+
+
+@pytest.mark.parametrize(("name", "content"), [("absent.csv", None), ("empty.csv", "")])
+def test_a_source_that_is_missing_or_empty_is_said_at_once(running, airflow, tmp_path, name, content):
+    before = _runs(airflow, running)
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    done = running.call("train", "--source", str(path), check=False)
+    assert done.returncode == 2
+    assert str(path) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert _runs(airflow, running) == before
+
+
+def test_mlflow_killed_in_the_middle_of_a_run(running, airflow, registry):
+    """The run is tried again and completes, with one run and one version for each family."""
+    url = running.url("AIRFLOW", "/api/v2/dags/heart_training/dagRuns")
+    conf = {"source": "sample:150", "profile": "quick"}
+    run_id = airflow.post(url, json={"logical_date": None, "conf": conf}, timeout=30).json()["dag_run_id"]
+    killed = 0
+    deadline = time.monotonic() + 300
+    while (state := airflow.get(f"{url}/{run_id}", timeout=30).json()["state"]) in ("queued", "running"):
+        assert time.monotonic() < deadline, _tasks(airflow, running, run_id)
+        training = any(
+            one["task_id"] == "train" and one["state"] == "running" for one in _tasks(airflow, running, run_id)
+        )
+        if training and killed < 3:
+            pid = next(one["pid"] for one in running.status()["rows"] if one["name"] == "mlflow")
+            if pid:
+                for process in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
+                    process.send_signal(signal.SIGKILL)
+                killed += 1
+        time.sleep(1)
+
+    assert state == "success"
+    assert killed > 0
+    mlflow_row = next(one for one in running.status()["rows"] if one["name"] == "mlflow")
+    assert mlflow_row["restarts"] >= 1
+    versions = [
+        one for one in registry.search_model_versions("name = 'heart-disease'") if one.tags["origin"] == "sample"
+    ]
+    recent = [one for one in versions if "150 records" in registry.get_run(one.run_id).data.tags["source"]]
+    assert sorted(one.tags["family"] for one in recent) == ["logistic_regression", "random_forest"]
+    experiment = registry.get_experiment_by_name("heart-disease").experiment_id
+    runs = registry.search_runs([experiment], f"tags.snapshot = '{recent[0].tags['snapshot']}'")
+    assert sorted(one.data.tags["family"] for one in runs) == ["logistic_regression", "random_forest"]
+    assert all(one.info.status == "FINISHED" for one in runs)
+
+
+def test_promote_moves_production_and_the_service_follows(running, registry):
+    staged = str(registry.get_model_version_by_alias("heart-disease", "staging").version)
+    running.call("promote")
+    assert _predict(running)["model"]["version"] == staged

@@ -1,0 +1,81 @@
+"""A stack of this checkout for tests: a home and ports of its own, so that it meets no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+PARTS = ("AIRFLOW", "MLFLOW", "SERVICE", "POSTGRES")
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nothing listens on, each another one."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+@dataclass
+class Running:
+    """What a user has after `./heartline up`, and how to use it.
+
+    Attributes:
+        home: the state folder.
+        ports: by part, as in ``HEARTLINE_…_PORT``.
+        root: the checkout whose launcher is called.
+        first_up: what the first ``up`` printed.
+    """
+
+    home: Path
+    ports: dict[str, int] = field(default_factory=lambda: dict(zip(PARTS, free_ports(len(PARTS)), strict=True)))
+    root: Path = ROOT
+    first_up: str = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a user's shell would export for this home and these ports."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("HEARTLINE_", "PYTEST_"))}
+        ports = {f"HEARTLINE_{part}_PORT": str(port) for part, port in self.ports.items()}
+        return {**kept, **ports, "HEARTLINE_HOME": str(self.home)}
+
+    def url(self, part: str, path: str = "") -> str:
+        """Return the address of a part."""
+        return f"http://127.0.0.1:{self.ports[part]}{path}"
+
+    def call(self, *arguments: str, check: bool = True, seconds: float = 600) -> subprocess.CompletedProcess[str]:
+        """Call ``./heartline`` and return what it printed."""
+        done = subprocess.run(
+            [str(self.root / "heartline"), *arguments],
+            cwd=self.root,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, (
+                f"./heartline {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}"
+            )
+        return done
+
+    def status(self) -> dict[str, Any]:
+        """Return what ``./heartline status --json`` says."""
+        found: dict[str, Any] = json.loads(self.call("status", "--json", check=False).stdout)
+        return found
+
+    def password(self) -> str:
+        """Return the password of Airflow's user ``admin``."""
+        return next(self.home.rglob("airflow_admin_password")).read_text().strip()
