@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
 from scipy import stats
 
 from heartline.dataset import Floats
@@ -59,8 +58,3 @@ def paired_difference(challenger: tuple[str, Floats], incumbent: tuple[str, Floa
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, k - 1)) * spread
     p_value = 2 * float(stats.t.sf(abs(delta) / spread, k - 1))
     return Difference(name, other, delta, delta - half, delta + half, p_value)
-
-
-def fold_scores(values: list[float]) -> Floats:
-    """Return stored fold scores as an array: (k,)."""
-    return np.asarray(values, dtype="float64")

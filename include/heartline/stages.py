@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import sklearn
 
@@ -175,7 +176,7 @@ def compare(trained: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         production.tags.get("family") if production else None,
     )
     splits = training.profile(evidence[incumbent]["about"]["profile"]).splits
-    aucs = {name: comparison.fold_scores(one["fold_aucs"]) for name, one in evidence.items()}
+    aucs = {name: np.array(one["fold_aucs"]) for name, one in evidence.items()}
     differences = [
         comparison.paired_difference((name, aucs[name]), (incumbent, aucs[incumbent]), splits=splits)
         for name in sorted(aucs)

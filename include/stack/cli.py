@@ -11,13 +11,14 @@ from typing import Any
 import click
 
 from heartline.errors import HeartlineError
-from stack import checks, compose_env, console, lifecycle, service_api, sources, training
+from stack import checks, compose_env, console, lifecycle, service_api, training
 from stack import status as status_module
-from stack.errors import Exit, MachineError, StackError, UsageError, WorkError, from_os_error
+from stack import up as up_module
+from stack.databases import NAMES
+from stack.errors import Exit, MachineError, StackError, UsageError, from_os_error
 from stack.launcher import HELP
 from stack.lifecycle import Stack
-from stack.mlflow_api import PRODUCTION, STAGING, Registry
-from stack.settings import ROOT, USER, Settings
+from stack.settings import ROOT, Settings
 
 
 class _Group(click.Group):
@@ -48,71 +49,7 @@ def up(source: str | None, assigned: tuple[str, ...]) -> None:
     synthetic sample. A stack that runs is left running, and where there is a model in production nothing is trained.
     """
     stack = Stack.of(Settings.load())
-    given = _given(source, assigned)
-    with stack.locked("up"):
-        choice = sources.choose(given.get("source"), stack.settings.home)
-        if sources.remembered(stack.settings.home) is None:
-            sources.remember(stack.settings.home, choice.source)
-        lifecycle.start(stack)
-        version = Registry(stack.settings.mlflow_url).at(PRODUCTION)
-        if version is None:
-            version = training.promote(stack, _first_version(stack, given, choice))
-        elif given:
-            console.say(f"nothing is trained: version {version} is in production. ./heartline train trains another one")
-        with console.step(f"service answers with version {version}"):
-            service_api.wait_until_served(stack.settings, version)
-    _show_prediction(stack)
-
-
-def _given(source: str | None, assigned: tuple[str, ...]) -> dict[str, str]:
-    given = training.assignments(assigned)
-    if source is None:
-        return given
-    if "source" in given:
-        raise UsageError(
-            "the source is named twice",
-            where="--source and --set source",
-            expected="one of them",
-            do="leave one out",
-        )
-    return {"source": sources.check(source, "--source")} | given
-
-
-def _first_version(stack: Stack, given: dict[str, str], choice: sources.Choice) -> str:
-    """Return a version for production: the staged one, or that of a run that is under way, or of a new one."""
-    if not given:
-        result = training.join(stack)
-        staged = str(result["version"]) if result else Registry(stack.settings.mlflow_url).at(STAGING)
-        if staged:
-            return staged
-    source = given.get("source", choice.source)
-    console.say(f"there is no model yet: training one on `{source}`")
-    if choice.fallback:
-        console.loud(
-            f"{choice.reason}\nso this model learns from SYNTHETIC patients: for trying things out, not for people."
-            "\nYour own records: ./heartline train --source FILE"
-        )
-    try:
-        result = training.train(stack, {"source": source} | given)
-    except WorkError:
-        sources.remember(stack.settings.home, None)
-        raise
-    sources.remember(stack.settings.home, source)
-    return str(result["version"])
-
-
-def _show_prediction(stack: Stack) -> None:
-    settings, record = stack.settings, service_api.example()
-    answer = service_api.predict(settings, record)
-    print(f"POST {settings.service_url}/predict\n{json.dumps(record)}\n\n{json.dumps(answer, indent=2)}\n")
-    print(f"Airflow  {settings.airflow_url}  (user {USER}, password in {_short(stack.login_file)})")
-    print(f"MLflow   {settings.mlflow_url}")
-    print(f"Service  {settings.service_url}")
-
-
-def _short(path: Path) -> str:
-    cwd = Path.cwd()
-    return str(path.relative_to(cwd) if path.is_relative_to(cwd) else path)
+    up_module.up(stack, training.parameters(source, assigned))
 
 
 @cli.command()
@@ -124,8 +61,7 @@ def train(source: str | None, assigned: tuple[str, ...]) -> None:
     The run registers a version and points `staging` at the winner; `promote` puts it into production.
     """
     stack = Stack.of(Settings.load())
-    given = _given(source, assigned)
-    result = training.train(stack, given)
+    result = training.train(stack, training.parameters(source, assigned))
     print(json.dumps(result, indent=2, default=str))
     console.say(f"`staging` is at version {result['version']}. ./heartline promote puts it into production")
 
@@ -228,6 +164,8 @@ def down(purge: bool) -> None:
         if purge:
             lifecycle.purge(stack)
             console.say(f"deleted: {stack.settings.home}")
+            if stack.settings.postgres_url:
+                console.say(f"your PostgreSQL server still has the databases and roles {', '.join(NAMES)}")
 
 
 @cli.command(

@@ -16,7 +16,7 @@ from stack.progress import run
 from stack.settings import STATE, own_folder
 
 UV_PIN = Path(__file__).with_name("uv.txt")
-UV_OLDEST = (0, 9)
+UV_OLDEST = (0, 13)  # knows UV_SYSTEM_CERTS, by which a company's own certificates are accepted
 STAMP = "heartline-stamp"
 
 # What another program's settings could change in a child of ours. PYTHONDONTWRITEBYTECODE alone makes every start of

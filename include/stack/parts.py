@@ -13,7 +13,7 @@ from stack.databases import Server
 from stack.environments import child_environment
 from stack.marks import DIGEST_VARIABLE, PART_VARIABLE, STACK_VARIABLE, start_file
 from stack.postgres import Cluster, server_options
-from stack.settings import HOST, SERVING_VENV, USER, VENV, Settings
+from stack.settings import HOST, REQUIREMENTS, SERVING_REQUIREMENTS, SERVING_VENV, USER, VENV, Settings
 from stack.sources import absolute, remembered
 
 # Settings of other Airflow, MLflow, PostgreSQL or gunicorn installations must not reach ours.
@@ -100,7 +100,7 @@ def parts(settings: Settings, credentials: Credentials) -> list[Part]:
     """Return all parts, in the order in which they are started; no ``postgres`` when the user brings a server."""
     server = Server.of(settings, credentials)
     python = str(settings.root / VENV / "bin" / "python")
-    code = {"HEARTLINE_LOCK": _digest(settings.root, ["requirements.txt", "include/stack/airflow_config/*.py"])}
+    code = {"HEARTLINE_LOCK": _digest(settings.root, [REQUIREMENTS, "include/stack/airflow_config/*.py"])}
     airflow = code | _airflow(settings, credentials, server)
     everything = [
         _mlflow(settings, code, server, credentials, python),
@@ -160,7 +160,7 @@ def _service(settings: Settings) -> Part:
         {"HEARTLINE_POLL_SECONDS": "1"}  # on one machine, looking often costs nothing
         | _given(_SERVICE)
         | {
-            "HEARTLINE_LOCK": _digest(settings.root, ["serving/requirements.txt", "serving/**/*.py"]),
+            "HEARTLINE_LOCK": _digest(settings.root, [SERVING_REQUIREMENTS, "serving/**/*.py"]),
             "HEARTLINE_MLFLOW_URL": settings.mlflow_url,
             "HEARTLINE_CACHE": str(settings.home / "cache" / "models"),
             "HEARTLINE_SERVICE_PORT": str(settings.service_port),
@@ -208,6 +208,9 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.address("airflow", password),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": server.address("airflow", password, "asyncpg"),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(airflow_home / "logs"),
+        # Whoever is killed is missed within half a minute instead of five.
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
         # The three that make a run of short tasks take seconds: the scheduler looks more often.
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",

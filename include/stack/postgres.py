@@ -35,7 +35,7 @@ class Cluster:
         binaries: the folder with ``bin``, ``lib`` and ``share``.
         data: PostgreSQL's data folder.
         user: the user who runs it, or None for the one who calls.
-        record: the file that says which folder outside of the state folder is in use, for its removal.
+        record: the file that says that the data folder is complete, and was made for this state folder.
     """
 
     binaries: Path
@@ -51,7 +51,7 @@ class Cluster:
         that for root the data, and a copy of the binaries, live in a folder of their own.
         """
         if os.geteuid() == 0:
-            folder = SHARED_FOLDER / hashlib.sha256(str(settings.home).encode()).hexdigest()[:16]
+            folder = shared_folder(settings.home)
             binaries = folder / "wheel" / PACKAGE / INSTALLATION
             return cls(binaries, folder / "data", UNPRIVILEGED, settings.home / RECORD)
         return cls(_wheel() / INSTALLATION, settings.home / "postgres", None, settings.home / RECORD)
@@ -74,7 +74,7 @@ class Cluster:
         if not (self.data / "PG_VERSION").exists() or not self.record.exists():
             shutil.rmtree(self.data, ignore_errors=True)
             self._initdb(credentials["postgres_password"])
-            self.record.write_text(json.dumps({"folder": str(self.data.parent) if self.user else None}) + "\n")
+            self.record.write_text(json.dumps({"data": str(self.data)}) + "\n")
 
     def _remove_stale_lock(self) -> None:
         """Remove PostgreSQL's lock file when another program has got the process number in it, as after a restart.
@@ -145,12 +145,15 @@ class Cluster:
             )
 
 
+def shared_folder(home: Path) -> Path:
+    """Return the folder outside of ``home`` that root's stack with this state folder uses."""
+    return SHARED_FOLDER / hashlib.sha256(str(home).encode()).hexdigest()[:16]
+
+
 def remove_shared_folder(home: Path) -> None:
-    """Delete the folder outside of ``home`` that its record names."""
-    record = home / RECORD
-    folder = json.loads(record.read_text())["folder"] if record.exists() else None
-    if folder and Path(folder).parent == SHARED_FOLDER:
-        shutil.rmtree(folder)
+    """Delete what a stack with the state folder ``home`` keeps outside of it, complete or not."""
+    if os.geteuid() == 0 and shared_folder(home).exists():
+        shutil.rmtree(shared_folder(home))
         with contextlib.suppress(OSError):
             SHARED_FOLDER.rmdir()  # unless another clone's is in it
 

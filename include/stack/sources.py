@@ -95,19 +95,19 @@ def choose(given: str | None, home: Path) -> Choice:
     That is what was asked for, else ``HEARTLINE_SOURCE``, else what an earlier `up` took, else ``uci`` where the
     archive answers, else ``sample``.
 
+    A file of the setting is looked at when nothing was taken before. Later on the stack must start without it, too.
+
     Raises:
         UsageError: a file was named that cannot be used.
     """
     if given:
         return Choice(check(given, "--source"), "as asked for")
-    setting = os.environ.get("HEARTLINE_SOURCE")
+    before, setting = remembered(home), os.environ.get("HEARTLINE_SOURCE")
     if setting:
-        return Choice(check(setting, "setting HEARTLINE_SOURCE"), "as HEARTLINE_SOURCE says")
-    before = remembered(home)
+        source = absolute(setting) if before else check(setting, "setting HEARTLINE_SOURCE")
+        return Choice(source, "as HEARTLINE_SOURCE says")
     if before:
-        return Choice(
-            check(before, str(home / RECORD)), "the first `up` of this stack took this source", before == "sample"
-        )
+        return Choice(before, "the first `up` of this stack took this source", before == "sample")
     return _probe(os.environ.get("HEARTLINE_UCI_URL") or UCI_URL)
 
 
@@ -117,5 +117,5 @@ def _probe(url: str) -> Choice:
         with requests.get(url, stream=True, timeout=PATIENCE) as answer:
             answer.raise_for_status()
     except requests.RequestException as error:
-        return Choice("sample", f"{url} does not answer ({type(error).__name__}),", fallback=True)
+        return Choice("sample", f"{url} does not answer ({type(error).__name__})", fallback=True)
     return Choice("uci", f"{url} answers")

@@ -45,6 +45,25 @@ def assignments(given: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def parameters(source: str | None, given: Iterable[str]) -> dict[str, str]:
+    """Return the ``PARAM=VALUE`` arguments together with ``--source``.
+
+    Raises:
+        UsageError: one has another form, the source is named twice, or it is a file that cannot be used.
+    """
+    found = assignments(given)
+    if source is None:
+        return found
+    if "source" in found:
+        raise UsageError(
+            "the source is named twice",
+            where="--source and --set source",
+            expected="one of them",
+            do="leave one out",
+        )
+    return {"source": check(source, "--source")} | found
+
+
 def typed(given: dict[str, str], params: dict[str, Any]) -> dict[str, Any]:
     """Give each value the type that the DAG's schema asks for.
 

@@ -122,6 +122,13 @@ def test_the_trigger_form_refuses_what_the_schema_does_not_allow(running, airflo
         assert answer.status_code == 400, conf
 
 
+def test_airflows_navigation_leads_to_mlflow(running, airflow):
+    plugins = airflow.get(running.url("AIRFLOW", "/api/v2/plugins"), timeout=30).json()["plugins"]
+    (ours,) = [one for one in plugins if one["name"] == "heartline_links"]
+    hrefs = [view["href"] for view in ours["external_views"]]
+    assert f"http://localhost:{running.ports['MLFLOW']}/#/models/heart-disease" in hrefs
+
+
 def test_bad_records_fail_the_run_with_one_clear_message(running, airflow, tmp_path, cohort):
     bad = cohort.copy()
     bad.loc[3, "cp"] = 9
@@ -165,7 +172,7 @@ def test_mlflow_killed_in_the_middle_of_a_run(running, airflow, registry):
     killed = 0
     deadline = time.monotonic() + 300
     while (state := airflow.get(f"{url}/{run_id}", timeout=30).json()["state"]) in ("queued", "running"):
-        assert time.monotonic() < deadline, _tasks(airflow, running, run_id)
+        assert time.monotonic() < deadline, (running.home / "logs" / "mlflow.log").read_text()[-8000:]
         training = any(
             one["task_id"] == "train" and one["state"] == "running" for one in _tasks(airflow, running, run_id)
         )

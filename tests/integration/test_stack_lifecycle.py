@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from stack.leftovers import marked
+from stack.postgres import remove_shared_folder, shared_folder
 from tests.running import Running, free_ports
 
 PARTS = ["postgres", "mlflow", "airflow", "scheduler", "dag-processor", "service"]
@@ -233,6 +234,8 @@ def test_ctrl_c_while_starting_leaves_nothing_running(running, tmp_path):
     assert marked(other.home) == []
     assert listening(other.ports.values()) == set()
     other.call("down", "--purge")
+    assert not other.home.exists()
+    assert not shared_folder(other.home).exists()
 
 
 def test_a_state_folder_on_a_full_disk(running, need, tmp_path):
@@ -250,6 +253,7 @@ def test_a_state_folder_on_a_full_disk(running, need, tmp_path):
         assert "no space left on device" in done.stderr
         assert "Traceback" not in done.stderr
     finally:
+        remove_shared_folder(folder / "home")  # its own `down` would need the space that it has not got
         subprocess.run(["umount", folder], check=True)
     assert running.status()["healthy"]
 

@@ -56,6 +56,16 @@ def test_then_the_setting_then_what_was_remembered(home, monkeypatch):
     assert sources.choose(None, home).source == "postgres"
 
 
+def test_a_file_that_was_deleted_later_does_not_keep_the_stack_from_starting(home, monkeypatch, tmp_path):
+    sources.remember(home, str(tmp_path / "deleted.csv"))
+    assert sources.choose(None, home).source == str(tmp_path / "deleted.csv")
+    monkeypatch.setenv("HEARTLINE_SOURCE", str(tmp_path / "deleted too.csv"))
+    assert sources.choose(None, home).source == str(tmp_path / "deleted too.csv")
+    sources.remember(home, None)
+    with pytest.raises(UsageError, match="does not exist"):
+        sources.choose(None, home)
+
+
 def test_then_the_archive_where_it_answers(home, monkeypatch, answers):
     server = answers()
     server.answers["GET /heart.zip"] = (200, "PK")
