@@ -25,7 +25,7 @@ def generate(name: str) -> str:
     """Return a new random secret that is safe in URLs, shells and YAML; a Fernet key where the name asks for one."""
     if name.endswith("fernet_key"):
         return base64.urlsafe_b64encode(os.urandom(32)).decode()
-    return secrets.token_hex(24)
+    return secrets.token_hex(32)  # 64 characters: Airflow signs with SHA-512, which wants as many bytes
 
 
 def write_private(path: Path, text: str) -> None:

@@ -54,3 +54,7 @@ def test_init_adds_to_what_a_person_wrote(tmp_path):
     found = compose_env.read_env(tmp_path / ".env")
     assert (found["POSTGRES_PASSWORD"], found["OTHER"]) == ("theirs", "1")
     assert (tmp_path / ".env").read_text().startswith("# ours\nPOSTGRES_PASSWORD=theirs\n")
+
+
+def test_the_secret_that_airflow_signs_with_is_long_enough_for_sha_512(credentials):
+    assert len(credentials["airflow_jwt_secret"]) >= 64
