@@ -223,6 +223,8 @@ def test_ctrl_c_while_starting_leaves_nothing_running(running, tmp_path):
         env=other.environment,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        # a shell's background job ignores it, and hands that on
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
         text=True,
     )
     wait_for(lambda: marked(other.home))
