@@ -3,9 +3,10 @@
 Turns patient records into a registered heart-disease model, every night.
 
 **ingest** reads the source into a snapshot · **validate** holds it against the data contract (a Great Expectations
-checkpoint; a bad file stops the run here) · **preprocess** divides it into training set, hold-out and shared folds ·
-**train** fits each family at the same time · **compare** says whether one is better than the other, by a paired test
-on the shared folds · **register** puts both into MLflow's registry and points `staging` at the winner.
+checkpoint): bad rows go to quarantine, a bad set stops the run here · **preprocess** divides it into training set,
+hold-out and shared folds · **train** fits each family at the same time · **compare** says whether one is better than
+the other, by a paired test on the shared folds · **register** puts both into MLflow's registry and points `staging` at
+the winner.
 
 `production` is moved by people (`./heartline promote`, or MLflow's UI), or by the run itself when `promotion` is
 `if_better` and the verdict is *better*.
@@ -18,6 +19,8 @@ import os
 from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable, ExceptionRetryPolicy, Param, RetryAction, RetryRule, dag, task
+
+from heartline import contract
 
 FAMILIES = ["logistic_regression", "random_forest"]
 
@@ -67,6 +70,30 @@ default_args = {
             title="Query",
             description="For the source `postgres`: SQL that returns the contract's columns.",
         ),
+        "encoding": Param(
+            "auto",
+            enum=["auto", "uci", "kaggle"],
+            title="Encoding",
+            description="`auto` decides from the file's codes, names and label, and stops where these conflict. `uci` "
+            "and `kaggle` (other codes, the label inverted) are taken as said.",
+        ),
+        "max_quarantine": Param(
+            contract.MAX_QUARANTINE_SHARE,
+            type="number",
+            minimum=0,
+            maximum=1,
+            title="Largest share of rows in quarantine",
+            description="Rows that break the contract are set aside and kept. Above this share the run stops.",
+        ),
+        "max_drift": Param(
+            contract.MAX_DRIFT,
+            type="number",
+            exclusiveMinimum=0,
+            maximum=100,
+            title="Largest drift",
+            description="Kullback-Leibler divergence of a column from the training data of the model in production. "
+            "Raise it where a change is meant, for example when another hospital's records come in.",
+        ),
         "profile": Param(
             "full",
             enum=["quick", "full"],
@@ -99,10 +126,16 @@ def heart_training():
         return stages.ingest(params["source"], query=params["query"])
 
     @task
-    def validate(ingested):
+    def validate(ingested, params, run_id):
         from heartline import stages
 
-        return stages.validate(ingested)
+        return stages.validate(
+            ingested,
+            encoding=params["encoding"],
+            max_quarantine=params["max_quarantine"],
+            max_drift=params["max_drift"],
+            run=run_id,
+        )
 
     @task
     def preprocess(validated, params):

@@ -7,11 +7,12 @@ heart-disease files (Janosi, Steinbrunn, Pfisterer, Detrano 1989, https://doi.or
 
 import hashlib
 import json
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 MODEL_NAME = "heart-disease"
 THRESHOLD = 0.5  # a probability from here on is answered as heart disease
 
@@ -26,14 +27,17 @@ class Column:
         name: its name in the UCI files.
         title: a short name for people.
         description: what was recorded, and how.
-        unit: the physical unit; empty for codes.
         kind: ``measurement`` and ``count`` are ordered numbers, ``code`` is a category without an order.
         minimum: the smallest possible value; what lies below is an error, not an outlier.
         maximum: the largest possible value.
+        example: a plausible value for documentation and examples.
+        unit: the physical unit; empty for codes.
+        usual: the range outside which a value is possible but rare, so that it is worth a look; None for codes.
         whole: whether fractions are impossible.
         codes: the legal codes with their labels; empty for measurements.
         optional: whether a value may be missing (it is then imputed).
-        example: a plausible value for documentation and examples.
+        risk: 1 where higher values go with disease in every published cohort, -1 where lower ones do, 0 where neither
+            is certain. A label that contradicts these signs is turned round.
     """
 
     name: str
@@ -44,18 +48,37 @@ class Column:
     maximum: float
     example: float
     unit: str = ""
+    usual: tuple[float, float] | None = None
     whole: bool = True
     codes: Mapping[int, str] = field(default_factory=dict)
     optional: bool = False
+    risk: Literal[-1, 0, 1] = 0
+
+    @property
+    def dtype(self) -> str:
+        """The smallest numpy type that holds every legal value exactly; a missing one is NaN."""
+        if not self.whole:
+            return "float64"
+        if self.optional:
+            return "float32"
+        return "int8" if self.maximum < 128 else "int16"
 
 
-def _code(name: str, title: str, description: str, codes: dict[int, str], *, optional: bool = False) -> Column:
+def _code(
+    name: str,
+    title: str,
+    description: str,
+    codes: dict[int, str],
+    *,
+    optional: bool = False,
+    risk: Literal[-1, 0, 1] = 0,
+) -> Column:
     low, high = min(codes), max(codes)
-    return Column(name, title, description, "code", low, high, low, codes=codes, optional=optional)
+    return Column(name, title, description, "code", low, high, low, codes=codes, optional=optional, risk=risk)
 
 
 FEATURES: tuple[Column, ...] = (
-    Column("age", "Age", "Age of the patient", "measurement", 1, 120, 54, unit="years"),
+    Column("age", "Age", "Age of the patient", "measurement", 1, 120, 54, unit="years", usual=(18, 100), risk=1),
     _code("sex", "Sex", "Sex as recorded", {0: "female", 1: "male"}),
     _code(
         "cp",
@@ -72,8 +95,19 @@ FEATURES: tuple[Column, ...] = (
         300,
         130,
         unit="mm Hg",
+        usual=(80, 220),
     ),
-    Column("chol", "Cholesterol", "Serum cholesterol", "measurement", 50, 1000, 242, unit="mg/dl"),
+    Column(
+        "chol",
+        "Cholesterol",
+        "Serum cholesterol",
+        "measurement",
+        50,
+        1000,
+        242,
+        unit="mg/dl",
+        usual=(100, 500),
+    ),
     _code("fbs", "Fasting blood sugar", "Fasting blood sugar above 120 mg/dl", {0: "no", 1: "yes"}),
     _code(
         "restecg",
@@ -90,8 +124,10 @@ FEATURES: tuple[Column, ...] = (
         250,
         152,
         unit="beats/min",
+        usual=(60, 210),
+        risk=-1,
     ),
-    _code("exang", "Exercise angina", "Angina brought on by exercise", {0: "no", 1: "yes"}),
+    _code("exang", "Exercise angina", "Angina brought on by exercise", {0: "no", 1: "yes"}, risk=1),
     Column(
         "oldpeak",
         "ST depression",
@@ -101,7 +137,9 @@ FEATURES: tuple[Column, ...] = (
         10,
         0.8,
         unit="mm",
+        usual=(0, 6.5),
         whole=False,
+        risk=1,
     ),
     _code("slope", "ST slope", "Slope of the peak exercise ST segment", {1: "upsloping", 2: "flat", 3: "downsloping"}),
     Column(
@@ -114,6 +152,7 @@ FEATURES: tuple[Column, ...] = (
         0,
         codes={0: "none", 1: "one", 2: "two", 3: "three"},
         optional=True,
+        risk=1,
     ),
     _code(
         "thal",
@@ -140,11 +179,17 @@ FEATURE_NAMES: tuple[str, ...] = tuple(column.name for column in FEATURES)
 COLUMN_NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 NUMERIC: tuple[str, ...] = tuple(column.name for column in FEATURES if column.kind != "code")
 CATEGORICAL: tuple[str, ...] = tuple(column.name for column in FEATURES if column.kind == "code")
+RISKS: tuple[Column, ...] = tuple(column for column in FEATURES if column.risk)
+DTYPES: dict[str, str] = {column.name: column.dtype for column in COLUMNS}
 
 # What a set must be for a model to be worth training on it; about the whole set, not about a row.
 MIN_ROWS = 100
 MIN_CLASS_SHARE = 0.05
-MAX_MISSING_SHARE = 0.2
+MAX_MISSING_SHARE = 0.2  # of a column that may have missing values
+MAX_DUPLICATE_SHARE = 0.2  # of rows that repeat an earlier one; real cohorts have next to none
+MAX_CONTRADICTIONS = 1  # of the columns with a risk sign, how many may point the other way before the label is suspect
+MAX_QUARANTINE_SHARE = 0.05  # of rows that are set aside, unless a run says otherwise
+MAX_DRIFT = 0.25  # Kullback-Leibler divergence of a column from production's training data, unless a run says otherwise
 
 
 def digest() -> str:
@@ -152,7 +197,7 @@ def digest() -> str:
     content = {
         "version": VERSION,
         "columns": [asdict(column) for column in COLUMNS],
-        "limits": [MIN_ROWS, MIN_CLASS_SHARE, MAX_MISSING_SHARE],
+        "limits": [MIN_ROWS, MIN_CLASS_SHARE, MAX_MISSING_SHARE, MAX_DUPLICATE_SHARE, MAX_CONTRADICTIONS],
         "threshold": THRESHOLD,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -183,6 +228,8 @@ def _property(column: Column) -> dict[str, Any]:
     schema: dict[str, Any] = {"title": column.title, "description": column.description, "examples": [column.example]}
     if column.unit:
         schema["x-unit"] = column.unit
+    if column.usual:
+        schema["x-usual"] = list(column.usual)
     if column.codes:
         schema["enum"] = [*column.codes, *([None] if column.optional else [])]
         schema["x-codes"] = {str(code): label for code, label in column.codes.items()}
@@ -197,25 +244,44 @@ def markdown() -> str:
     """Return the contract as a page for people: ``docs/contract.md``."""
     rows = [
         f"| `{column.name}` | {column.description} | {column.unit or '–'} | {_allowed(column)} "
-        f"| {'yes' if column.optional else 'no'} |"
+        f"| {_range(column.usual) if column.usual else '–'} | {'yes' if column.optional else 'no'} | `{column.dtype}` |"
         for column in COLUMNS
     ]
+    paragraphs = (
+        "A value outside what is possible puts its row into quarantine; one outside the usual range is a warning.",
+        f"A training set has at least {MIN_ROWS} records, at least {MIN_CLASS_SHARE:.0%} of each class, at most "
+        f"{MAX_MISSING_SHARE:.0%} missing values in a column that may have them, and at most "
+        f"{MAX_DUPLICATE_SHARE:.0%} rows that repeat another. Disease goes with {_signs()}: where more than "
+        f"{MAX_CONTRADICTIONS} of these {len(RISKS)} point the other way, the label is taken to be inverted. A run "
+        f"stops when more than {MAX_QUARANTINE_SHARE:.0%} of its rows are in quarantine, or a column has drifted by "
+        f"more than {MAX_DRIFT} (Kullback-Leibler divergence) from production's training data; the run's parameters "
+        "`max_quarantine` and `max_drift` change these two.",
+        f"A probability of {THRESHOLD} or more is answered as heart disease.",
+    )
     return (
         f"# The data contract, version {VERSION}\n\n"
         "Written by `heartline.contract`, the one place where a column, code or range stands; a test keeps this page\n"
         "current. A prediction takes the features; a training file has the label too.\n\n"
-        "| column | what it is | unit | allowed | may be missing |\n| --- | --- | --- | --- | --- |\n"
+        "| column | what it is | unit | possible | usual | may be missing | stored as |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |\n"
         + "\n".join(rows)
-        + f"\n\nA training set has at least {MIN_ROWS} records, at least {MIN_CLASS_SHARE:.0%} of each class, and at "
-        f"most {MAX_MISSING_SHARE:.0%} missing\nvalues in a column that may have them. A probability of "
-        f"{THRESHOLD} or more is answered as heart disease.\n"
+        + "".join(f"\n\n{textwrap.fill(text, 120)}" for text in paragraphs)
+        + "\n"
     )
 
 
 def _allowed(column: Column) -> str:
     if column.codes:
         return ", ".join(f"{code} {label}" for code, label in column.codes.items())
-    return f"{column.minimum:g} to {column.maximum:g}{', whole' if column.whole else ''}"
+    return f"{_range((column.minimum, column.maximum))}{', whole' if column.whole else ''}"
+
+
+def _range(limits: tuple[float, float]) -> str:
+    return f"{limits[0]:g} to {limits[1]:g}"
+
+
+def _signs() -> str:
+    return ", ".join(f"{'higher' if column.risk > 0 else 'lower'} {column.name}" for column in RISKS)
 
 
 if __name__ == "__main__":

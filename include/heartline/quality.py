@@ -1,223 +1,235 @@
-"""The contract as a Great Expectations suite, and the checkpoint that stops a run on bad records."""
+"""The contract's checkpoint: every row of a source ends as used, as a duplicate, or in quarantine, or the run stops."""
 
 import logging
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import great_expectations as gx
+import numpy as np
 import pandas as pd
-from great_expectations import expectations as gxe
+from great_expectations.core import ExpectationSuiteValidationResult
+from great_expectations.data_context.types.base import (
+    DataContextConfig,
+    InMemoryStoreBackendDefaults,
+    ProgressBarsConfig,
+)
 from great_expectations.expectations.expectation import Expectation
-from great_expectations.expectations.row_conditions import Column as Cell
 
-from heartline import contract
-from heartline.contract import COLUMNS, Column
-from heartline.errors import DataError
+from heartline import contract, dataset, drift, findings, orientation, suite
+from heartline.findings import Finding
 
 ROW = "row"
-DISEASE = "has disease"
-SHOWN_ROWS = 10
-
-
-@dataclass(frozen=True)
-class Failure:
-    """One expectation that the records do not meet.
-
-    Attributes:
-        expectation: its Great Expectations type.
-        column: the column, or the empty string for the whole set.
-        expected: what was expected, in words.
-        found: what was found, in words.
-        rows: up to ten offending (row number in the source, value).
-        count: how many rows offend; 0 for an expectation about the whole set.
-    """
-
-    expectation: str
-    column: str
-    expected: str
-    found: str
-    rows: list[tuple[int, str]]
-    count: int
+QUARANTINE = [ROW, "field", "value", "reason"]
 
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of the checkpoint.
+    """The outcome of the checkpoint; rows = used + duplicates + quarantined.
 
     Attributes:
+        rows: in the source.
+        used: distinct records that passed.
+        duplicates: rows that repeat one of these.
+        quarantined: rows that were set aside.
+        max_quarantine: the share of rows that may be.
+        encoding: ``uci`` or ``kaggle``; empty where it could not be decided.
+        evidence: sentences that led to it.
+        notes: what else is worth knowing.
         expectations: how many were evaluated.
-        failures: those that were not met.
+        findings: those that were not met.
+        stopped: why the run stops; empty where it goes on.
     """
 
+    rows: int
+    used: int
+    duplicates: int
+    quarantined: int
+    max_quarantine: float
+    encoding: str
+    evidence: list[str]
+    notes: list[str]
     expectations: int
-    failures: list[Failure]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every expectation was met."""
-        return not self.failures
+    findings: list[Finding]
+    stopped: list[str]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain values for JSON."""
-        return {"passed": self.passed, **asdict(self)}
+        return asdict(self)
 
 
-def check(frame: pd.DataFrame) -> Report:
-    """Run the contract's checkpoint on records as they came from a source.
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """Records after the checkpoint.
+
+    Attributes:
+        records: canonical, without duplicates and quarantined rows; none where the source lacks a column.
+        used: how many rows were neither repeated nor set aside.
+        quarantine: row, field, value, reason; a row may have several.
+        duplicates: numbers of the rows that repeat an earlier one.
+        result: what Great Expectations returned.
+        findings: expectations that were not met.
+        rows: in the source.
+    """
+
+    records: pd.DataFrame
+    used: int
+    quarantine: pd.DataFrame
+    duplicates: list[int]
+    result: ExpectationSuiteValidationResult
+    findings: list[Finding]
+    rows: int
+
+    @property
+    def quarantined(self) -> int:
+        """How many rows are in quarantine."""
+        return int(self.quarantine[ROW].nunique())
+
+
+def check(
+    frame: pd.DataFrame,
+    odd: pd.DataFrame,
+    *,
+    absent: Collection[str] = (),
+    reference: Mapping[str, drift.Partition] | None = None,
+    max_drift: float = contract.MAX_DRIFT,
+) -> Checked:
+    """Run the contract's checkpoint on decoded records.
 
     Args:
-        frame: (n, 14) the contract's columns, float64 or text where a cell is no number; the index is the row number
-            in the source.
+        frame: (n, 14) float64 in UCI's codes; the index is the row number in the source.
+        odd: cells that are not numbers, missing in ``frame``, and, with an empty field, rows that could not be read
+            and are not in ``frame``: row, field, value, reason.
+        absent: columns that the source lacks.
+        reference: the distributions of production's training data; without it drift is not looked at.
+        max_drift: the largest divergence from them.
 
-    Returns:
-        which expectations failed, in which rows.
+    Raises:
+        RuntimeError: the rows do not add up, which would be a fault of this function.
     """
-    context = gx.get_context(mode="ephemeral")
-    batch = (
-        context.data_sources.add_pandas("records")
-        .add_dataframe_asset("batch")
-        .add_batch_definition_whole_dataframe("all")
+    frame, odd = _without_fractions(frame, odd)
+    cells, unreadable = odd[odd["field"] != ""], odd[odd["field"] == ""]
+    present = [name for name in contract.COLUMN_NAMES if name not in absent]
+    expectations = suite.build(present=present, odd=set(cells["field"]), reference=reference, max_drift=max_drift)
+    batch = _batch(frame, cells, present)
+    run = _Run(expectations, batch)
+    failed: list[Any] = [one for one in run.result.results if not one.success]
+    offenders = [run.offenders(one, cells) for one in failed if one.expectation_config.meta["layer"] == "row"]
+    del batch
+
+    quarantine = pd.concat([unreadable, *offenders])[QUARANTINE]
+    quarantine = quarantine.sort_values([ROW, "field"], ignore_index=True, kind="stable")
+    good = frame[~frame.index.isin(quarantine[ROW])] if offenders else frame
+    duplicated = dataset.duplicated(good)
+    checked = Checked(
+        records=dataset.canonical(good if not absent else good.iloc[:0]),
+        used=int(len(good) - duplicated.sum()),
+        quarantine=quarantine,
+        duplicates=good.index[duplicated].tolist(),
+        result=run.result,
+        findings=[*findings.of_unreadable(unreadable, len(present)), *findings.of_results(failed)],
+        rows=len(frame) + len(unreadable),
     )
-    suite = context.suites.add(gx.ExpectationSuite("heart-records", expectations=[one for one, _ in _expectations()]))
-    definition = context.validation_definitions.add(gx.ValidationDefinition(name="contract", data=batch, suite=suite))
-    checkpoint = context.checkpoints.add(
-        gx.Checkpoint(
+    _expect_that_rows_add_up(checked, len(checked.records) if not absent else checked.used)
+    return checked
+
+
+def reasons_to_stop(checked: Checked, max_quarantine: float) -> list[str]:
+    """Return why nothing may be trained on these records, in words; empty where nothing speaks against it."""
+    reasons = [
+        f"{one.column or 'all records'}: expected {one.expected}" for one in checked.findings if one.layer == "set"
+    ]
+    share = checked.quarantined / checked.rows
+    if share > max_quarantine:
+        of = f"{checked.quarantined} of {checked.rows} rows ({share:.1%})"
+        reasons.insert(0, f"all records: {of} are in quarantine, at most {max_quarantine:.1%} may be")
+    return reasons
+
+
+def _expect_that_rows_add_up(checked: Checked, records: int) -> None:
+    counts = f"{checked.used} used, {len(checked.duplicates)} duplicates, {checked.quarantined} set aside"
+    if checked.used + len(checked.duplicates) + checked.quarantined != checked.rows or records != checked.used:
+        raise RuntimeError(f"{checked.rows} rows in, but {counts}, {records} records out")
+
+
+def _without_fractions(frame: pd.DataFrame, odd: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Move fractions in columns of whole numbers to the odd cells, infinite values too."""
+    moved = []
+    for column in contract.COLUMNS:
+        values = frame[column.name].to_numpy()
+        wrong = ~np.isfinite(values) & ~np.isnan(values)
+        if column.whole:
+            wrong |= np.isfinite(values) & (np.trunc(values) != values)
+        if not wrong.any():
+            continue
+        rows = frame.index[wrong]
+        reason = "not a whole number" if column.whole else "not a number"
+        shown = [f"{value:g}" for value in values[wrong]]
+        moved.append(pd.DataFrame({ROW: rows, "field": column.name, "value": shown, "reason": reason}))
+        frame = frame.assign(**{column.name: frame[column.name].mask(wrong)})
+    return frame, pd.concat([odd, *moved], ignore_index=True) if moved else odd
+
+
+def _batch(frame: pd.DataFrame, cells: pd.DataFrame, present: Collection[str]) -> pd.DataFrame:
+    """Return what the expectations look at: the present columns and what is said about each row and about the set."""
+    columns: dict[str, Any] = {name: frame[name] for name in present}
+    for name in present:
+        # Categories of one byte: without odd cells, which is the rule, a column of text would cost eight bytes a row.
+        of_column = cells[cells["field"] == name]
+        numbers, texts = pd.factorize(of_column["value"])
+        codes = np.full(len(frame), -1, dtype="int8" if len(texts) < 127 else "int32")
+        codes[frame.index.get_indexer(pd.Index(of_column[ROW]))] = numbers
+        columns[suite.not_a_number(name)] = pd.Categorical.from_codes(codes, categories=texts)
+    columns[suite.REPEATS] = dataset.duplicated(frame).astype("float64")
+    if contract.LABEL.name in present:
+        columns[suite.DISEASE] = (frame[contract.LABEL.name] > 0).astype("float64")
+        against = len(orientation.contradictions(orientation.aucs(frame)))
+        columns[suite.CONTRADICTIONS] = np.full(len(frame), against, dtype="int8")
+    # an index with a name would come back as a dictionary for each row
+    return pd.DataFrame(columns, index=frame.index, copy=False).rename_axis(None)
+
+
+class _Run:
+    """One run of the checkpoint, and the questions that follow where an expectation is not met."""
+
+    def __init__(self, expectations: list[Expectation], batch: pd.DataFrame) -> None:
+        logging.getLogger("great_expectations").setLevel(logging.WARNING)
+        # without a site of its own: the default one leaves a folder in /tmp for each run
+        defaults = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+        config = DataContextConfig(
+            store_backend_defaults=defaults, progress_bars=ProgressBarsConfig(globally=False), analytics_enabled=False
+        )
+        context = gx.get_context(mode="ephemeral", project_config=config)
+        asset = context.data_sources.add_pandas("records").add_dataframe_asset("batch")
+        self._definition = asset.add_batch_definition_whole_dataframe("all")
+        self._expectations = expectations
+        self._batch = batch
+        validation = gx.ValidationDefinition(
+            name="contract",
+            data=self._definition,
+            suite=context.suites.add(gx.ExpectationSuite("heart-records", expectations=expectations)),
+        )
+        checkpoint = gx.Checkpoint(
             name="heart-records",
-            validation_definitions=[definition],
-            result_format={"result_format": "COMPLETE", "unexpected_index_column_names": [ROW]},
+            validation_definitions=[context.validation_definitions.add(validation)],
+            # some values and rows, for people; all of them are asked for only where an expectation is not met
+            result_format={"result_format": "SUMMARY", "partial_unexpected_count": findings.SHOWN_ROWS},
         )
-    )
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    outcome = checkpoint.run(batch_parameters={"dataframe": _batch(frame)})
-    results = next(iter(outcome.run_results.values())).results
-    words = {_key(one): text for one, text in _expectations()}
-    failures = [_failure(result, words) for result in results if not result.success]
-    return Report(len(results), failures)
+        outcome = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": batch})
+        self.result: ExpectationSuiteValidationResult = next(iter(outcome.run_results.values()))
 
-
-def clean(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return checked records as float64.
-
-    Raises:
-        ValueError: a cell is no number; ``check`` would have reported it.
-    """
-    return frame[list(contract.COLUMN_NAMES)].astype("float64")
-
-
-def stop_on(report: Report, *, source: str) -> None:
-    """Raise when ``report`` has failures.
-
-    Raises:
-        DataError: names each failed expectation with its column, count and offending rows.
-    """
-    if report.passed:
-        return
-    raise DataError(
-        f"{len(report.failures)} of {report.expectations} expectations are not met",
-        where=f"source {source}" + "".join(f"\n    - {_line(one)}" for one in report.failures),
-        expected=f"records as contract {contract.VERSION} describes them",
-        do="mend these rows in the source and run again; nothing was trained on them",
-    )
-
-
-def _line(one: Failure) -> str:
-    head = f"{one.column or 'all records'}: expected {one.expected}; found {one.found}"
-    shown = ", ".join(f"row {row}: {value}" for row, value in one.rows)
-    more = ", …" if one.count > len(one.rows) else ""
-    return f"{head}{' in ' if shown else ''}{shown}{more} [{one.expectation}]"
-
-
-def _words_column(name: str) -> str:
-    return f"{name} (not a number)"
-
-
-def _batch(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add to the numbers one column for each text that should have been a number: an expectation can then show it."""
-    batch = pd.DataFrame({ROW: frame.index.to_numpy()})
-    for name in contract.COLUMN_NAMES:
-        numbers = pd.to_numeric(frame[name], errors="coerce").astype("float64")
-        batch[name] = numbers.to_numpy()
-        batch[_words_column(name)] = (
-            frame[name].astype("object").where(numbers.isna() & frame[name].notna(), None).to_numpy()
+    def offenders(self, failed: Any, cells: pd.DataFrame) -> pd.DataFrame:
+        """Return every row that does not meet one expectation: row, field, value, reason."""
+        config = failed.expectation_config
+        (expectation,) = [
+            one for one in self._expectations if (one.expectation_type, one.meta) == (config.type, config.meta)
+        ]
+        batch = self._definition.get_batch({"dataframe": self._batch})
+        details = batch.validate(expectation, result_format={"result_format": "COMPLETE"}).result
+        rows, name = pd.Index(details["unexpected_index_list"]), config.meta["column"]
+        if config.kwargs["column"] != name:
+            return pd.DataFrame(cells[(cells["field"] == name) & cells[ROW].isin(rows)])
+        values = [findings.shown(value) for value in self._batch.loc[rows, name]]
+        return pd.DataFrame(
+            {ROW: rows, "field": name, "value": values, "reason": f"expected {config.meta['expected']}"}
         )
-    batch[DISEASE] = (batch[contract.LABEL.name] > 0).astype("float64")
-    return batch
-
-
-def _expectations() -> list[tuple[Expectation, str]]:
-    suite: list[tuple[Expectation, str]] = [
-        (
-            gxe.ExpectTableRowCountToBeBetween(min_value=contract.MIN_ROWS),
-            f"at least {contract.MIN_ROWS} records",
-        )
-    ]
-    for column in COLUMNS:
-        suite.extend(_column_expectations(column))
-    share = contract.MIN_CLASS_SHARE
-    suite.append(
-        (
-            gxe.ExpectColumnMeanToBeBetween(column=DISEASE, min_value=share, max_value=1 - share),
-            f"a share of patients with disease between {share:.0%} and {1 - share:.0%}",
-        )
-    )
-    return suite
-
-
-def _column_expectations(column: Column) -> list[tuple[Expectation, str]]:
-    name = column.name
-    allowed = 1 - contract.MAX_MISSING_SHARE if column.optional else 1.0
-    unit = f" {column.unit}" if column.unit else ""
-    suite: list[tuple[Expectation, str]] = [
-        (gxe.ExpectColumnValuesToBeNull(column=_words_column(name)), "numbers"),
-        (
-            # what is there but is no number was reported by the expectation before
-            gxe.ExpectColumnValuesToNotBeNull(
-                column=name, mostly=allowed, row_condition=Cell(_words_column(name)).is_null()
-            ),
-            "a value in every row" if allowed == 1.0 else f"a value in at least {allowed:.0%} of the rows",
-        ),
-    ]
-    if column.codes:
-        codes = [float(code) for code in column.codes]
-        legal = ", ".join(str(code) for code in column.codes)
-        suite.append((gxe.ExpectColumnValuesToBeInSet(column=name, value_set=codes), f"one of the codes {legal}"))
-    else:
-        suite.append(
-            (
-                gxe.ExpectColumnValuesToBeBetween(column=name, min_value=column.minimum, max_value=column.maximum),
-                f"{column.minimum:g} to {column.maximum:g}{unit}",
-            )
-        )
-    return suite
-
-
-def _key(expectation: Expectation) -> tuple[str, str]:
-    return expectation.expectation_type, getattr(expectation, "column", "")
-
-
-def _failure(result: Any, words: dict[tuple[str, str], str]) -> Failure:
-    config = result.expectation_config
-    column = config.kwargs.get("column", "")
-    details = result.result or {}
-    rows = [(int(one[ROW]), _shown(one[column])) for one in details.get("unexpected_index_list") or []]
-    count = int(details.get("unexpected_count") or 0)
-    if count:
-        found = f"{count} other" if count > 1 else "another"
-    elif "observed_value" in details:
-        found = f"{details['observed_value']:g}"
-    else:
-        found = f"an error: {result.exception_info}"
-    return Failure(
-        expectation=config.type,
-        column=column.removesuffix(_words_column("")),
-        expected=words[(config.type, column)],
-        found=found,
-        rows=rows[:SHOWN_ROWS],
-        count=count,
-    )
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return repr(value)
-    return "missing" if pd.isna(value) else f"{value:g}"

@@ -1,265 +1,250 @@
 """From bytes to records: CSV and Parquet as they are found, brought into the contract's columns.
 
-What a value means is not judged here. A cell that is not a number stays as text, and with it its column, so that
-the quality checks can report it by its row.
+What a value means is not judged here. A cell that is not a number, and a row that has not the fields it should have,
+are kept beside the records with their row number, so that the quality checks can report them.
 """
 
-import csv
-import io
-import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
+from numpy.typing import NDArray
 
-from heartline import contract
+from heartline import cells, contract, delimited, encodings
 from heartline.errors import DataError
 
-MISSING = ("", "?", "na", "nan")  # in any case
+NOT_A_NUMBER = "not a number"
 
-_BOM = b"\xef\xbb\xbf"
-_SPACES = r"\s+"
-_SHOWN_ROWS = 10
-_WIDTH = len(contract.COLUMNS)
-
-_log = logging.getLogger(__name__)
+_PARQUET = b"PAR1"
+_BATCH = 1 << 16  # rows of a Parquet file that are converted at a time
+_LEAST = len(contract.COLUMNS) / 2  # of the contract's columns, for a table to be one of records
+_SHOWN_NAMES = 30
 
 
-def parse(data: bytes, *, where: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Return the records in the bytes of a CSV or Parquet file, and the names of the columns that were left out.
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Records as they were found.
 
-    CSV is UTF-8 text with or without a header line, its fields divided by comma, semicolon, tab or spaces; without a
-    header its columns are those of the UCI files, in their order. Columns are matched by name, in any order and case.
+    Attributes:
+        frame: shape [n, 14], the contract's columns in its order, float64, NaN where a value is missing or odd; the
+            index ``row`` is the row number in the source, from 1. A row that is odd as a whole keeps its number, but
+            is not in here. A column that the source lacks is all NaN.
+        odd: shape [k, 4], by row: ``row`` (int64), ``field`` (empty for the whole row), ``value`` (the text as found,
+            at most 200 characters), ``reason``.
+        names: the names of the source's columns as spelled; () for a file without a header.
+        absent: the contract's columns that the source lacks.
+        dropped: the source's columns that the contract has not.
+    """
+
+    frame: pd.DataFrame
+    odd: pd.DataFrame
+    names: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+def parse(data: bytes, *, where: str) -> Table:
+    """Return the records in the bytes of a CSV or Parquet file.
+
+    CSV is text in UTF-8, or else Windows-1252, with or without a header line, its fields divided by comma, semicolon,
+    tab or spaces; without a header its columns are those of the UCI files, in their order. A decimal comma is read
+    where semicolons or tabs divide the fields. Columns are matched by name or alias, in any order and case. In a
+    Parquet file text is read as in CSV, and only a column of type boolean is read as 0 and 1.
 
     Args:
         data: the whole file.
         where: the file or address, for messages.
 
-    Returns:
-        Shape [n, 14], rows numbered from 1 as in the file: the contract's columns, float64 with NaN for missing, or
-        object, all text with None for missing, where a cell is not a number.
-
     Raises:
-        DataError: the bytes are neither, hold no rows, lack a column or have one twice, or rows differ in length.
+        DataError: the bytes are neither, hold no rows, are no table of records, have a column twice or of a type
+            that cannot hold numbers, or no row has the right number of fields.
     """
-    frame, names = _parse_parquet(data, where) if data.startswith(b"PAR1") else _parse_csv(data, where)
-    return conform(frame, names, where=where)
+    return _parse_parquet(data, where) if data.startswith(_PARQUET) else _parse_text(data, where)
 
 
-def conform(frame: pd.DataFrame, names: Sequence[str], *, where: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Return the contract's columns of a table, as ``parse`` does.
+def conform(frame: pd.DataFrame, names: Sequence[str], *, where: str) -> Table:
+    """Return the records of a table that is in memory, as ``parse`` does.
 
     Args:
-        frame: shape [n, k], columns in the order of ``names``; those that the contract has not may be absent.
-        names: the k or more names as the source spells them.
+        frame: shape [n, k], columns numbered from 0, cells of any type.
+        names: the k names as the source spells them.
         where: the source, for messages.
 
     Raises:
-        DataError: there are no rows, a column is missing, or one occurs twice.
+        DataError: as ``parse``.
     """
     positions = locate(names, where=where)
-    if frame.empty:
-        raise DataError(
-            "there are no records",
-            where=where,
-            expected="at least one row below the names of the columns",
-            do="check how the source was made",
-        )
-    index = pd.RangeIndex(1, len(frame) + 1, name="row")
-    columns = {name: _numbers(frame[position]).set_axis(index) for name, position in positions.items()}
-    dropped = tuple(name for position, name in enumerate(names) if position not in positions.values())
-    if dropped:
-        _log.warning("%s: columns that the contract does not have are left out: %s", where, ", ".join(dropped))
-    return pd.DataFrame(columns, index=index), dropped
+    columns = {name: _as_arrow(frame[position]) for name, position in positions.items()}
+    _expect_readable({name: column.type for name, column in columns.items()}, where)
+    records = _Collector(list(positions), len(frame))
+    records.add(columns.values())
+    return records.table(names, positions, where)
 
 
 def locate(names: Sequence[str], *, where: str) -> dict[str, int]:
-    """Return the position of each of the contract's columns among ``names``.
+    """Return the position among ``names`` of each of the contract's columns that is there.
 
     Raises:
-        DataError: one is missing or occurs twice.
+        DataError: fewer than half of them are there, or one is there more than once.
     """
-    plain = [name.strip().lower() for name in names]
-    counts = Counter(plain)
-    missing = [name for name in contract.COLUMN_NAMES if name not in counts]
-    if missing:
+    known = [encodings.ALIASES.get(" ".join(name.split()).lower()) for name in names]
+    counts = Counter(name for name in known if name)
+    more = ", …" if len(names) > _SHOWN_NAMES else ""
+    found = f"{where}, whose columns are: {', '.join(names[:_SHOWN_NAMES])}{more}"
+    if len(counts) < _LEAST:
         raise DataError(
-            f"{_count(len(missing), 'column')} missing: {', '.join(missing)}",
-            where=f"{where}, whose columns are: {', '.join(names)}",
+            f"this is not a table of records: it has {len(counts)} of the {len(contract.COLUMNS)} columns",
+            where=found,
             expected=f"the columns {', '.join(contract.COLUMN_NAMES)}",
-            do="add what is missing, or rename the columns that hold it",
+            do="check that this is the right source, and rename its columns",
         )
     repeated = [name for name in contract.COLUMN_NAMES if counts[name] > 1]
     if repeated:
         raise DataError(
-            f"{_count(len(repeated), 'column')} there more than once: {', '.join(repeated)}",
-            where=where,
-            expected="each column once",
+            f"{'1 column is' if len(repeated) == 1 else f'{len(repeated)} columns are'} there more than once: "
+            f"{', '.join(repeated)}",
+            where=found,
+            expected="each column once, under one of its names",
             do="remove or rename the columns that should not count",
         )
-    return {name: plain.index(name) for name in contract.COLUMN_NAMES}
+    return {name: known.index(name) for name in contract.COLUMN_NAMES if name in counts}
 
 
-def _parse_parquet(data: bytes, where: str) -> tuple[pd.DataFrame, list[str]]:
+class _Collector:
+    """Gathers batches of cells in one array, so that the records are in memory once."""
+
+    def __init__(self, fields: Sequence[str], most_rows: int, *, decimal_comma: bool = False) -> None:
+        self._rows = [contract.COLUMN_NAMES.index(name) for name in fields]
+        self._values = np.empty((len(contract.COLUMNS), most_rows))
+        self._values[[row for row in range(len(self._values)) if row not in self._rows]] = np.nan
+        self._decimal_comma = decimal_comma
+        self._odd: list[tuple[int, NDArray[np.int64], list[str]]] = []
+        self.count = 0
+
+    def add(self, batch: Iterable[pa.Array]) -> None:
+        """Take the cells of some further rows, one array for each field."""
+        added = 0
+        for row, column in zip(self._rows, batch, strict=True):
+            numbers, odd, texts = cells.numbers(column, decimal_comma=self._decimal_comma)
+            added = len(numbers)
+            self._values[row, self.count : self.count + added] = numbers
+            if texts:
+                self._odd.append((row, self.count + odd, texts))
+        self.count += added
+
+    def table(
+        self, names: Sequence[str], positions: dict[str, int], where: str, text: delimited.Text | None = None
+    ) -> Table:
+        """Return the table of what was added.
+
+        Args:
+            names: of all columns of the source.
+            positions: what ``locate`` found among them.
+            where: the source, for messages.
+            text: what the rows come from, if some of them may be malformed.
+
+        Raises:
+            DataError: nothing was added.
+        """
+        if not self.count:
+            raise DataError(
+                "there are no records",
+                where=where,
+                expected="at least one row below the names of the columns",
+                do="check how the source was made",
+            )
+        index: pd.Index[int] = pd.RangeIndex(1, self.count + 1, name="row")
+        odd = []
+        if text and text.malformed:
+            index = pd.Index(text.numbers(self.count), name="row")
+            odd.append(_odd_rows(text))
+        odd += [_odd_cells(index[at], row, texts) for row, at, texts in self._odd]
+        # pandas keeps the transposed array as it is, without a copy.
+        frame = pd.DataFrame(
+            self._values[:, : self.count].T, columns=list(contract.COLUMN_NAMES), index=index, copy=False
+        )
+        return Table(
+            frame,
+            _in_order(odd),
+            text.header if text else tuple(names),
+            tuple(name for name in contract.COLUMN_NAMES if name not in positions),
+            tuple(name for position, name in enumerate(names) if position not in positions.values()),
+        )
+
+
+def _odd_rows(text: delimited.Text) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "row": [one.number for one in text.malformed],
+            "field": "",
+            "value": [one.text for one in text.malformed],
+            "reason": [
+                f"{one.fields} {'field' if one.fields == 1 else 'fields'} instead of {len(text.columns)}"
+                for one in text.malformed
+            ],
+        }
+    )
+
+
+def _odd_cells(numbers: "pd.Index[int]", column: int, texts: list[str]) -> pd.DataFrame:
+    field = contract.COLUMN_NAMES[column]
+    return pd.DataFrame({"row": numbers, "field": field, "value": texts, "reason": NOT_A_NUMBER})
+
+
+def _in_order(odd: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    none = encodings.no_odd_cells()
+    if not odd:
+        return none
+    return pd.concat(odd).astype(none.dtypes).sort_values("row", kind="stable", ignore_index=True)
+
+
+def _parse_text(data: bytes, where: str) -> Table:
+    text = delimited.look(data, where=where)
+    positions = locate(text.columns, where=where)
+    records = _Collector(list(positions), text.most_rows(), decimal_comma=text.decimal_comma)
+    for batch in text.rows(list(positions.values())):
+        records.add(batch)
+    return records.table(text.columns, positions, where, text)
+
+
+def _parse_parquet(data: bytes, where: str) -> Table:
     try:
-        file = pq.ParquetFile(io.BytesIO(data))
-        names = list(file.schema_arrow.names)
-        positions = sorted(locate(names, where=where).values())
-        table = file.read(columns=[names[position] for position in positions])
+        file = pq.ParquetFile(pa.BufferReader(data))
+        names = file.schema_arrow.names
+        positions = locate(names, where=where)
+        _expect_readable({names[at]: file.schema_arrow.field(at).type for at in positions.values()}, where)
+        records = _Collector(list(positions), file.metadata.num_rows)
+        spelled = [names[at] for at in positions.values()]
+        for batch in file.iter_batches(_BATCH, columns=spelled):
+            records.add(batch.column(name) for name in spelled)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
-            f"the Parquet file cannot be read: {_first_line(error)}",
+            f"the Parquet file cannot be read: {str(error).strip().partition(chr(10))[0]}",
             where=where,
             expected="a complete Parquet file",
             do="write the file again",
         ) from None
-    # Without the index that pandas may have stored: it would take a column out of the table.
-    frame = table.to_pandas(ignore_metadata=True)
-    return frame.set_axis(positions, axis=1), names
+    return records.table(names, positions, where)
 
 
-def _parse_csv(data: bytes, where: str) -> tuple[pd.DataFrame, list[str]]:
-    data = _plain_text(data, where)
-    start, first = _first_row(data)
-    separator = _separator(first)
-    fields = _split(first, separator)
-    if _is_record(fields):
-        names, width = list(contract.COLUMN_NAMES), _WIDTH
-    else:
-        names, width = [name or f"column {position}" for position, name in enumerate(fields, 1)], len(fields)
-        start += len(first)
-    positions = sorted(locate(names, where=where).values())
-    if not any(line.strip() for line in _from(data, start)):
-        return pd.DataFrame(), names
-    _check_lengths(data, start, separator, width, where)
-    frame = pd.read_csv(
-        _from(data, start),
-        header=None,
-        names=range(width),
-        usecols=positions,
-        sep=separator,
-        skipinitialspace=True,
-        na_values=[*MISSING, "NA", "NaN"],
-        keep_default_na=False,
-        encoding_errors="replace",
-        low_memory=False,
-    )
-    return frame, names
-
-
-def _plain_text(data: bytes, where: str) -> bytes:
-    """Return the bytes without a byte order mark, lines ending in a line feed.
-
-    Raises:
-        DataError: they are empty, binary or a web page.
-    """
-    data = data.removeprefix(_BOM)
-    problem = ""
-    if not data or data.isspace():
-        problem = "the file is empty"
-    elif b"\0" in data:
-        problem = "the file is binary, or text in UTF-16"
-    elif data[:1000].lstrip().startswith(b"<"):
-        problem = "this is a web page, not a table"
-    if problem:
+def _expect_readable(types: dict[str, pa.DataType], where: str) -> None:
+    wrong = [f"{name} is {kind}" for name, kind in types.items() if not cells.readable(kind)]
+    if wrong:
         raise DataError(
-            problem,
-            where=where,
-            expected="a CSV file in UTF-8, or a Parquet file",
-            do="check where the file comes from, or save it in one of these formats",
+            f"the type of {'1 column' if len(wrong) == 1 else f'{len(wrong)} columns'} cannot hold numbers",
+            where=f"{where}: {', '.join(wrong)}",
+            expected="numbers, or text that is numbers",
+            do="convert the column, or rename it if it is another one",
         )
-    return data if b"\n" in data else data.replace(b"\r", b"\n")
 
 
-def _first_row(data: bytes) -> tuple[int, bytes]:
-    """Return the first line that is not blank, and where it starts."""
-    start = 0
-    for line in io.BytesIO(data):
-        if line.strip():
-            return start, line
-        start += len(line)
-    return start, b""
-
-
-def _separator(line: bytes) -> str:
-    counts = {sign: line.count(sign.encode()) for sign in (";", "\t", ",")}
-    enough = [sign for sign, count in counts.items() if count >= _WIDTH - 1]
-    likely = max(counts, key=lambda sign: counts[sign])
-    return enough[0] if enough else likely if counts[likely] else _SPACES
-
-
-def _split(line: bytes, separator: str) -> list[str]:
-    text = line.decode("utf-8", errors="replace").strip()
-    if separator == _SPACES:
-        return text.split()
-    return [field.strip() for field in next(csv.reader([text], delimiter=separator, skipinitialspace=True))]
-
-
-def _is_record(fields: Sequence[str]) -> bool:
-    """Return whether the fields of the first line are values rather than names; a record may have a bad cell."""
-    values = pd.to_numeric(pd.Series(fields, dtype=object), errors="coerce").notna()
-    return sum(value or field.lower() in MISSING for value, field in zip(values, fields, strict=True)) > len(fields) / 2
-
-
-def _check_lengths(data: bytes, start: int, separator: str, width: int, where: str) -> None:
-    """Compare the number of fields in each row with ``width``: pandas would fill a short row up.
-
-    Raises:
-        DataError: rows differ; the first ten are named.
-    """
-    wrong = [(row, length) for row, length in enumerate(_lengths(data, start, separator), 1) if length != width]
-    if not wrong:
-        return
-    shown = ", ".join(f"row {row} has {length}" for row, length in wrong[:_SHOWN_ROWS])
-    raise DataError(
-        f"{_count(len(wrong), 'row')} not of {width} fields",
-        where=f"{where}: {shown}{', …' if len(wrong) > _SHOWN_ROWS else ''}",
-        expected=f"{width} fields in each row",
-        do="complete or remove these rows; put a field that holds a separator in quotes",
-    )
-
-
-def _lengths(data: bytes, start: int, separator: str) -> Iterator[int]:
-    """Yield the number of fields of each row that is not blank."""
-    lines = _from(data, start)
-    blanks = b" \r\n" if separator == "\t" else None
-    if separator == _SPACES:
-        yield from (len(line.split()) for line in lines if line.strip())
-    elif b'"' in data:
-        text = io.TextIOWrapper(lines, encoding="utf-8", errors="replace", newline="")
-        yield from (
-            len(row) for row in csv.reader(text, delimiter=separator) if len(row) > 1 or any(map(str.strip, row))
-        )
-    else:
-        sign = separator.encode()
-        yield from (line.count(sign) + 1 for line in lines if line.strip(blanks))
-
-
-def _from(data: bytes, start: int) -> io.BytesIO:
-    stream = io.BytesIO(data)
-    stream.seek(start)
-    return stream
-
-
-def _numbers(cells: pd.Series) -> pd.Series:
-    """Return cells as float64, or all as text, None for missing, if one of them is neither a number nor missing."""
-    if is_numeric_dtype(cells) and not is_bool_dtype(cells):
-        return cells.astype("float64")
-    words = cells[cells.notna()].map(str).str.strip()
-    words = words[~words.str.lower().isin(MISSING)]
-    numbers = pd.to_numeric(words, errors="coerce").astype("float64")
-    if numbers.notna().all():
-        return numbers.reindex(cells.index)
-    # As a whole, because a column of numbers and words cannot be stored as Parquet.
-    return words.astype(object).reindex(cells.index, fill_value=None)
-
-
-def _count(n: int, noun: str) -> str:
-    return f"1 {noun} is" if n == 1 else f"{n} {noun}s are"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+def _as_arrow(column: pd.Series) -> pa.Array:
+    try:
+        found = pa.Array.from_pandas(column)
+        return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+    except (pa.ArrowException, TypeError, OverflowError):  # mixed types, or a number that Arrow cannot hold
+        return pa.array([None if missing else str(cell) for cell, missing in zip(column, column.isna(), strict=True)])

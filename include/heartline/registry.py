@@ -25,22 +25,25 @@ from heartline import contract, export
 from heartline.errors import RegistryError
 
 EXPERIMENT = "heart-disease"
+DATA_EXPERIMENT = "heart-disease-data"  # apart, so that the list of models stays one of models
 KEY = "heartline.key"
 STAGING = "staging"
 PRODUCTION = "production"
 
 
 @dataclass(frozen=True)
-class Training:
-    """What is logged of one family's training.
+class Run:
+    """What is logged of one piece of work: a family's training, or the check of a set of records.
 
     Attributes:
-        key: names the recipe and the snapshot; the same key is the same run.
+        key: names what was done on what; the same key is the same run.
         title: the run's name.
         tags: family, origin, snapshot and so on.
-        parameters: hyperparameters and settings of the evaluation.
-        metrics: scores.
+        parameters: settings and hyperparameters.
+        metrics: scores and counts.
         files: artifacts by file name.
+        experiment: the MLflow experiment that it belongs to.
+        failed: whether it ended in a refusal.
     """
 
     key: str
@@ -49,6 +52,8 @@ class Training:
     parameters: Mapping[str, Any]
     metrics: Mapping[str, float]
     files: Mapping[str, bytes]
+    experiment: str = EXPERIMENT
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,33 +69,34 @@ class Version:
     tags: Mapping[str, str]
 
 
-def log_training(training: Training) -> str:
-    """Log a training to its run, found by key or made, and return the run's id.
+def log_run(run: Run) -> str:
+    """Log a piece of work to its run, found by key or made, and return the run's id.
 
     Raises:
         RegistryError: MLflow cannot be reached or refuses.
     """
-    with _reaching_mlflow("log a training run"):
+    with _reaching_mlflow(f"log the run {run.title}"):
         client = mlflow.MlflowClient()
-        experiment = _experiment(client)
-        found = client.search_runs([experiment], f"tags.`{KEY}` = '{training.key}'", max_results=1)
-        if found and found[0].info.status == RunStatus.to_string(RunStatus.FINISHED):
+        experiment = _experiment(client, run.experiment)
+        status = RunStatus.to_string(RunStatus.FAILED if run.failed else RunStatus.FINISHED)
+        found = client.search_runs([experiment], f"tags.`{KEY}` = '{run.key}'", max_results=1)
+        if found and found[0].info.status == status:
             return str(found[0].info.run_id)
-        tags = {**training.tags, KEY: training.key}
-        run = found[0] if found else client.create_run(experiment, tags=tags, run_name=training.title)
-        run_id = str(run.info.run_id)
+        tags = {**run.tags, KEY: run.key}
+        logged = found[0] if found else client.create_run(experiment, tags=tags, run_name=run.title)
+        run_id = str(logged.info.run_id)
         # the run's own start as the time: logging twice writes the same points, not more of them
-        start = run.info.start_time
+        start = logged.info.start_time
         client.log_batch(
             run_id,
-            metrics=[Metric(name, value, start, 0) for name, value in training.metrics.items()],
-            params=[Param(name, str(value)) for name, value in training.parameters.items()],
+            metrics=[Metric(name, value, start, 0) for name, value in run.metrics.items()],
+            params=[Param(name, str(value)) for name, value in run.parameters.items()],
             tags=[RunTag(name, value) for name, value in tags.items()],
         )
         with tempfile.TemporaryDirectory() as folder:
-            _write(Path(folder), training.files)
+            _write(Path(folder), run.files)
             client.log_artifacts(run_id, folder)
-        client.set_terminated(run_id)
+        client.set_terminated(run_id, status)
         return run_id
 
 
@@ -162,15 +168,15 @@ def aliased(alias: str) -> Version | None:
         return Version(str(found.version), dict(found.tags))
 
 
-def _experiment(client: mlflow.MlflowClient) -> str:
+def _experiment(client: mlflow.MlflowClient, name: str = EXPERIMENT) -> str:
     try:
-        return str(client.create_experiment(EXPERIMENT))
+        return str(client.create_experiment(name))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    found = client.get_experiment_by_name(EXPERIMENT)
+    found = client.get_experiment_by_name(name)
     if found is None or found.lifecycle_stage != "active":
-        raise MlflowException(f"experiment {EXPERIMENT} was deleted: restore it in MLflow's UI")
+        raise MlflowException(f"experiment {name} was deleted: restore it in MLflow's UI")
     return str(found.experiment_id)
 
 

@@ -193,9 +193,12 @@ def _links(columns: Mapping[str, Margin], disease: str) -> dict[tuple[str, str],
         a, b = pair.split("~")
         found[a, b] = match_correlation(columns[a], columns[a].ranks(), columns[b], columns[b].ranks(), rho)
     shares = {name: by_class[disease] for name, by_class in facts()["links_by_disease"].items()}
-    cp, exang, sex, thal = (columns[name] for name in ("cp", "exang", "sex", "thal"))
-    found["cp", "exang"] = _match_shares(cp, 4, exang, 1, shares["p(exang=1|cp=4)"], shares["p(exang=1|cp!=4)"])
-    found["sex", "thal"] = _match_shares(sex, 1, thal, 7, shares["p(thal=7|male)"], shares["p(thal=7|female)"])
+    found["cp", "exang"] = _match_shares(
+        columns["cp"], 4, columns["exang"], 1, shares["p(exang=1|cp=4)"], shares["p(exang=1|cp!=4)"]
+    )
+    found["sex", "thal"] = _match_shares(
+        columns["sex"], 1, columns["thal"], 7, shares["p(thal=7|male)"], shares["p(thal=7|female)"]
+    )
     for name in ("oldpeak", "thalach"):
         found[name, "slope"] = _match_means(columns[name], columns["slope"], shares[f"mean_{name}_by_slope"])
     return found

@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="processed.cleveland.data of the UCI archive")
     parser.add_argument("--figure", type=Path, help="write a picture of the correlations to this PNG file")
     arguments = parser.parse_args()
-    real = sources.read(str(arguments.file.resolve())).frame
+    real = sources.read(str(arguments.file.resolve())).table.frame
     if arguments.figure:
         draw(real, arguments.figure)
     print(scores_table(real), statistics_tables(real), sep="\n\n")

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-import pandas as pd
-
-from heartline import contract, database, download, records, sample, uci
+from heartline import archives, contract, database, download, encodings, records, sample, uci
 from heartline.errors import SourceError
 
 Origin = Literal["sample", "uci", "file", "url", "postgres"]
@@ -29,19 +27,17 @@ class Records:
     """Records as a source gave them, not yet checked.
 
     Attributes:
-        frame: shape [n, 14], the contract's columns; float64, or all text where a cell is not a number; the index is
-            the row number in the source, from 1.
+        table: the records, and what in them is odd.
         origin: the kind of source.
         description: the source in words, without passwords.
-        sha256: the digest of the bytes that were read, if the source consists of bytes.
-        dropped: columns that the source has and the contract has not.
+        sha256: the digest of the bytes that were read, packed or not, if the source consists of bytes. The records
+            come from the same bytes: a source is read once.
     """
 
-    frame: pd.DataFrame
+    table: records.Table
     origin: Origin
     description: str
     sha256: str | None = None
-    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,13 +87,13 @@ def read(spec: str, *, query: str | None = None, settings: Settings | None = Non
 
     Args:
         spec: ``sample`` or ``sample:N``, ``uci``, ``postgres``, an absolute path or file:// address, or an http(s)
-            address; files are CSV or Parquet.
+            address; files are CSV or Parquet, as they are or in gzip or zip.
         query: SQL for ``postgres``; without it the contract's columns of the table ``patients``.
         settings: how sources are reached; without them those of the environment.
 
     Raises:
         SourceError: there is no such source, or it cannot be reached or read.
-        DataError: what was read is not a table with the contract's columns.
+        DataError: what was read is not a table of records.
     """
     settings = settings or Settings.from_environment()
     spec = spec.strip()
@@ -115,10 +111,10 @@ def read(spec: str, *, query: str | None = None, settings: Settings | None = Non
     if spec == "postgres":
         return _read_postgres(query or DEFAULT_QUERY, settings)
     if spec.lower().startswith(("http://", "https://")):
-        return _parsed(download.fetch(spec, settings.limits), "url", download.public(spec))
+        return _parsed(download.fetch(spec, settings.limits), "url", download.public(spec), settings)
     if spec.startswith(("/", "file://")):
         path = _path(spec)
-        return _parsed(_bytes_of(path, settings.limits.size), "file", str(path))
+        return _parsed(_bytes_of(path, settings.limits.size), "file", str(path), settings)
     raise SourceError(
         f"unknown source {_public(spec)!r}",
         where="parameter source",
@@ -128,8 +124,8 @@ def read(spec: str, *, query: str | None = None, settings: Settings | None = Non
 
 
 def _read_sample(n: int) -> Records:
-    frame = sample.generate(n)
-    return Records(frame, "sample", f"synthetic cohort of {n:,} records, seed {sample.DEFAULT_SEED}")
+    table = records.Table(sample.generate(n), encodings.no_odd_cells(), contract.COLUMN_NAMES)
+    return Records(table, "sample", f"synthetic cohort of {n:,} records, seed {sample.DEFAULT_SEED}")
 
 
 def _read_uci(settings: Settings) -> Records:
@@ -143,7 +139,7 @@ def _read_uci(settings: Settings) -> Records:
     data, cached = uci.cleveland(
         archive, where=where, cache=settings.cache, sha256=settings.uci_sha256, size=settings.limits.size
     )
-    return _parsed(data, "uci", f"{uci.MEMBER} of {where}{', kept from an earlier run' if cached else ''}")
+    return _parsed(data, "uci", f"{uci.MEMBER} of {where}{', kept from an earlier run' if cached else ''}", settings)
 
 
 def _read_postgres(query: str, settings: Settings) -> Records:
@@ -156,16 +152,15 @@ def _read_postgres(query: str, settings: Settings) -> Records:
         )
     where = f"{database.public(settings.database_url)}, query: {database.shorten(query)}"
     limits = settings.limits
-    names, table = database.select(
+    names, frame = database.select(
         settings.database_url, query, seconds=limits.seconds, connect_seconds=limits.connect_seconds
     )
-    frame, dropped = records.conform(table, names, where=where)
-    return Records(frame, "postgres", where, dropped=dropped)
+    return Records(records.conform(frame, names, where=where), "postgres", where)
 
 
-def _parsed(data: bytes, origin: Origin, description: str) -> Records:
-    frame, dropped = records.parse(data, where=description)
-    return Records(frame, origin, description, hashlib.sha256(data).hexdigest(), dropped)
+def _parsed(data: bytes, origin: Origin, description: str, settings: Settings) -> Records:
+    content = archives.unpack(data, where=description, size=settings.limits.size)
+    return Records(records.parse(content, where=description), origin, description, hashlib.sha256(data).hexdigest())
 
 
 def _path(spec: str) -> Path:
@@ -191,9 +186,22 @@ def _bytes_of(path: Path, size: int) -> bytes:
             raise OSError("it is a device or a pipe")
         if found.st_size > size:
             raise download.too_large(str(path), size)
-        return path.read_bytes()
+        data = path.read_bytes()
+        after = path.stat()
     except OSError as error:
         raise _unreadable(path, error) from error
+    if _identity(found) != _identity(after):
+        raise SourceError(
+            "the file changed while it was read",
+            where=str(path),
+            expected="a file that stays as it is",
+            do="try again when it is complete",
+        )
+    return data
+
+
+def _identity(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _unreadable(path: Path, error: OSError) -> SourceError:

@@ -18,6 +18,7 @@ from heartline import (
     comparison,
     contract,
     dataset,
+    encodings,
     evaluation,
     export,
     promotion,
@@ -26,6 +27,7 @@ from heartline import (
     sources,
     store,
     training,
+    validation,
 )
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ PROMOTE_IF_BETTER = "if_better"
 
 
 def ingest(source: str, *, query: str | None = None) -> dict[str, Any]:
-    """Read a source into a snapshot, as it is.
+    """Read a source into the store, as it is.
 
     Args:
         source: ``sample``, ``sample:N``, ``uci``, ``postgres``, or a path or URL of a CSV or Parquet file.
@@ -45,33 +47,71 @@ def ingest(source: str, *, query: str | None = None) -> dict[str, Any]:
         DataError: it holds no table of records.
     """
     records = sources.read(source, query=query)
-    frame = records.frame.rename_axis(quality.ROW).reset_index()
-    uri = dataset.write_snapshot(frame, "raw")
-    log.info("%d rows from %s (origin %s): %s", len(frame), records.description, records.origin, uri)
-    if records.dropped:
-        log.warning("columns that the contract does not know were left out: %s", ", ".join(records.dropped))
+    table = records.table
+    log.info("%d rows from %s (origin %s)", len(table.frame), records.description, records.origin)
     return {
-        "raw": uri,
+        "raw": dataset.write_snapshot(table.frame.rename_axis(quality.ROW).reset_index(), "raw"),
+        "odd": dataset.write_snapshot(table.odd, "raw"),
+        "names": list(table.names),
+        "absent": list(table.absent),
+        "left_out": list(table.dropped),
         "origin": records.origin,
         "source": records.description,
-        "rows": len(frame),
-        "left_out": list(records.dropped),
+        "sha256": records.sha256,
     }
 
 
-def validate(ingested: Mapping[str, Any]) -> dict[str, Any]:
+def validate(
+    ingested: Mapping[str, Any],
+    *,
+    encoding: str = encodings.AUTO,
+    max_quarantine: float = contract.MAX_QUARANTINE_SHARE,
+    max_drift: float = contract.MAX_DRIFT,
+    run: str = "",
+) -> dict[str, Any]:
     """Hold the records against the contract; what passes becomes the run's snapshot.
 
+    Args:
+        ingested: what ``ingest`` returned.
+        encoding: ``auto``, ``uci`` or ``kaggle``.
+        max_quarantine: the share of rows that may be set aside, 0 to 1.
+        max_drift: the largest divergence of a column from production's training data.
+        run: the orchestrator's name for this run: the name of the page in the Data Docs.
+
     Raises:
-        DataError: an expectation is not met; names column, rows and values.
+        DataError: the records are refused; names expectations, columns, rows and the page.
+        RegistryError: MLflow cannot be reached.
     """
-    frame = dataset.read_snapshot(ingested["raw"]).set_index(quality.ROW)
-    report = quality.check(frame)
-    report_uri = store.put(export.to_json(report.as_dict()), "reports", ".json")
-    quality.stop_on(report, source=ingested["source"])
-    snapshot = dataset.write_snapshot(dataset.canonical(quality.clean(frame)))
-    log.info("%d expectations met by %d rows: %s", report.expectations, len(frame), snapshot)
-    return {**ingested, "snapshot": snapshot, "report": report_uri, "expectations": report.expectations}
+    raw = validation.Raw(
+        frame=dataset.read_snapshot(ingested["raw"]).set_index(quality.ROW),
+        odd=dataset.read_snapshot(ingested["odd"]),
+        **{name: ingested[name] for name in ("names", "absent", "left_out", "origin", "source")},
+    )
+    rules = validation.Rules(encoding, max_quarantine, max_drift)
+    validated = validation.validate(raw, rules, run=run)
+    report = validated.report
+    snapshot = dataset.write_snapshot(validated.checked.records)
+    evidence = validation.publish(validated, raw, rules, run=run, snapshot=store.digest_of(snapshot))
+    for one in [*report.evidence, *report.notes, *(str(one) for one in report.findings)]:
+        log.info("%s", one)
+    validation.stop_on(report, source=ingested["source"], page=evidence["data_docs"])
+    log.info(
+        "%d rows: %d used, %d duplicates, %d in quarantine (%s); %d expectations; %s",
+        report.rows,
+        report.used,
+        report.duplicates,
+        report.quarantined,
+        evidence["quarantine_csv"],
+        report.expectations,
+        evidence["data_docs"],
+    )
+    return {
+        **{name: ingested[name] for name in ("origin", "source")},
+        **evidence,
+        "snapshot": snapshot,
+        "encoding": report.encoding,
+        **{name: getattr(report, name) for name in ("rows", "used", "duplicates", "quarantined", "expectations")},
+    }
 
 
 def preprocess(validated: Mapping[str, Any], *, profile: str, seed: int) -> dict[str, Any]:
@@ -111,7 +151,7 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str = "") -> dict[st
     profile, seed = training.profile(prepared["profile"]), int(prepared["seed"])
     records = dataset.labelled(dataset.read_snapshot(prepared["training"]))
     holdout = dataset.labelled(dataset.read_snapshot(prepared["holdout"]))
-    folds = dataset.read_snapshot(prepared["folds"]).to_numpy("int64").T
+    folds = dataset.read_snapshot(prepared["folds"]).to_numpy().T
 
     log.info("%s: %d folds, %d times", recipe.title, profile.splits, profile.repeats)
     cv = evaluation.cross_validate(family, records, folds, profile=profile, seed=seed)
@@ -130,11 +170,17 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str = "") -> dict[st
     }
     bundle = export.build_bundle(model, about=about, evaluation=evidence, seed=seed)
     uri = store.put(bundle, "bundles", ".tar")
-    run_id = registry.log_training(
-        registry.Training(
+    run_id = registry.log_run(
+        registry.Run(
             key=about["recipe"],
             title=f"{family} · {prepared['profile']}",
-            tags={**_tags(about), "airflow_run": run, "source": prepared["source"]},
+            tags={
+                **_tags(about),
+                "airflow_run": run,
+                "source": prepared["source"],
+                "encoding": prepared["encoding"],
+                "validation_run": prepared["validation_run"],
+            },
             parameters={
                 **recipe.parameters(profile),
                 "family": family,
@@ -149,6 +195,7 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str = "") -> dict[st
             files={
                 "evaluation.json": export.to_json(evidence),
                 "validation.json": store.get(prepared["report"]),
+                validation.PAGE: store.get(prepared["page"]),
             },
         )
     )

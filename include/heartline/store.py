@@ -68,6 +68,15 @@ def put(data: bytes, kind: str, suffix: str, *, store: str | None = None) -> str
     return uri
 
 
+def address(digest: str, kind: str, suffix: str) -> str:
+    """Return the URI at which the object with this sha256 is, if it is there.
+
+    Raises:
+        StoreError: no store is configured.
+    """
+    return posixpath.join(default_uri().rstrip("/"), kind, digest + suffix)
+
+
 def get(uri: str) -> bytes:
     """Return the bytes at ``uri`` after comparing them with the digest in its name.
 

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from heartline.download import too_large
+from heartline import archives
 from heartline.errors import SourceError
 
 URL = "https://archive.ics.uci.edu/static/public/45/heart+disease.zip"
@@ -60,11 +60,8 @@ def _member(archive: bytes, where: str, size: int) -> bytes:
                     expected=f"a zip with {MEMBER}; this one holds {', '.join(members.namelist()) or 'nothing'}",
                     do="check HEARTLINE_UCI_URL",
                 )
-            if members.getinfo(MEMBER).file_size > size:
-                raise too_large(where, size)
-            return members.read(MEMBER)
-    # what zipfile raises on damage, on a compression that it does not know, and on a password
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+            return archives.bounded(members, MEMBER, where=where, size=size)
+    except archives.BROKEN_ZIP as error:
         raise SourceError(
             f"the archive cannot be opened: {error}",
             where=where,

@@ -186,6 +186,7 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         "HEARTLINE_STORE": os.environ.get("HEARTLINE_STORE") or f"file://{settings.home / 'store'}",
         "HEARTLINE_DATABASE_URL": os.environ.get("HEARTLINE_DATABASE_URL")
         or server.address("heartline", credentials["heartline_db_password"]),
+        "HEARTLINE_DATA_DOCS_URL": f"http://localhost:{settings.airflow_port}/data-docs",  # where people are logged in
         "MLFLOW_TRACKING_URI": settings.mlflow_url,
         "AIRFLOW_HOME": str(airflow_home),
         "AIRFLOW__API__BASE_URL": settings.airflow_url,

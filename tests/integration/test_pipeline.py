@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import psutil
 import pytest
 import requests
 
+from heartline import contract
 from tests.conftest import ROOT
 from tests.running import Running
 
@@ -129,9 +131,9 @@ def test_airflows_navigation_leads_to_mlflow(running, airflow):
     assert f"http://localhost:{running.ports['MLFLOW']}/#/models/heart-disease" in hrefs
 
 
-def test_bad_records_fail_the_run_with_one_clear_message(running, airflow, tmp_path, cohort):
+def test_bad_records_fail_the_run_with_one_clear_message_and_a_page(running, airflow, tmp_path, cohort):
     bad = cohort.copy()
-    bad.loc[3, "cp"] = 9
+    bad.loc[3:30, "cp"] = 9
     bad.to_csv(tmp_path / "bad.csv", index=False)
     (tmp_path / "bad.csv").chmod(0o644)
     version = _predict(running)["model"]["version"]
@@ -140,7 +142,8 @@ def test_bad_records_fail_the_run_with_one_clear_message(running, airflow, tmp_p
 
     assert done.returncode == 1
     said = done.stdout + done.stderr
-    assert "cp: expected one of the codes 1, 2, 3, 4; found another in row 3: 9" in said
+    assert "28 of 303 rows (9.2%) are in quarantine, at most 5.0% may be" in said
+    assert "cp: expected one of the codes 1, 2, 3, 4; found 28 other in row 3: 9, row 4: 9" in said
     assert "Traceback" not in said
     (validate,) = [
         one
@@ -149,6 +152,43 @@ def test_bad_records_fail_the_run_with_one_clear_message(running, airflow, tmp_p
     ]
     assert validate["try_number"] == 1, "what is wrong with the records is not tried again"
     assert _predict(running)["model"]["version"] == version
+
+    (page,) = set(re.findall(rf"http://localhost:{running.ports['AIRFLOW']}/data-docs/\S+\.html", said))
+    assert requests.get(page, timeout=30).status_code in (401, 403), "the page shows values of patients"
+    shown = airflow.get(page, timeout=30)
+    assert shown.status_code == 200
+    assert "28 of 303 rows" in shown.text
+    index = airflow.get(page.rpartition("/")[0] + "/", timeout=30)
+    assert page.rpartition("/")[2] in index.text
+
+
+def test_the_kaggle_file_is_decoded_and_trains_a_model_that_agrees(running, airflow, registry, real_data):
+    done = running.call("train", "--source", str(real_data / "kaggle_heart_303.csv"), "--set", "profile=quick")
+    trained = json.loads(done.stdout[done.stdout.index("{") :])
+    version = registry.get_model_version("heart-disease", trained["version"])
+    run = registry.get_run(version.run_id)
+    assert run.data.tags["encoding"] == "kaggle"
+    assert run.data.metrics["cv_roc_auc"] > 0.85
+    checks = registry.get_run(run.data.tags["validation_run"]).data
+    counts = [checks.metrics[name] for name in ("rows", "used", "duplicates", "quarantined")]
+    assert counts == [303, 302, 1, 0]
+    model = mlflow.sklearn.load_model(f"models:/heart-disease/{trained['version']}")
+    features = json.loads((ROOT / "docs" / "examples" / "record.json").read_text())
+    sick = {**features, "exang": 1, "oldpeak": 3.5, "ca": 3, "thalach": 100, "cp": 4, "thal": 7, "slope": 2}
+    healthy = {**features, "exang": 0, "oldpeak": 0, "ca": 0, "thalach": 185, "cp": 2, "thal": 3, "slope": 1}
+    odds = model.predict_proba([[float(one[name]) for name in contract.FEATURE_NAMES] for one in (sick, healthy)])[:, 1]
+    assert odds[0] > 0.9
+    assert odds[1] < 0.2, "an inverted label would predict health"
+
+
+def test_the_hungarian_file_is_refused_for_what_it_lacks(running, real_data):
+    done = running.call("train", "--source", str(real_data / "processed.hungarian.data"), check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "199 of 294 rows (67.7%) are in quarantine, at most 5.0% may be" in said
+    assert "ca: expected a value in at least 80% of the rows; found 1.0%" in said
+    assert "thal: expected a value in at least 80% of the rows; found 9.5%" in said
+    assert "slope: expected a value in every row; found 190 other" in said
 
 
 @pytest.mark.parametrize(("name", "content"), [("absent.csv", None), ("empty.csv", "")])

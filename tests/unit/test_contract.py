@@ -1,9 +1,13 @@
+import ast
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 
-from heartline import contract
+from heartline import contract, encodings
 from tests.conftest import ROOT
 
 
@@ -56,6 +60,50 @@ def test_digest_follows_the_content(monkeypatch):
 
 def test_every_feature_is_either_ordered_or_a_category():
     assert sorted(contract.NUMERIC + contract.CATEGORICAL) == sorted(contract.FEATURE_NAMES)
+
+
+@pytest.mark.parametrize("column", contract.COLUMNS, ids=lambda column: column.name)
+def test_every_column_is_described_in_full(column):
+    assert column.title
+    assert column.description
+    assert column.minimum <= column.example <= column.maximum
+    assert bool(column.codes) != bool(column.usual), "a code has labels, a measurement a usual range"
+    assert bool(column.unit) == (column.kind == "measurement")
+    if column.usual:
+        assert column.minimum <= column.usual[0] < column.usual[1] <= column.maximum
+
+
+@pytest.mark.parametrize("column", contract.COLUMNS, ids=lambda column: column.name)
+def test_a_columns_type_holds_every_legal_value(column):
+    legal = np.array([*column.codes] or [column.minimum, column.example, column.maximum], dtype="float64")
+    assert (legal.astype(column.dtype).astype("float64") == legal).all()
+    assert np.issubdtype(column.dtype, np.floating) == (column.optional or not column.whole)
+
+
+def _lists_of_columns(path: Path) -> list[str]:
+    """Literals in a module that enumerate columns: collections and texts with three names or more."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.List | ast.Tuple | ast.Set):
+            names = [one.value for one in node.elts if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+        elif isinstance(node, ast.Dict):
+            names = [one.value for one in node.keys if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names = re.split(r"\W+", node.value)
+        if len(set(names) & set(contract.COLUMN_NAMES)) >= 3:
+            found.append(ast.unparse(node))
+    return found
+
+
+def test_there_is_no_second_list_of_columns():
+    modules = [path for folder in ("include", "dags", "plugins", "serving") for path in (ROOT / folder).rglob("*.py")]
+    lists = {str(path.relative_to(ROOT)): found for path in modules if (found := _lists_of_columns(path))}
+    codes = lists.pop("include/heartline/encodings.py")
+    assert lists == {}
+    # what the other encoding calls and codes differently can stand nowhere else; each of its columns is the contract's
+    assert len(codes) == 1
+    assert set(encodings.KAGGLE_CODES) | set(encodings.ALIASES.values()) <= set(contract.COLUMN_NAMES)
 
 
 def test_the_page_in_the_docs_is_current():

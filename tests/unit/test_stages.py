@@ -14,25 +14,6 @@ from heartline.errors import DataError, RegistryError
 FAMILIES = ("logistic_regression", "random_forest")
 
 
-@pytest.fixture(scope="module")
-def mlflow_store(tmp_path_factory):
-    """A real MLflow tracking store and registry in SQLite, shared by this module: its migrations take seconds."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    client = mlflow.MlflowClient()
-    client.create_experiment(registry.EXPERIMENT, artifact_location=(folder / "artifacts").as_uri())
-    yield client
-    mlflow.set_tracking_uri(before)
-
-
-@pytest.fixture(scope="module")
-def module_store(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HEARTLINE_STORE", tmp_path_factory.mktemp("store").as_uri())
-        yield
-
-
 def _prepare(source: str) -> dict:
     validated = stages.validate(stages.ingest(source))
     return stages.preprocess(validated, profile="quick", seed=0)
@@ -54,7 +35,12 @@ def test_a_run_says_what_it_rests_on(trained, mlflow_store):
     assert run.data.tags["family"] == "logistic_regression"
     assert run.data.tags["profile"] == run.data.params["profile"] == "quick"
     assert run.data.metrics["cv_roc_auc"] == pytest.approx(trained[0]["auc"])
-    assert {one.path for one in mlflow_store.list_artifacts(run.info.run_id)} == {"evaluation.json", "validation.json"}
+    assert {one.path for one in mlflow_store.list_artifacts(run.info.run_id)} == {
+        "data_docs.html",
+        "evaluation.json",
+        "validation.json",
+    }
+    assert mlflow_store.get_run(run.data.tags["validation_run"]).data.metrics["used"] == 250
 
 
 def test_registration_points_staging_at_the_winner_and_leaves_production_alone(trained, mlflow_store):
@@ -121,14 +107,34 @@ def test_production_is_moved_by_a_run_only_when_told_so_and_better(trained):
     assert registry.aliased("production").number == moved["version"]
 
 
-def test_a_bad_file_stops_before_anything_is_trained(module_store, tmp_path, cohort):
-    bad = cohort.copy()
-    bad.loc[3, "cp"] = 9
-    bad.to_csv(tmp_path / "bad.csv", index=False)
-    with pytest.raises(DataError, match="1 of 44 expectations") as caught:
-        stages.validate(stages.ingest(str(tmp_path / "bad.csv")))
-    assert "row 3: 9" in caught.value.where
-    assert str(tmp_path / "bad.csv") in caught.value.where
+def test_records_are_held_against_what_production_was_trained_on(trained, mlflow_store, tmp_path, cohort):
+    compared = stages.compare(trained)
+    stages.register({**compared, "verdict": "better"}, promote="if_better")
+    older = cohort.assign(age=(cohort["age"] + 15).clip(upper=110))
+    older.to_csv(tmp_path / "older.csv", index=False)
+    ingested = stages.ingest(str(tmp_path / "older.csv"))
+
+    sample_in_production = stages.validate(ingested, run="a file after the sample")
+    with pytest.raises(DataError, match="1 of 66 expectations about the whole set are not met") as caught:
+        stages.validate({**ingested, "origin": "sample"}, run="the sample after the sample")
+    accepted = stages.validate({**ingested, "origin": "sample"}, max_drift=5, run="a change that is meant")
+
+    assert "age: expected much the distribution of production's training data" in caught.value.where
+    assert "where the change is meant, run with a larger max_drift" in caught.value.do
+    assert accepted["snapshot"] == sample_in_production["snapshot"]
+    version = registry.aliased("production").number
+    assert json.loads(stores.get(sample_in_production["report"]))["notes"] == [
+        f"drift was not looked at: version {version} in production was trained on the sample"
+    ]
+
+
+def test_training_data_that_is_gone_is_said_and_does_not_stop_a_run(trained, monkeypatch, tmp_path):
+    monkeypatch.setenv("HEARTLINE_STORE", (tmp_path / "another").as_uri())
+    number = registry.aliased("production").number
+    validated = stages.validate(stages.ingest("sample:250"), run="another store")
+    assert json.loads(stores.get(validated["report"]))["notes"] == [
+        f"drift was not looked at: the training data of version {number} is not in the store"
+    ]
 
 
 def test_families_from_different_snapshots_are_not_compared(trained, mlflow_store):
@@ -138,7 +144,7 @@ def test_families_from_different_snapshots_are_not_compared(trained, mlflow_stor
 
 
 def test_same_records_from_a_file_are_the_same_snapshot(module_store, tmp_path):
-    frame = sources.read("sample:250").frame
+    frame = sources.read("sample:250").table.frame
     frame.sample(frac=1, random_state=1).to_csv(tmp_path / "shuffled.csv", index=False)
     from_file = stages.validate(stages.ingest(str(tmp_path / "shuffled.csv")))
     assert from_file["snapshot"] == _prepare("sample:250")["snapshot"]

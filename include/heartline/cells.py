@@ -1,0 +1,93 @@
+"""From cells to numbers: what is a number, what is missing, and what is neither."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+MISSING = ("", "?", "na", "n/a", "nan", "null", "none")  # in any case
+
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"  # neither inf nor hex, and no thousands separator
+_LONGEST = 200  # characters of an odd cell that are kept
+
+
+def numbers(
+    cells: pa.Array, *, decimal_comma: bool = False
+) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
+    """Return the numbers in cells, and the cells that are none.
+
+    Infinity is not a number, and a word for truth is none either; what the source itself types as boolean is 0 or 1.
+
+    Args:
+        cells: (n,) numbers, booleans, nulls or text.
+        decimal_comma: whether 2,3 is 2.3.
+
+    Returns:
+        (n,) with NaN for what is missing or odd; the k positions of what is odd; the k texts, as ``shown`` gives them.
+    """
+    kind = cells.type
+    if pa.types.is_dictionary(kind):
+        return numbers(cells.dictionary_decode(), decimal_comma=decimal_comma)
+    if not _is_text(kind):
+        return _typed(cells)
+    # Nearly always all cells are fine, and this is the fastest way to know.
+    try:
+        values = _floats(_with_points(cells) if decimal_comma else cells)
+    except pa.ArrowInvalid:
+        return _texts(cells, decimal_comma)
+    if np.isfinite(values).sum() == len(cells) - cells.null_count:
+        return values, np.empty(0, "int64"), []
+    return _texts(cells, decimal_comma)
+
+
+def readable(kind: pa.DataType) -> bool:
+    """Return whether cells of a type can be numbers: dates, bytes and nested values cannot."""
+    if pa.types.is_dictionary(kind):
+        return readable(kind.value_type)
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean, pa.types.is_null)
+    return _is_text(kind) or any(test(kind) for test in tests)
+
+
+def shown(text: str) -> str:
+    """Return a text without the blanks around it, and not longer than a message bears."""
+    text = text.strip()
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
+def _floats(cells: pa.Array) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = cells.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _with_points(texts: pa.Array) -> pa.Array:
+    return pc.replace_substring(texts, pattern=",", replacement=".")
+
+
+def _typed(cells: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
+    values = _floats(cells)
+    odd = np.flatnonzero(np.isinf(values))
+    if not len(odd):
+        return values, odd, []
+    texts = [str(value) for value in values[odd]]
+    values = values.copy()  # Arrow's own memory must not be written to
+    values[odd] = np.nan
+    return values, odd, texts
+
+
+def _texts(cells: pa.Array, decimal_comma: bool) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
+    coded = cells.cast(pa.large_string()).dictionary_encode()
+    texts = pc.utf8_trim_whitespace(coded.dictionary)
+    plain = _with_points(texts) if decimal_comma else texts
+    matches = pc.match_substring_regex(plain, _NUMBER)
+    values = _floats(pc.if_else(matches, plain, pa.scalar(None, plain.type)))
+    finite = np.isfinite(values)
+    missing = pc.is_in(pc.utf8_lower(texts), pa.array(MISSING, texts.type)).to_numpy(zero_copy_only=False)
+
+    codes = coded.indices.fill_null(len(texts)).to_numpy()  # a null takes what is appended
+    odd = np.flatnonzero(np.append(~finite & ~missing, False)[codes])
+    words = [shown(text) for text in texts.to_pylist()] if len(odd) else []
+    return np.append(np.where(finite, values, np.nan), np.nan)[codes], odd, [words[code] for code in codes[odd]]

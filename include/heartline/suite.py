@@ -1,0 +1,165 @@
+"""The contract as typed Great Expectations, in layers that differ in what a failure means.
+
+``set`` is about the records as a whole: a failure stops the run. ``row`` is about single cells: their rows go to
+quarantine. ``unusual`` is about values that are possible but rare: a failure is a warning.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
+
+from great_expectations import expectations as gxe
+from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.row_conditions import Column as Cell
+
+from heartline import contract
+from heartline.contract import Column
+
+Layer = Literal["set", "row", "unusual"]
+
+# Columns of the batch that say something about a row or about the whole set, beside those of the contract.
+DISEASE = "has disease"
+REPEATS = "repeats an earlier row"
+CONTRADICTIONS = "columns that contradict the label"
+
+
+def not_a_number(name: str) -> str:
+    """Return the batch's column that holds what stood in ``name`` where a number should have been."""
+    return f"{name} (not a number)"
+
+
+def build(
+    *,
+    present: Collection[str],
+    odd: Collection[str] = (),
+    reference: Mapping[str, Mapping[str, list[float]]] | None = None,
+    max_drift: float = contract.MAX_DRIFT,
+) -> list[Expectation]:
+    """Return the expectations; the ``meta`` of each has ``layer``, ``column`` and ``expected``, in words.
+
+    Args:
+        present: the contract's columns that the source has.
+        odd: those among them with cells that are not numbers.
+        reference: the distribution of each column in production's training data, as ``drift.reference`` gives it.
+        max_drift: the largest Kullback-Leibler divergence from it.
+    """
+    suite = [*_about_the_set(present)]
+    for column in contract.COLUMNS:
+        if column.name in present:
+            suite += _about_rows(column, has_odd_cells=column.name in odd)
+    for name, partition in (reference or {}).items():
+        if name in present or name == DISEASE:
+            suite.append(_drift(name, partition, max_drift))
+    return suite
+
+
+def _about_the_set(present: Collection[str]) -> list[Expectation]:
+    share = contract.MIN_CLASS_SHARE
+    suite: list[Expectation] = [
+        gxe.ExpectTableColumnsToMatchSet(
+            column_set=list(contract.COLUMN_NAMES),
+            exact_match=False,
+            **_about("set", "", f"the columns {', '.join(contract.COLUMN_NAMES)}"),
+        ),
+        gxe.ExpectTableRowCountToBeBetween(
+            min_value=contract.MIN_ROWS, **_about("set", "", f"at least {contract.MIN_ROWS} records")
+        ),
+        gxe.ExpectColumnMeanToBeBetween(
+            column=REPEATS,
+            max_value=contract.MAX_DUPLICATE_SHARE,
+            **_about("set", "", f"at most {contract.MAX_DUPLICATE_SHARE:.0%} of rows that repeat an earlier one"),
+        ),
+    ]
+    if contract.LABEL.name in present:
+        signs = ", ".join(f"{'higher' if column.risk > 0 else 'lower'} {column.name}" for column in contract.RISKS)
+        suite += [
+            gxe.ExpectColumnMeanToBeBetween(
+                column=DISEASE,
+                min_value=share,
+                max_value=1 - share,
+                **_about(
+                    "set",
+                    contract.LABEL.name,
+                    f"a share of patients with disease between {share:.0%} and {1 - share:.0%}",
+                ),
+            ),
+            gxe.ExpectColumnMaxToBeBetween(
+                column=CONTRADICTIONS,
+                max_value=contract.MAX_CONTRADICTIONS,
+                **_about(
+                    "set",
+                    contract.LABEL.name,
+                    f"disease to go with {signs}, but for {contract.MAX_CONTRADICTIONS} of these at most: "
+                    "otherwise the label is inverted",
+                ),
+            ),
+        ]
+    return suite
+
+
+def _about_rows(column: Column, *, has_odd_cells: bool) -> list[Expectation]:
+    name, companion = column.name, not_a_number(column.name)
+    whole = "whole numbers" if column.whole else "numbers"
+    allowed = 1 - contract.MAX_MISSING_SHARE if column.optional else 1.0
+    suite: list[Expectation] = [
+        gxe.ExpectColumnValuesToBeNull(column=companion, **_about("row", name, whole)),
+        gxe.ExpectColumnValuesToNotBeNull(
+            column=name,
+            mostly=allowed,
+            # what is there but is no number was reported by the expectation before; filtering costs a copy of the batch
+            row_condition=Cell(companion).is_null() if has_odd_cells else None,
+            **(
+                _about("set", name, f"a value in at least {allowed:.0%} of the rows")
+                if column.optional
+                else _about("row", name, "a value in every row")
+            ),
+        ),
+    ]
+    if column.codes:
+        legal = ", ".join(str(code) for code in column.codes)
+        suite.append(
+            gxe.ExpectColumnValuesToBeInSet(
+                column=name,
+                value_set=[float(code) for code in column.codes],
+                **_about("row", name, f"one of the codes {legal}"),
+            )
+        )
+    else:
+        suite.append(_between(column, "row", (column.minimum, column.maximum)))
+    if column.usual:
+        suite.append(_between(column, "unusual", column.usual))
+    return suite
+
+
+def _between(column: Column, layer: Layer, limits: tuple[float, float]) -> Expectation:
+    low, high = limits
+    unit = f" {column.unit}" if column.unit else ""
+    words = f"{low:g} to {high:g}{unit}"
+    return gxe.ExpectColumnValuesToBeBetween(
+        column=column.name,
+        min_value=low,
+        max_value=high,
+        **_about(layer, column.name, words if layer == "row" else f"usually {words}"),
+    )
+
+
+def _drift(name: str, partition: Mapping[str, list[float]], max_drift: float) -> Expectation:
+    return gxe.ExpectColumnKLDivergenceToBeLessThan(
+        column=name,
+        partition_object=dict(partition),
+        threshold=max_drift,
+        # a value that the reference never had must count, and must not make the divergence infinite
+        tail_weight_holdout=0.001,
+        **_about(
+            "set",
+            contract.LABEL.name if name == DISEASE else name,
+            f"much the distribution of production's training data (Kullback-Leibler divergence up to {max_drift:g})",
+        ),
+    )
+
+
+def _about(layer: Layer, column: str, expected: str) -> dict[str, Any]:
+    return {
+        "severity": "warning" if layer == "unusual" else "critical",
+        "notes": expected,
+        "meta": {"layer": layer, "column": column, "expected": expected},
+    }

@@ -1,0 +1,116 @@
+"""Data Docs inside Airflow: the pages that say what was checked in each run's records, for those who are logged in.
+
+Airflow asks nobody who comes to a plugin's pages who they are. These show values of patients, as the log of the task
+``validate`` does: whoever may read that log may read them.
+"""
+
+from functools import cache
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from airflow.plugins_manager import AirflowPlugin
+
+DAG = "heart_training"
+PREFIX = "/data-docs"
+LOGIN = "/api/v2/auth/login"
+
+# A page is one file with its style inside: nothing is loaded, nothing runs, and no other site may show it in a frame.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'self'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Answer a request; the ASGI application that the api-server mounts."""
+    await _site()(scope, receive, send)
+
+
+@cache
+def _site() -> Any:
+    """Build the application at the first request: every Airflow process and task imports this module, one serves it."""
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+    from airflow.api_fastapi.core_api.security import requires_access_dag
+    from fastapi import Depends, FastAPI
+    from fastapi.responses import Response
+
+    from heartline import data_docs
+
+    reader = Depends(requires_access_dag("GET", DagAccessEntity.TASK_LOGS, DAG))
+    site = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[reader])
+
+    @site.get("/")
+    def index() -> Response:
+        try:
+            return page(data_docs.INDEX)
+        except data_docs.NoSuchPageError:
+            return _answer("No run has been checked yet.\n", 404)
+
+    @site.get("/run")
+    def run(id: str) -> Response:  # noqa: A002 - the name of the query parameter
+        try:
+            return page(data_docs.page_name(id))
+        except data_docs.NoSuchPageError:
+            return _answer("This run has no page: its task validate writes one when it has checked the records.\n", 404)
+
+    @site.get("/{name}")
+    def page(name: str) -> Response:
+        return Response(data_docs.read(name), 200, HEADERS, "text/html; charset=utf-8")
+
+    _answer_errors(site)
+    return site
+
+
+def _answer_errors(site: Any) -> None:
+    """Make errors readable, and send a browser that is not logged in to the login and back."""
+    from fastapi.responses import RedirectResponse, Response
+    from starlette.exceptions import HTTPException
+
+    from heartline import data_docs, store
+
+    @site.exception_handler(data_docs.NoSuchPageError)
+    def missing(request: Any, error: Exception) -> Response:
+        return _answer(str(error), 404)
+
+    @site.exception_handler(store.StoreError)
+    def unreachable(request: Any, error: Exception) -> Response:
+        return _answer(str(error), 503)
+
+    @site.exception_handler(HTTPException)
+    def refused(request: Any, error: HTTPException) -> Response:
+        if error.status_code == 401 and "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse(f"{LOGIN}?next={quote(str(request.url), safe='')}", 303, HEADERS)
+        return _answer(f"{error.detail}\n", error.status_code)
+
+
+def _answer(text: str, status: int) -> Any:
+    from fastapi.responses import Response
+
+    return Response(text, status, HEADERS, "text/plain; charset=utf-8")
+
+
+class HeartlineDataDocs(AirflowPlugin):
+    """Serves the Data Docs, and shows them in the navigation and beside each run."""
+
+    name = "heartline_data_docs"
+    fastapi_apps: ClassVar[list[dict[str, Any]]] = [
+        {"app": application, "url_prefix": PREFIX, "name": "Heartline Data Docs"}
+    ]
+    external_views: ClassVar[list[dict[str, str]]] = [
+        {
+            "name": "Data Docs",
+            "href": f"{PREFIX}/",
+            "destination": "nav",
+            "category": "browse",
+            "url_route": "data-docs",
+        },
+        {
+            "name": "Data Docs",
+            "href": f"{PREFIX}/run?id={{RUN_ID}}",
+            "destination": "dag_run",
+            "url_route": "data-docs-of-run",
+        },
+    ]

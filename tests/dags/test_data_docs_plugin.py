@@ -1,0 +1,167 @@
+"""The Data Docs inside Airflow's own application: who may see them, and with which headers."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from heartline import data_docs
+from tests.conftest import ROOT
+
+RUN = "manual__2026-11-22T13:45:57+00:00"
+PAGES = {
+    "index": "/data-docs/",
+    "index by name": "/data-docs/index.html",
+    "page": f"/data-docs/{data_docs.page_name(RUN)}",
+    "page of run": "/data-docs/run?id=manual__2026-11-22T13%3A45%3A57%2B00%3A00",
+}
+ELSEWHERE = {
+    "another run": "/data-docs/run?id=manual__2026-11-23",
+    "no page": "/data-docs/index.json",
+    "another folder": "/data-docs/..%2Freports%2Fx.html",
+    "schema": "/data-docs/openapi.json",
+    "documentation": "/data-docs/docs",
+}
+
+PROBE = """
+import json, sys
+from airflow.plugins_manager import get_plugin_info
+heavy = {"great_expectations", "pandas", "numpy"}
+before = set(sys.modules)
+info = {one["name"]: one for one in get_plugin_info()}
+loaded = sorted((heavy | {"fastapi.testclient"}) & (set(sys.modules) - before))
+
+from airflow.utils.db import initdb
+initdb()
+from airflow.api_fastapi.app import create_app, get_auth_manager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from fastapi.testclient import TestClient
+
+client = TestClient(create_app(apps="core"), follow_redirects=False, raise_server_exceptions=False)
+token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="ann", role="viewer"))
+logins = {
+    "nobody": {},
+    "browser": {"Accept": "text/html,*/*"},
+    "bearer": {"Authorization": "Bearer " + token},
+    "cookie": {"Cookie": "_token=" + token},
+    "forged": {"Authorization": "Bearer " + token[:-3] + "abc"},
+}
+answers = {}
+for login, headers in logins.items():
+    for name, path in json.loads(sys.argv[1]).items():
+        answer = client.get(path, headers=headers)
+        answers[login + ": " + name] = [answer.status_code, answer.text, dict(answer.headers)]
+print("RESULT" + json.dumps({
+    "answers": answers, "loaded": loaded, "heavy": sorted(heavy & set(sys.modules)),
+    "views": info["heartline_data_docs"]["external_views"],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory) -> dict:
+    """What Airflow's application answers, in a process of its own with an empty database and a site of one page."""
+    home = tmp_path_factory.mktemp("airflow")
+    site = home / "store" / "data-docs"
+    site.mkdir(parents=True)
+    (site / data_docs.page_name(RUN)).write_text("<p>a page</p>")
+    (site / "index.html").write_text("<p>the index</p>")
+    (site / "index.json").write_text("{}")
+    (home / "store" / "reports").mkdir()
+    (home / "store" / "reports" / "x.html").write_text("secret")
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, json.dumps(PAGES | ELSEWHERE)],
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")},
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "ann:viewer",
+            "AIRFLOW__API_AUTH__JWT_SECRET": "a secret of sixty-four bytes or more, as its algorithm asks for it",
+            "HEARTLINE_STORE": (home / "store").as_uri(),
+            "PYTHONPATH": str(ROOT / "include"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert "RESULT" in done.stdout, done.stderr
+    return json.loads(done.stdout.rsplit("RESULT", 1)[1])
+
+
+@pytest.mark.parametrize("path", PAGES | ELSEWHERE)
+def test_without_a_login_nothing_is_shown(airflow, path):
+    status, text, _ = airflow["answers"][f"nobody: {path}"]
+    # a slash in a name is no address of the site, whoever asks
+    assert (status, text) == ((401, "Not authenticated\n") if path != "another folder" else (404, "Not Found\n"))
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_forged_login_is_refused(airflow, path):
+    status, text, _ = airflow["answers"][f"forged: {path}"]
+    assert (status, text) == (403, "Invalid JWT token\n")
+
+
+def test_a_browser_without_a_login_is_sent_to_it_and_back(airflow):
+    status, text, headers = airflow["answers"]["browser: page of run"]
+    assert (status, text) == (303, "")
+    assert headers["location"] == (
+        "/api/v2/auth/login?next=http%3A%2F%2Ftestserver%2Fdata-docs%2Frun%3Fid%3D"
+        "manual__2026-11-22T13%253A45%253A57%252B00%253A00"
+    )
+
+
+@pytest.mark.parametrize("login", ["bearer", "cookie"])
+@pytest.mark.parametrize("path", PAGES)
+def test_with_a_login_the_pages_are_shown(airflow, login, path):
+    status, text, headers = airflow["answers"][f"{login}: {path}"]
+    assert (status, text) == (200, "<p>the index</p>" if "index" in path else "<p>a page</p>")
+    assert headers["content-type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_may_run_nothing_and_stays_in_no_cache(airflow, path):
+    headers = airflow["answers"][f"cookie: {path}"][2]
+    assert headers["content-security-policy"] == (
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    )
+    assert headers["cache-control"] == "no-store"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ELSEWHERE)
+def test_what_is_no_page_is_not_found(airflow, path):
+    status, text, headers = airflow["answers"][f"cookie: {path}"]
+    assert status == 404
+    assert headers["content-type"] == "text/plain; charset=utf-8"
+    assert "secret" not in text
+
+
+def test_a_run_without_a_page_says_why(airflow):
+    assert airflow["answers"]["cookie: another run"][1] == (
+        "This run has no page: its task validate writes one when it has checked the records.\n"
+    )
+
+
+def test_the_site_is_in_the_navigation_and_beside_each_run(airflow):
+    assert [(one["destination"], one["href"]) for one in airflow["views"]] == [
+        ("nav", "/data-docs/"),
+        ("dag_run", "/data-docs/run?id={RUN_ID}"),
+    ]
+    assert len({one["url_route"] for one in airflow["views"]}) == 2
+
+
+def test_neither_the_plugin_nor_the_site_imports_anything_heavy(airflow):
+    assert airflow["loaded"] == []
+    assert airflow["heavy"] == []
+
+
+def test_the_pages_belong_to_those_who_may_read_the_dag():
+    plugin = (ROOT / "plugins" / "heartline_data_docs.py").read_text()
+    (dag,) = re.findall(r'^DAG = "(\w+)"$', plugin, re.MULTILINE)
+    assert (ROOT / "dags" / f"{dag}.py").is_file()

@@ -1,0 +1,108 @@
+import gzip
+import hashlib
+import time
+
+import pandas as pd
+import pytest
+
+from heartline import sources
+from heartline.download import Limits
+from heartline.errors import DataError
+from heartline.sources import Settings
+from tests.unit.sources.support import BRIEF, CSV, FRAME, archive, closed_port, refused
+
+PARQUET = FRAME.to_parquet()
+
+
+def test_a_web_address(web):
+    found = sources.read(f"{web.url}/ok.csv?token=geheim", settings=BRIEF)
+    pd.testing.assert_frame_equal(found.table.frame, FRAME)
+    assert (found.origin, found.description) == ("url", f"{web.url}/ok.csv?…")
+    assert found.sha256 == hashlib.sha256(CSV).hexdigest()
+
+
+def test_an_address_that_has_moved(web):
+    assert len(sources.read(f"{web.url}/moved", settings=BRIEF).table.frame) == 30
+
+
+def test_a_server_that_is_busy_is_asked_again(web):
+    assert len(sources.read(f"{web.url}/waking", settings=BRIEF).table.frame) == 30
+    assert web.asked == ["/waking", "/waking"]
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("/none.csv", "the server answered 404 Not Found"),
+        ("/locked", "the server answered 401 Unauthorized"),
+        ("/busy", "the server answered 503 Service Unavailable"),
+        ("/circle", "the download failed: the address redirects more than 5 times"),
+        ("/silent", "the download failed: the server did not answer in time"),
+        ("/broken", "the download failed: the connection broke before the end"),
+        ("/flood", "the source is too large"),
+        ("/huge", "the source is too large"),
+        ("/trickle", "the download took more than 1 s"),
+        ("/drip", "the download took more than 1 s"),
+    ],
+)
+def test_a_web_address_that_fails(web, path, problem):
+    settings = BRIEF
+    if path in ("/trickle", "/drip"):
+        settings = Settings(limits=Limits(seconds=1))
+    started = time.monotonic()
+    error = refused(web.url + path, settings)
+    assert error.what == problem
+    assert error.where == web.url + path
+    assert time.monotonic() - started < 2.5
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        ("http://127.0.0.1:{port}/x.csv", "the download failed: the server refuses the connection or is not there"),
+        ("http://heartline.invalid/x.csv", "the download failed: the host's name is not known"),
+        ("http://", "the download failed: this is not a web address"),
+    ],
+)
+def test_a_server_that_is_not_there(web, address, problem):
+    assert refused(address.format(port=closed_port())).what == problem
+
+
+def test_a_plain_server_behind_https_is_refused(web):
+    error = refused(web.url.replace("http", "https") + "/ok.csv")
+    assert error.what == "the download failed: no secure connection, as the certificate or the protocol is not accepted"
+
+
+def test_no_error_shows_what_is_secret_in_an_address():
+    error = refused(f"http://anna:geheim@127.0.0.1:{closed_port()}/x.csv?token=geheim")
+    assert "geheim" not in str(error)
+    assert "127.0.0.1" in error.where
+    assert error.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (
+            gzip.compress(CSV)[:-20],
+            "the archive cannot be opened: Compressed file ended before the end-of-stream marker",
+        ),
+        (archive()[:-30], "the archive cannot be opened: File is not a zip file"),
+        (PARQUET[:-20], "the Parquet file cannot be read: "),
+    ],
+    ids=["gzip", "zip", "Parquet"],
+)
+def test_a_file_that_was_cut_before_it_was_served_is_refused(web, body, problem):
+    web.bodies["/cut"] = body
+    error = refused(f"{web.url}/cut", kind=DataError)
+    assert error.what.startswith(problem)
+    assert error.where == f"{web.url}/cut"
+
+
+def test_a_packed_file_may_be_served(web):
+    web.bodies["/records.csv.gz"] = gzip.compress(CSV)
+    pd.testing.assert_frame_equal(sources.read(f"{web.url}/records.csv.gz", settings=BRIEF).table.frame, FRAME)
+
+
+def test_a_web_page_is_no_table(web):
+    assert refused(f"{web.url}/page.csv", kind=DataError).what == "this is a web page, not a table"
