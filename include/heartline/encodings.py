@@ -175,9 +175,11 @@ def _from_codes(frame: pd.DataFrame) -> list[Evidence]:
         per_row = np.zeros(len(frame), dtype="int8")
         seen = []
         for name, codes in columns.items():
-            matches = frame[name].isin(codes).to_numpy()
-            per_row += matches
-            seen += [f"{name} {code:g}" for code in codes if (frame[name] == code).any()]
+            for code in codes:
+                matches = frame[name].to_numpy() == code
+                if matches.any():
+                    per_row += matches  # codes of one column exclude each other
+                    seen.append(f"{name} {code:g}")
         hits[encoding] = per_row
         texts[encoding] = ", ".join(seen)
     alone = {

@@ -111,7 +111,8 @@ def check(
     cells, unreadable = odd[odd["field"] != ""], odd[odd["field"] == ""]
     present = [name for name in contract.COLUMN_NAMES if name not in absent]
     expectations = suite.build(present=present, odd=set(cells["field"]), reference=reference, max_drift=max_drift)
-    batch = _batch(frame, cells, present)
+    repeats = dataset.duplicated(frame)
+    batch = _batch(frame, cells, present, repeats)
     run = _Run(expectations, batch)
     failed: list[Any] = [one for one in run.result.results if not one.success]
     offenders = [run.offenders(one, cells) for one in failed if one.expectation_config.meta["layer"] == "row"]
@@ -119,13 +120,15 @@ def check(
 
     quarantine = pd.concat([unreadable, *offenders])[QUARANTINE]
     quarantine = quarantine.sort_values([ROW, "field"], ignore_index=True, kind="stable")
-    good = frame[~frame.index.isin(quarantine[ROW])] if offenders else frame
-    duplicated = dataset.duplicated(good)
+    good = frame
+    if offenders:  # a row may repeat one that was set aside
+        good = frame[~frame.index.isin(quarantine[ROW])]
+        repeats = dataset.duplicated(good)
     checked = Checked(
         records=dataset.canonical(good if not absent else good.iloc[:0]),
-        used=int(len(good) - duplicated.sum()),
+        used=int(len(good) - repeats.sum()),
         quarantine=quarantine,
-        duplicates=good.index[duplicated].tolist(),
+        duplicates=good.index[repeats].tolist(),
         result=run.result,
         findings=[*findings.of_unreadable(unreadable, len(present)), *findings.of_results(failed)],
         rows=len(frame) + len(unreadable),
@@ -170,7 +173,7 @@ def _without_fractions(frame: pd.DataFrame, odd: pd.DataFrame) -> tuple[pd.DataF
     return frame, pd.concat([odd, *moved], ignore_index=True) if moved else odd
 
 
-def _batch(frame: pd.DataFrame, cells: pd.DataFrame, present: Collection[str]) -> pd.DataFrame:
+def _batch(frame: pd.DataFrame, cells: pd.DataFrame, present: Collection[str], repeats: dataset.Flags) -> pd.DataFrame:
     """Return what the expectations look at: the present columns and what is said about each row and about the set."""
     columns: dict[str, Any] = {name: frame[name] for name in present}
     for name in present:
@@ -180,9 +183,9 @@ def _batch(frame: pd.DataFrame, cells: pd.DataFrame, present: Collection[str]) -
         codes = np.full(len(frame), -1, dtype="int8" if len(texts) < 127 else "int32")
         codes[frame.index.get_indexer(pd.Index(of_column[ROW]))] = numbers
         columns[suite.not_a_number(name)] = pd.Categorical.from_codes(codes, categories=texts)
-    columns[suite.REPEATS] = dataset.duplicated(frame).astype("float64")
+    columns[suite.REPEATS] = repeats.view("int8")
     if contract.LABEL.name in present:
-        columns[suite.DISEASE] = (frame[contract.LABEL.name] > 0).astype("float64")
+        columns[suite.DISEASE] = (frame[contract.LABEL.name].to_numpy() > 0).view("int8")
         against = len(orientation.contradictions(orientation.aucs(frame)))
         columns[suite.CONTRADICTIONS] = np.full(len(frame), against, dtype="int8")
     # an index with a name would come back as a dictionary for each row

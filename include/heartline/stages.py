@@ -122,7 +122,7 @@ def preprocess(validated: Mapping[str, Any], *, profile: str, seed: int) -> dict
     """
     plan = training.profile(profile)
     train, holdout = dataset.divide(dataset.read_snapshot(validated["snapshot"]))
-    folds = dataset.plan_folds(dataset.labelled(train), splits=plan.splits, repeats=plan.repeats, seed=seed)
+    folds = dataset.plan_folds(dataset.grouped(train), splits=plan.splits, repeats=plan.repeats, seed=seed)
     frame = pd.DataFrame(folds.T, columns=[f"repeat_{number}" for number in range(len(folds))])
     log.info("%d records to train on, %d held out", len(train), len(holdout))
     return {

@@ -105,6 +105,21 @@ def promote(version: str | None) -> None:
 
 
 @cli.command()
+@click.argument("folder")
+@click.option("--version", metavar="V", help="A registered version, by default the one in production.")
+def export(folder: str, version: str | None) -> None:
+    """Write a version's training and test rows as CSV: X_train, X_test, y_train, y_test.
+
+    FOLDER is new or empty. The rows are those that the version was trained on, and those held out from it; y is 1
+    for heart disease. Prints how many there are, and the snapshot and origin of the data.
+    """
+    from stack import export as export_module  # pandas takes a second, and no other command needs it
+
+    stack = Stack.of(Settings.load())
+    print(json.dumps(export_module.export(stack, Path(folder), version), indent=2))
+
+
+@cli.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(as_json: bool) -> int:
     """Show each part of the stack, and what production serves. Exit code 0 when all is healthy, else 5."""

@@ -28,6 +28,7 @@ COMMANDS = {
     "train": "Start a training run and follow it.",
     "predict": "Ask the service for a prediction.",
     "promote": "Put a registered version into production.",
+    "export": "Write a version's training and test rows as CSV: X_train, X_test, y_train, y_test.",
     "status": "Show each part of the stack, and what production serves.",
     "logs": "Show the logs of the parts.",
     "init": "Generate the secrets of the docker compose stack.",

@@ -1,0 +1,160 @@
+"""The page that says what the pipeline costs: tables from the figures of ``pipeline_cost.py``, and what they say."""
+
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+Result = dict[str, Any]
+STAGES = ("ingest", "validate", "preprocess")
+COLUMNS = (
+    "rows",
+    "CPU",
+    "of it Great Expectations",
+    "beyond it",
+    "wall",
+    "peak memory",
+    "bytes per row",
+    "`pandas.read_csv`",
+    "its peak memory",
+)
+
+# The aims: seconds of CPU beyond Great Expectations' own, bytes, slope.
+AIM_ROWS, AIM_CPU = 1_000_000, 3.0
+AIM_MEMORY_ROWS, AIM_MEMORY = 10_000_000, 4e9
+AIM_SLOPE = 1.05
+PER_ROW_FROM = 100_000  # below, a byte or a second per row says nothing: fixed costs outweigh the rows
+
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+def total(size: Result, what: str) -> float:
+    """Return the seconds of all stages together."""
+    return float(sum(stage[what] for stage in size["stages"].values()))
+
+
+def peak(size: Result) -> int:
+    """Return the memory of the stage that takes most, in bytes, libraries included."""
+    return int(max(stage["peak"] for stage in size["stages"].values()))
+
+
+def added(size: Result) -> int:
+    """Return the memory that the records add to the libraries', in bytes."""
+    return int(max(stage["peak"] - stage["base"] for stage in size["stages"].values()))
+
+
+def slope(sizes: list[Result], cost: Callable[[Result], float]) -> float:
+    """Return by how much the logarithm of a cost grows with that of the rows, between the two largest sizes."""
+    small, large = sizes[-2:]
+    return math.log(cost(large) / cost(small)) / math.log(large["rows"] / small["rows"])
+
+
+def markdown(results: Result) -> str:
+    """Return the tables, and what they say about the aims."""
+    sizes: list[Result] = results["sizes"]
+    about = ", ".join([results["machine"]["processor"], *(f"{k} {v}" for k, v in list(results["machine"].items())[1:])])
+    largest = sizes[-1]
+    parts = [
+        f"Rows drawn from {largest['basis']}; {about}.",
+        _table(COLUMNS, (_row(size) for size in sizes)),
+        "Stage by stage: CPU, wall and peak memory.",
+        _table(
+            ("rows", *STAGES),
+            (
+                [
+                    f"{size['rows']:,}",
+                    *(
+                        f"{_seconds(one['cpu'])}, {_seconds(one['wall'])}, {_megabytes(one['peak'])}"
+                        for one in size["stages"].values()
+                    ),
+                ]
+                for size in sizes
+            ),
+        ),
+        "What the records are in the store, and what became of them.",
+        _table(
+            ("rows", "CSV, bytes per row", "snapshot, bytes per row", "used", "duplicates", "quarantined"),
+            (
+                [
+                    f"{size['rows']:,}",
+                    f"{size['file_bytes'] / size['rows']:.1f}",
+                    f"{size['snapshot_bytes'] / size['rows']:.1f}",
+                    *(f"{size[what]:,}" for what in ("used", "duplicates", "quarantined")),
+                ]
+                for size in sizes
+            ),
+        ),
+        *aims(sizes),
+    ]
+    return "\n\n".join(
+        part if part.startswith("|") else textwrap.fill(part, 120, break_on_hyphens=False) for part in parts
+    )
+
+
+def _row(size: Result) -> list[str]:
+    return [
+        f"{size['rows']:,}",
+        _seconds(total(size, "cpu")),
+        _seconds(size["great_expectations_cpu"]),
+        _seconds(total(size, "cpu") - size["great_expectations_cpu"]),
+        _seconds(total(size, "wall")),
+        _megabytes(peak(size)),
+        f"{added(size) / size['rows']:,.0f}" if size["rows"] >= PER_ROW_FROM else "–",
+        _seconds(size["pandas"]["cpu"]),
+        _megabytes(size["pandas"]["peak"]),
+    ]
+
+
+def aims(sizes: list[Result]) -> list[str]:
+    """Return a sentence for each aim that these sizes can tell something about."""
+    said = []
+    for size in sizes:
+        if size["rows"] == AIM_ROWS:
+            beyond = total(size, "cpu") - size["great_expectations_cpu"]
+            said.append(
+                f"At {AIM_ROWS:,} rows the aim is at most {AIM_CPU:.0f} s of CPU beyond Great Expectations' own: "
+                f"{beyond:.2f} s, {_met(beyond <= AIM_CPU)}."
+            )
+        if size["rows"] == AIM_MEMORY_ROWS:
+            said.append(
+                f"At {AIM_MEMORY_ROWS:,} rows the aim is at most {AIM_MEMORY / 1e9:.0f} GB in each stage: "
+                f"{peak(size) / 1e9:.2f} GB, {_met(peak(size) <= AIM_MEMORY)}."
+            )
+    if len(sizes) > 1 and sizes[-2]["rows"] >= PER_ROW_FROM:
+        cpu, memory = slope(sizes, lambda size: total(size, "cpu")), slope(sizes, added)
+        said.append(
+            f"From {sizes[-2]['rows']:,} to {sizes[-1]['rows']:,} rows the aim is a slope of at most {AIM_SLOPE}: "
+            f"CPU grows with the power {cpu:.2f} of the rows, {_met(cpu <= AIM_SLOPE)}; memory with "
+            f"{memory:.2f}, {_met(memory <= AIM_SLOPE)}. (`pandas.read_csv` alone: "
+            f"{slope(sizes, lambda size: size['pandas']['cpu']):.2f}.)"
+        )
+    return said
+
+
+def _met(yes: bool) -> str:
+    return "met" if yes else "**not met**"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:,.0f} MB"
+
+
+def _table(header: Sequence[str], rows: Iterable[list[str]]) -> str:
+    lines = [header, ["---:"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def has_place(page: str) -> bool:
+    """Return whether the page has a measured part."""
+    return -1 < page.find(BEGIN) < page.find(END)
+
+
+def replaced(page: str, measured: str) -> str:
+    """Return the page with another measured part."""
+    before, _, rest = page.partition(BEGIN)
+    after = rest.partition(END)[2]
+    return f"{before}{BEGIN}\n\n{measured}\n\n{END}{after}"

@@ -1,0 +1,232 @@
+"""What ingest, validate and preprocess cost, from 303 rows to ten million, and what reading the same file costs pandas.
+
+    .venv/bin/python tests/benchmarks/pipeline_cost.py --page docs/cost.md
+
+The rows are drawn from the Cleveland file in HEARTLINE_REAL_DATA, else from the sample, and their measurements are
+jittered, so that they differ. Each size has a process of its own, which imports the libraries; from it each stage is
+forked, as Airflow forks its tasks. So a stage's cost is without imports, and its peak memory is its own.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cost_page import BEGIN, END, STAGES, Result, has_place, markdown, replaced
+
+ROOT = Path(__file__).resolve().parents[2]
+ROWS = (303, 10_000, 100_000, 1_000_000, 10_000_000)
+SEED = 0
+JITTER = 0.05  # standard deviation of what is added to a measurement, as a share of its usual range
+CHUNK = 250_000  # rows that are written at a time
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="numbers of rows")
+    parser.add_argument("--json", type=Path, help="a file for the figures")
+    parser.add_argument("--page", type=Path, help="a page whose measured part is written anew")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.one:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(measure(given.one, Path(folder))))
+        return
+    if given.page and not has_place(given.page.read_text()):
+        parser.error(f"{given.page} has no lines {BEGIN} and {END}")
+    sizes = [_in_a_process_of_its_own(rows) for rows in sorted(given.rows)]
+    results = {"machine": machine(), "sizes": sizes}
+    if given.json:
+        given.json.write_text(json.dumps(results, indent=1) + "\n")
+    if given.page:
+        given.page.write_text(replaced(given.page.read_text(), markdown(results)))
+    print(markdown(results))
+
+
+def _in_a_process_of_its_own(rows: int) -> Result:
+    print(f"{rows:,} rows", file=sys.stderr, flush=True)
+    done = subprocess.run(
+        [sys.executable, __file__, "--one", str(rows)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "include")},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found: Result = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def machine() -> dict[str, str]:
+    """Return what the figures depend on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
+    packages = ("great-expectations", "pandas", "numpy", "pyarrow")
+    return {
+        "processor": f"{os.cpu_count()} × {model}",
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
+
+
+def measure(rows: int, folder: Path) -> Result:
+    """Run all stages on ``rows`` rows, and return what they cost."""
+    os.environ["HEARTLINE_STORE"] = (folder / "store").as_uri()
+    import mlflow
+    import pandas as pd
+
+    from heartline import registry, stages, store
+
+    source = folder / "records.csv"
+
+    def write() -> str:
+        return write_records(source, rows)
+
+    def prepare_mlflow() -> None:
+        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+        for name in (registry.EXPERIMENT, registry.DATA_EXPERIMENT):
+            mlflow.MlflowClient().create_experiment(name, artifact_location=(folder / "artifacts").as_uri())
+
+    def validate() -> tuple[Result, float]:
+        spent = clock_great_expectations()
+        validated = stages.validate(ingested, run=f"{rows} rows")
+        return validated, sum(spent)
+
+    # Files of MLflow's database are written before anything is measured; a real stack has them.
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    basis, _ = forked(write)
+    forked(prepare_mlflow)
+    _, pandas_cost = forked(lambda: len(pd.read_csv(source, na_values="?")))
+    ingested, ingest_cost = forked(lambda: stages.ingest(str(source)))
+    (validated, expectations_cpu), validate_cost = forked(validate)
+    _, preprocess_cost = forked(lambda: stages.preprocess(validated, profile="full", seed=SEED))
+    snapshot = Path(validated["snapshot"].removeprefix("file://"))
+    return {
+        "rows": rows,
+        "basis": basis,
+        "used": validated["used"],
+        "duplicates": validated["duplicates"],
+        "quarantined": validated["quarantined"],
+        "snapshot": store.digest_of(validated["snapshot"]),
+        "file_bytes": source.stat().st_size,
+        "snapshot_bytes": snapshot.stat().st_size,
+        "stages": dict(zip(STAGES, (ingest_cost, validate_cost, preprocess_cost), strict=True)),
+        "great_expectations_cpu": expectations_cpu,
+        "pandas": pandas_cost,
+    }
+
+
+def clock_great_expectations() -> list[float]:
+    """Return a list that gets the CPU seconds of each context and each run of a checkpoint in this process."""
+    import great_expectations as gx
+
+    spent: list[float] = []
+
+    def clocked(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            begun = time.process_time()
+            try:
+                return original(*arguments, **named)
+            finally:
+                spent.append(time.process_time() - begun)
+
+        return call
+
+    gx.get_context = clocked(gx.get_context)
+    gx.Checkpoint.run = clocked(gx.Checkpoint.run)  # type: ignore[method-assign]
+    return spent
+
+
+def forked(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
+    """Call ``work`` in a fork of this process, and return what it returned and what it cost.
+
+    Raises:
+        RuntimeError: it failed, or it was killed, as it is where memory runs out.
+    """
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_work, args=(work, sender))
+    child.start()
+    sender.close()
+    try:
+        result, cost = receiver.recv()
+    except EOFError:
+        child.join()
+        raise RuntimeError(f"a stage ended with exit code {child.exitcode}") from None
+    child.join()
+    return result, cost
+
+
+def _work(work: Callable[[], Any], sender: Any) -> None:
+    base, cpu, wall = _peak(), _cpu(), time.perf_counter()
+    result = work()
+    sender.send((result, {"cpu": _cpu() - cpu, "wall": time.perf_counter() - wall, "peak": _peak(), "base": base}))
+
+
+def _cpu() -> float:
+    """Return the seconds of CPU of all threads of this process, and of its children, in user mode and the kernel."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _peak() -> int:
+    """Return the largest resident memory of this process so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def write_records(path: Path, rows: int) -> str:
+    """Write ``rows`` records as CSV, with `?` for what is missing as in the UCI files; return where they come from."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import csv
+
+    from heartline import contract, sample
+
+    real = Path(os.environ.get("HEARTLINE_REAL_DATA", ""), "processed.cleveland.data")
+    names = list(contract.COLUMN_NAMES)
+    if os.environ.get("HEARTLINE_REAL_DATA") and real.is_file():
+        frame, basis = pd.read_csv(real, header=None, names=names, na_values="?"), "the Cleveland file"
+    else:
+        frame, basis = sample.generate(), "the synthetic sample"
+    options = csv.WriteOptions(include_header=False, quoting_style="none")
+    with path.open("wb") as file:
+        file.write(f"{','.join(names)}\n".encode())
+        for start in range(0, rows, CHUNK):
+            random = np.random.default_rng([SEED, start])
+            drawn = random.integers(0, len(frame), min(CHUNK, rows - start))
+            columns = [_jittered(frame[one.name].to_numpy("float64")[drawn], one, random) for one in contract.COLUMNS]
+            csv.write_csv(pa.table(columns, names=names), file, options)
+    return basis
+
+
+def _jittered(values: Any, column: Any, random: Any) -> Any:
+    """Return a column (n,) as Arrow writes it: measurements jittered, whole numbers as such, `?` where none is."""
+    import numpy as np
+    import pyarrow as pa
+
+    if column.kind == "measurement":
+        low, high = column.usual
+        noise = random.normal(0, JITTER * (high - low), len(values))
+        values = np.clip(values + noise, low, high).round(0 if column.whole else 2)
+    array = pa.array(values, from_pandas=True)
+    if column.whole:
+        array = array.cast(pa.int64())
+    return array.cast(pa.string()).fill_null("?") if array.null_count else array
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The tables of docs/data.md: what they say is computed here, and as a program this writes them anew."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from great_expectations.expectations.expectation import Expectation
+
+from heartline import contract, drift, encodings, quality, sample, sources, suite
+from heartline.findings import Finding
+from tests.running import ROOT
+
+PAGE = ROOT / "docs" / "data.md"
+REFRESH = "HEARTLINE_REAL_DATA=… PYTHONPATH=include .venv/bin/python -m tests.data_page"
+DRAWS = 1000
+
+_OUTCOMES = {"set": "the run stops", "row": "those rows go to quarantine", "unusual": "a warning"}
+_OF_THE_COLUMN = {
+    ("row", "expect_column_values_to_be_in_set"): "one of the contract's codes",
+    ("row", "expect_column_values_to_be_between"): "a possible value, as the contract has it",
+    ("unusual", "expect_column_values_to_be_between"): "a usual value, as the contract has it",
+}
+
+
+def section(name: str) -> str:
+    """Return what stands between the marks of a table."""
+    (found,) = _between_marks(name).findall(PAGE.read_text())
+    return str(found[1])
+
+
+def _between_marks(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(<!-- {name} -->\n)(.*?)(<!-- /{name} -->)", re.DOTALL)
+
+
+def checks() -> str:
+    """Return every expectation of the suite, those that differ only in their column in one row."""
+    expectations = suite.build(present=contract.COLUMN_NAMES, reference=drift.reference(sample.generate(303)))
+    columns: dict[tuple[str, str, str], list[str]] = {}
+    for one in expectations:
+        columns.setdefault(_kind(one), []).append(one.meta["column"])
+    order = sorted(columns, key=lambda kind: list(_OUTCOMES).index(kind[0]))
+    rows = [
+        f"| {expected} | {_named(columns[layer, name, expected])} | {_OUTCOMES[layer]} | `{name}` |"
+        for layer, name, expected in order
+    ]
+    return _table("| expected | of | otherwise | Great Expectations' type |", rows)
+
+
+def _kind(expectation: Expectation) -> tuple[str, str, str]:
+    meta, name = expectation.meta, expectation.expectation_type
+    return meta["layer"], name, _OF_THE_COLUMN.get((meta["layer"], name), meta["expected"])
+
+
+def _named(columns: list[str]) -> str:
+    if columns == [""]:
+        return "all records"
+    others = [name for name in contract.COLUMN_NAMES if name not in columns]
+    if not others:
+        return "each column"
+    if len(others) <= 2:
+        return f"each but {_quoted(others)}"
+    return _quoted([name for name in contract.COLUMN_NAMES if name in columns])
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def cleveland(folder: Path) -> pd.DataFrame:
+    """Return the decoded records of the Cleveland file."""
+    return encodings.decode(sources.read(str(folder / "processed.cleveland.data")).table.frame, encodings.UCI)[0]
+
+
+def check_hungary(folder: Path, *, with_reference: bool) -> quality.Checked:
+    """Return the outcome for the Hungarian file, with Cleveland's records in production or nothing."""
+    table = sources.read(str(folder / "processed.hungarian.data")).table
+    decision = encodings.judge(table.frame, table.names, encodings.AUTO)
+    frame, unknown = encodings.decode(table.frame, decision.encoding)
+    reference = drift.reference(cleveland(folder)) if with_reference else None
+    return quality.check(frame, pd.concat([table.odd, unknown], ignore_index=True), reference=reference)
+
+
+def hungary(folder: Path) -> str:
+    """Return what fires for the Hungarian file: with nothing in production, and what a model of Cleveland's adds."""
+    alone = check_hungary(folder, with_reference=False).findings
+    known = {(one.column, one.expectation, one.layer) for one in alone}
+    held = check_hungary(folder, with_reference=True).findings
+    added = [one for one in held if (one.column, one.expectation, one.layer) not in known]
+    assert len(held) == len(alone) + len(added)
+    head = "| column | expectation | found | so |"
+    return (
+        f"{_table(head, [_fired(one) for one in alone])}\nWith a model of Cleveland's records in production, also:\n\n"
+        f"{_table(head, [_fired(one) for one in added])}"
+    )
+
+
+def _fired(one: Finding) -> str:
+    found = one.found if one.layer == "set" else f"{one.count} {'row' if one.count == 1 else 'rows'}"
+    if one.expectation == "expect_column_values_to_not_be_null":
+        found = f"{one.found} have a value" if one.layer == "set" else f"{found} without a value"
+    return f"| `{one.column}` | `{one.expectation}` | {found} | {_OUTCOMES[one.layer]} |"
+
+
+def largest_divergence(reference: pd.DataFrame, records: pd.DataFrame) -> float:
+    """Return the divergence of the column that has drifted most, as Great Expectations computes it."""
+    found = []
+    for name, partition in drift.reference(reference).items():
+        values = (records["num"] > 0).astype(float) if name == suite.DISEASE else records[name].dropna()
+        if "bins" in partition:
+            counts = np.histogram(values, partition["bins"])[0]
+        else:
+            counts = values.value_counts().reindex(partition["values"], fill_value=0).to_numpy()
+        seen, expected = counts / counts.sum(), np.array(partition["weights"])
+        some = seen > 0
+        found.append(float((seen[some] * np.log(seen[some] / expected[some])).sum()))
+    return max(found)
+
+
+def chance(*, draws: int = DRAWS, sizes: tuple[int, ...] = (100, 200, 303, 1000)) -> str:
+    """Return how far two sets of one population diverge."""
+    population, random = sample.generate(100_000, seed=5), np.random.default_rng(0)
+    rows = []
+    for size in sizes:
+        pairs = (random.choice(len(population), (2, size)) for _ in range(draws))
+        found = np.array([largest_divergence(*(population.iloc[rows] for rows in pair)) for pair in pairs])
+        figures = " | ".join(f"{figure:.3f}" for figure in np.quantile(found, [0.5, 0.95, 0.99, 1]))
+        beyond = (found > contract.MAX_DRIFT).mean()
+        rows.append(f"| {size:,} | {figures} | {f'{beyond:.1%}' if beyond else 'none'} |")
+    return _table(
+        f"| rows in each set | median | 95 % of the draws | 99 % | largest | above {contract.MAX_DRIFT:g} |", rows
+    ).replace("---", "---:")
+
+
+def _table(head: str, rows: list[str]) -> str:
+    return "\n".join([head, f"|{' --- |' * (head.count('|') - 1)}", *rows]) + "\n"
+
+
+def write(folder: Path) -> None:
+    """Write the tables into the page."""
+    for name, table in (("checks", checks()), ("hungary", hungary(folder)), ("chance", chance())):
+        PAGE.write_text(_between_marks(name).sub(rf"\g<1>{table}\g<3>", PAGE.read_text()))
+
+
+if __name__ == "__main__":
+    write(Path(os.environ["HEARTLINE_REAL_DATA"]).resolve())
