@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from heartline import contract, store
 from heartline.errors import DataError
 
+RAW = "raw"  # the kind of snapshot that holds records as a source gave them
 HOLDOUT_SHARE = 0.2
 CLASSES = ("without disease", "with disease")
 
@@ -189,7 +190,8 @@ def write_snapshot(frame: pd.DataFrame, kind: str = "snapshots") -> str:
     table = pa.Table.from_pandas(frame, preserve_index=False)
     table = table.replace_schema_metadata({"heartline.contract": contract.VERSION})
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    # what is kept for good is packed tightly, what only the next stage reads quickly
+    pq.write_table(table, buffer, compression="lz4" if kind == RAW else "zstd")
     return store.put(buffer.getvalue(), kind, ".parquet")
 
 

@@ -50,8 +50,8 @@ def ingest(source: str, *, query: str | None = None) -> dict[str, Any]:
     table = records.table
     log.info("%d rows from %s (origin %s)", len(table.frame), records.description, records.origin)
     return {
-        "raw": dataset.write_snapshot(table.frame.rename_axis(quality.ROW).reset_index(), "raw"),
-        "odd": dataset.write_snapshot(table.odd, "raw"),
+        "raw": dataset.write_snapshot(table.frame.rename_axis(quality.ROW).reset_index(), dataset.RAW),
+        "odd": dataset.write_snapshot(table.odd, dataset.RAW),
         "names": list(table.names),
         "absent": list(table.absent),
         "left_out": list(table.dropped),

@@ -8,16 +8,21 @@ forked, as Airflow forks its tasks. So a stage's cost is without imports, and it
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
 import platform
 import resource
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,7 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
         return
     if given.page and not has_place(given.page.read_text()):
         parser.error(f"{given.page} has no lines {BEGIN} and {END}")
-    sizes = [_in_a_process_of_its_own(rows) for rows in sorted(given.rows)]
+    with tempfile.TemporaryDirectory() as folder, mlflow_server(Path(folder)) as address:
+        sizes = [_in_a_process_of_its_own(rows, address) for rows in sorted(given.rows)]
     results = {"machine": machine(), "sizes": sizes}
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n")
@@ -54,11 +60,38 @@ def main(arguments: list[str] | None = None) -> None:
     print(markdown(results))
 
 
-def _in_a_process_of_its_own(rows: int) -> Result:
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[str]:
+    """Run MLflow as the stack does, apart from the tasks, so that what it costs is not counted as theirs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ("--host", "127.0.0.1", "--port", str(port), "--workers", "1")
+    stores = ("--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files"))
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *options, *stores],
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=1):
+                break
+            time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def _in_a_process_of_its_own(rows: int, mlflow_address: str) -> Result:
     print(f"{rows:,} rows", file=sys.stderr, flush=True)
     done = subprocess.run(
         [sys.executable, __file__, "--one", str(rows)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "include")},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "include"), "MLFLOW_TRACKING_URI": mlflow_address},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -84,30 +117,21 @@ def machine() -> dict[str, str]:
 def measure(rows: int, folder: Path) -> Result:
     """Run all stages on ``rows`` rows, and return what they cost."""
     os.environ["HEARTLINE_STORE"] = (folder / "store").as_uri()
-    import mlflow
     import pandas as pd
 
-    from heartline import registry, stages, store
+    from heartline import stages, store
 
     source = folder / "records.csv"
 
     def write() -> str:
         return write_records(source, rows)
 
-    def prepare_mlflow() -> None:
-        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-        for name in (registry.EXPERIMENT, registry.DATA_EXPERIMENT):
-            mlflow.MlflowClient().create_experiment(name, artifact_location=(folder / "artifacts").as_uri())
-
     def validate() -> tuple[Result, float]:
         spent = clock_great_expectations()
         validated = stages.validate(ingested, run=f"{rows} rows")
         return validated, sum(spent)
 
-    # Files of MLflow's database are written before anything is measured; a real stack has them.
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     basis, _ = forked(write)
-    forked(prepare_mlflow)
     _, pandas_cost = forked(lambda: len(pd.read_csv(source, na_values="?")))
     ingested, ingest_cost = forked(lambda: stages.ingest(str(source)))
     (validated, expectations_cpu), validate_cost = forked(validate)

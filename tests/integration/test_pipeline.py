@@ -243,3 +243,15 @@ def test_promote_moves_production_and_the_service_follows(running, registry):
     staged = str(registry.get_model_version_by_alias("heart-disease", "staging").version)
     running.call("promote")
     assert _predict(running)["model"]["version"] == staged
+
+
+def test_export_writes_the_division_that_production_was_trained_on(running, tmp_path):
+    folder = tmp_path / "export"
+    done = running.call("export", str(folder))
+    about = json.loads(done.stdout[done.stdout.index("{") :])
+    lines = {path.name: len(path.read_text().splitlines()) - 1 for path in folder.iterdir()}
+    assert lines.keys() == {"X_train.csv", "X_test.csv", "y_train.csv", "y_test.csv"}
+    assert lines["X_train.csv"] == lines["y_train.csv"]
+    assert lines["X_test.csv"] == lines["y_test.csv"]
+    assert about["snapshot"] == _predict(running)["model"]["snapshot"]
+    assert running.call("export", str(folder), check=False).returncode == 2, "an export is not written over another"

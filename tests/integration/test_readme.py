@@ -73,6 +73,8 @@ def test_pictures_and_links_of_the_pages_exist():
         "dags/README.md",
         "docs/sample-cohort.md",
         "docs/compose.md",
+        "docs/cost.md",
+        "docs/data.md",
         "serving/README.md",
     ):
         text = (ROOT / page).read_text()
