@@ -108,8 +108,7 @@ def test_a_good_run_says_so(good):
 def test_a_stopped_run_says_why(stopped):
     assert (
         "The run stopped at these records Nothing was trained on these records. The reasons: "
-        "all records: 43 of 303 rows (14.2%) are in quarantine, at most 5.0% may be age: "
-        in stopped.text
+        "all records: 43 of 303 rows (14.2%) are in quarantine, at most 5.0% may be age: " in stopped.text
     )
 
 
