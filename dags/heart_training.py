@@ -4,9 +4,9 @@ Turns patient records into a registered heart-disease model, every night.
 
 **ingest** reads the source into a snapshot · **validate** holds it against the data contract (a Great Expectations
 checkpoint): bad rows go to quarantine, a bad set stops the run here · **preprocess** divides it into training set,
-hold-out and shared folds · **train** fits each family at the same time · **compare** says whether one is better than
-the other, by a paired test on the shared folds · **register** puts both into MLflow's registry and points `staging` at
-the winner.
+hold-out and shared folds · **train** fits each family at the same time, and lets the service answer from its bundle ·
+**compare** says whether one is better than what is in production, by paired tests on the shared folds · **register**
+puts them into MLflow's registry and points `staging` at the winner.
 
 `production` is moved by people (`./heartline promote`, or MLflow's UI), or by the run itself when `promotion` is
 `if_better` and the verdict is *better*.
@@ -150,20 +150,20 @@ def heart_training():
         return stages.train(family, prepared, run=run_id)
 
     @task
-    def compare(trained):
+    def compare(trained, prepared, run_id):
         from heartline import stages
 
-        return stages.compare(list(trained))
+        return stages.compare(list(trained), prepared, run=run_id)
 
     @task
-    def register(compared, params):
+    def register(compared, params, run_id):
         from heartline import stages
 
-        return stages.register(compared, promote=params["promotion"])
+        return stages.register(compared, promote=params["promotion"], run=run_id)
 
     prepared = preprocess(validate(ingest()))
     trained = train.partial(prepared=prepared).expand(family=FAMILIES)
-    register(compare(trained))
+    register(compare(trained, prepared))
 
 
 heart_training()

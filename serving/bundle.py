@@ -104,6 +104,15 @@ def read_verified(folder: Path, digest: str) -> dict[str, bytes]:
     return files
 
 
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """Return what ``read_verified`` does, of a bundle whose address nobody has said.
+
+    Raises:
+        BundleError: a file is missing, or is not what the manifest says.
+    """
+    return read_verified(folder, digest_of(_read(folder / MANIFEST)))
+
+
 class Model:
     """A model that may serve: its session, its contract, and what its manifest says of it.
 

@@ -12,8 +12,9 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
-from serving.bundle import BundleError, Model
+from serving.bundle import BundleError, Model, read_folder
 from serving.cache import BundleCache, LastGood
 from serving.registry_client import ModelVersion, NotThereError, RegistryClient, RegistryError
 from serving.settings import Settings
@@ -22,6 +23,8 @@ from serving.workers import READY, Workers
 JITTER = 0.2  # of the interval, so that the workers of many hosts do not ask at once
 REFUSED_SECONDS = 60.0  # until a refused version is tried again, in case its files were repaired
 NOT_ASKED = "it has not been asked yet"
+NEVER_ASKED = "it is never asked: HEARTLINE_BUNDLE names what is served"
+CANDIDATE = "candidate"  # in place of the number of a version, and of an alias, where a bundle has neither
 LOG = logging.getLogger(__name__)
 
 
@@ -93,10 +96,15 @@ class ModelStore:
     def start(self, number: int = 0) -> None:
         """Serve what was served last, if the cache has it, and begin to follow the alias. Call it after the fork.
 
+        Where the settings name a bundle, serve that one and follow nothing.
+
         Args:
             number: of this worker, as ``Workers`` knows it.
         """
         self._number = number
+        if self._settings.bundle:
+            self.load(Path(self._settings.bundle))
+            return
         self.restore()
         # made here, not in __init__: a thread object that went through a fork cannot be started (Python 3.13)
         self._thread = threading.Thread(target=self._run, name="registry-poller", daemon=True)
@@ -107,6 +115,18 @@ class ModelStore:
         self._stopping.set()
         if self._thread:
             self._thread.join(timeout=1)
+
+    def load(self, folder: Path) -> None:
+        """Serve the bundle in ``folder``, verified and probed as one of the registry would be."""
+        version = ModelVersion(self._settings.model_name, CANDIDATE, str(folder))
+        self._update(silent=NEVER_ASKED)
+        try:
+            model = Model(read_folder(folder))
+        except (BundleError, OSError) as error:
+            self._refuse(version, str(error))
+        else:
+            self._serve(model, version, alias=CANDIDATE)
+            LOG.info("serving %s from %s", _name(version), folder)
 
     def restore(self) -> None:
         """Serve the last good version from the cache, where there is one and it is still what it was."""
@@ -152,8 +172,9 @@ class ModelStore:
             self._serve(model, version)
             LOG.info("serving %s", _name(version))
 
-    def _serve(self, model: Model, version: ModelVersion) -> None:
-        self._update(served=Served(model, version, self._settings.model_alias, datetime.now(UTC)), refused=None)
+    def _serve(self, model: Model, version: ModelVersion, alias: str = "") -> None:
+        served = Served(model, version, alias or self._settings.model_alias, datetime.now(UTC))
+        self._update(served=served, refused=None)
         self._workers.mark(self._number, READY)
 
     def _refuse(self, version: ModelVersion, reason: str) -> None:

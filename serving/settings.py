@@ -50,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "http://127.0.0.1:5000"
     model_name: Text = "heart-disease"
     model_alias: Text = "production"
+    bundle: Annotated[str, Meta(description="a folder")] = ""
     poll_seconds: Annotated[float, Meta(ge=0.05, le=3600, description="seconds, from 0.05 to 3600")] = 5.0
     service_host: Text = "127.0.0.1"
     service_port: Annotated[int, Meta(ge=1, le=65535, description="a port from 1 to 65535")] = 8080

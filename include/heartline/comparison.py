@@ -1,18 +1,49 @@
-"""Whether one family is better than another: a paired test on shared folds. Pure functions."""
+"""Whether one model is better than another, by their answers for the same patients. Pure functions."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from scipy import stats
 
-from heartline.dataset import Floats
+from heartline import paired
+from heartline.dataset import Floats, Ints
+from heartline.errors import HeartlineError
+from heartline.paired import CONFIDENCE, DeLong, Interval
 
-CONFIDENCE = 0.95
+DRAWS = 2000
+
+
+class ComparisonError(HeartlineError):
+    """Two sets of answers that cannot be compared: retrying changes nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a recipe answered for records that it did not see.
+
+    Attributes:
+        name: the family, or what else is compared under a name of its own.
+        probabilities: (n,) out-of-fold probability of disease, averaged over the repeats.
+        labels: (n,) 1 for heart disease, else 0.
+        groups: (n,) records with equal features share a number.
+        fold_aucs: (repeats · splits,) ROC AUC within each fold, in the plan's order.
+        basis: what the answers rest on, such as the digests of snapshot, folds and contract; answers on another basis
+            are not compared with these.
+    """
+
+    name: str
+    probabilities: Floats
+    labels: Ints
+    groups: Ints
+    fold_aucs: Floats
+    basis: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference in ROC AUC between a challenger and an incumbent.
+    """A difference in ROC AUC between a challenger and an incumbent, fold by fold.
 
     Attributes:
         challenger: the family that would replace the incumbent.
@@ -29,6 +60,91 @@ class Difference:
     low: float
     high: float
     p_value: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A challenger beside an incumbent. Differences are challenger minus incumbent.
+
+    Attributes:
+        challenger: its name.
+        incumbent: its name.
+        rows: number of records.
+        aucs: ROC AUC of challenger and incumbent, of the averaged out-of-fold probabilities.
+        briers: Brier score of both, likewise.
+        auc: difference in ROC AUC with its bootstrap interval: what the verdict rests on.
+        p_value: the bootstrap's, two-sided, of no difference in ROC AUC.
+        brier: difference in Brier score with its bootstrap interval; below 0 the challenger's is the better one.
+        draws: number of bootstrap draws.
+        seed: of the bootstrap.
+        delong: DeLong's test of the same difference in ROC AUC.
+        folds: the mean difference within folds, with the interval of Nadeau and Bengio.
+    """
+
+    challenger: str
+    incumbent: str
+    rows: int
+    aucs: tuple[float, float]
+    briers: tuple[float, float]
+    auc: Interval
+    p_value: float
+    brier: Interval
+    draws: int
+    seed: int
+    delong: DeLong
+    folds: Difference
+
+
+def compare(challenger: Answers, incumbent: Answers, *, splits: int, seed: int, draws: int = DRAWS) -> Comparison:
+    """Compare two sets of answers for the same records.
+
+    Args:
+        challenger: would replace the incumbent.
+        incumbent: stays unless the challenger is better.
+        splits: folds in a repeat.
+        seed: of the bootstrap; the same for all challengers of an incumbent.
+        draws: of the bootstrap.
+
+    Raises:
+        ComparisonError: they rest on different snapshots, folds or contracts, or are not answers for the same records;
+            or there are too few records of a class.
+    """
+    _check_basis(challenger, incumbent)
+    for answers in (challenger, incumbent):
+        _check_answers(answers, splits)
+    _check_records(challenger, incumbent)
+    labels = incumbent.labels
+    resampled = paired.bootstrap(
+        labels, challenger.probabilities, incumbent.probabilities, incumbent.groups, draws=draws, seed=seed
+    )
+    pair = (challenger, incumbent)
+    aucs = [paired.auc(labels, one.probabilities) for one in pair]
+    briers = [float(np.mean((one.probabilities - labels) ** 2)) for one in pair]
+    return Comparison(
+        challenger=challenger.name,
+        incumbent=incumbent.name,
+        rows=len(labels),
+        aucs=(aucs[0], aucs[1]),
+        briers=(briers[0], briers[1]),
+        auc=resampled.auc,
+        p_value=resampled.p_value,
+        brier=resampled.brier,
+        draws=draws,
+        seed=seed,
+        delong=paired.delong(labels, challenger.probabilities, incumbent.probabilities),
+        folds=paired_difference(
+            (challenger.name, challenger.fold_aucs), (incumbent.name, incumbent.fold_aucs), splits=splits
+        ),
+    )
+
+
+def not_worse(difference: Interval, margin: float) -> bool:
+    """Return whether a score of which less is better is worse by less than ``margin``, beyond doubt.
+
+    This is a test of non-inferiority by the upper end of the 95 % interval (Piaggio and others 2012, "Reporting of
+    noninferiority and equivalence randomized trials", JAMA 308).
+    """
+    return difference.high < margin
 
 
 def paired_difference(challenger: tuple[str, Floats], incumbent: tuple[str, Floats], *, splits: int) -> Difference:
@@ -58,3 +174,66 @@ def paired_difference(challenger: tuple[str, Floats], incumbent: tuple[str, Floa
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, k - 1)) * spread
     p_value = 2 * float(stats.t.sf(abs(delta) / spread, k - 1))
     return Difference(name, other, delta, delta - half, delta + half, p_value)
+
+
+def _check_basis(challenger: Answers, incumbent: Answers) -> None:
+    one, other = challenger.basis, incumbent.basis
+    names = [name for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
+    if names:
+        found = ", ".join(f"{name} {one.get(name, 'unknown')} and {other.get(name, 'unknown')}" for name in names)
+        raise ComparisonError(
+            f"{challenger.name} and {incumbent.name} were evaluated on different grounds: {', '.join(names)}",
+            where=found,
+            expected="the same snapshot, folds and contract",
+            do="evaluate both in one run",
+        )
+
+
+def _check_answers(answers: Answers, splits: int) -> None:
+    """Refuse answers from which nothing can be computed."""
+    p, labels, folds = answers.probabilities, answers.labels, answers.fold_aucs
+    if not (p.shape == labels.shape == answers.groups.shape) or p.ndim != 1:
+        raise _unusable(
+            answers,
+            f"shapes {p.shape}, {labels.shape}, {answers.groups.shape}",
+            "one probability, label and group for each record",
+        )
+    if not np.all((p >= 0) & (p <= 1)):
+        raise _unusable(answers, f"{int((~((p >= 0) & (p <= 1))).sum())} records", "probabilities from 0 to 1")
+    if not np.all((labels == 0) | (labels == 1)):
+        raise _unusable(answers, "its labels", "0 and 1")
+    if not len(folds) or len(folds) % splits or not np.all(np.isfinite(folds)):
+        raise _unusable(answers, f"{len(folds)} ROC AUCs of folds", f"one for each of {splits} folds in each repeat")
+    distinct = [len(part) for part in paired.strata(labels, np.unique(answers.groups, return_inverse=True)[1])]
+    if min(distinct) < 2:
+        raise _unusable(
+            answers,
+            f"{distinct[0]} distinct records without disease and {distinct[1]} with",
+            "at least two of each",
+            do="train on more data",
+        )
+
+
+def _unusable(answers: Answers, where: str, expected: str, do: str = "evaluate it again") -> ComparisonError:
+    return ComparisonError(f"the answers of {answers.name} cannot be compared", where=where, expected=expected, do=do)
+
+
+def _check_records(challenger: Answers, incumbent: Answers) -> None:
+    """Refuse answers that are not about the same records, whatever their basis says."""
+    for what in ("labels", "groups"):
+        one, other = getattr(challenger, what), getattr(incumbent, what)
+        if not np.array_equal(one, other):
+            raise ComparisonError(
+                f"{challenger.name} and {incumbent.name} answered for different records",
+                where=f"{what}: {len(one)} and {len(other)}"
+                + (f", {int((one != other).sum())} of them different" if len(one) == len(other) else ""),
+                expected="the same records in the same order",
+                do="evaluate both in one run",
+            )
+    if len(challenger.fold_aucs) != len(incumbent.fold_aucs):
+        raise ComparisonError(
+            f"{challenger.name} and {incumbent.name} were evaluated on different folds",
+            where=f"{len(challenger.fold_aucs)} and {len(incumbent.fold_aucs)} ROC AUCs of folds",
+            expected="the same folds",
+            do="evaluate both in one run",
+        )

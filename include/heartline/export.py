@@ -21,6 +21,7 @@ import skops.io
 from numpy.typing import NDArray
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.pipeline import Pipeline
+from skops.io.exceptions import UntrustedTypesFoundException
 
 from heartline import contract, training
 from heartline.errors import HeartlineError
@@ -29,14 +30,19 @@ ONNX_OPSET = 18
 TOLERANCE = 1e-5
 PARITY_ROWS = 4096
 REFERENCE_ROWS = 32
-# what skops may find in our pipelines beside its own list; anything else in a file is refused
+# what skops may find in every pipeline of ours beside its own list; a family names what else it needs
 TRUSTED_TYPES = ("numpy.dtype", "sklearn.tree._tree.Tree")
 
 Floats = NDArray[np.float64]
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 class ExportError(HeartlineError):
-    """A model's export does not answer as the model does."""
+    """A model's export does not answer as the model does, or cannot be stored as one of ours."""
+
+
+class BundleError(HeartlineError):
+    """A bundle is not what its manifest says."""
 
 
 def build_bundle(pipeline: Pipeline, *, about: Mapping[str, Any], evaluation: Mapping[str, Any], seed: int) -> bytes:
@@ -49,17 +55,19 @@ def build_bundle(pipeline: Pipeline, *, about: Mapping[str, Any], evaluation: Ma
         seed: of the rows that the export is checked on.
 
     Raises:
-        ExportError: ONNX and the pipeline disagree.
+        ExportError: ONNX and the pipeline disagree, or the stored pipeline cannot be read back as it is.
     """
     onnx_model = to_onnx(pipeline)
+    stored = to_skops(pipeline)
     rows = legal_rows(PARITY_ROWS, seed)
     check_parity(pipeline, onnx_model, rows)
     reference = rows[:REFERENCE_ROWS]
+    check_stored(pipeline, stored, reference)
     files = {
         "contract.json": to_json(contract.json_schema()),
         "evaluation.json": to_json(evaluation),
         "model.onnx": onnx_model,
-        "model.skops": to_skops(pipeline),
+        "model.skops": stored,
         "reference.json": to_json(
             {
                 "records": [_record(row) for row in reference],
@@ -101,22 +109,57 @@ def to_skops(pipeline: Pipeline) -> bytes:
     def renumber(match: re.Match[str]) -> str:
         return match[1] + numbers.setdefault(match[2], str(len(numbers) + 1))
 
+    def rename(match: re.Match[str]) -> str:
+        return f'{match[1]}"{_renamed(match[2], numbers)}"'
+
     schema = re.sub(r'("__id__": )(\d+)', renumber, schema)
+    schema = re.sub(r'("file": )"([^"]*)"', rename, schema)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
         for name in sorted(source.namelist(), key=lambda name: int(numbers.get(name.split(".")[0], 0))):
-            stem, dot, suffix = name.partition(".")
             if name != "schema.json":
-                renamed = numbers.get(stem, stem) + dot + suffix
-                schema = schema.replace(f'"file": "{name}"', f'"file": "{renamed}"')
-                target.writestr(zipfile.ZipInfo(renamed), source.read(name), zipfile.ZIP_DEFLATED)
+                target.writestr(zipfile.ZipInfo(_renamed(name, numbers)), source.read(name), zipfile.ZIP_DEFLATED)
         target.writestr(zipfile.ZipInfo("schema.json"), schema, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 
+def trusted_types() -> list[str]:
+    """Return the types that our pipelines hold beside those that skops trusts: ours to say, never a file's."""
+    return sorted({*TRUSTED_TYPES, *(name for family in training.FAMILIES.values() for name in family.trusted)})
+
+
 def from_skops(data: bytes) -> Pipeline:
-    """Return the pipeline in ``data``; nothing but the types that we expect is built."""
-    return skops.io.loads(data, trusted=list(TRUSTED_TYPES))
+    """Return the pipeline in ``data``; nothing but the types that we expect is built.
+
+    Raises:
+        ExportError: it holds another type.
+    """
+    trusted = trusted_types()
+    try:
+        return skops.io.loads(data, trusted=trusted)
+    except UntrustedTypesFoundException as error:
+        raise ExportError(
+            f"the stored pipeline is not opened: {str(error).splitlines()[0].rstrip('.')}",
+            where="model.skops",
+            expected=f"nothing beside what skops trusts and {', '.join(trusted)}",
+            do="if a family of ours needs these types, name them in its entry in training.FAMILIES; else trust no file",
+        ) from error
+
+
+def check_stored(pipeline: Pipeline, stored: bytes, rows: Floats) -> None:
+    """Read a stored pipeline back and compare it with the one that it was made from.
+
+    Raises:
+        ExportError: it cannot be read, or answers otherwise, be it in the last bit.
+    """
+    answers = training.probability(from_skops(stored), rows)
+    if not np.array_equal(answers, training.probability(pipeline, rows)):
+        raise ExportError(
+            "the stored pipeline does not answer as the model does",
+            where="model.skops",
+            expected=f"the same bits on each of {len(rows)} legal rows",
+            do="look for a step of the pipeline that skops does not store whole",
+        )
 
 
 def legal_rows(count: int, seed: int) -> Floats:
@@ -175,14 +218,65 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 
 def unpack(bundle: bytes) -> dict[str, bytes]:
-    """Return the files of a bundle by name."""
-    with tarfile.open(fileobj=io.BytesIO(bundle)) as archive:
-        return {entry.name: file.read() for entry in archive if (file := archive.extractfile(entry)) is not None}
+    """Return the files of a bundle by name.
+
+    Raises:
+        BundleError: it is no archive of plain files.
+    """
+    files = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(bundle)) as archive:
+            for entry in archive:
+                if not (entry.isreg() and _PLAIN_NAME.fullmatch(entry.name)):
+                    raise _damaged(f"{entry.name!r} is not a plain file", bundle)
+                files[entry.name] = archive.extractfile(entry).read()  # type: ignore[union-attr]
+    except tarfile.TarError as error:
+        raise _damaged(f"this is no archive: {error}", bundle) from error
+    return files
+
+
+def open_bundle(bundle: bytes) -> dict[str, bytes]:
+    """Return the files of a bundle by name, each of them as the manifest says.
+
+    Raises:
+        BundleError: a file is missing, is not listed, or differs from what is listed, or it is no archive.
+    """
+    files = unpack(bundle)
+    try:
+        listed = json.loads(files["manifest.json"])["files"]
+        expected = {name: (entry["sha256"], entry["bytes"]) for name, entry in listed.items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged("manifest.json is missing or cannot be read", bundle) from error
+    found = {
+        name: (hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items() if name != "manifest.json"
+    }
+    for name in sorted({*expected, *found}):
+        if name not in found:
+            raise _damaged(f"{name} is missing", bundle)
+        if name not in expected:
+            raise _damaged(f"{name} is not listed in manifest.json", bundle)
+        if found[name] != expected[name]:
+            raise _damaged(f"{name} differs from its digest in manifest.json", bundle)
+    return files
 
 
 def to_json(value: Any) -> bytes:
     """Return ``value`` as indented JSON with sorted keys."""
     return json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
+
+
+def _renamed(name: str, numbers: Mapping[str, str]) -> str:
+    stem, dot, suffix = name.partition(".")
+    return numbers.get(stem, stem) + dot + suffix
+
+
+def _damaged(what: str, bundle: bytes) -> BundleError:
+    return BundleError(
+        what,
+        where=f"bundle {hashlib.sha256(bundle).hexdigest()[:12]}",
+        expected="the files that manifest.json lists, each with its sha256 and size",
+        do="train again; if it happens twice, somebody or something changes files of the store",
+    )
 
 
 def _record(row: Floats) -> dict[str, float | int | None]:

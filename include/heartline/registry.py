@@ -4,11 +4,13 @@ Everything is found again by a key before it is made, so a task that was killed 
 logged model and one version.
 """
 
+import json
 import platform
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -16,19 +18,42 @@ from typing import Any
 import mlflow
 import mlflow.sklearn
 import requests
-from mlflow.entities import LoggedModelStatus, Metric, Param, RunStatus, RunTag
+from mlflow import entities
+from mlflow.entities import DatasetInput, InputTag, LoggedModelStatus, Metric, Param, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from sklearn.pipeline import Pipeline
 
-from heartline import contract, export
+from heartline import contract, export, history
 from heartline.errors import RegistryError
+from heartline.registered import Registered
 
 EXPERIMENT = "heart-disease"
+COMPARISON_EXPERIMENT = "heart-disease-comparisons"
 DATA_EXPERIMENT = "heart-disease-data"  # apart, so that the list of models stays one of models
 KEY = "heartline.key"
+DATASET_DIGEST = 36  # characters that MLflow keeps of one
 STAGING = "staging"
 PRODUCTION = "production"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A snapshot of records, as MLflow shows it.
+
+    Attributes:
+        name: a short name.
+        uri: where the snapshot lies.
+        source: where its records came from, in words.
+        digest: its sha256.
+        rows: its number of records.
+    """
+
+    name: str
+    uri: str
+    source: str
+    digest: str
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -41,7 +66,8 @@ class Run:
         tags: family, origin, snapshot and so on.
         parameters: settings and hyperparameters.
         metrics: scores and counts.
-        files: artifacts by file name.
+        files: artifacts by path.
+        dataset: what it was trained on.
         experiment: the MLflow experiment that it belongs to.
         failed: whether it ended in a refusal.
     """
@@ -52,6 +78,7 @@ class Run:
     parameters: Mapping[str, Any]
     metrics: Mapping[str, float]
     files: Mapping[str, bytes]
+    dataset: Dataset | None = None
     experiment: str = EXPERIMENT
     failed: bool = False
 
@@ -93,6 +120,8 @@ def log_run(run: Run) -> str:
             params=[Param(name, str(value)) for name, value in run.parameters.items()],
             tags=[RunTag(name, value) for name, value in tags.items()],
         )
+        if run.dataset:
+            client.log_inputs(run_id, [_input(run.dataset)])
         with tempfile.TemporaryDirectory() as folder:
             _write(Path(folder), run.files)
             client.log_artifacts(run_id, folder)
@@ -168,6 +197,32 @@ def aliased(alias: str) -> Version | None:
         return Version(str(found.version), dict(found.tags))
 
 
+def move_production(version: str, *, by: str, how: str = history.RUN) -> str:
+    """Point ``production`` at ``version`` and note who did, and return why not, "" where production is at it now.
+
+    A model trained on the sample does not replace one trained on real data.
+
+    Raises:
+        RegistryError: there is no such version, or MLflow cannot be reached.
+    """
+    with _reaching_mlflow(f"point alias {PRODUCTION} at version {version}"):
+        return history.move(_model(), version, by=by, how=how, now=datetime.now(UTC)).refused
+
+
+def note_moves() -> list[history.Move]:
+    """Note a move of ``production`` that was made in MLflow's UI, and return all moves, oldest first.
+
+    Raises:
+        RegistryError: MLflow cannot be reached.
+    """
+    with _reaching_mlflow(f"read the history of alias {PRODUCTION}"):
+        return history.catch_up(_model(), datetime.now(UTC))[1]
+
+
+def _model() -> Registered:
+    return Registered(mlflow.MlflowClient(), PRODUCTION)
+
+
 def _experiment(client: mlflow.MlflowClient, name: str = EXPERIMENT) -> str:
     try:
         return str(client.create_experiment(name))
@@ -214,7 +269,7 @@ def _save_flavour(pipeline: Pipeline, target: Path, *, run_id: str, model_id: st
         pipeline,
         target,
         serialization_format="skops",
-        skops_trusted_types=list(export.TRUSTED_TYPES),
+        skops_trusted_types=list(export.trusted_types()),
         mlflow_model=Model(run_id=run_id, model_id=model_id),
         conda_env={
             "name": contract.MODEL_NAME,
@@ -228,8 +283,21 @@ def _save_flavour(pipeline: Pipeline, target: Path, *, run_id: str, model_id: st
     )
 
 
+def _input(dataset: Dataset) -> DatasetInput:
+    shown = entities.Dataset(
+        name=dataset.name,
+        digest=dataset.digest[:DATASET_DIGEST],
+        source_type="heartline",
+        source=json.dumps({"uri": dataset.uri, "source": dataset.source, "sha256": dataset.digest}),
+        schema=json.dumps({"mlflow_colspec": [{"name": one.name, "type": one.dtype} for one in contract.COLUMNS]}),
+        profile=json.dumps({"num_rows": dataset.rows}),
+    )
+    return DatasetInput(shown, [InputTag("mlflow.data.context", "training")])
+
+
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
 
 

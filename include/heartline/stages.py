@@ -4,22 +4,19 @@ A stage takes and returns small dictionaries of URIs and facts, never frames. It
 what it writes is named by its content or found again by its key.
 """
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import sklearn
 
 from heartline import (
-    comparison,
+    candidates,
+    contest,
     contract,
     dataset,
     encodings,
-    evaluation,
     export,
     promotion,
     quality,
@@ -144,128 +141,76 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str = "") -> dict[st
         run: the orchestrator's name for this run; a tag, nothing depends on it.
 
     Raises:
-        ExportError: the ONNX export does not answer as the model does.
+        NoServiceError: the service's own environment is not here, so that nothing can be admitted.
         RegistryError: MLflow cannot be reached.
     """
-    recipe = training.family(family)
-    profile, seed = training.profile(prepared["profile"]), int(prepared["seed"])
-    records = dataset.labelled(dataset.read_snapshot(prepared["training"]))
-    holdout = dataset.labelled(dataset.read_snapshot(prepared["holdout"]))
-    folds = dataset.read_snapshot(prepared["folds"]).to_numpy().T
-
-    log.info("%s: %d folds, %d times", recipe.title, profile.splits, profile.repeats)
-    cv = evaluation.cross_validate(family, records, folds, profile=profile, seed=seed)
-    model = training.fit(family, records, profile=profile, seed=seed)
-    held_out = evaluation.scores(holdout.labels, training.probability(model, holdout.features))
-    metrics = evaluation.summary(cv, records, held_out)
-    log.info("%s: ROC AUC %.3f ± %.3f", recipe.title, metrics["cv_roc_auc"], metrics["cv_roc_auc_sd"])
-
-    about = _about(family, prepared)
-    evidence = {
-        "about": about,
-        "metrics": metrics,
-        "fold_aucs": cv.fold_aucs.tolist(),
-        "parameters": recipe.parameters(profile),
-        "rows": {"training": len(records), "holdout": len(holdout)},
-    }
-    bundle = export.build_bundle(model, about=about, evaluation=evidence, seed=seed)
-    uri = store.put(bundle, "bundles", ".tar")
-    run_id = registry.log_run(
-        registry.Run(
-            key=about["recipe"],
-            title=f"{family} · {prepared['profile']}",
-            tags={
-                **_tags(about),
-                "airflow_run": run,
-                "source": prepared["source"],
-                "encoding": prepared["encoding"],
-                "validation_run": prepared["validation_run"],
-            },
-            parameters={
-                **recipe.parameters(profile),
-                "family": family,
-                "profile": profile.name,
-                "splits": profile.splits,
-                "repeats": profile.repeats,
-                "seed": seed,
-                "rows_training": len(records),
-                "rows_holdout": len(holdout),
-            },
-            metrics=metrics,
-            files={
-                "evaluation.json": export.to_json(evidence),
-                "validation.json": store.get(prepared["report"]),
-                validation.PAGE: store.get(prepared["page"]),
-            },
-        )
-    )
-    return {"family": family, "bundle": uri, "run_id": run_id, "auc": metrics["cv_roc_auc"]}
+    return candidates.train(family, prepared, run=run)
 
 
-def compare(trained: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def compare(trained: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any], *, run: str = "") -> dict[str, Any]:
     """Compare the families on their shared folds and say which one is the winner, with the reason.
 
     Args:
         trained: what ``train`` returned, one entry for each family.
+        prepared: what ``preprocess`` returned.
+        run: the orchestrator's name for this run.
 
     Raises:
+        NoCandidateError: no family can be served.
+        ComparisonError: the families were not evaluated on the same records and folds.
         RegistryError: MLflow cannot be reached.
     """
-    evidence = {
-        one["family"]: json.loads(export.unpack(store.get(one["bundle"]))["evaluation.json"]) for one in trained
-    }
-    shared = {(one["about"]["snapshot"], one["about"]["folds"]) for one in evidence.values()}
-    if len(shared) != 1:
-        raise ValueError(f"families were evaluated on different snapshots or folds: {sorted(shared)}")
-    production = registry.aliased(registry.PRODUCTION)
-    incumbent = promotion.choose_incumbent(
-        {name: training.family(name).simplicity for name in evidence},
-        production.tags.get("family") if production else None,
-    )
-    splits = training.profile(evidence[incumbent]["about"]["profile"]).splits
-    aucs = {name: np.array(one["fold_aucs"]) for name, one in evidence.items()}
-    differences = [
-        comparison.paired_difference((name, aucs[name]), (incumbent, aucs[incumbent]), splits=splits)
-        for name in sorted(aucs)
-        if name != incumbent
-    ]
-    verdict = promotion.decide(incumbent, differences)
-    log.info("%s: %s", verdict.verdict, verdict.reason)
-    return {"trained": [dict(one) for one in trained], **vars(verdict)}
+    return {"trained": [dict(one) for one in trained], **contest.compare(trained, prepared, run=run)}
 
 
-def register(compared: Mapping[str, Any], *, promote: str) -> dict[str, Any]:
-    """Register every family's bundle, point ``staging`` at the winner, and ``production`` where the run may.
+def register(compared: Mapping[str, Any], *, promote: str, run: str = "") -> dict[str, Any]:
+    """Register each family that can be served, point ``staging`` at the winner, and ``production`` where the run may.
 
     Args:
         compared: what ``compare`` returned.
         promote: ``manual`` leaves ``production`` to people; ``if_better`` moves it when the verdict is *better*.
+        run: the orchestrator's name for this run: who moved ``production``, in its history.
+
+    Returns:
+        version, family, origin and auc of the winner, None where nobody passes the bars; all versions, the verdict, and
+        whether ``production`` was moved, with the reason if it might have been and was not.
 
     Raises:
         RegistryError: MLflow cannot be reached.
     """
+    registry.note_moves()
     versions: dict[str, str] = {}
-    winner: dict[str, Any] = {}
+    winner: dict[str, Any] = {"version": None}
     for one in compared["trained"]:
-        files = export.unpack(store.get(one["bundle"]))
+        if "refused" in one:
+            continue
+        files = export.open_bundle(store.get(one["bundle"]))
         about = json.loads(files["manifest.json"])["model"]
-        tags = {**_tags(about), "bundle": store.digest_of(one["bundle"]), "cv_roc_auc": f"{one['auc']:.4f}"}
         title = training.family(one["family"]).title
         version = registry.register(
             files,
             run_id=one["run_id"],
             key=about["recipe"],
-            tags=tags,
+            tags={
+                **candidates.tags(about),
+                "bundle": store.digest_of(one["bundle"]),
+                "cv_roc_auc": f"{one['auc']:.4f}",
+            },
             description=f"{title}, ROC AUC {one['auc']:.3f} ({about['profile']} evaluation), origin {about['origin']}",
         )
-        registry.tag_version(version, {"verdict": compared["verdict"], "reason": compared["reason"]})
+        said = {"verdict": compared["verdict"], "reason": compared["reason"]}
+        registry.tag_version(version, {**said, "comparison_run": compared["comparison_run"]})
         versions[one["family"]] = version
         if one["family"] == compared["winner"]:
             winner = {"version": version, "origin": about["origin"], "auc": one["auc"]}
-    registry.point_alias(registry.STAGING, winner["version"])
-    promoted = promote == PROMOTE_IF_BETTER and compared["verdict"] == promotion.BETTER
-    if promoted:
-        registry.point_alias(registry.PRODUCTION, winner["version"])
+    promoted, refused = False, ""
+    if winner["version"]:
+        registry.point_alias(registry.STAGING, winner["version"])
+        if promote == PROMOTE_IF_BETTER and compared["verdict"] == promotion.BETTER:
+            refused = registry.move_production(winner["version"], by=f"run {run}")
+            promoted = not refused
+    if refused:
+        log.warning("production was not moved: %s", refused)
     log.info("versions %s; staging is version %s (%s)", versions, winner["version"], compared["winner"])
     return {
         "name": contract.MODEL_NAME,
@@ -275,26 +220,5 @@ def register(compared: Mapping[str, Any], *, promote: str) -> dict[str, Any]:
         "verdict": compared["verdict"],
         "reason": compared["reason"],
         "promoted": promoted,
+        "not_promoted": refused,
     }
-
-
-def _about(family: str, prepared: Mapping[str, Any]) -> dict[str, str]:
-    """Return what identifies a model: equal here means the same recipe on the same records."""
-    about = {
-        "name": contract.MODEL_NAME,
-        "family": family,
-        "origin": prepared["origin"],
-        "snapshot": store.digest_of(prepared["snapshot"]),
-        "folds": store.digest_of(prepared["folds"]),
-        "profile": prepared["profile"],
-        "seed": str(prepared["seed"]),
-        "contract": contract.digest(),
-        "scikit_learn": sklearn.__version__,
-        "parameters": json.dumps(training.family(family).parameters(training.profile(prepared["profile"]))),
-    }
-    return {**about, "recipe": hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()}
-
-
-def _tags(about: Mapping[str, str]) -> dict[str, str]:
-    names = ("family", "origin", "snapshot", "profile")
-    return {**{name: about[name] for name in names}, "contract_version": contract.VERSION}

@@ -1,19 +1,27 @@
 """The model families. A new family is one entry in ``FAMILIES``."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
+from threadpoolctl import ThreadpoolController
 
+from heartline import tuning
 from heartline.dataset import Labelled
 from heartline.errors import HeartlineError
 from heartline.preprocessing import preprocessor
 
 T = TypeVar("T")
+
+# A tree on a million records takes 22 MB and three seconds. From here on each tree gets a sample of this many.
+MAX_SAMPLES = 100_000
 
 
 @dataclass(frozen=True)
@@ -47,22 +55,33 @@ class Family:
         name: as tags and parameters name it.
         title: as people name it.
         simplicity: rank; where the evidence shows no difference, the lower rank wins.
-        parameters: hyperparameters for a profile.
-        build: returns an unfitted pipeline from hyperparameters and a seed.
+        parameters: hyperparameters for a profile and a number of training records, before ``grid``.
+        build: returns an unfitted pipeline from hyperparameters and a seed; its last step is called ``model``.
+        grid: the search space, from the simplest candidate on: hyperparameters that are laid over ``parameters``.
+            ``fit`` takes one of them by looking at the training records only.
+        loss: how a candidate is judged.
         parallel: whether folds are worth a second process.
+        trusted: types that a stored model of this family holds beside those that every family's does.
     """
 
     name: str
     title: str
     simplicity: int
-    parameters: Callable[[Profile], dict[str, Any]]
+    parameters: Callable[..., dict[str, Any]]
     build: Callable[[dict[str, Any], int], Pipeline]
+    grid: tuple[Mapping[str, Any], ...] = ({},)
+    loss: tuning.Loss = tuning.out_of_fold
     parallel: bool = False
+    trusted: tuple[str, ...] = ()
 
 
 def _logistic_regression(parameters: dict[str, Any], seed: int) -> Pipeline:
     model = LogisticRegression(**parameters, random_state=seed)
     return Pipeline([("preprocess", preprocessor(scale=True)), ("model", model)])
+
+
+def _forest_size(profile: Profile, rows: int = 0) -> dict[str, Any]:
+    return {"n_estimators": profile.trees, "max_samples": MAX_SAMPLES if rows > MAX_SAMPLES else None}
 
 
 def _random_forest(parameters: dict[str, Any], seed: int) -> Pipeline:
@@ -77,15 +96,18 @@ FAMILIES: Mapping[str, Family] = {
             "logistic_regression",
             "Logistic regression",
             simplicity=1,
-            parameters=lambda profile: {"C": 1.0, "max_iter": 1000},
+            parameters=lambda profile, rows=0: {"C": 1.0, "max_iter": 1000},
             build=_logistic_regression,
+            grid=({"C": 0.01}, {"C": 0.1}, {"C": 1.0}, {"C": 10.0}),
         ),
         Family(
             "random_forest",
             "Random forest",
             simplicity=2,
-            parameters=lambda profile: {"n_estimators": profile.trees, "min_samples_leaf": 1},
+            parameters=_forest_size,
             build=_random_forest,
+            grid=({"min_samples_leaf": 3}, {"min_samples_leaf": 1}),
+            loss=tuning.out_of_bag,
             parallel=True,
         ),
     )
@@ -110,14 +132,54 @@ def profile(name: str) -> Profile:
     return _entry(PROFILES, name, "profile")
 
 
-def fit(name: str, records: Labelled, *, profile: Profile, seed: int) -> Pipeline:
-    """Fit a family's recipe on all of ``records``.
+def candidates(name: str, profile: Profile, rows: int = 0) -> tuple[dict[str, Any], ...]:
+    """Return the complete hyperparameters of each candidate of a family's search space.
+
+    Args:
+        name: the family.
+        profile: hyperparameters' profile.
+        rows: number of training records; from ``MAX_SAMPLES`` on it bounds what a tree sees.
 
     Raises:
         HeartlineError: there is no such family.
     """
     recipe = family(name)
-    return recipe.build(recipe.parameters(profile), seed).fit(records.features, records.labels)
+    return tuple({**recipe.parameters(profile, rows), **one} for one in recipe.grid)
+
+
+def fit(name: str, records: Labelled, *, profile: Profile, seed: int) -> Pipeline:
+    """Choose among a family's candidates on ``records`` and fit the chosen one on all of them.
+
+    Where it does not converge it is returned all the same, and ``converged`` says so.
+
+    Raises:
+        HeartlineError: there is no such family.
+    """
+    recipe = family(name)
+    pipelines = [recipe.build(one, seed) for one in candidates(name, profile, len(records))]
+    # one BLAS thread: at a few hundred rows more cost more than they bring, and sums do not depend on the machine
+    with _threadpools().limit(limits=1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        chosen = pipelines[tuning.choose(pipelines, records, recipe.loss, seed=seed)]
+        return chosen.fit(records.features, records.labels)
+
+
+def converged(pipeline: Pipeline) -> bool:
+    """Return whether a fitted model stopped by itself, not because its iterations were used up."""
+    model = pipeline[-1]
+    done, allowed = getattr(model, "n_iter_", None), getattr(model, "max_iter", None)
+    return done is None or allowed is None or bool(np.max(done) < allowed)
+
+
+def chosen_parameters(name: str, pipeline: Pipeline) -> dict[str, Any]:
+    """Return the hyperparameters that a fitted pipeline of the family took from the search space.
+
+    Raises:
+        HeartlineError: there is no such family.
+    """
+    searched = sorted({key for one in family(name).grid for key in one})
+    values = pipeline[-1].get_params()
+    return {key: values[key] for key in searched}
 
 
 def probability(pipeline: Pipeline, features: np.ndarray) -> np.ndarray:
@@ -134,3 +196,8 @@ def _entry(table: Mapping[str, T], name: str, kind: str) -> T:
             do="choose one of these",
         )
     return table[name]
+
+
+@cache
+def _threadpools() -> ThreadpoolController:
+    return ThreadpoolController()  # looks through all loaded libraries: once is enough

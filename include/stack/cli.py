@@ -38,6 +38,9 @@ set_option = click.option(
     "--set", "assigned", metavar="PARAM=VALUE", multiple=True, help="A parameter of the training DAG; may be repeated."
 )
 
+force_option = click.option("--force", is_flag=True, help="Let a model of the sample replace one of real data.")
+json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
 
 @cli.command()
 @source_option
@@ -95,13 +98,49 @@ def _read(file: str) -> bytes:
 
 @cli.command()
 @click.argument("version", required=False)
-def promote(version: str | None) -> None:
-    """Put a registered version into production, by default the one at `staging`."""
+@force_option
+def promote(version: str | None, force: bool) -> None:
+    """Put a registered version into production, by default the one at `staging`.
+
+    A model trained on the synthetic sample replaces one trained on real data only with --force.
+    """
     stack = Stack.of(Settings.load())
-    version = training.promote(stack, version)
+    _serve(stack, training.promote(stack, version, force=force))
+
+
+@cli.command()
+@force_option
+def rollback(force: bool) -> None:
+    """Put the version back that was in production before.
+
+    It undoes the last move of `production`. A second rollback goes one move further back, never forth again: for that,
+    promote VERSION. Exit code 2 where there is nothing to go back to.
+    """
+    stack = Stack.of(Settings.load())
+    _serve(stack, training.rollback(stack, force=force))
+
+
+def _serve(stack: Stack, version: str) -> None:
     with console.step(f"service answers with version {version}"):
         service_api.wait_until_served(stack.settings, version)
     print(f"production is at version {version}")
+
+
+@cli.command()
+@json_option
+def history(as_json: bool) -> None:
+    """Show who moved production, when, from what to what; the last move first.
+
+    A move made in MLflow's UI is noted when a command or a training run next looks, with that time and an unknown
+    mover; so is one whose command was cut off before it could note it.
+    """
+    moves = training.moves(Stack.of(Settings.load()))[::-1]
+    if as_json:
+        print(json.dumps([move.as_dict() for move in moves], indent=2))
+    elif moves:
+        console.out.print(training.table(moves))
+    else:
+        console.say("production was never moved")
 
 
 @cli.command()
@@ -120,7 +159,7 @@ def export(folder: str, version: str | None) -> None:
 
 
 @cli.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@json_option
 def status(as_json: bool) -> int:
     """Show each part of the stack, and what production serves. Exit code 0 when all is healthy, else 5."""
     stack = Stack.of(Settings.load())

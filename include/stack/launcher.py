@@ -28,6 +28,8 @@ COMMANDS = {
     "train": "Start a training run and follow it.",
     "predict": "Ask the service for a prediction.",
     "promote": "Put a registered version into production.",
+    "rollback": "Put the version back that was in production before.",
+    "history": "Show who moved production, when, from what to what.",
     "export": "Write a version's training and test rows as CSV: X_train, X_test, y_train, y_test.",
     "status": "Show each part of the stack, and what production serves.",
     "logs": "Show the logs of the parts.",
@@ -40,7 +42,7 @@ HELP = f"""Heartline: patient records in, a served heart-disease model out.
 
 Usage: ./heartline COMMAND [OPTIONS]
 
-{chr(10).join(f"  {name:<9}{line}" for name, line in COMMANDS.items())}
+{chr(10).join(f"  {name:<10}{line}" for name, line in COMMANDS.items())}
 
 `./heartline COMMAND --help` says more about each.
 Exit codes: 0 done, 1 the work failed, 2 usage, 3 machine or set-up, 4 in use, 5 not healthy, 130 interrupted.

@@ -1,5 +1,6 @@
 """MLflow's model registry over plain HTTP: importing MLflow would take longer than everything `status` does."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import requests
@@ -27,7 +28,8 @@ class Registry:
     def _find(self, path: str, **query: str) -> dict[str, Any] | None:
         answer = self._request("GET", path, params={"name": MODEL} | query)
         if answer.ok:
-            found: dict[str, Any] = answer.json()["model_version"]
+            body = answer.json()
+            found: dict[str, Any] = body.get("model_version") or body["registered_model"]
             return found
         if _code(answer) in _ABSENT:
             return None
@@ -41,26 +43,50 @@ class Registry:
     def version(self, number: str) -> dict[str, str] | None:
         """Return the tags of a version, or None where there is no such version."""
         found = self._find("model-versions/get", version=number)
-        return None if found is None else {tag["key"]: tag["value"] for tag in found.get("tags", [])}
+        return None if found is None else _tags(found)
 
-    def point(self, alias: str, number: str) -> None:
-        """Move an alias to a version. It is never removed in between.
+    def named(self, text: str) -> str:
+        """Return the number of the version that somebody named.
 
         Raises:
             UsageError: there is no such version.
         """
-        if not number.isdigit() or self.version(number) is None:
+        number = str(int(text)) if text.isdecimal() and text.isascii() else ""
+        if not number or self.version(number) is None:
             raise UsageError(
-                f"the model {MODEL} has no version {number!r}",
+                f"the model {MODEL} has no version {text!r}",
                 where=f"{self.url}/#/models/{MODEL}",
                 expected="the number of a registered version",
                 do="choose one that MLflow lists, or leave it out to take the one at `staging`",
             )
-        answer = self._request(
-            "POST", "registered-models/alias", json={"name": MODEL, "alias": alias, "version": number}
-        )
+        return number
+
+    def look(self) -> tuple[str, Mapping[str, str]]:
+        """Return the version that production is at ("" for none), and the model's tags, of one moment."""
+        found = self._find("registered-models/get") or {}
+        aliases = {one["alias"]: str(one["version"]) for one in found.get("aliases", [])}
+        return aliases.get(PRODUCTION, ""), _tags(found)
+
+    def origin(self, version: str) -> str:
+        """Return where a version's training data came from, "" where that is not known."""
+        return (self.version(version) or {}).get("origin", "")
+
+    def point(self, version: str) -> None:
+        """Move production to a version. The alias is never removed in between."""
+        self._post("registered-models/alias", alias=PRODUCTION, version=version)
+
+    def note(self, key: str, value: str) -> None:
+        """Set a tag of the model."""
+        self._post("registered-models/set-tag", key=key, value=value)
+
+    def _post(self, path: str, **fields: str) -> None:
+        answer = self._request("POST", path, json={"name": MODEL} | fields)
         if not answer.ok:
             raise _refused(answer)
+
+
+def _tags(found: dict[str, Any]) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in found.get("tags", [])}
 
 
 def _code(answer: requests.Response) -> str:

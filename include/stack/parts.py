@@ -17,7 +17,7 @@ from stack.settings import HOST, REQUIREMENTS, SERVING_REQUIREMENTS, SERVING_VEN
 from stack.sources import absolute, remembered
 
 # Settings of other Airflow, MLflow, PostgreSQL or gunicorn installations must not reach ours.
-_FOREIGN = re.compile(r"(AIRFLOW_|_?MLFLOW_|PG[A-Z]|GUNICORN_|SUPERVISOR_|HEARTLINE_(STACK|PART|POSTGRES_URL))")
+_FOREIGN = re.compile(r"(AIRFLOW_|_?MLFLOW_|PG[A-Z]|GUNICORN_|SUPERVISOR_|HEARTLINE_(STACK|PART|POSTGRES_URL|BUNDLE))")
 
 # Settings that a part must be restarted for when they change.
 _PIPELINE = ("HEARTLINE_SCHEDULE", "HEARTLINE_TIMEZONE", "HEARTLINE_UCI_URL")
@@ -187,6 +187,8 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         "HEARTLINE_DATABASE_URL": os.environ.get("HEARTLINE_DATABASE_URL")
         or server.address("heartline", credentials["heartline_db_password"]),
         "HEARTLINE_DATA_DOCS_URL": f"http://localhost:{settings.airflow_port}/data-docs",  # where people are logged in
+        # in which a candidate answers before it is registered
+        "HEARTLINE_SERVING_PYTHON": str(settings.root / SERVING_VENV / "bin" / "python"),
         "MLFLOW_TRACKING_URI": settings.mlflow_url,
         "AIRFLOW_HOME": str(airflow_home),
         "AIRFLOW__API__BASE_URL": settings.airflow_url,

@@ -8,12 +8,13 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from heartline import history
 from heartline.errors import HeartlineError
 from stack import leftovers
 from stack.health import Health, healthy
 from stack.lifecycle import Stack
 from stack.marks import SUPERVISOR
-from stack.mlflow_api import PRODUCTION, Registry
+from stack.mlflow_api import Registry
 from stack.parts import AIRFLOW, DAG_PROCESSOR, SCHEDULER, Part
 from stack.service_api import served
 from stack.settings import USER
@@ -54,12 +55,14 @@ class Status:
         registry: whether the registry answers.
         production: the version that its alias `production` names, or None.
         model: what the service says about the model that it serves, or None.
+        moved: the move that brought production there, or None where nobody noted it.
     """
 
     rows: list[Row]
     registry: bool
     production: str | None
     model: dict[str, Any] | None
+    moved: history.Move | None = None
 
     def healthy(self) -> bool:
         """Tell whether everything works."""
@@ -67,13 +70,15 @@ class Status:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for ``--json``."""
-        return {"healthy": self.healthy(), **asdict(self)}
+        moved = self.moved.as_dict() if self.moved else None
+        return {"healthy": self.healthy(), **asdict(self), "moved": moved}
 
 
 def look(stack: Stack) -> Status:
     """Look at everything, at the same time, within a few seconds."""
     if not stack.supervisor.alive():
-        return Status(_unsupervised(stack), *_production(stack), served(stack.settings))
+        registry, at, moved = _production(stack)
+        return Status(_unsupervised(stack), registry, at, served(stack.settings), moved)
     supervisor, processes, probes = stack.supervisor, stack.supervisor.processes(), stack.probes()
     parts = [part for part in stack.parts() if part.name in processes]
     with ThreadPoolExecutor(len(parts) + 2) as pool:
@@ -83,7 +88,8 @@ def look(stack: Stack) -> Status:
         found = {name: answer.result() for name, answer in answers.items()}
         rows = [_row(part, processes[part.name], found, exits) for part in parts]
         first = Row(SUPERVISOR, True, supervisor.pid(), version=supervisor.version())
-        return Status([first, *rows], *production.result(), model.result())
+        registry, at, moved = production.result()
+        return Status([first, *rows], registry, at, model.result(), moved)
 
 
 def _row(part: Part, process: Process, found: dict[str, Health], exits: list[Exit]) -> Row:
@@ -109,11 +115,13 @@ def _unsupervised(stack: Stack) -> list[Row]:
     return [first, *left]
 
 
-def _production(stack: Stack) -> tuple[bool, str | None]:
+def _production(stack: Stack) -> tuple[bool, str | None, history.Move | None]:
     try:
-        return True, Registry(stack.settings.mlflow_url).at(PRODUCTION)
+        production, tags = Registry(stack.settings.mlflow_url).look()
     except HeartlineError:
-        return False, None
+        return False, None, None
+    moves = history.read(tags)
+    return True, production or None, moves[-1] if moves and moves[-1].after == production else None
 
 
 def table(status: Status) -> Table:
@@ -153,6 +161,7 @@ def summary(status: Status) -> str:
     told = f"production: version {version} ({model.get('family')}, trained on {model.get('origin')})"
     if not status.registry:
         return told + "; MLflow is away"
-    return (
-        told if version == status.production else told + f"; the registry says {registered}: ./heartline logs service"
-    )
+    if version != status.production:
+        return told + f"; the registry says {registered}: ./heartline logs service"
+    moved = status.moved
+    return f"{told}, since {moved.when:%Y-%m-%d %H:%M} UTC by {moved.by} ({moved.how})" if moved else told

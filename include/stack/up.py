@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from heartline.history import FIRST_UP
 from stack import console, lifecycle, service_api, sources, training
 from stack.errors import WorkError
 from stack.lifecycle import Stack
@@ -28,7 +29,7 @@ def up(stack: Stack, given: dict[str, str]) -> None:
         lifecycle.start(stack)
         version = Registry(stack.settings.mlflow_url).at(PRODUCTION)
         if version is None:
-            version = training.promote(stack, _first_version(stack, given, choice))
+            version = training.promote(stack, _first_version(stack, given, choice), how=FIRST_UP)
         elif given:
             console.say(f"nothing is trained: version {version} is in production. ./heartline train trains another one")
         with console.step(f"service answers with version {version}"):

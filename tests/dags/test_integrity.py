@@ -74,7 +74,7 @@ def test_tasks_and_their_order(parsed):
     assert parsed["dags"]["heart_training"]["tasks"] == {
         "ingest": ["validate"],
         "validate": ["preprocess"],
-        "preprocess": ["train"],
+        "preprocess": ["compare", "train"],
         "train": ["compare"],
         "compare": ["register"],
         "register": [],

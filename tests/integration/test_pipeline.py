@@ -1,5 +1,6 @@
 """From records to a served prediction through the real parts: PostgreSQL, Airflow, MLflow, gunicorn."""
 
+import getpass
 import json
 import os
 import re
@@ -241,7 +242,7 @@ def test_mlflow_killed_in_the_middle_of_a_run(running, airflow, registry):
 
 def test_promote_moves_production_and_the_service_follows(running, registry):
     staged = str(registry.get_model_version_by_alias("heart-disease", "staging").version)
-    running.call("promote")
+    running.call("promote", "--force")  # what was staged last is of the sample
     assert _predict(running)["model"]["version"] == staged
 
 
@@ -255,3 +256,51 @@ def test_export_writes_the_division_that_production_was_trained_on(running, tmp_
     assert lines["X_test.csv"] == lines["y_test.csv"]
     assert about["snapshot"] == _predict(running)["model"]["snapshot"]
     assert running.call("export", str(folder), check=False).returncode == 2, "an export is not written over another"
+
+
+def test_production_is_promoted_rolled_back_and_its_history_kept(running, registry):
+    before = str(registry.get_model_version_by_alias("heart-disease", "production").version)
+    versions = {one.tags["family"]: one for one in registry.search_model_versions("name = 'heart-disease'")}
+    first, second = (str(one.version) for one in versions.values())
+    for version in (first, second):
+        running.call("promote", version, "--force")
+
+    running.call("rollback", "--force")
+    assert _predict(running)["model"]["version"] == first
+
+    registry.set_registered_model_alias("heart-disease", "production", second)
+    last = json.loads(running.call("history", "--json").stdout)[:3]
+    assert [(one["from"], one["to"], one["how"]) for one in last] == [
+        (first, second, "moved outside (MLflow's UI or API)"),
+        (second, first, "rollback"),
+        (first, second, "promote"),
+    ]
+    assert [one["by"] for one in last] == ["unknown", getpass.getuser(), getpass.getuser()]
+    assert "moved outside (MLflow's UI or API)" in running.call("history").stdout
+    running.call("promote", before, "--force")
+
+
+def test_the_sample_does_not_replace_real_data_unless_forced(running, registry):
+    before = registry.get_model_version_by_alias("heart-disease", "production")
+    other = next(
+        one for one in registry.search_model_versions("name = 'heart-disease'") if one.version != before.version
+    )
+    tagged = {str(one.version): one.tags["origin"] for one in (before, other)}
+    registry.set_model_version_tag("heart-disease", before.version, "origin", "uci")
+    registry.set_model_version_tag("heart-disease", other.version, "origin", "sample")
+    try:
+        done = running.call("promote", str(other.version), check=False)
+        assert done.returncode == 2
+        assert f"version {other.version} was trained on the synthetic sample" in done.stderr
+        assert "--force" in done.stderr
+        production = registry.get_model_version_by_alias("heart-disease", "production")
+        assert production.version == before.version
+
+        running.call("promote", str(other.version), "--force")
+        assert _predict(running)["model"]["version"] == str(other.version)
+        assert json.loads(running.call("history", "--json").stdout)[0]["forced"] is True
+        running.call("rollback")
+        assert _predict(running)["model"]["version"] == str(before.version)
+    finally:
+        for version, origin in tagged.items():
+            registry.set_model_version_tag("heart-disease", version, "origin", origin)

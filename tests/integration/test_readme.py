@@ -75,6 +75,8 @@ def test_pictures_and_links_of_the_pages_exist():
         "docs/compose.md",
         "docs/cost.md",
         "docs/data.md",
+        "docs/evaluation.md",
+        "docs/evidence.md",
         "serving/README.md",
     ):
         text = (ROOT / page).read_text()

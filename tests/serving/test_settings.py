@@ -30,6 +30,7 @@ def test_each_can_be_set(tmp_path: Path) -> None:
         "HEARTLINE_MLFLOW_URL": "https://mlflow.example:8443/prefix",
         "HEARTLINE_MODEL_NAME": "other",
         "HEARTLINE_MODEL_ALIAS": "staging",
+        "HEARTLINE_BUNDLE": str(tmp_path),
         "HEARTLINE_POLL_SECONDS": "0.5",
         "HEARTLINE_SERVICE_HOST": "0.0.0.0",
         "HEARTLINE_SERVICE_PORT": "81",

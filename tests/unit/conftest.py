@@ -15,7 +15,7 @@ def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mlflow.Ml
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     client = mlflow.MlflowClient()
-    for experiment in (registry.EXPERIMENT, registry.DATA_EXPERIMENT):
+    for experiment in (registry.EXPERIMENT, registry.DATA_EXPERIMENT, registry.COMPARISON_EXPERIMENT):
         client.create_experiment(experiment, artifact_location=(folder / "artifacts").as_uri())
     yield client
     mlflow.set_tracking_uri(before)

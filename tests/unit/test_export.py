@@ -1,13 +1,16 @@
+import dataclasses
 import hashlib
 import json
 
 import numpy as np
 import pytest
 import skops.io
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
 from heartline import contract, dataset, export, training
 from heartline.errors import HeartlineError
+from heartline.preprocessing import preprocessor
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +54,84 @@ def test_stored_model_answers_as_the_model_does(model):
 
 
 def test_unexpected_types_are_refused():
-    with pytest.raises(skops.io.exceptions.UntrustedTypesFoundException):
-        export.from_skops(skops.io.dumps(HeartlineError("a", where="b", expected="c", do="d")))
+    stored = skops.io.dumps(HeartlineError("a", where="b", expected="c", do="d"))
+    with pytest.raises(export.ExportError) as caught:
+        export.from_skops(stored)
+    assert str(caught.value) == (
+        "the stored pipeline is not opened: Untrusted types found in the file: ['heartline.errors.HeartlineError']\n"
+        "  where:    model.skops\n"
+        f"  expected: nothing beside what skops trusts and {', '.join(export.trusted_types())}\n"
+        "  do:       if a family of ours needs these types, name them in its entry in training.FAMILIES; else trust no "
+        "file"
+    )
+
+
+def test_what_is_trusted_does_not_depend_on_the_file(models, monkeypatch):
+    # given
+    asked = []
+    monkeypatch.setattr(skops.io, "get_untrusted_types", lambda **_: pytest.fail("a file was asked what to trust"))
+    monkeypatch.setattr(skops.io, "loads", lambda data, trusted: asked.append(trusted))
+    # when
+    export.from_skops(export.to_skops(models["random_forest"]))
+    export.from_skops(skops.io.dumps(HeartlineError("a", where="b", expected="c", do="d")))
+    # then
+    assert asked == [["numpy.dtype", "sklearn.tree._tree.Tree"]] * 2
+
+
+def test_exactly_the_types_that_are_needed_are_trusted(models):
+    needed = {name for model in models.values() for name in skops.io.get_untrusted_types(data=export.to_skops(model))}
+    assert sorted(needed) == export.trusted_types()
+
+
+def test_a_family_names_further_types_in_its_entry(cohort, monkeypatch):
+    # given a family that skops knows less of
+    records = dataset.labelled(dataset.canonical(cohort))
+    steps = [("preprocess", preprocessor(scale=True)), ("model", KNeighborsClassifier(15, algorithm="kd_tree"))]
+    neighbours = Pipeline(steps).fit(records.features, records.labels)
+    with pytest.raises(export.ExportError, match=r"Untrusted types found in the file: \['[a-zA-Z0-9_.', ]+'\]\n"):
+        export.build_bundle(neighbours, about=ABOUT, evaluation={}, seed=0)
+    # when its entry names them
+    named = tuple(skops.io.get_untrusted_types(data=skops.io.dumps(neighbours)))
+    entry = dataclasses.replace(training.family("logistic_regression"), trusted=named)
+    monkeypatch.setattr(training, "FAMILIES", {**training.FAMILIES, "neighbours": entry})
+    # then it is stored, and read again
+    rows = export.legal_rows(50, seed=3)
+    stored = export.to_skops(neighbours)
+    export.check_stored(neighbours, stored, rows)
+
+
+def test_a_stored_model_that_answers_otherwise_is_refused(models):
+    stored = export.to_skops(models["random_forest"])
+    with pytest.raises(export.ExportError, match=r"^the stored pipeline does not answer as the model does\n"):
+        export.check_stored(models["logistic_regression"], stored, export.legal_rows(10, seed=0))
+
+
+def test_a_bundle_opens_only_as_its_manifest_says(models):
+    # given
+    bundle = export.build_bundle(models["logistic_regression"], about=ABOUT, evaluation={}, seed=0)
+    files = export.unpack(bundle)
+    assert export.open_bundle(bundle) == files
+    without = {name: data for name, data in files.items() if name != "model.onnx"}
+    changed = {
+        "evaluation.json differs from its digest in manifest.json": {**files, "evaluation.json": b"{} \n"},
+        "model.onnx is missing": without,
+        "more is not listed in manifest.json": {**files, "more": b""},
+        "manifest.json is missing or cannot be read": {**files, "manifest.json": b"[]"},
+        "'../more' is not a plain file": {**files, "../more": b""},
+    }
+    # when and then
+    for what, content in changed.items():
+        packed = export.pack(content)
+        with pytest.raises(export.BundleError) as caught:
+            export.open_bundle(packed)
+        assert str(caught.value) == (
+            f"{what}\n"
+            f"  where:    bundle {hashlib.sha256(packed).hexdigest()[:12]}\n"
+            "  expected: the files that manifest.json lists, each with its sha256 and size\n"
+            "  do:       train again; if it happens twice, somebody or something changes files of the store"
+        )
+    with pytest.raises(export.BundleError, match=r"^this is no archive: "):
+        export.open_bundle(b"no archive at all")
 
 
 def test_reference_predictions_are_the_models(model):

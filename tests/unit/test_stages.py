@@ -1,14 +1,17 @@
 """The whole path without Airflow: each stage a plain call, against a real MLflow store."""
 
+import html
 import json
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 
-from heartline import contract, dataset, export, registry, sources, stages
+from heartline import contest, contract, dataset, export, gate, registry, sources, stages
 from heartline import store as stores
+from heartline.comparison import ComparisonError
 from heartline.errors import DataError, RegistryError
 
 FAMILIES = ("logistic_regression", "random_forest")
@@ -20,13 +23,17 @@ def _prepare(source: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def trained(module_store, mlflow_store) -> list[dict]:
-    prepared = _prepare("sample:250")
+def prepared(module_store, mlflow_store) -> dict:
+    return _prepare("sample:250")
+
+
+@pytest.fixture(scope="module")
+def trained(prepared) -> list[dict]:
     return [stages.train(family, prepared, run="test") for family in FAMILIES]
 
 
-def test_what_passes_between_stages_is_small_and_plain(trained):
-    assert len(json.dumps(trained)) < 2000
+def test_what_passes_between_stages_is_small_and_plain(trained, prepared):
+    assert len(json.dumps([trained, prepared])) < 5000
 
 
 def test_a_run_says_what_it_rests_on(trained, mlflow_store):
@@ -34,17 +41,36 @@ def test_a_run_says_what_it_rests_on(trained, mlflow_store):
     assert run.data.tags["origin"] == "sample"
     assert run.data.tags["family"] == "logistic_regression"
     assert run.data.tags["profile"] == run.data.params["profile"] == "quick"
-    assert run.data.metrics["cv_roc_auc"] == pytest.approx(trained[0]["auc"])
+    assert run.data.metrics["fold_roc_auc"] == pytest.approx(trained[0]["auc"])
+    for score in ("cv_roc_auc", "cv_brier", "holdout_recall"):
+        low, value, high = (run.data.metrics[score + end] for end in ("_low", "", "_high"))
+        assert low <= value <= high
     assert {one.path for one in mlflow_store.list_artifacts(run.info.run_id)} == {
         "data_docs.html",
         "evaluation.json",
+        "pictures",
         "validation.json",
     }
+    assert {one.path for one in mlflow_store.list_artifacts(run.info.run_id, "pictures")} == {
+        f"pictures/{name}.svg"
+        for name in (
+            "calibration",
+            "confusion_matrix",
+            "importance",
+            "odds_ratios",
+            "precision_recall",
+            "roc",
+            "scores",
+        )
+    }
+    (data,) = run.inputs.dataset_inputs
+    assert json.loads(data.dataset.source)["sha256"] == run.data.tags["snapshot"]
+    assert run.data.params["numpy"] == np.__version__
     assert mlflow_store.get_run(run.data.tags["validation_run"]).data.metrics["used"] == 250
 
 
-def test_registration_points_staging_at_the_winner_and_leaves_production_alone(trained, mlflow_store):
-    registered = stages.register(stages.compare(trained), promote="manual")
+def test_registration_points_staging_at_the_winner_and_leaves_production_alone(trained, mlflow_store, prepared):
+    registered = stages.register(stages.compare(trained, prepared), promote="manual")
 
     assert set(registered["versions"]) == set(FAMILIES)
     assert registered["version"] == registered["versions"][registered["family"]]
@@ -55,8 +81,41 @@ def test_registration_points_staging_at_the_winner_and_leaves_production_alone(t
     assert version.tags["origin"] == "sample"
 
 
-def test_a_version_holds_the_bundle_that_was_trained(trained, mlflow_store, tmp_path):
-    registered = stages.register(stages.compare(trained), promote="manual")
+def test_a_comparison_is_a_run_with_its_page_and_a_card_for_each_model(trained, mlflow_store, prepared):
+    compared = stages.compare(trained, prepared, run="test")
+    run = mlflow_store.get_run(compared["comparison_run"])
+    assert run.data.tags["verdict"] == compared["verdict"]
+    assert run.data.tags["reason"] == compared["reason"]
+    assert run.data.metrics["delta_auc_low"] <= run.data.metrics["delta_auc"] <= run.data.metrics["delta_auc_high"]
+    assert {one.path for one in mlflow_store.list_artifacts(run.info.run_id)} == {
+        "comparison.html",
+        "comparison.json",
+        "model_card_logistic_regression.html",
+        "model_card_random_forest.html",
+    }
+    page = Path(mlflow_store.download_artifacts(run.info.run_id, "comparison.html")).read_text()
+    assert compared["reason"] in html.unescape(page)
+    assert stages.compare(trained, prepared, run="test") == compared, "a task that runs again finds its run"
+
+
+def test_a_family_that_cannot_be_served_is_not_registered_and_the_run_says_why(prepared, trained, monkeypatch):
+    def refuse(bundle: bytes) -> None:
+        raise gate.GateError("the service refuses it", where="a bundle", expected="answers", do="look")
+
+    monkeypatch.setattr(gate, "admit", refuse)
+    refused = stages.train(FAMILIES[1], prepared, run="refused")
+    assert "bundle" not in refused
+    compared = stages.compare([trained[0], refused], prepared, run="refused")
+    assert compared["winner"] == FAMILIES[0]
+    assert "random_forest cannot be served: the service refuses it" in compared["reasons"]
+    assert set(stages.register(compared, promote="manual")["versions"]) == {FAMILIES[0]}
+    with pytest.raises(contest.NoCandidateError, match="no family can be served") as caught:
+        stages.compare([refused], prepared)
+    assert "the service refuses it" in caught.value.where
+
+
+def test_a_version_holds_the_bundle_that_was_trained(trained, mlflow_store, tmp_path, prepared):
+    registered = stages.register(stages.compare(trained, prepared), promote="manual")
     for one in trained:
         version = registered["versions"][one["family"]]
         folder = Path(
@@ -69,13 +128,12 @@ def test_a_version_holds_the_bundle_that_was_trained(trained, mlflow_store, tmp_
         assert mlflow.sklearn.load_model(str(folder)).predict(export.legal_rows(5, seed=0)).shape == (5,)
 
 
-def test_every_stage_repeated_leaves_one_run_and_one_version(trained, mlflow_store):
-    first = stages.register(stages.compare(trained), promote="manual")
-    prepared = _prepare("sample:250")
+def test_every_stage_repeated_leaves_one_run_and_one_version(trained, mlflow_store, prepared):
+    first = stages.register(stages.compare(trained, prepared), promote="manual")
     again = [stages.train(family, prepared, run="retry") for family in FAMILIES]
 
     assert again == trained
-    assert stages.register(stages.compare(again), promote="manual") == first
+    assert stages.register(stages.compare(again, prepared), promote="manual") == first
     experiment = mlflow_store.get_experiment_by_name(registry.EXPERIMENT).experiment_id
     key = mlflow_store.get_run(trained[0]["run_id"]).data.tags[registry.KEY]
     assert len(mlflow_store.search_runs([experiment], f"tags.`{registry.KEY}` = '{key}'")) == 1
@@ -97,8 +155,8 @@ def test_a_run_killed_before_its_end_is_continued_not_doubled(trained, mlflow_st
     assert len(mlflow_store.get_metric_history(run_id, "cv_roc_auc")) == len(history)
 
 
-def test_production_is_moved_by_a_run_only_when_told_so_and_better(trained):
-    compared = stages.compare(trained)
+def test_production_is_moved_by_a_run_only_when_told_so_and_better(trained, prepared):
+    compared = stages.compare(trained, prepared)
     assert not stages.register({**compared, "verdict": "no detectable difference"}, promote="if_better")["promoted"]
     assert not stages.register({**compared, "verdict": "better"}, promote="manual")["promoted"]
     assert registry.aliased("production") is None
@@ -107,8 +165,21 @@ def test_production_is_moved_by_a_run_only_when_told_so_and_better(trained):
     assert registry.aliased("production").number == moved["version"]
 
 
-def test_records_are_held_against_what_production_was_trained_on(trained, mlflow_store, tmp_path, cohort):
-    compared = stages.compare(trained)
+def test_productions_own_model_is_scored_beside_the_families(trained, mlflow_store, prepared):
+    registered = stages.register(stages.compare(trained, prepared), promote="manual")
+    registry.point_alias("production", registered["version"])
+    other = _prepare("sample:320")
+    again = [stages.train(FAMILIES[0], other, run="test")]
+    compared = stages.compare(again, other, run="another night")
+    path = mlflow_store.download_artifacts(compared["comparison_run"], "comparison.json")
+    champion = json.loads(Path(path).read_text())["champion"]
+    assert champion["version"] == registered["version"]
+    assert 0.7 < champion["holdout"]["roc_auc"]["value"] <= 1
+    assert champion["unseen"]["roc_auc"]["n"] >= champion["holdout"]["roc_auc"]["n"]
+
+
+def test_records_are_held_against_what_production_was_trained_on(trained, mlflow_store, tmp_path, cohort, prepared):
+    compared = stages.compare(trained, prepared)
     stages.register({**compared, "verdict": "better"}, promote="if_better")
     older = cohort.assign(age=(cohort["age"] + 15).clip(upper=110))
     older.to_csv(tmp_path / "older.csv", index=False)
@@ -137,10 +208,10 @@ def test_training_data_that_is_gone_is_said_and_does_not_stop_a_run(trained, mon
     ]
 
 
-def test_families_from_different_snapshots_are_not_compared(trained, mlflow_store):
+def test_families_from_different_snapshots_are_not_compared(trained, mlflow_store, prepared):
     other = stages.train(FAMILIES[1], _prepare("sample:260"), run="test")
-    with pytest.raises(ValueError, match="different snapshots or folds"):
-        stages.compare([trained[0], other])
+    with pytest.raises(ComparisonError, match="evaluated on different grounds: folds, snapshot"):
+        stages.compare([trained[0], other], prepared)
 
 
 def test_same_records_from_a_file_are_the_same_snapshot(module_store, tmp_path):
@@ -151,13 +222,13 @@ def test_same_records_from_a_file_are_the_same_snapshot(module_store, tmp_path):
     pd.testing.assert_frame_equal(dataset.read_snapshot(from_file["snapshot"]), dataset.canonical(frame))
 
 
-def test_mlflow_away_is_said_in_our_words(trained, monkeypatch):
+def test_mlflow_away_is_said_in_our_words(trained, monkeypatch, prepared):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri("http://127.0.0.1:9")
     try:
         with pytest.raises(RegistryError, match="MLflow did not let us look up alias production") as caught:
-            stages.compare(trained)
+            stages.compare(trained, prepared)
     finally:
         mlflow.set_tracking_uri(before)
     assert "127.0.0.1:9" in caught.value.where

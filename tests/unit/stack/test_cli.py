@@ -1,12 +1,15 @@
 """The failures of the command line: one shape, one exit code each, no traceback."""
 
 import errno
+import json
 import os
 import sys
+from datetime import UTC, datetime, timedelta
 
 import click
 import pytest
 
+from heartline.history import Move
 from stack import cli, lifecycle
 from stack.errors import Exit, from_os_error
 from tests.running import free_ports
@@ -43,6 +46,9 @@ def shape(said):
         (["train", "--set", "source=/nowhere/records.csv"], Exit.USAGE),
         (["train"], Exit.UNHEALTHY),
         (["promote"], Exit.UNHEALTHY),
+        (["rollback"], Exit.UNHEALTHY),
+        (["rollback", "3"], Exit.USAGE),
+        (["history"], Exit.UNHEALTHY),
         (["predict"], Exit.UNHEALTHY),
         (["predict", "/nowhere/record.json"], Exit.USAGE),
         (["logs", "nothing"], Exit.USAGE),
@@ -65,6 +71,49 @@ def test_status_of_nothing(call):
     code, said = call("status")
     assert code == Exit.UNHEALTHY
     assert "does not run: ./heartline up" in said
+
+
+@pytest.fixture
+def moves(monkeypatch):
+    """Two moves of production, the second one forced."""
+    when = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
+    made = [Move(when, "", "1", "anna", "first up"), Move(when + timedelta(days=1), "1", "2", "bea", "promote", True)]
+    monkeypatch.setattr(cli.training, "moves", lambda stack: made)
+    return made
+
+
+def test_history_shows_the_last_move_first(call, moves):
+    code, said = call("history")
+    assert code == Exit.OK
+    assert [line.split() for line in said.splitlines()] == [
+        ["when", "(UTC)", "from", "to", "by", "how"],
+        ["2026-03-02", "12:30:15", "1", "2", "bea", "promote,", "forced"],
+        ["2026-03-01", "12:30:15", "-", "1", "anna", "first", "up"],
+    ]
+
+
+def test_history_for_programs(call, moves):
+    code, said = call("history", "--json")
+    assert code == Exit.OK
+    assert json.loads(said) == [moves[1].as_dict(), moves[0].as_dict()]
+
+
+def test_history_of_nothing(call, moves):
+    moves.clear()
+    assert call("history") == (Exit.OK, "production was never moved\n")
+    assert call("history", "--json") == (Exit.OK, "[]\n")
+
+
+@pytest.mark.parametrize("given", [(), ("--force",)])
+@pytest.mark.parametrize(("command", "arguments"), [("promote", ("4",)), ("rollback", ())])
+def test_a_move_is_waited_for(call, monkeypatch, command, arguments, given):
+    done = []
+    monkeypatch.setattr(cli.training, command, lambda stack, *version, force: done.append((*version, force)) or "4")
+    monkeypatch.setattr(cli.service_api, "wait_until_served", lambda settings, version: done.append(version))
+    code, said = call(command, *arguments, *given)
+    assert code == Exit.OK
+    assert said.startswith("production is at version 4\n")
+    assert done == [(*arguments, bool(given)), "4"]
 
 
 def test_down_of_nothing_is_fine_and_creates_nothing(call, tmp_path):

@@ -1,6 +1,9 @@
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 
+import pytest
+
+from heartline.history import Move
 from stack import status
 from stack.health import Health
 from stack.lifecycle import Stack
@@ -22,6 +25,33 @@ def test_what_production_serves_is_one_sentence():
     assert told(model=None, production=None) == "production: no version, and the service serves none"
     assert told(registry=False, production=None).endswith("(random_forest, trained on uci); MLflow is away")
     assert told(registry=False, production=None, model=None) == "production: MLflow is away"
+
+
+def test_it_says_who_put_it_there():
+    moved = Move(datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC), "2", "3", "anna", "promote")
+    first = "production: version 3 (random_forest, trained on uci)"
+    assert told(moved=moved) == f"{first}, since 2026-03-01 12:30 UTC by anna (promote)"
+    assert told(moved=moved, production="4") == f"{first}; the registry says version 4: ./heartline logs service"
+    assert Status([], True, "3", MODEL, moved).as_dict()["moved"] == moved.as_dict()
+
+
+@pytest.mark.parametrize(("production", "known"), [("3", True), ("2", False)])
+def test_a_move_that_nobody_noted_is_nobodys(settings, answers, production, known):
+    moved = Move(datetime(2026, 3, 1, tzinfo=UTC), "2", "3", "anna", "promote")
+    server = answers(settings.mlflow_port)
+    server.answers["GET /api/2.0/mlflow/registered-models/get"] = (
+        200,
+        {
+            "registered_model": {
+                "aliases": [{"alias": "production", "version": production}],
+                "tags": [{"key": moved.key, "value": json.dumps(moved.as_dict())}],
+            }
+        },
+    )
+    found = status.look(Stack.of(settings))
+    assert (found.registry, found.production) == (True, production)
+    assert found.moved == (moved if known else None)
+    assert not [what for what, _, _ in server.asked if what.startswith("POST")], "looking writes nothing"
 
 
 def test_one_unhealthy_part_makes_the_stack_unhealthy():

@@ -24,7 +24,8 @@ class World:
             raise self.outcome
         return self.outcome
 
-    def promote(self, stack, version):
+    def promote(self, stack, version, *, how):
+        assert how == "first up"
         self.aliases["production"] = version
         return version
 

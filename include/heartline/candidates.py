@@ -1,0 +1,225 @@
+"""One family's training: its evaluation, its pictures, its bundle, and whether the service can serve that."""
+
+import hashlib
+import json
+import logging
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from typing import Any
+
+import numpy as np
+import sklearn
+
+from heartline import (
+    contract,
+    dataset,
+    evaluation,
+    export,
+    figures,
+    gate,
+    registry,
+    store,
+    training,
+    validation,
+)
+from heartline.comparison import Answers
+from heartline.comparison_page import Candidate
+from heartline.dataset import Labelled
+from heartline.evaluation import CrossValidation, Evaluation
+
+log = logging.getLogger(__name__)
+
+ENVIRONMENT = ("scikit-learn", "numpy", "scipy", "skl2onnx", "onnxruntime", "skops")
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What every family is trained and judged on.
+
+    Attributes:
+        records: the training set.
+        holdout: records that nothing is fitted or chosen on.
+        folds: (repeats, n) the shared fold plan.
+        profile: of hyperparameters and folds.
+        seed: of the models' own randomness.
+    """
+
+    records: Labelled
+    holdout: Labelled
+    folds: dataset.Ints
+    profile: training.Profile
+    seed: int
+
+    @classmethod
+    def of(cls, prepared: Mapping[str, Any]) -> "Material":
+        """Read what the stage ``preprocess`` prepared.
+
+        Raises:
+            StoreError: it is missing or damaged.
+        """
+        return cls(
+            records=dataset.labelled(dataset.read_snapshot(prepared["training"])),
+            holdout=dataset.labelled(dataset.read_snapshot(prepared["holdout"])),
+            folds=dataset.read_snapshot(prepared["folds"]).to_numpy("int64").T,
+            profile=training.profile(prepared["profile"]),
+            seed=int(prepared["seed"]),
+        )
+
+
+def train(family: str, prepared: Mapping[str, Any], *, run: str) -> dict[str, Any]:
+    """Evaluate a family on the shared folds, fit it on the training set, and keep and log what came of it.
+
+    Args:
+        family: a name in ``training.FAMILIES``.
+        prepared: what the stage ``preprocess`` returned.
+        run: the orchestrator's name for this run; a tag, nothing depends on it.
+
+    Returns:
+        family, bundle, answers, run_id and auc; for a family that cannot be served, ``refused`` says why, and there is
+        no bundle.
+
+    Raises:
+        NoServiceError: the service's own environment is not here, so that nothing can be admitted.
+        RegistryError: MLflow cannot be reached.
+    """
+    recipe = training.family(family)
+    material = Material.of(prepared)
+    profile, seed = material.profile, material.seed
+    log.info("%s: %d folds, %d times", recipe.title, profile.splits, profile.repeats)
+    cv = evaluation.cross_validate(family, material.records, material.folds, profile=profile, seed=seed)
+    model = training.fit(family, material.records, profile=profile, seed=seed)
+    held_out = training.probability(model, material.holdout.features)
+    found = evaluation.evaluate(cv, material.records, material.holdout, held_out, seed=seed)
+    log.info("%s: ROC AUC %s out of fold, %s held out", recipe.title, *(one["roc_auc"] for one in _both(found)))
+
+    about = identity(family, prepared)
+    evidence = {
+        "about": about,
+        **found.as_dict(),
+        "parameters": {**recipe.parameters(profile), **training.chosen_parameters(family, model)},
+        "rows": {"training": len(material.records), "holdout": len(material.holdout)},
+    }
+    pictures = figures.draw(
+        figures.Evidence.of(recipe.title, model, material.records, (cv, found), profile=profile.name, seed=seed)
+    )
+    outcome: dict[str, Any] = {"family": family, "auc": found.fold_auc_mean}
+    try:
+        bundle = export.build_bundle(model, about=about, evaluation=evidence, seed=seed)
+        admission = gate.admit(bundle)
+        outcome["bundle"] = store.put(bundle, "bundles", ".tar")
+        evidence["admission"] = {"records": admission.records, "apart": admission.apart}
+    except gate.NoServiceError:
+        raise  # says nothing about the family
+    except (export.ExportError, gate.GateError) as error:
+        outcome["refused"] = str(error)
+        log.error("%s is not registered: %s", recipe.title, error)
+    outcome["answers"] = store.put(export.to_json(_answers(cv, material.records, about, evidence)), "answers", ".json")
+    outcome["run_id"] = registry.log_run(
+        registry.Run(
+            key=about["recipe"],
+            title=f"{family} · {prepared['profile']}",
+            tags={
+                **tags(about),
+                "airflow_run": run,
+                "source": prepared["source"],
+                "encoding": prepared["encoding"],
+                "validation_run": prepared["validation_run"],
+                **({"refused": outcome["refused"]} if "refused" in outcome else {}),
+            },
+            parameters={
+                **recipe.parameters(profile),
+                **training.chosen_parameters(family, model),
+                "family": family,
+                "profile": profile.name,
+                "splits": profile.splits,
+                "repeats": profile.repeats,
+                "seed": seed,
+                "rows_training": len(material.records),
+                "rows_holdout": len(material.holdout),
+                "python": platform.python_version(),
+                **{name.replace("-", "_"): installed(name) for name in ENVIRONMENT},
+            },
+            metrics=found.metrics(),
+            files={
+                "evaluation.json": export.to_json(evidence),
+                "validation.json": store.get(prepared["report"]),
+                validation.PAGE: store.get(prepared["page"]),
+                **{f"pictures/{name}": data for name, data in pictures.items()},
+            },
+            dataset=registry.Dataset(
+                name="heart-records",
+                uri=prepared["snapshot"],
+                source=prepared["source"],
+                digest=store.digest_of(prepared["snapshot"]),
+                rows=prepared["used"],
+            ),
+            failed="refused" in outcome,
+        )
+    )
+    return outcome
+
+
+def read(trained: Mapping[str, Any]) -> Candidate:
+    """Return what is known of a family after its training.
+
+    Args:
+        trained: what ``train`` returned.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    kept = json.loads(store.get(trained["answers"]))
+    evidence = kept["evidence"]
+    answers = Answers(
+        name=trained["family"],
+        probabilities=np.array(kept["probabilities"]),
+        labels=np.array(kept["labels"], dtype=np.int64),
+        groups=np.array(kept["groups"], dtype=np.int64),
+        fold_aucs=np.array(kept["fold_aucs"]),
+        basis={name: evidence["about"][name] for name in ("snapshot", "folds", "contract")},
+    )
+    name = trained["family"]
+    return Candidate(
+        name, training.family(name).title, answers, Evaluation.from_dict(evidence), parameters=evidence["parameters"]
+    )
+
+
+def identity(family: str, prepared: Mapping[str, Any]) -> dict[str, str]:
+    """Return what identifies a model: equal here means the same recipe on the same records."""
+    about = {
+        "name": contract.MODEL_NAME,
+        "family": family,
+        "origin": prepared["origin"],
+        "snapshot": store.digest_of(prepared["snapshot"]),
+        "folds": store.digest_of(prepared["folds"]),
+        "profile": prepared["profile"],
+        "seed": str(prepared["seed"]),
+        "contract": contract.digest(),
+        "scikit_learn": sklearn.__version__,
+        "parameters": json.dumps(training.candidates(family, training.profile(prepared["profile"]))),
+    }
+    return {**about, "recipe": hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()}
+
+
+def tags(about: Mapping[str, str]) -> dict[str, str]:
+    """Return what a run and a version say about their model."""
+    names = ("family", "origin", "snapshot", "profile", "parameters")
+    return {**{name: about[name] for name in names}, "contract_version": contract.VERSION}
+
+
+def _both(found: Evaluation) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    return found.out_of_fold, found.holdout
+
+
+def _answers(
+    cv: CrossValidation, records: Labelled, about: Mapping[str, str], evidence: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "probabilities": cv.averaged.tolist(),
+        "labels": records.labels.tolist(),
+        "groups": records.groups.tolist(),
+        "fold_aucs": cv.fold_aucs.tolist(),
+        "evidence": dict(evidence),
+    }

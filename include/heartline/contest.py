@@ -1,0 +1,210 @@
+"""The families of a run, and what is in production, against each other: the verdict, its evidence, its page."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from heartline import (
+    candidates,
+    comparison,
+    comparison_page,
+    contract,
+    dataset,
+    export,
+    metrics,
+    model_card,
+    promotion,
+    registry,
+    store,
+    training,
+)
+from heartline.comparison import Comparison
+from heartline.comparison_page import Champion
+from heartline.errors import HeartlineError
+from heartline.evaluation import Evaluation
+from heartline.metrics import Estimate
+from heartline.promotion import Performance
+
+log = logging.getLogger(__name__)
+
+ABOUT = ("source", "origin", "profile", "encoding", "seed", "rows", "used", "duplicates", "quarantined")
+
+
+class NoCandidateError(HeartlineError):
+    """No family of the run can be served."""
+
+
+def compare(trained: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any], *, run: str) -> dict[str, Any]:
+    """Compare the families on their shared folds, keep the evidence, and say which one is the winner.
+
+    What has to be beaten is the recipe of the version in production, refitted on today's folds: the family of that name
+    in this run. Without one it is the simplest family.
+
+    Args:
+        trained: what ``candidates.train`` returned, one entry for each family.
+        prepared: what the stage ``preprocess`` returned.
+        run: the orchestrator's name for this run.
+
+    Returns:
+        winner (None where nobody passes the bars), incumbent, verdict, reason, reasons, and the id of the MLflow run.
+
+    Raises:
+        NoCandidateError: no family can be served.
+        ComparisonError: the families were not evaluated on the same snapshot, folds and contract.
+        RegistryError: MLflow cannot be reached.
+    """
+    admitted = [one for one in trained if "refused" not in one]
+    if not admitted:
+        raise NoCandidateError(
+            "no family can be served",
+            where="".join(f"\n    - {one['family']}: {one['refused']}" for one in trained),
+            expected="at least one whose bundle the service answers from",
+            do="correct what is said there, then clear the task train",
+        )
+    shown = {one["family"]: candidates.read(one) for one in admitted}
+    simplicity = {name: training.family(name).simplicity for name in shown}
+    production = registry.aliased(registry.PRODUCTION)
+    incumbent = promotion.choose_incumbent(simplicity, production.tags.get("family") if production else None)
+    profile, seed = training.profile(prepared["profile"]), int(prepared["seed"])
+    comparisons = [
+        comparison.compare(shown[name].answers, shown[incumbent].answers, splits=profile.splits, seed=seed)
+        for name in sorted(shown)
+        if name != incumbent
+    ]
+    verdict = promotion.decide(
+        incumbent,
+        comparisons,
+        performances={name: _performance(one.evaluation) for name, one in shown.items()},
+        simplicity=simplicity,
+        in_production=production is not None and production.tags.get("family") == incumbent,
+    )
+    left_out = [
+        f"{one['family']} cannot be served: {one['refused'].splitlines()[0]}" for one in trained if one not in admitted
+    ]
+    champion = _champion(production, prepared, seed) if production else None
+    log.info("%s: %s", verdict.verdict, verdict.sentence)
+    for reason in [*verdict.reasons, *left_out]:
+        log.info("%s", reason)
+    outcome = {
+        "winner": verdict.winner,
+        "incumbent": verdict.incumbent,
+        "verdict": verdict.verdict,
+        "reason": verdict.sentence,
+        "reasons": [*verdict.reasons, *left_out],
+    }
+    about = {name: str(prepared[name]) for name in ABOUT}
+    about |= {
+        "run": run,
+        "snapshot": store.digest_of(prepared["snapshot"]),
+        "folds": store.digest_of(prepared["folds"]),
+        "contract": contract.VERSION,
+    }
+    evidence = {**outcome, "comparisons": [asdict(one) for one in comparisons], "champion": _plain(champion)}
+    files = {
+        "comparison.json": export.to_json(evidence),
+        "comparison.html": comparison_page.render(
+            verdict, comparisons, list(shown.values()), champion=champion, about=about, remarks=left_out
+        ),
+        **{f"model_card_{name}.html": model_card.render(one, verdict, about=about) for name, one in shown.items()},
+    }
+    answers = sorted(store.digest_of(one["answers"]) for one in admitted)
+    key = hashlib.sha256(json.dumps([run, answers, evidence["champion"]], sort_keys=True).encode()).hexdigest()
+    return {**outcome, "comparison_run": _log(key, outcome, comparisons, about, files)}
+
+
+def _performance(found: Evaluation) -> Performance:
+    """Return what the minimum bars look at; where a number is not defined, no bar is passed."""
+    auc, slope = found.out_of_fold["roc_auc"].value, found.out_of_fold["calibration_slope"].value
+    recalls = {
+        f"{one.kind} {one.name}": (recall.value, one.sick)
+        for one in found.subgroups
+        if (recall := one.estimates["recall"]).value is not None
+    }
+    return Performance(
+        auc=float("nan") if auc is None else auc, slope=float("nan") if slope is None else slope, recalls=recalls
+    )
+
+
+def _champion(production: registry.Version, prepared: Mapping[str, Any], seed: int) -> Champion:
+    """Score production's own model, as it is served, on today's hold-out and on what it was not trained on."""
+    origin = production.tags.get("origin", "unknown")
+    try:
+        bundle = export.open_bundle(store.get(store.address(production.tags.get("bundle", ""), "bundles", ".tar")))
+        seen = dataset.read_snapshot(store.address(production.tags.get("snapshot", ""), "snapshots", ".parquet"))
+    except HeartlineError as error:
+        return Champion(production.number, origin, note=f"its own model was not scored: {error.what}")
+    model = export.from_skops(bundle["model.skops"])
+    trained_on = dataset.fingerprints(dataset.divide(seen)[0])[0]
+    today = dataset.read_snapshot(prepared["snapshot"])
+    unseen = today[~np.isin(dataset.fingerprints(today)[0], trained_on)]
+    holdout = dataset.read_snapshot(prepared["holdout"])
+    return Champion(
+        production.number,
+        origin,
+        holdout=_scores(model, holdout, seed),
+        holdout_rows=len(holdout),
+        unseen=_scores(model, unseen, seed),
+        unseen_rows=len(unseen),
+    )
+
+
+def _scores(model: Pipeline, frame: pd.DataFrame, seed: int) -> dict[str, Estimate]:
+    if frame.empty:
+        return {}
+    records = dataset.labelled(frame)
+    probabilities = training.probability(model, records.features)
+    return metrics.evaluate(records.labels, probabilities, records.groups, seed=seed)
+
+
+def _plain(champion: Champion | None) -> dict[str, Any] | None:
+    if champion is None:
+        return None
+    scores = {name: getattr(champion, name) for name in ("holdout", "unseen")}
+    plain = {name: {key: one.as_dict() for key, one in found.items()} for name, found in scores.items()}
+    return {"version": champion.version, "origin": champion.origin, "note": champion.note, **plain}
+
+
+def _log(
+    key: str,
+    outcome: Mapping[str, Any],
+    comparisons: Sequence[Comparison],
+    about: Mapping[str, str],
+    files: Mapping[str, bytes],
+) -> str:
+    return registry.log_run(
+        registry.Run(
+            key=key,
+            title=f"comparison · {about['profile']}",
+            experiment=registry.COMPARISON_EXPERIMENT,
+            tags={
+                "verdict": outcome["verdict"],
+                "reason": outcome["reason"],
+                "winner": outcome["winner"] or "nobody",
+                "incumbent": outcome["incumbent"],
+                "snapshot": about["snapshot"],
+                "origin": about["origin"],
+                "airflow_run": about["run"],
+            },
+            parameters={name: about[name] for name in ("profile", "seed", "contract")},
+            metrics=_figures(comparisons[0]) if comparisons else {},
+            files=files,
+        )
+    )
+
+
+def _figures(one: Comparison) -> dict[str, float]:
+    return {
+        "delta_auc": one.auc.value,
+        "delta_auc_low": one.auc.low,
+        "delta_auc_high": one.auc.high,
+        "p_bootstrap": one.p_value,
+        "p_delong": one.delong.p_value,
+        "delta_brier": one.brier.value,
+    }
