@@ -125,7 +125,7 @@ def decode(frame: pd.DataFrame, encoding: str) -> tuple[pd.DataFrame, pd.DataFra
                 {
                     "row": unknown.index.to_numpy("int64"),
                     "field": name,
-                    "value": [f"{value:g}" for value in unknown],
+                    "value": [f"{value:.15g}" for value in unknown],
                     "reason": f"not a code of the Kaggle encoding: {', '.join(f'{code:g}' for code in sorted(codes))}",
                 }
             )

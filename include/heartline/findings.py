@@ -118,7 +118,7 @@ def shown(value: Any) -> str:
     """Return a cell's value for people: a text in quotes, a number without needless digits."""
     if isinstance(value, str):
         return value if _NUMBER.fullmatch(value) else repr(value)
-    return "missing" if pd.isna(value) else f"{value:g}"
+    return "missing" if pd.isna(value) else f"{value:.15g}"  # all digits, and none of the noise behind them
 
 
 def _of_set(config: Any, details: Any, problem: Any) -> str:

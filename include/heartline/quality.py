@@ -116,8 +116,6 @@ def check(
     run = _Run(expectations, batch)
     failed: list[Any] = [one for one in run.result.results if not one.success]
     offenders = [run.offenders(one, cells) for one in failed if one.expectation_config.meta["layer"] == "row"]
-    del batch
-
     quarantine = pd.concat([unreadable, *offenders])[QUARANTINE]
     quarantine = quarantine.sort_values([ROW, "field"], ignore_index=True, kind="stable")
     good = frame
@@ -167,7 +165,7 @@ def _without_fractions(frame: pd.DataFrame, odd: pd.DataFrame) -> tuple[pd.DataF
             continue
         rows = frame.index[wrong]
         reason = "not a whole number" if column.whole else "not a number"
-        shown = [f"{value:g}" for value in values[wrong]]
+        shown = [findings.shown(value) for value in values[wrong]]
         moved.append(pd.DataFrame({ROW: rows, "field": column.name, "value": shown, "reason": reason}))
         frame = frame.assign(**{column.name: frame[column.name].mask(wrong)})
     return frame, pd.concat([odd, *moved], ignore_index=True) if moved else odd

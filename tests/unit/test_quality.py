@@ -48,6 +48,7 @@ def test_real_records_pass_with_one_unusual_value(cleveland):
         ("oldpeak", np.inf, "inf", "not a number"),
         ("chol", 0.0, "0", "expected 50 to 1000 mg/dl"),
         ("chol", np.nan, "missing", "expected a value in every row"),
+        ("chol", 123456789.0, "123456789", "expected 50 to 1000 mg/dl"),
         ("num", 5.0, "5", "expected one of the codes 0, 1, 2, 3, 4"),
     ],
 )

@@ -222,6 +222,22 @@ def test_same_records_from_a_file_are_the_same_snapshot(module_store, tmp_path):
     pd.testing.assert_frame_equal(dataset.read_snapshot(from_file["snapshot"]), dataset.canonical(frame))
 
 
+def test_an_alias_set_by_hand_on_a_foreign_version_stops_nothing(trained, mlflow_store, prepared):
+    foreign = mlflow_store.create_model_version(contract.MODEL_NAME, source="s3://somewhere/else").version
+    registry.point_alias("production", str(foreign))
+
+    validated = stages.validate(stages.ingest("sample:250"), run="a foreign champion")
+    compared = stages.compare(trained, prepared, run="a foreign champion")
+
+    notes = json.loads(stores.get(validated["report"]))["notes"]
+    assert notes == [f"drift was not looked at: the training data of version {foreign} is not in the store"]
+    path = mlflow_store.download_artifacts(compared["comparison_run"], "comparison.json")
+    champion = json.loads(Path(path).read_text())["champion"]
+    assert (champion["version"], champion["holdout"], champion["unseen"]) == (str(foreign), {}, {})
+    assert champion["note"].startswith("its own model was not scored: not an address in the store")
+    assert compared["incumbent"] == FAMILIES[0], "without a known family the simplest one has to be beaten"
+
+
 def test_mlflow_away_is_said_in_our_words(trained, monkeypatch, prepared):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     before = mlflow.get_tracking_uri()
