@@ -125,6 +125,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any
     return outcome, world.contents()
 
 
+@pytest.mark.timeout(1500)  # some fifty processes, one after the other
 def test_a_task_that_is_killed_at_every_boundary_leaves_what_an_undisturbed_one_does(undisturbed, tmp_path):
     expected, contents = undisturbed
     world = World(tmp_path)

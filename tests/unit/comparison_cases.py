@@ -1,6 +1,4 @@
-"""Made-up models for the tests of the comparison page and the model card, and a page as a person reads it."""
-
-from html.parser import HTMLParser
+"""Made-up models for the tests of the comparison page and the model card."""
 
 import numpy as np
 
@@ -11,7 +9,6 @@ from heartline.evaluation import Evaluation
 from heartline.metrics import Estimate
 from heartline.subgroups import Subgroup
 
-EVIL = """<script>alert(1)</script>"'&$age ${chol} {{ 7 * 7 }}"""
 ROWS = 240
 ABOUT = {
     "run": "manual__1",
@@ -22,33 +19,6 @@ ABOUT = {
     "contract": "1.1.0",
     "profile": "full",
 }
-
-
-class Page(HTMLParser):
-    """The tags of a page, and its text without style, with one space between words."""
-
-    def __init__(self, html: bytes) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self._parts: list[str] = []
-        self._in_style = False
-        self.feed(html.decode())
-        self.text = " ".join("".join(self._parts).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self._in_style = tag == "style"
-        self._parts.append(" " if tag not in ("b", "code", "strong") else "")
-
-    def handle_endtag(self, tag):
-        self._in_style = False
-
-    def handle_data(self, data):
-        self._parts.append("" if self._in_style else data)
-
-    @property
-    def ids(self) -> list[str]:
-        return [str(attributes["id"]) for _, attributes in self.tags if "id" in attributes]
 
 
 def candidate(name="lr", title="Logistic regression", *, gain=0.0, rows=ROWS, **changed) -> Candidate:

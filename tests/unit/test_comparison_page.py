@@ -11,7 +11,8 @@ from heartline.comparison_page import Champion
 from heartline.metrics import Estimate
 from heartline.paired import Interval
 from heartline.promotion import Verdict
-from tests.unit.comparison_cases import ABOUT, EVIL, Page, candidate, judged
+from tests.pages import EVIL, Page
+from tests.unit.comparison_cases import ABOUT, candidate, judged
 
 
 @pytest.fixture(scope="module")

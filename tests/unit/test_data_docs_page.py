@@ -10,31 +10,7 @@ import pytest
 
 from heartline import contract, data_docs_checks, data_docs_page, drift, quality
 from heartline.findings import Finding
-
-EVIL = """<script>alert(1)</script>"'&$age ${chol} {{ 7 * 7 }}"""
-
-
-class _Page(HTMLParser):
-    """The tags of a page, and its text without style, with one space between words."""
-
-    def __init__(self, html: bytes) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self._parts: list[str] = []
-        self._in_style = False
-        self.feed(html.decode())
-        self.text = " ".join("".join(self._parts).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self._in_style = tag == "style"
-        self._parts.append(" " if tag not in ("b", "code", "strong") else "")
-
-    def handle_endtag(self, tag):
-        self._in_style = False
-
-    def handle_data(self, data):
-        self._parts.append("" if self._in_style else data)
+from tests.pages import EVIL, Page
 
 
 def _check(frame: pd.DataFrame, *odd: tuple[int, str, str, str], **more) -> quality.Checked:
@@ -89,12 +65,12 @@ def bad(usual) -> quality.Checked:
 
 
 @pytest.fixture(scope="module")
-def stopped(bad) -> _Page:
-    return _Page(_render(bad))
+def stopped(bad) -> Page:
+    return Page(_render(bad))
 
 
 def test_a_good_run_says_so(good):
-    page = _Page(_render(good))
+    page = Page(_render(good))
     assert "The run went on: every check was met 303 records of 303 went on to training. Run manual__1" in page.text
     assert "Source a file Checks 52, with no findings" in page.text
     assert "What was found Nothing: every check was met." in page.text
@@ -142,7 +118,7 @@ def test_the_rows_are_counted_where_they_went(stopped):
     ],
 )
 def test_outcomes_in_words(good, changed, words):
-    assert words in _Page(_render(good, _report(good, **changed))).text
+    assert words in Page(_render(good, _report(good, **changed))).text
 
 
 def test_findings_are_in_words_with_rows_gravest_first(stopped):
@@ -172,7 +148,7 @@ def test_findings_are_in_words_with_rows_gravest_first(stopped):
 
 def test_rows_that_are_no_records_are_named(good):
     finding = Finding("rows", "", "row", "14 fields in each row", "another", [(7, "13 fields instead of 14")], 1)
-    text = _Page(_render(good, _report(good, findings=[finding], quarantined=1))).text
+    text = Page(_render(good, _report(good, findings=[finding], quarantined=1))).text
     assert "Whole rows Expected 14 fields in each row" in text
     assert "Where row 7: 13 fields instead of 14" in text
 
@@ -206,15 +182,15 @@ def test_an_expectation_that_could_not_run_shows_its_error_and_no_traceback(good
         "exception_traceback": "Traceback: /home/someone/x.py",
     }
     html = data_docs_page.render(result, _report(good), run="r", source="s")
-    assert "could not run" in _Page(html).text
-    assert "raised an exception: no <such> column" in _Page(html).text
+    assert "could not run" in Page(html).text
+    assert "raised an exception: no <such> column" in Page(html).text
     assert b"/home/someone" not in html
 
 
 def test_what_came_from_the_data_is_text_and_no_markup(bad):
     report = _report(bad, stopped=[EVIL], notes=[EVIL], evidence=[EVIL])
     html = data_docs_page.render(bad.result, report, run=EVIL, source=EVIL)
-    page = _Page(html)
+    page = Page(html)
     # title, run, source, reason, note, evidence, and what Great Expectations shows; a finding has it in quotes
     assert page.text.count(EVIL) == 7
     assert page.text.count("<script>alert(1)</script>") == 8
@@ -224,7 +200,7 @@ def test_what_came_from_the_data_is_text_and_no_markup(bad):
 
 def test_nothing_is_loaded_from_elsewhere(bad):
     html = _render(bad, source="https://example.org/heart.csv").decode()
-    page = _Page(html.encode())
+    page = Page(html.encode())
     assert "https://example.org/heart.csv" in page.text
     assert not [attrs for _, attrs in page.tags if {"src", "href", "srcset", "data", "poster"} & set(attrs)]
     assert not re.findall(r"""(?:href|src)\s*=\s*["']?\s*(?:https?:)?//""", html)

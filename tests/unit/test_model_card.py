@@ -7,7 +7,8 @@ import pytest
 from heartline import model_card
 from heartline.metrics import Estimate
 from heartline.promotion import Verdict
-from tests.unit.comparison_cases import ABOUT, EVIL, Page, candidate, judged
+from tests.pages import EVIL, Page
+from tests.unit.comparison_cases import ABOUT, candidate, judged
 
 COUNTS = {"rows": "303", "used": "300", "duplicates": "1", "quarantined": "2", "encoding": "uci"}
 
