@@ -99,6 +99,12 @@ def test_profiles_are_those_of_the_domain(parsed):
     assert parsed["dags"]["heart_training"]["params"]["profile"]["enum"] == list(training.PROFILES)
 
 
+def test_encodings_are_those_of_the_domain(parsed):
+    from heartline import encodings
+
+    assert parsed["dags"]["heart_training"]["params"]["encoding"]["enum"] == list(encodings.ENCODINGS)
+
+
 def test_every_param_is_described_and_bounded(parsed):
     for dag in parsed["dags"].values():
         for name, schema in dag["params"].items():
