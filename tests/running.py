@@ -76,6 +76,10 @@ class Running:
         found: dict[str, Any] = json.loads(self.call("status", "--json", check=False).stdout)
         return found
 
+    def assert_healthy(self) -> None:
+        """Fail with the parts that are not healthy."""
+        assert [row for row in self.status()["rows"] if not row["healthy"]] == []
+
     def password(self) -> str:
         """Return the password of Airflow's user ``admin``."""
         return next(self.home.rglob("airflow_admin_password")).read_text().strip()

@@ -38,7 +38,7 @@ class Health:
     version: str | None = None
 
 
-Probe = Callable[[float], Health]  # takes the time of the part's start
+Probe = Callable[[float], Health]  # takes the time from which on a part's own report counts
 
 
 def probes(settings: Settings, server: Server) -> dict[str, Probe]:
@@ -75,14 +75,13 @@ def _airflow(url: str) -> Health:
     return Health(True, version=answer.json()["version"])
 
 
-def _heartbeat(url: str, kind: str, started: float) -> Health:
+def _heartbeat(url: str, kind: str, since: float) -> Health:
     answer = get(f"{url}/api/v2/monitor/health")
     if answer is None or answer.status_code != 200:
         return Health(False, "the api-server, which would know, does not answer")
     report = answer.json().get(kind) or {}
     beat = report.get(f"latest_{kind}_heartbeat")
-    # A heartbeat from before its start is its predecessor's.
-    if report.get("status") != "healthy" or not beat or datetime.fromisoformat(beat).timestamp() < started:
+    if report.get("status") != "healthy" or not beat or datetime.fromisoformat(beat).timestamp() < since:
         return Health(False, "has not reported to the database yet" if not beat else f"last heartbeat {beat[:19]}")
     return Health(True)
 
@@ -115,7 +114,7 @@ def wait(
             process, spent = processes[name], time.monotonic() - begun
             if process.state == "FATAL" or exits.count(name) >= MOST_EXITS:
                 raise _unhealthy(supervisor, name, "does not start: it ends again and again")
-            health = probe_of[name](process.started) if process.pid else Health(False, process.state.lower())
+            health = probe_of[name](_since(processes, name)) if process.pid else Health(False, process.state.lower())
             if health.ok and process.state in (RUNNING, "STARTING"):
                 waiting.remove(name)
                 done(name, spent)
@@ -148,8 +147,19 @@ def last_lines(path: Path, count: int) -> list[str]:
         return file.read().decode(errors="replace").splitlines()[-count:]
 
 
-def healthy(process: Process, probe: Probe) -> Health:
-    """Look at a part that the supervisor keeps, once."""
-    if process.state not in (RUNNING, "STARTING"):
-        return Health(False, f"{process.state.lower()} (so the supervisor)")
-    return probe(process.started)
+def healthy(processes: Mapping[str, Process], name: str, probe: Probe) -> Health:
+    """Look once at a part that the supervisor keeps."""
+    state = processes[name].state
+    if state not in (RUNNING, "STARTING"):
+        return Health(False, f"{state.lower()} (so the supervisor)")
+    return probe(_since(processes, name))
+
+
+def _since(processes: Mapping[str, Process], name: str) -> float:
+    """Return from when on a part's report to the database counts, in seconds since 1970.
+
+    One from before its start is its predecessor's. One from before the database's start says nothing about a part
+    that has yet to notice that its connections are gone, and may end of it a second later.
+    """
+    starts = [processes[one].started for one in (name, POSTGRES) if one in processes]
+    return max(starts) + 1  # the supervisor tells whole seconds

@@ -126,10 +126,13 @@ def _reconcile(stack: Stack, wanted: list[Part]) -> set[str]:
 
 
 def _outdated(part: Part, pid: int | None) -> bool:
+    if pid is None:
+        return False
     try:
-        return pid is not None and psutil.Process(pid).environ().get(DIGEST_VARIABLE) != part.digest()
+        digest = psutil.Process(pid).environ().get(DIGEST_VARIABLE)
     except psutil.Error:
         return False  # it has just ended: the supervisor starts it again with what is written now
+    return digest is not None and digest != part.digest()  # without one it has yet to read what is written now
 
 
 def _start_in_order(stack: Stack, wanted: list[Part], running: set[str]) -> None:

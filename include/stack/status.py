@@ -82,7 +82,7 @@ def look(stack: Stack) -> Status:
     supervisor, processes, probes = stack.supervisor, stack.supervisor.processes(), stack.probes()
     parts = [part for part in stack.parts() if part.name in processes]
     with ThreadPoolExecutor(len(parts) + 2) as pool:
-        answers = {part.name: pool.submit(healthy, processes[part.name], probes[part.name]) for part in parts}
+        answers = {part.name: pool.submit(healthy, processes, part.name, probes[part.name]) for part in parts}
         production, model = pool.submit(_production, stack), pool.submit(served, stack.settings)
         exits = supervisor.exits()
         found = {name: answer.result() for name, answer in answers.items()}

@@ -86,7 +86,7 @@ def test_a_killed_part_shows_and_comes_back(running, name):
     assert after["pid"] != before["pid"]
     assert "terminated by SIGKILL" in after["note"]
     running.call("up")
-    assert running.status()["healthy"]
+    running.assert_healthy()
 
 
 def test_a_killed_scheduler_leaves_no_workers_behind(running):
@@ -104,7 +104,7 @@ def test_a_killed_database_is_recovered(running):
     before = version(running)
     psutil.Process(row(running, "postgres")["pid"]).send_signal(signal.SIGKILL)
     running.call("up")
-    assert running.status()["healthy"]
+    running.assert_healthy()
     assert version(running) == before
 
 
@@ -125,7 +125,7 @@ def test_a_killed_supervisor_shows_and_up_heals(running):
         assert "nothing would start it again" in rows["mlflow"]["note"]
 
         running.call("up")
-        assert running.status()["healthy"]
+        running.assert_healthy()
         assert not orphans & {process.pid for process in marked(running.home)}
         assert stranger.poll() is None
     finally:
@@ -150,7 +150,7 @@ def test_a_part_that_cannot_start_is_shown_and_the_rest_stays(running):
     assert {name: row(running, name)["pid"] for name in before} == before
 
     running.call("up")
-    assert running.status()["healthy"]
+    running.assert_healthy()
 
 
 def test_two_at_the_same_time(running):
@@ -203,7 +203,7 @@ def test_what_is_running_elsewhere_is_not_touched(running, tmp_path):
     other.call("down", "--purge")
     assert not other.home.exists()
     assert {process.pid for process in marked(running.home)} >= before
-    assert running.status()["healthy"]
+    running.assert_healthy()
 
 
 def test_a_taken_port_is_named_before_anything_is_started(running, tmp_path):
@@ -213,7 +213,7 @@ def test_a_taken_port_is_named_before_anything_is_started(running, tmp_path):
     assert "is taken" in done.stderr
     assert "_PORT=" in done.stderr
     assert marked(other.home) == []
-    assert running.status()["healthy"]
+    running.assert_healthy()
 
 
 def test_ctrl_c_while_starting_leaves_nothing_running(running, tmp_path):
@@ -257,7 +257,7 @@ def test_a_state_folder_on_a_full_disk(running, need, tmp_path):
     finally:
         remove_shared_folder(folder / "home")  # its own `down` would need the space that it has not got
         subprocess.run(["umount", folder], check=True)
-    assert running.status()["healthy"]
+    running.assert_healthy()
 
 
 def test_a_state_folder_that_cannot_be_written(running, need, tmp_path):

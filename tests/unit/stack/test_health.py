@@ -88,6 +88,26 @@ def test_a_heartbeat_from_before_its_start_is_not_its_own(settings, answers):
     assert not looks(settings)["dag-processor"](beat - 1).ok
 
 
+@pytest.mark.parametrize(("part", "database"), [(100.0, 900.0), (900.0, 100.0)])
+def test_a_report_counts_from_the_later_start_of_the_part_and_the_database(settings, part, database):
+    processes = {
+        "scheduler": Process("scheduler", "RUNNING", 1, part),
+        "postgres": Process("postgres", "RUNNING", 2, database),
+        "service": Process("service", "RUNNING", 3, 5000.0),
+    }
+    asked = []
+
+    def look(since: float) -> Health:
+        asked.append(since)
+        return Health(True)
+
+    assert health.healthy(processes, "scheduler", look).ok
+    assert asked == [901.0]
+    supervisor = Pretended(settings, processes["scheduler"], processes["postgres"])
+    assert wait(supervisor, {"scheduler": look}) == ["scheduler"]
+    assert asked == [901.0, 901.0]
+
+
 def test_versions_are_told(settings, answers):
     answers(settings.airflow_port).answers["GET /api/v2/version"] = (200, {"version": "3.3"})
     mlflow = answers(settings.mlflow_port)
