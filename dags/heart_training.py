@@ -34,7 +34,12 @@ default_args = {
                 exception="heartline.errors.DataError",
                 action=RetryAction.FAIL,
                 reason="the records themselves are wrong: trying again changes nothing",
-            )
+            ),
+            RetryRule(
+                exception="heartline.errors.NoCandidateError",
+                action=RetryAction.FAIL,
+                reason="no family is left: what comes before has to change",
+            ),
         ]
     ),
 }

@@ -4,13 +4,17 @@ import hashlib
 import json
 import logging
 import platform
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from typing import Any
 
 import numpy as np
 import sklearn
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import Pipeline
 
 from heartline import (
     contract,
@@ -19,7 +23,9 @@ from heartline import (
     export,
     figures,
     gate,
+    metrics,
     registry,
+    runs,
     store,
     training,
     validation,
@@ -27,11 +33,16 @@ from heartline import (
 from heartline.comparison import Answers
 from heartline.comparison_page import Candidate
 from heartline.dataset import Labelled
+from heartline.errors import HeartlineError
 from heartline.evaluation import CrossValidation, Evaluation
 
 log = logging.getLogger(__name__)
 
 ENVIRONMENT = ("scikit-learn", "numpy", "scipy", "skl2onnx", "onnxruntime", "skops")
+
+
+class ConvergenceError(HeartlineError):
+    """A family did not converge: its numbers are of models that were cut off on their way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +88,14 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str) -> dict[str, An
         run: the orchestrator's name for this run; a tag, nothing depends on it.
 
     Returns:
-        family, bundle, answers, run_id and auc; for a family that cannot be served, ``refused`` says why, and there is
-        no bundle.
+        family, bundle, answers, run_id and auc; for a family that did not converge or cannot be served, ``refused``
+        says why, and there is no bundle; ``unconverged`` is the first line of that in the one case.
 
     Raises:
         NoServiceError: the service's own environment is not here, so that nothing can be admitted.
         RegistryError: MLflow cannot be reached.
     """
+    begun = datetime.now(UTC)
     recipe = training.family(family)
     material = Material.of(prepared)
     profile, seed = material.profile, material.seed
@@ -98,28 +110,36 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str) -> dict[str, An
     evidence = {
         "about": about,
         **found.as_dict(),
+        "converged": training.converged(model),
         "parameters": {**recipe.parameters(profile), **training.chosen_parameters(family, model)},
         "rows": {"training": len(material.records), "holdout": len(material.holdout)},
     }
-    pictures = figures.draw(
-        figures.Evidence.of(recipe.title, model, material.records, (cv, found), profile=profile.name, seed=seed)
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of refits that intervals are made of
+        pictures = figures.draw(
+            figures.Evidence.of(recipe.title, model, material.records, (cv, found), profile=profile.name, seed=seed)
+        )
     outcome: dict[str, Any] = {"family": family, "auc": found.fold_auc_mean}
     try:
+        _expect_convergence(recipe, model, cv)
         bundle = export.build_bundle(model, about=about, evaluation=evidence, seed=seed)
         admission = gate.admit(bundle)
         outcome["bundle"] = store.put(bundle, "bundles", ".tar")
         evidence["admission"] = {"records": admission.records, "apart": admission.apart}
     except gate.NoServiceError:
         raise  # says nothing about the family
-    except (export.ExportError, gate.GateError) as error:
+    except (ConvergenceError, export.ExportError, gate.GateError) as error:
         outcome["refused"] = str(error)
+        if isinstance(error, ConvergenceError):
+            outcome["unconverged"] = error.what
         log.error("%s is not registered: %s", recipe.title, error)
     outcome["answers"] = store.put(export.to_json(_answers(cv, material.records, about, evidence)), "answers", ".json")
     outcome["run_id"] = registry.log_run(
-        registry.Run(
+        runs.Run(
             key=about["recipe"],
-            title=f"{family} · {prepared['profile']}",
+            title=f"{recipe.title} · {prepared['profile']}",
+            note=_note(found, prepared),
+            begun=begun,
             tags={
                 **tags(about),
                 "airflow_run": run,
@@ -148,7 +168,7 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str) -> dict[str, An
                 validation.PAGE: store.get(prepared["page"]),
                 **{f"pictures/{name}": data for name, data in pictures.items()},
             },
-            dataset=registry.Dataset(
+            dataset=runs.Dataset(
                 name="heart-records",
                 uri=prepared["snapshot"],
                 source=prepared["source"],
@@ -159,6 +179,28 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str) -> dict[str, An
         )
     )
     return outcome
+
+
+def _expect_convergence(recipe: training.Family, model: Pipeline, cv: CrossValidation) -> None:
+    """Refuse a family whose final model was cut off, or most of the models that its numbers are about.
+
+    A few folds are another matter: they cost the family some of its score, which the comparison then shows.
+    """
+    folds = len(cv.fold_aucs)
+    final, most = training.converged(model), 2 * cv.unconverged > folds
+    if final and not most:
+        return
+    cut_off = [
+        *([] if final else ["its final model"]),
+        *([f"{cv.unconverged} of {folds} folds"] if cv.unconverged else []),
+    ]
+    raise ConvergenceError(
+        f"{' and '.join(cut_off)} did not converge",
+        where=f"family {recipe.name}",
+        expected="a final model and at least half of the folds that stop before their iterations are used up",
+        do=f"allow more iterations, or fewer extremes in its search space, in the entry of {recipe.name} in "
+        "training.FAMILIES",
+    )
 
 
 def read(trained: Mapping[str, Any]) -> Candidate:
@@ -207,6 +249,14 @@ def tags(about: Mapping[str, str]) -> dict[str, str]:
     """Return what a run and a version say about their model."""
     names = ("family", "origin", "snapshot", "profile", "parameters")
     return {**{name: about[name] for name in names}, "contract_version": contract.VERSION}
+
+
+def _note(found: Evaluation, prepared: Mapping[str, Any]) -> str:
+    """Return, in Markdown, what MLflow shows at the head of a run."""
+    rows = [(metrics.TITLES[name], *(one[name] for one in _both(found))) for name in ("roc_auc", "brier", "recall")]
+    table = "\n".join(f"| {title} | {fold} | {held} |" for title, fold, held in rows)
+    said = f"{prepared['used']} records from `{prepared['source']}`, {prepared['profile']} evaluation."
+    return f"{said}\n\n| | out of fold | held out |\n| --- | --- | --- |\n{table}"
 
 
 def _both(found: Evaluation) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

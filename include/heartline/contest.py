@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from heartline import (
+    bundles,
     candidates,
     comparison,
     comparison_page,
@@ -22,12 +23,13 @@ from heartline import (
     model_card,
     promotion,
     registry,
+    runs,
     store,
     training,
 )
-from heartline.comparison import Comparison
-from heartline.comparison_page import Champion
-from heartline.errors import HeartlineError
+from heartline.comparison import Comparison, ComparisonError
+from heartline.comparison_page import Candidate, Champion
+from heartline.errors import HeartlineError, NoCandidateError
 from heartline.evaluation import Evaluation
 from heartline.metrics import Estimate
 from heartline.promotion import Performance
@@ -35,10 +37,6 @@ from heartline.promotion import Performance
 log = logging.getLogger(__name__)
 
 ABOUT = ("source", "origin", "profile", "encoding", "seed", "rows", "used", "duplicates", "quarantined")
-
-
-class NoCandidateError(HeartlineError):
-    """No family of the run can be served."""
 
 
 def compare(trained: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any], *, run: str) -> dict[str, Any]:
@@ -53,21 +51,17 @@ def compare(trained: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any], *
         run: the orchestrator's name for this run.
 
     Returns:
-        winner (None where nobody passes the bars), incumbent, verdict, reason, reasons, and the id of the MLflow run.
+        winner (None where nobody passes the bars), incumbent, verdict, reason, reasons, production (the version that
+        was compared with, "" for none), and the id of the MLflow run.
 
     Raises:
-        NoCandidateError: no family can be served.
+        NoCandidateError: no family converged and can be served.
         ComparisonError: the families were not evaluated on the same snapshot, folds and contract.
         RegistryError: MLflow cannot be reached.
     """
     admitted = [one for one in trained if "refused" not in one]
     if not admitted:
-        raise NoCandidateError(
-            "no family can be served",
-            where="".join(f"\n    - {one['family']}: {one['refused']}" for one in trained),
-            expected="at least one whose bundle the service answers from",
-            do="correct what is said there, then clear the task train",
-        )
+        raise _no_candidate(trained)
     shown = {one["family"]: candidates.read(one) for one in admitted}
     simplicity = {name: training.family(name).simplicity for name in shown}
     production = registry.aliased(registry.PRODUCTION)
@@ -85,19 +79,17 @@ def compare(trained: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any], *
         simplicity=simplicity,
         in_production=production is not None and production.tags.get("family") == incumbent,
     )
-    left_out = [
-        f"{one['family']} cannot be served: {one['refused'].splitlines()[0]}" for one in trained if one not in admitted
-    ]
+    remarks = [*_left_out(trained), *_cut_off(list(shown.values()))]
     champion = _champion(production, prepared, seed) if production else None
     log.info("%s: %s", verdict.verdict, verdict.sentence)
-    for reason in [*verdict.reasons, *left_out]:
+    for reason in [*verdict.reasons, *remarks]:
         log.info("%s", reason)
     outcome = {
         "winner": verdict.winner,
         "incumbent": verdict.incumbent,
         "verdict": verdict.verdict,
         "reason": verdict.sentence,
-        "reasons": [*verdict.reasons, *left_out],
+        "reasons": [*verdict.reasons, *remarks],
     }
     about = {name: str(prepared[name]) for name in ABOUT}
     about |= {
@@ -110,13 +102,54 @@ def compare(trained: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any], *
     files = {
         "comparison.json": export.to_json(evidence),
         "comparison.html": comparison_page.render(
-            verdict, comparisons, list(shown.values()), champion=champion, about=about, remarks=left_out
+            verdict, comparisons, list(shown.values()), champion=champion, about=about, remarks=remarks
         ),
         **{f"model_card_{name}.html": model_card.render(one, verdict, about=about) for name, one in shown.items()},
     }
     answers = sorted(store.digest_of(one["answers"]) for one in admitted)
     key = hashlib.sha256(json.dumps([run, answers, evidence["champion"]], sort_keys=True).encode()).hexdigest()
-    return {**outcome, "comparison_run": _log(key, outcome, comparisons, about, files)}
+    return {
+        **outcome,
+        "production": production.number if production else "",
+        "comparison_run": _log(key, outcome, comparisons, about, files),
+    }
+
+
+def _no_candidate(trained: Sequence[Mapping[str, Any]]) -> NoCandidateError:
+    if all("unconverged" in one for one in trained):
+        return NoCandidateError(
+            "no family converged",
+            where="".join(f"\n    - {one['family']}: {one['unconverged']}" for one in trained),
+            expected="at least one whose final model and most of whose folds stop by themselves",
+            do="see whether the records are what they were meant to be, and whether the families' entries in "
+            "training.FAMILIES allow enough iterations; nothing was registered",
+        )
+    return NoCandidateError(
+        "no family can be served",
+        where="".join(f"\n    - {one['family']}: {one['refused']}" for one in trained),
+        expected="at least one whose bundle the service answers from",
+        do="correct what is said there, then clear the task train",
+    )
+
+
+def _left_out(trained: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return which families take no part, and why."""
+    return [
+        f"{one['family']} was left out: {one['unconverged']}"
+        if "unconverged" in one
+        else f"{one['family']} cannot be served: {one['refused'].splitlines()[0]}"
+        for one in trained
+        if "refused" in one
+    ]
+
+
+def _cut_off(shown: Sequence[Candidate]) -> list[str]:
+    """Return which of the families that take part did not converge in some folds."""
+    return [
+        f"{one.name} did not converge in {one.evaluation.unconverged} of {len(one.answers.fold_aucs)} folds"
+        for one in shown
+        if one.evaluation.unconverged
+    ]
 
 
 def _performance(found: Evaluation) -> Performance:
@@ -136,11 +169,13 @@ def _champion(production: registry.Version, prepared: Mapping[str, Any], seed: i
     """Score production's own model, as it is served, on today's hold-out and on what it was not trained on."""
     origin = production.tags.get("origin", "unknown")
     try:
-        bundle = export.open_bundle(store.get(store.address(production.tags.get("bundle", ""), "bundles", ".tar")))
+        bundle = bundles.open_bundle(store.get(store.address(production.tags.get("bundle", ""), "bundles", ".tar")))
+        _expect_same_contract(json.loads(bundle["manifest.json"]).get("model", {}))
+        model = export.from_skops(bundle["model.skops"])
         seen = dataset.read_snapshot(store.address(production.tags.get("snapshot", ""), "snapshots", ".parquet"))
     except HeartlineError as error:
+        log.warning("version %s in production was not scored: %s", production.number, error.what)
         return Champion(production.number, origin, note=f"its own model was not scored: {error.what}")
-    model = export.from_skops(bundle["model.skops"])
     trained_on = dataset.fingerprints(dataset.divide(seen)[0])[0]
     today = dataset.read_snapshot(prepared["snapshot"])
     unseen = today[~np.isin(dataset.fingerprints(today)[0], trained_on)]
@@ -153,6 +188,18 @@ def _champion(production: registry.Version, prepared: Mapping[str, Any], seed: i
         unseen=_scores(model, unseen, seed),
         unseen_rows=len(unseen),
     )
+
+
+def _expect_same_contract(about: Mapping[str, Any]) -> None:
+    """Refuse a model of another contract: today's records may lack what it asks for, or mean something else by it."""
+    if about.get("contract") != contract.digest():
+        theirs = about.get("contract_version", "unknown")
+        raise ComparisonError(
+            f"it follows another data contract ({theirs}, today's is {contract.VERSION})",
+            where=f"family {about.get('family', 'unknown')}",
+            expected=f"the contract with the sha256 {contract.digest()}",
+            do="nothing: the families of this run follow today's contract",
+        )
 
 
 def _scores(model: Pipeline, frame: pd.DataFrame, seed: int) -> dict[str, Estimate]:
@@ -179,10 +226,11 @@ def _log(
     files: Mapping[str, bytes],
 ) -> str:
     return registry.log_run(
-        registry.Run(
+        runs.Run(
             key=key,
-            title=f"comparison · {about['profile']}",
-            experiment=registry.COMPARISON_EXPERIMENT,
+            title=f"{outcome['verdict']} · {about['profile']}",
+            note=outcome["reason"],
+            experiment=runs.COMPARISON_EXPERIMENT,
             tags={
                 "verdict": outcome["verdict"],
                 "reason": outcome["reason"],

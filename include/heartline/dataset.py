@@ -207,6 +207,29 @@ def read_snapshot(uri: str) -> pd.DataFrame:
     return pd.DataFrame(columns, copy=False)
 
 
+def expect_values(frame: pd.DataFrame) -> None:
+    """Refuse records of which too many lack the same value.
+
+    The checkpoint counts the rows of a source. Where many of them went into quarantine, what is left may be another
+    set: a column without any value can be neither imputed nor learned from.
+
+    Args:
+        frame: (n, 14) canonical records.
+
+    Raises:
+        DataError: a column lacks more values than the contract allows.
+    """
+    for column in contract.FEATURES:
+        found = int(frame[column.name].notna().sum())
+        if len(frame) - found > contract.MAX_MISSING_SHARE * len(frame):
+            raise DataError(
+                f"too few records have a value of {column.name}: {found}",
+                where=f"column {column.name} of the {len(frame)} records that are used",
+                expected=f"a value in at least {1 - contract.MAX_MISSING_SHARE:.0%} of them",
+                do="train on records that have it",
+            )
+
+
 def divide(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Divide records into a training set and a hold-out of about 20 %.
 

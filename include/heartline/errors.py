@@ -35,6 +35,10 @@ class SourceError(HeartlineError):
     """A source cannot be reached or read."""
 
 
+class NoCandidateError(HeartlineError):
+    """No family of a run converged and can be served: comparing them again changes nothing."""
+
+
 class RegistryError(HeartlineError):
     """The model registry cannot be reached, or holds something unexpected."""
 

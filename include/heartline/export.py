@@ -1,4 +1,4 @@
-"""The bundle of a model: everything that serving and a later reader need, in one content-addressed archive.
+"""A model's export: everything that serving and a later reader need, in one bundle.
 
 It holds ``model.skops``, ``model.onnx``, ``contract.json``, ``reference.json``, ``evaluation.json`` and
 ``manifest.json`` with the sha256 of each. The same pipeline gives the same bytes.
@@ -9,10 +9,9 @@ import io
 import json
 import math
 import re
-import tarfile
 import zipfile
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
@@ -23,8 +22,11 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.pipeline import Pipeline
 from skops.io.exceptions import UntrustedTypesFoundException
 
-from heartline import contract, training
+from heartline import bundles, contract, training
 from heartline.errors import HeartlineError
+
+if TYPE_CHECKING:
+    from onnx import GraphProto
 
 ONNX_OPSET = 18
 TOLERANCE = 1e-5
@@ -34,15 +36,11 @@ REFERENCE_ROWS = 32
 TRUSTED_TYPES = ("numpy.dtype", "sklearn.tree._tree.Tree")
 
 Floats = NDArray[np.float64]
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_DIGITS = re.compile(r"\d+")
 
 
 class ExportError(HeartlineError):
     """A model's export does not answer as the model does, or cannot be stored as one of ours."""
-
-
-class BundleError(HeartlineError):
-    """A bundle is not what its manifest says."""
 
 
 def build_bundle(pipeline: Pipeline, *, about: Mapping[str, Any], evaluation: Mapping[str, Any], seed: int) -> bytes:
@@ -82,17 +80,26 @@ def build_bundle(pipeline: Pipeline, *, about: Mapping[str, Any], evaluation: Ma
         },
         "model": {**about, "contract_version": contract.VERSION, "threshold": contract.THRESHOLD},
     }
-    return pack({**files, "manifest.json": to_json(manifest)})
+    return bundles.pack({**files, "manifest.json": to_json(manifest)})
 
 
 def to_onnx(pipeline: Pipeline) -> bytes:
-    """Return the pipeline as ONNX: input ``record`` float32 (n, 13), output ``probabilities`` float32 (n, 2)."""
+    """Return the pipeline as ONNX: input ``record`` float32 (n, 13), output ``probabilities`` float32 (n, 2).
+
+    The same pipeline gives the same bytes. skl2onnx writes counts into names, and goes on counting from one export of
+    a process to the next, so names are numbered anew; it also lists the operator sets in the order of a Python set.
+    """
     model = skl2onnx.to_onnx(
         pipeline,
         initial_types=[("record", FloatTensorType([None, len(contract.FEATURES)]))],
         options={id(pipeline): {"zipmap": False}},
         target_opset=ONNX_OPSET,
     )
+    opsets = sorted(model.opset_import, key=lambda one: one.domain)
+    del model.opset_import[:]
+    model.opset_import.extend(opsets)
+    kept = {one.name: one.name for one in (*model.graph.input, *model.graph.output)}
+    _number_names(model.graph, {"": "", **kept})  # an empty name stands for an input that is left out
     return bytes(model.SerializeToString())
 
 
@@ -206,77 +213,30 @@ def check_parity(pipeline: Pipeline, onnx_model: bytes, rows: Floats) -> None:
         )
 
 
-def pack(files: Mapping[str, bytes]) -> bytes:
-    """Return a tar archive of ``files`` that depends on names and bytes alone."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for name in sorted(files):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(files[name])
-            archive.addfile(entry, io.BytesIO(files[name]))
-    return buffer.getvalue()
-
-
-def unpack(bundle: bytes) -> dict[str, bytes]:
-    """Return the files of a bundle by name.
-
-    Raises:
-        BundleError: it is no archive of plain files.
-    """
-    files = {}
-    try:
-        with tarfile.open(fileobj=io.BytesIO(bundle)) as archive:
-            for entry in archive:
-                if not (entry.isreg() and _PLAIN_NAME.fullmatch(entry.name)):
-                    raise _damaged(f"{entry.name!r} is not a plain file", bundle)
-                files[entry.name] = archive.extractfile(entry).read()  # type: ignore[union-attr]
-    except tarfile.TarError as error:
-        raise _damaged(f"this is no archive: {error}", bundle) from error
-    return files
-
-
-def open_bundle(bundle: bytes) -> dict[str, bytes]:
-    """Return the files of a bundle by name, each of them as the manifest says.
-
-    Raises:
-        BundleError: a file is missing, is not listed, or differs from what is listed, or it is no archive.
-    """
-    files = unpack(bundle)
-    try:
-        listed = json.loads(files["manifest.json"])["files"]
-        expected = {name: (entry["sha256"], entry["bytes"]) for name, entry in listed.items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged("manifest.json is missing or cannot be read", bundle) from error
-    found = {
-        name: (hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items() if name != "manifest.json"
-    }
-    for name in sorted({*expected, *found}):
-        if name not in found:
-            raise _damaged(f"{name} is missing", bundle)
-        if name not in expected:
-            raise _damaged(f"{name} is not listed in manifest.json", bundle)
-        if found[name] != expected[name]:
-            raise _damaged(f"{name} differs from its digest in manifest.json", bundle)
-    return files
-
-
 def to_json(value: Any) -> bytes:
     """Return ``value`` as indented JSON with sorted keys."""
     return json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
 
 
+def _number_names(graph: "GraphProto", names: dict[str, str]) -> None:
+    """Number what a graph and those inside it name, in the order in which it appears: ``names`` keeps old to new."""
+
+    def new(name: str) -> str:
+        return names.setdefault(name, f"{_DIGITS.sub('', name)}_{len(names)}")
+
+    for one in (*graph.input, *graph.initializer, *graph.value_info, *graph.output):
+        one.name = new(one.name)
+    for node in graph.node:
+        node.name = new(node.name)
+        node.input[:], node.output[:] = [new(name) for name in node.input], [new(name) for name in node.output]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _number_names(inner, names)
+
+
 def _renamed(name: str, numbers: Mapping[str, str]) -> str:
     stem, dot, suffix = name.partition(".")
     return numbers.get(stem, stem) + dot + suffix
-
-
-def _damaged(what: str, bundle: bytes) -> BundleError:
-    return BundleError(
-        what,
-        where=f"bundle {hashlib.sha256(bundle).hexdigest()[:12]}",
-        expected="the files that manifest.json lists, each with its sha256 and size",
-        do="train again; if it happens twice, somebody or something changes files of the store",
-    )
 
 
 def _record(row: Floats) -> dict[str, float | int | None]:

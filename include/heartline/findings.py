@@ -40,12 +40,15 @@ class Finding:
 
     def __str__(self) -> str:
         """Return the finding on one line."""
-        shown = ", ".join(f"row {row}: {value}" for row, value in self.rows)
-        more = ", …" if self.count > len(self.rows) else ""
-        where = f" in {shown}{more}" if shown else ""
-        return (
-            f"{self.column or 'all records'}: expected {self.expected}; found {self.found}{where} [{self.expectation}]"
+        by_value: dict[str, list[str]] = {}
+        for row, value in self.rows:
+            by_value.setdefault(value, []).append(str(row))
+        shown = "; ".join(
+            f"{value} in {'row' if len(rows) == 1 else 'rows'} {', '.join(rows)}" for value, rows in by_value.items()
         )
+        more = ", …" if self.count > len(self.rows) else ""
+        found = f"{self.found}: {shown}{more}" if shown else self.found
+        return f"{self.column or 'all records'}: expected {self.expected}; found {found} [{self.expectation}]"
 
 
 def of_results(failed: Iterable[Any]) -> list[Finding]:
@@ -66,11 +69,11 @@ def of_results(failed: Iterable[Any]) -> list[Finding]:
 
 
 def _about_rows(finding: Finding, rows: list[tuple[int, str]], count: int) -> Finding:
-    return replace(finding, rows=rows, count=count, found=_other(count))
+    return replace(finding, rows=rows, count=count, found=_something_else(count))
 
 
-def _other(count: int) -> str:
-    return f"{count} other" if count > 1 else "another"
+def _something_else(count: int) -> str:
+    return f"something else in {count} {'row' if count == 1 else 'rows'}"
 
 
 def _of_result(result: Any) -> Finding:
@@ -107,7 +110,7 @@ def of_unreadable(rows: pd.DataFrame, width: int) -> list[Finding]:
             column="",
             layer="row",
             expected=f"{width} fields in each row",
-            found=_other(len(rows)),
+            found=_something_else(len(rows)),
             rows=[(int(row), reason) for row, reason in zip(first["row"], first["reason"], strict=True)],
             count=len(rows),
         )

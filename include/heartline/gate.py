@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from heartline import export
+from heartline import bundles, export
 from heartline.errors import HeartlineError
 
 PYTHON = "HEARTLINE_SERVING_PYTHON"
@@ -124,13 +124,13 @@ def admit(bundle: bytes, *, python: Path | None = None, seconds: float = SECONDS
     with tempfile.TemporaryDirectory(prefix="heartline-gate-") as name:
         folder = Path(name)
         (folder / "bundle").mkdir()
-        for file, data in export.unpack(bundle).items():
+        for file, data in bundles.unpack(bundle).items():
             (folder / "bundle" / file).write_bytes(data)
         where = _where(folder / "bundle")
         with _serving(interpreter, folder, where, seconds) as service:
             _check_ready(service)
             admission = _check_answers(service, folder / "bundle")
-    export.open_bundle(bundle)  # the service looks at the files that it needs, and at no others
+    bundles.open_bundle(bundle)  # the service looks at the files that it needs, and at no others
     log.info("the service admits %s: %d records, at most %.1g apart", where, admission.records, admission.apart)
     return admission
 

@@ -67,10 +67,12 @@ class Outcome:
     Attributes:
         move: the move; None where production is at that version already, or the move was refused.
         refused: why it was refused, "" where it was not.
+        forcible: whether it would not be refused with ``force``.
     """
 
     move: Move | None = None
     refused: str = ""
+    forcible: bool = False
 
 
 class Model(Protocol):
@@ -154,8 +156,20 @@ def catch_up(model: Model, now: datetime) -> tuple[str, list[Move]]:
     return production, moves
 
 
-def move(model: Model, version: str, *, by: str, how: str, now: datetime, force: bool = False) -> Outcome:
+def overtaken(expected: str, production: str) -> str:
+    """Return why production is not moved where it is no longer at the version that was looked at; "" is none."""
+    was, now = (f"at version {one}" if one else "at no version" for one in (expected, production))
+    return f"production was {was} when it was looked at, and is {now} by now: somebody else moved it"
+
+
+def move(
+    model: Model, version: str, *, by: str, how: str, now: datetime, force: bool = False, expected: str | None = None
+) -> Outcome:
     """Move production to a version, unless that would put a model of the sample in place of one of real data.
+
+    Nor is production moved where it is no longer at what the move was decided on. MLflow has no compare-and-set for an
+    alias, so production is looked at again as the last thing before it is moved: what somebody else does between these
+    two requests, which are milliseconds apart, is overruled.
 
     Args:
         model: the registered model.
@@ -163,14 +177,21 @@ def move(model: Model, version: str, *, by: str, how: str, now: datetime, force:
         by: who moves it.
         how: promote, rollback, run or first up.
         now: the time, UTC.
-        force: move it all the same.
+        force: move it all the same where it is the sample that speaks against it.
+        expected: the version that production was at when the move was decided, "" for none; None for where it is when
+            this function begins.
     """
     production, moves = catch_up(model, now)
     if version == production:
         return Outcome()
+    if expected is not None and production != expected:
+        return Outcome(refused=overtaken(expected, production))
     against = objection(version, model.origin(version), production, model.origin(production) if production else "")
     if against and not force:
-        return Outcome(refused=against)
+        return Outcome(refused=against, forcible=True)
+    found = model.look()[0]
+    if found != production:
+        return Outcome(refused="" if found == version else overtaken(production, found))
     model.point(version)
     moved = Move(_next(moves, now), production, version, by, how, bool(against))
     _note(model, moves, moved)

@@ -1,12 +1,33 @@
-"""The registered model as ``history`` wants it, through the MLflow client that ``registry`` hands in."""
+"""The registered model as ``history`` wants it, and MLflow's refusals in words; ``registry`` hands in the client."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from heartline.contract import MODEL_NAME
+from heartline.errors import RegistryError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+
+def refusal(doing: str, error: Exception, uri: str) -> RegistryError:
+    """Return what to tell people where MLflow did not do what it was asked.
+
+    Args:
+        doing: what it was asked, after "MLflow did not let us".
+        error: what its client raised.
+        uri: of MLflow.
+    """
+    said = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+    expected, do = (
+        "an MLflow server that answers",
+        "see that MLflow and its database run (./heartline status); the task is retried by itself",
+    )
+    if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
+        expected, do = "that it is there", "see in MLflow's UI whether it was deleted; if so, train again"
+    return RegistryError(
+        f"MLflow did not let us {doing}: {said}", where=f"MLFLOW_TRACKING_URI {uri}", expected=expected, do=do
+    )
 
 
 class Registered:

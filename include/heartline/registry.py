@@ -13,74 +13,34 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import mlflow.sklearn
 import requests
 from mlflow import entities
-from mlflow.entities import DatasetInput, InputTag, LoggedModelStatus, Metric, Param, RunStatus, RunTag
+from mlflow.entities import (
+    DatasetInput,
+    InputTag,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    RunStatus,
+    RunTag,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from sklearn.pipeline import Pipeline
 
 from heartline import contract, export, history
-from heartline.errors import RegistryError
-from heartline.registered import Registered
+from heartline.registered import Registered, refusal
+from heartline.runs import EXPERIMENT, Dataset, Run
 
-EXPERIMENT = "heart-disease"
-COMPARISON_EXPERIMENT = "heart-disease-comparisons"
-DATA_EXPERIMENT = "heart-disease-data"  # apart, so that the list of models stays one of models
 KEY = "heartline.key"
 DATASET_DIGEST = 36  # characters that MLflow keeps of one
 STAGING = "staging"
 PRODUCTION = "production"
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A snapshot of records, as MLflow shows it.
-
-    Attributes:
-        name: a short name.
-        uri: where the snapshot lies.
-        source: where its records came from, in words.
-        digest: its sha256.
-        rows: its number of records.
-    """
-
-    name: str
-    uri: str
-    source: str
-    digest: str
-    rows: int
-
-
-@dataclass(frozen=True)
-class Run:
-    """What is logged of one piece of work: a family's training, or the check of a set of records.
-
-    Attributes:
-        key: names what was done on what; the same key is the same run.
-        title: the run's name.
-        tags: family, origin, snapshot and so on.
-        parameters: settings and hyperparameters.
-        metrics: scores and counts.
-        files: artifacts by path.
-        dataset: what it was trained on.
-        experiment: the MLflow experiment that it belongs to.
-        failed: whether it ended in a refusal.
-    """
-
-    key: str
-    title: str
-    tags: Mapping[str, str]
-    parameters: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    files: Mapping[str, bytes]
-    dataset: Dataset | None = None
-    experiment: str = EXPERIMENT
-    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,8 +69,9 @@ def log_run(run: Run) -> str:
         found = client.search_runs([experiment], f"tags.`{KEY}` = '{run.key}'", max_results=1)
         if found and found[0].info.status == status:
             return str(found[0].info.run_id)
-        tags = {**run.tags, KEY: run.key}
-        logged = found[0] if found else client.create_run(experiment, tags=tags, run_name=run.title)
+        tags = {**run.tags, KEY: run.key, MLFLOW_RUN_NOTE: run.note}
+        begun = int(run.begun.timestamp() * 1000) if run.begun else None
+        logged = found[0] if found else client.create_run(experiment, begun, tags, run.title)
         run_id = str(logged.info.run_id)
         # the run's own start as the time: logging twice writes the same points, not more of them
         start = logged.info.start_time
@@ -197,16 +158,23 @@ def aliased(alias: str) -> Version | None:
         return Version(str(found.version), dict(found.tags))
 
 
-def move_production(version: str, *, by: str, how: str = history.RUN) -> str:
+def move_production(version: str, *, by: str, how: str = history.RUN, expected: str | None = None) -> str:
     """Point ``production`` at ``version`` and note who did, and return why not, "" where production is at it now.
 
-    A model trained on the sample does not replace one trained on real data.
+    A model trained on the sample does not replace one trained on real data, and nothing replaces a version that was put
+    there after the decision: what is there is read again as the last thing before the write (see ``history.move``).
+
+    Args:
+        version: its number.
+        by: who moves it.
+        how: what the history says of it.
+        expected: the version that production was at when this was decided, "" for none; None: wherever it is.
 
     Raises:
         RegistryError: there is no such version, or MLflow cannot be reached.
     """
     with _reaching_mlflow(f"point alias {PRODUCTION} at version {version}"):
-        return history.move(_model(), version, by=by, how=how, now=datetime.now(UTC)).refused
+        return history.move(_model(), version, by=by, how=how, now=datetime.now(UTC), expected=expected).refused
 
 
 def note_moves() -> list[history.Move]:
@@ -260,6 +228,7 @@ def _logged_model(
         _write(target, bundle)
         client.log_model_artifacts(model.model_id, str(target))
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     return str(model.model_id)
 
 
@@ -306,13 +275,4 @@ def _reaching_mlflow(doing: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, requests.RequestException) as error:
-        raise RegistryError(
-            f"MLflow did not let us {doing}: {_first_line(error)}",
-            where=f"MLFLOW_TRACKING_URI {mlflow.get_tracking_uri()}",
-            expected="an MLflow server that answers",
-            do="see that MLflow and its database run (./heartline status); the task is retried by itself",
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+        raise refusal(doing, error, mlflow.get_tracking_uri()) from error

@@ -12,12 +12,12 @@ from typing import Any
 import pandas as pd
 
 from heartline import (
+    bundles,
     candidates,
     contest,
     contract,
     dataset,
     encodings,
-    export,
     promotion,
     quality,
     registry,
@@ -26,6 +26,7 @@ from heartline import (
     training,
     validation,
 )
+from heartline.errors import DataError
 
 log = logging.getLogger(__name__)
 
@@ -115,11 +116,16 @@ def preprocess(validated: Mapping[str, Any], *, profile: str, seed: int) -> dict
     """Divide the snapshot into training set and hold-out, and plan the folds that all families share.
 
     Raises:
-        DataError: too few records of a class.
+        DataError: too few records of a class, or with a value of a column.
     """
     plan = training.profile(profile)
-    train, holdout = dataset.divide(dataset.read_snapshot(validated["snapshot"]))
-    folds = dataset.plan_folds(dataset.grouped(train), splits=plan.splits, repeats=plan.repeats, seed=seed)
+    records = dataset.read_snapshot(validated["snapshot"])
+    try:
+        dataset.expect_values(records)
+        train, holdout = dataset.divide(records)
+        folds = dataset.plan_folds(dataset.grouped(train), splits=plan.splits, repeats=plan.repeats, seed=seed)
+    except DataError as error:
+        raise _too_little(error, validated) from error
     frame = pd.DataFrame(folds.T, columns=[f"repeat_{number}" for number in range(len(folds))])
     log.info("%d records to train on, %d held out", len(train), len(holdout))
     return {
@@ -176,17 +182,18 @@ def register(compared: Mapping[str, Any], *, promote: str, run: str = "") -> dic
         whether ``production`` was moved, with the reason if it might have been and was not.
 
     Raises:
+        StoreError: a bundle is missing or damaged: then nothing is registered.
+        BundleError: one is not what its manifest says: then nothing is registered.
         RegistryError: MLflow cannot be reached.
     """
+    served = [one for one in compared["trained"] if "refused" not in one]
+    opened = [bundles.open_bundle(store.get(one["bundle"])) for one in served]
     registry.note_moves()
     versions: dict[str, str] = {}
     winner: dict[str, Any] = {"version": None}
-    for one in compared["trained"]:
-        if "refused" in one:
-            continue
-        files = export.open_bundle(store.get(one["bundle"]))
+    for one, files in zip(served, opened, strict=True):
         about = json.loads(files["manifest.json"])["model"]
-        title = training.family(one["family"]).title
+        title = training.family(one["family"]).title.lower()
         version = registry.register(
             files,
             run_id=one["run_id"],
@@ -196,7 +203,7 @@ def register(compared: Mapping[str, Any], *, promote: str, run: str = "") -> dic
                 "bundle": store.digest_of(one["bundle"]),
                 "cv_roc_auc": f"{one['auc']:.4f}",
             },
-            description=f"{title}, ROC AUC {one['auc']:.3f} ({about['profile']} evaluation), origin {about['origin']}",
+            description=f"{one['auc']:.3f} ROC AUC: {title}, profile {about['profile']}, origin {about['origin']}",
         )
         said = {"verdict": compared["verdict"], "reason": compared["reason"]}
         registry.tag_version(version, {**said, "comparison_run": compared["comparison_run"]})
@@ -207,7 +214,7 @@ def register(compared: Mapping[str, Any], *, promote: str, run: str = "") -> dic
     if winner["version"]:
         registry.point_alias(registry.STAGING, winner["version"])
         if promote == PROMOTE_IF_BETTER and compared["verdict"] == promotion.BETTER:
-            refused = registry.move_production(winner["version"], by=f"run {run}")
+            refused = registry.move_production(winner["version"], by=f"run {run}", expected=compared["production"])
             promoted = not refused
     if refused:
         log.warning("production was not moved: %s", refused)
@@ -222,3 +229,15 @@ def register(compared: Mapping[str, Any], *, promote: str, run: str = "") -> dic
         "promoted": promoted,
         "not_promoted": refused,
     }
+
+
+def _too_little(error: DataError, validated: Mapping[str, Any]) -> DataError:
+    """Return the error with what became of the source's rows: most often that is where the records went."""
+    rows, aside, repeated = (validated[name] for name in ("rows", "quarantined", "duplicates"))
+    mend = f"; or mend the rows in quarantine: {validated['quarantine_csv']}" if aside else ""
+    return DataError(
+        error.what,
+        where=f"{error.where}; of {rows} rows in the source {aside} are in quarantine, {repeated} repeat another",
+        expected=error.expected,
+        do=f"{error.do}{mend}; nothing was trained",
+    )

@@ -62,7 +62,8 @@ def out_of_bag(model: ClassifierMixin, inputs: Floats, records: Labelled, seed: 
     speak against deep trees, whose answers vary most; it is therefore taken off.
     """
     trees = min(FOREST, int(model.n_estimators))
-    forest = model.set_params(n_estimators=trees).fit(inputs, records.labels)
+    # ``max_samples`` bounds a tree on all records; of the few here it would leave none out
+    forest = model.set_params(n_estimators=trees, max_samples=None).fit(inputs, records.labels)
     answers = np.full((trees, len(records)), np.nan)
     for tree, seen, row in zip(forest.estimators_, forest.estimators_samples_, answers, strict=True):
         left_out = np.ones(len(records), dtype=np.bool_)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from heartline import contract, data_docs, data_docs_page, dataset, drift, encodings, quality, registry, store
+from heartline import contract, data_docs, data_docs_page, dataset, drift, encodings, quality, registry, runs, store
 from heartline.errors import DataError, HeartlineError
 from heartline.quality import Checked, Report
 
@@ -133,10 +133,10 @@ def publish(validated: Validated, raw: Raw, rules: Rules, *, run: str, snapshot:
     }
     key = hashlib.sha256(json.dumps([run, snapshot, vars(rules)]).encode()).hexdigest()
     run_id = registry.log_run(
-        registry.Run(
+        runs.Run(
             key=key,
             title=run or raw.source,
-            experiment=registry.DATA_EXPERIMENT,
+            experiment=runs.DATA_EXPERIMENT,
             tags={"source": raw.source, "origin": raw.origin, "snapshot": snapshot, "airflow_run": run},
             parameters={
                 **vars(rules),

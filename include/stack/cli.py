@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from heartline.errors import HeartlineError
-from stack import checks, compose_env, console, lifecycle, service_api, training
+from stack import checks, compose_env, console, lifecycle, production, service_api, training
 from stack import status as status_module
 from stack import up as up_module
 from stack.databases import NAMES
@@ -138,7 +138,7 @@ def history(as_json: bool) -> None:
     if as_json:
         print(json.dumps([move.as_dict() for move in moves], indent=2))
     elif moves:
-        console.out.print(training.table(moves))
+        console.out.print(production.table(moves))
     else:
         console.say("production was never moved")
 

@@ -5,19 +5,15 @@ import json
 import os
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from heartline import history
-from stack import console
+from stack import console, production
 from stack.airflow_api import Airflow
 from stack.errors import UnhealthyError, UsageError, WorkError
 from stack.follow import follow
 from stack.lifecycle import Stack
-from stack.mlflow_api import PRODUCTION, STAGING, Registry
+from stack.mlflow_api import Registry
 from stack.settings import DAG
 from stack.sources import check
 
@@ -196,63 +192,13 @@ def _result(airflow: Airflow, run: str) -> dict[str, Any]:
 
 
 def promote(stack: Stack, version: str | None, *, how: str = history.PROMOTE, force: bool = False) -> str:
-    """Point `production` at a version, by default the one at `staging`, and return the version.
-
-    Args:
-        stack: the stack.
-        version: its number, as it was typed.
-        how: what the history says of it.
-        force: let a model of the sample replace one of real data.
-
-    Raises:
-        StackError: there is no such version, nothing is staged, or it may not replace what is in production.
-    """
-    registry = Registry(stack.settings.mlflow_url)
-    version = version or registry.at(STAGING)
-    if version is None:
-        raise UsageError(
-            "there is no version to promote",
-            where=f"alias {STAGING} in {stack.settings.mlflow_url}",
-            expected="a version that a training run has staged",
-            do="./heartline train, or name a version",
-        )
-    return _move(registry, registry.named(version), how, force)
+    """Point `production` of a stack at a version, in this user's name: see ``production.promote``."""
+    return production.promote(Registry(stack.settings.mlflow_url), version, by=_user(), how=how, force=force)
 
 
 def rollback(stack: Stack, *, force: bool = False) -> str:
-    """Point `production` at the version that it was at before the last move, and return the version.
-
-    Args:
-        stack: the stack.
-        force: let a model of the sample replace one of real data.
-
-    Raises:
-        StackError: there is no such version, or it may not replace what is in production.
-    """
-    registry = Registry(stack.settings.mlflow_url)
-    version = history.previous(moves(stack))
-    if version is None or registry.version(version) is None:
-        raise UsageError(
-            f"version {version}, which was in production before, was deleted"
-            if version
-            else "there is nothing to go back to",
-            where=f"alias {PRODUCTION} in {registry.url}",
-            expected="an earlier version in production",
-            do="see ./heartline history, and name a version: ./heartline promote VERSION",
-        )
-    return _move(registry, version, history.ROLLBACK, force)
-
-
-def _move(registry: Registry, version: str, how: str, force: bool) -> str:
-    outcome = history.move(registry, version, by=_user(), how=how, now=datetime.now(UTC), force=force)
-    if outcome.refused:
-        raise UsageError(
-            outcome.refused,
-            where=f"alias {PRODUCTION} in {registry.url}",
-            expected="a version that was trained on real data",
-            do="name another version, or add --force where this is meant",
-        )
-    return version
+    """Point `production` of a stack at the version before, in this user's name: see ``production.rollback``."""
+    return production.rollback(Registry(stack.settings.mlflow_url), by=_user(), force=force)
 
 
 def _user() -> str:
@@ -263,20 +209,5 @@ def _user() -> str:
 
 
 def moves(stack: Stack) -> list[history.Move]:
-    """Return the moves of `production`, oldest first; one that was made in MLflow's UI is noted.
-
-    Raises:
-        StackError: MLflow does not answer, or refuses.
-    """
-    return history.catch_up(Registry(stack.settings.mlflow_url), datetime.now(UTC))[1]
-
-
-def table(moved: Iterable[history.Move]) -> Table:
-    """Return moves of `production` as a table."""
-    grid = Table(box=None, padding=(0, 2), header_style="bold")
-    for heading in ("when (UTC)", "from", "to", "by", "how"):
-        grid.add_column(heading, justify="right" if heading in ("from", "to") else "left")
-    for one in moved:
-        how = f"{one.how}, forced" if one.forced else one.how
-        grid.add_row(f"{one.when:%Y-%m-%d %H:%M:%S}", one.before or "-", one.after or "-", escape(one.by), escape(how))
-    return grid
+    """Return the moves of `production` of a stack: see ``production.moves``."""
+    return production.moves(Registry(stack.settings.mlflow_url))

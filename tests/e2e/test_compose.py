@@ -247,6 +247,12 @@ def test_a_prediction_names_the_approved_version(approved: Server) -> None:
     assert told == {"name": MODEL, "version": "1", "alias": "production", "origin": "sample"}
 
 
+def test_the_approval_is_signed(approved: Server) -> None:
+    (move,) = approved.documented("history").splitlines()[1:]
+    user = approved.sh("id -un").strip()
+    assert move.split()[2:] == ["-", "1", user, "promote"]
+
+
 def test_down_and_up_keep_everything(approved: Server) -> None:
     # given
     families, before = approved.families(), json.loads(approved.documented("predict"))

@@ -74,6 +74,7 @@ def test_pictures_and_links_of_the_pages_exist():
         "docs/sample-cohort.md",
         "docs/compose.md",
         "docs/cost.md",
+        "docs/growth.md",
         "docs/data.md",
         "docs/evaluation.md",
         "docs/evidence.md",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import mlflow
 import pytest
 
-from heartline import registry
+from heartline import runs
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mlflow.Ml
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     client = mlflow.MlflowClient()
-    for experiment in (registry.EXPERIMENT, registry.DATA_EXPERIMENT, registry.COMPARISON_EXPERIMENT):
+    for experiment in (runs.EXPERIMENT, runs.DATA_EXPERIMENT, runs.COMPARISON_EXPERIMENT):
         client.create_experiment(experiment, artifact_location=(folder / "artifacts").as_uri())
     yield client
     mlflow.set_tracking_uri(before)

@@ -123,11 +123,9 @@ def test_what_is_not_defined_is_not_logged(records, validated):
     assert found.as_dict()["holdout"]["roc_auc"]["note"] == "no record has the disease"
 
 
-def test_on_cleveland_the_families_score_what_the_literature_says(cleveland):
-    train, _ = dataset.divide(dataset.canonical(cleveland))
-    records = dataset.labelled(train)
-    profile = training.PROFILES["quick"]
-    plan = dataset.plan_folds(records, splits=profile.splits, repeats=profile.repeats, seed=0)
-    for family in training.FAMILIES:
-        cv = evaluation.cross_validate(family, records, plan, profile=profile, seed=0)
-        assert 0.885 < cv.fold_aucs.mean() < 0.93, family
+@pytest.mark.parametrize(("family", "expected"), [("logistic_regression", 0.91), ("random_forest", 0.90)])
+def test_on_all_of_cleveland_the_families_score_what_the_literature_says(cleveland, family, expected):
+    records, profile = dataset.labelled(dataset.canonical(cleveland)), training.PROFILES["full"]
+    plan = dataset.plan_folds(records, splits=profile.splits, repeats=4, seed=0)
+    cv = evaluation.cross_validate(family, records, plan, profile=profile, seed=0)
+    assert cv.fold_aucs.mean() == pytest.approx(expected, abs=0.01)

@@ -1,6 +1,10 @@
 import dataclasses
 import hashlib
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +12,7 @@ import skops.io
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
-from heartline import contract, dataset, export, training
+from heartline import bundles, contract, dataset, export, training
 from heartline.errors import HeartlineError
 from heartline.preprocessing import preprocessor
 
@@ -29,7 +33,7 @@ ABOUT = {"name": "heart-disease", "family": "x", "origin": "sample", "snapshot":
 
 
 def test_bundle_is_complete_and_its_manifest_true(model):
-    files = export.unpack(export.build_bundle(model, about=ABOUT, evaluation={"auc": 0.9}, seed=0))
+    files = bundles.unpack(export.build_bundle(model, about=ABOUT, evaluation={"auc": 0.9}, seed=0))
     manifest = json.loads(files["manifest.json"])
 
     assert set(manifest["files"]) == set(files) - {"manifest.json"}
@@ -45,6 +49,48 @@ def test_same_recipe_on_the_same_records_gives_the_same_bytes(cohort, models, fa
     again = training.fit(family, records, profile=training.Profile("test", splits=2, repeats=1, trees=30), seed=0)
     first = export.build_bundle(models[family], about=ABOUT, evaluation={}, seed=0)
     assert export.build_bundle(again, about=ABOUT, evaluation={}, seed=0) == first
+
+
+@pytest.fixture(scope="module")
+def all_kinds(cohort, models) -> dict[str, Pipeline]:
+    """Our families, and one whose ONNX export holds a graph inside the graph."""
+    records = dataset.labelled(dataset.canonical(cohort))
+    steps = [("preprocess", preprocessor(scale=True)), ("model", KNeighborsClassifier(25))]
+    return {**models, "neighbours": Pipeline(steps).fit(records.features, records.labels)}
+
+
+def _exports(kinds: dict[str, Pipeline], order: list[str]) -> dict[str, str]:
+    return {name: hashlib.sha256(export.to_onnx(kinds[name])).hexdigest() for name in order}
+
+
+ELSEWHERE = """
+import hashlib, pathlib, sys
+from heartline import export
+for path in sys.argv[1:]:
+    onnx = export.to_onnx(export.from_skops(pathlib.Path(path).read_bytes()))
+    print(path, hashlib.sha256(onnx).hexdigest())
+"""
+
+
+def test_an_export_does_not_depend_on_what_was_exported_before(all_kinds, tmp_path):
+    # given
+    first = _exports(all_kinds, sorted(all_kinds))
+    # when exported again in this process, where names are counted on, and in one that counts from the start
+    again = _exports(all_kinds, sorted(all_kinds, reverse=True))
+    paths = {name: tmp_path / name for name in all_kinds}
+    for name, path in paths.items():
+        path.write_bytes(export.to_skops(all_kinds[name]))
+    process = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, *map(str, reversed(paths.values()))],
+        env={**os.environ, "PYTHONPATH": str(Path(export.__file__).parents[1]), "PYTHONHASHSEED": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    elsewhere = dict(line.split() for line in process.stdout.splitlines())
+    # then
+    assert again == first
+    assert {name: elsewhere[str(path)] for name, path in paths.items()} == first
 
 
 def test_stored_model_answers_as_the_model_does(model):
@@ -109,11 +155,10 @@ def test_a_stored_model_that_answers_otherwise_is_refused(models):
 def test_a_bundle_opens_only_as_its_manifest_says(models):
     # given
     bundle = export.build_bundle(models["logistic_regression"], about=ABOUT, evaluation={}, seed=0)
-    files = export.unpack(bundle)
-    assert export.open_bundle(bundle) == files
+    files = bundles.unpack(bundle)
+    assert bundles.open_bundle(bundle) == files
     without = {name: data for name, data in files.items() if name != "model.onnx"}
     changed = {
-        "evaluation.json differs from its digest in manifest.json": {**files, "evaluation.json": b"{} \n"},
         "model.onnx is missing": without,
         "more is not listed in manifest.json": {**files, "more": b""},
         "manifest.json is missing or cannot be read": {**files, "manifest.json": b"[]"},
@@ -121,21 +166,28 @@ def test_a_bundle_opens_only_as_its_manifest_says(models):
     }
     # when and then
     for what, content in changed.items():
-        packed = export.pack(content)
-        with pytest.raises(export.BundleError) as caught:
-            export.open_bundle(packed)
+        packed = bundles.pack(content)
+        with pytest.raises(bundles.BundleError) as caught:
+            bundles.open_bundle(packed)
         assert str(caught.value) == (
             f"{what}\n"
             f"  where:    bundle {hashlib.sha256(packed).hexdigest()[:12]}\n"
             "  expected: the files that manifest.json lists, each with its sha256 and size\n"
             "  do:       train again; if it happens twice, somebody or something changes files of the store"
         )
-    with pytest.raises(export.BundleError, match=r"^this is no archive: "):
-        export.open_bundle(b"no archive at all")
+    packed = bundles.pack({**files, "evaluation.json": b"{} \n"})
+    digests = [hashlib.sha256(data).hexdigest() for data in (files["evaluation.json"], b"{} \n")]
+    with pytest.raises(
+        bundles.BundleError, match=r"^evaluation\.json differs from its digest in manifest\.json\n"
+    ) as caught:
+        bundles.open_bundle(packed)
+    assert caught.value.expected == f"sha256 {digests[0]} and 3 bytes, found {digests[1]} and 4 bytes"
+    with pytest.raises(bundles.BundleError, match=r"^this is no archive: "):
+        bundles.open_bundle(b"no archive at all")
 
 
 def test_reference_predictions_are_the_models(model):
-    files = export.unpack(export.build_bundle(model, about=ABOUT, evaluation={}, seed=0))
+    files = bundles.unpack(export.build_bundle(model, about=ABOUT, evaluation={}, seed=0))
     reference = json.loads(files["reference.json"])
     rows = np.array(
         [[np.nan if one[n] is None else one[n] for n in contract.FEATURE_NAMES] for one in reference["records"]]

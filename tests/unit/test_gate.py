@@ -24,7 +24,7 @@ import yaml
 from onnx import numpy_helper
 from sklearn.pipeline import Pipeline
 
-from heartline import contract, dataset, export, gate, training
+from heartline import bundles, contract, dataset, export, gate, training
 from stack import launcher, parts
 from stack.credentials import Credentials
 from stack.settings import Settings
@@ -38,7 +38,7 @@ FAILED = "start it by hand with the bundle in a folder that HEARTLINE_BUNDLE nam
 
 
 @pytest.fixture(scope="module")
-def bundles(cohort: Any) -> dict[str, bytes]:
+def built(cohort: Any) -> dict[str, bytes]:
     records = dataset.labelled(dataset.canonical(cohort))
     profile = training.Profile("test", splits=2, repeats=1, trees=30)
     models = {name: training.fit(name, records, profile=profile, seed=0) for name in training.FAMILIES}
@@ -51,8 +51,8 @@ def _bundle(family: str, model: Pipeline) -> bytes:
 
 
 @pytest.fixture
-def files(bundles: dict[str, bytes]) -> Files:
-    return export.unpack(bundles["logistic_regression"])
+def files(built: dict[str, bytes]) -> Files:
+    return bundles.unpack(built["logistic_regression"])
 
 
 @pytest.fixture(autouse=True)
@@ -85,11 +85,11 @@ def seal(files: Files) -> bytes:
         for name, data in files.items()
         if name != "manifest.json"
     }
-    return export.pack({**files, "manifest.json": json.dumps(manifest).encode()})
+    return bundles.pack({**files, "manifest.json": json.dumps(manifest).encode()})
 
 
 def named(bundle: bytes) -> str:
-    digest = hashlib.sha256(export.unpack(bundle)["manifest.json"]).hexdigest()
+    digest = hashlib.sha256(bundles.unpack(bundle)["manifest.json"]).hexdigest()
     return f"bundle {digest[:12]} of logistic_regression"
 
 
@@ -109,28 +109,28 @@ def real(need: Callable[[object, str], None]) -> None:
 
 
 @pytest.mark.usefixtures("real")
-def test_both_families_are_admitted_side_by_side(bundles: dict[str, bytes]) -> None:
+def test_both_families_are_admitted_side_by_side(built: dict[str, bytes]) -> None:
     # when
     with ThreadPoolExecutor() as pool:
-        admissions = list(pool.map(gate.admit, bundles.values()))
+        admissions = list(pool.map(gate.admit, built.values()))
     # then
-    for bundle, admission in zip(bundles.values(), admissions, strict=True):
-        manifest = export.unpack(bundle)["manifest.json"]
+    for bundle, admission in zip(built.values(), admissions, strict=True):
+        manifest = bundles.unpack(bundle)["manifest.json"]
         assert admission.bundle == hashlib.sha256(manifest).hexdigest()
         assert admission.records == export.REFERENCE_ROWS
         assert admission.apart < 1e-6
-    assert gate.admit(bundles["random_forest"]) == admissions[list(bundles).index("random_forest")]
+    assert gate.admit(built["random_forest"]) == admissions[list(built).index("random_forest")]
 
 
 def flip_onnx(files: Files) -> bytes:
     data = files["model.onnx"]
-    return export.pack({**files, "model.onnx": data[:-1] + bytes([data[-1] ^ 1])})
+    return bundles.pack({**files, "model.onnx": data[:-1] + bytes([data[-1] ^ 1])})
 
 
 def lie_in_the_manifest(files: Files) -> bytes:
     manifest = json.loads(files["manifest.json"])
     manifest["files"]["contract.json"]["sha256"] = "0" * 64
-    return export.pack({**files, "manifest.json": json.dumps(manifest).encode()})
+    return bundles.pack({**files, "manifest.json": json.dumps(manifest).encode()})
 
 
 def shift_a_reference(files: Files) -> bytes:
@@ -176,8 +176,8 @@ def test_a_bundle_that_the_service_refuses_is_refused_in_its_words(
 @pytest.mark.usefixtures("real")
 def test_a_file_that_only_training_reads_must_be_true_too(files: Files) -> None:
     data = files["model.skops"]
-    bundle = export.pack({**files, "model.skops": data[:-1] + bytes([data[-1] ^ 1])})
-    with pytest.raises(export.BundleError, match=r"^model\.skops differs from its digest in manifest\.json\n"):
+    bundle = bundles.pack({**files, "model.skops": data[:-1] + bytes([data[-1] ^ 1])})
+    with pytest.raises(bundles.BundleError, match=r"^model\.skops differs from its digest in manifest\.json\n"):
         gate.admit(bundle)
 
 
@@ -235,13 +235,13 @@ def predictions(files: Files) -> list[dict[str, Any]]:
 
 def test_right_answers_of_a_service_are_taken(files: Files, answering: Callable[..., Path]) -> None:
     python = answering({"predictions": predictions(files)})
-    assert gate.admit(export.pack(files), python=python).apart == 0
+    assert gate.admit(bundles.pack(files), python=python).apart == 0
 
 
 def test_another_probability_is_refused(files: Files, answering: Callable[..., Path]) -> None:
     answers = predictions(files)
     answers[4]["probability"] += 2e-5
-    bundle = export.pack(files)
+    bundle = bundles.pack(files)
     what = "the service answers reference record 4 with a probability 2e-05 off"
     assert refusal(bundle, python=answering({"predictions": answers})) == text(what, named(bundle), REFUSED)
 
@@ -249,13 +249,13 @@ def test_another_probability_is_refused(files: Files, answering: Callable[..., P
 def test_another_label_is_refused(files: Files, answering: Callable[..., Path]) -> None:
     answers = predictions(files)
     answers[9]["has_heart_disease"] ^= True
-    bundle = export.pack(files)
+    bundle = bundles.pack(files)
     what = "the service gives reference record 9 the other label"
     assert refusal(bundle, python=answering({"predictions": answers})) == text(what, named(bundle), REFUSED)
 
 
 def test_a_missing_answer_is_refused(files: Files, answering: Callable[..., Path]) -> None:
-    bundle = export.pack(files)
+    bundle = bundles.pack(files)
     what = "the service gives 31 answers to 32 records"
     python = answering({"predictions": predictions(files)[:-1]})
     assert refusal(bundle, python=python) == text(what, named(bundle), REFUSED)
@@ -277,11 +277,11 @@ def test_a_missing_answer_is_refused(files: Files, answering: Callable[..., Path
 def test_an_answer_that_is_none_is_refused(
     files: Files, answering: Callable[..., Path], answer: dict[str, Any], what: str
 ) -> None:
-    assert refusal(export.pack(files), python=answering(**answer)).splitlines()[0] == what
+    assert refusal(bundles.pack(files), python=answering(**answer)).splitlines()[0] == what
 
 
 def test_a_service_that_hangs_is_ended(files: Files, acting: Callable[[str], Path]) -> None:
-    bundle = export.pack(files)
+    bundle = bundles.pack(files)
     python = acting("echo loading; trap '' INT; sleep 600 & sleep 600")
     start = time.monotonic()
     assert refusal(bundle, python=python, seconds=0.5) == text(
@@ -293,7 +293,7 @@ def test_a_service_that_hangs_is_ended(files: Files, acting: Callable[[str], Pat
 
 
 def test_a_service_that_ends_at_once_is_quoted(files: Files, acting: Callable[[str], Path]) -> None:
-    bundle = export.pack(files)
+    bundle = bundles.pack(files)
     python = acting("for line in 1 2 3 4 5 6 7 8 9; do echo line $line >&2; done; exit 3")
     quoted = "".join(f"\n            line {number}" for number in range(2, 10))
     assert refusal(bundle, python=python) == text(
@@ -302,7 +302,7 @@ def test_a_service_that_ends_at_once_is_quoted(files: Files, acting: Callable[[s
 
 
 def test_a_service_that_is_killed_says_nothing(files: Files, acting: Callable[[str], Path]) -> None:
-    bundle = export.pack(files)
+    bundle = bundles.pack(files)
     assert refusal(bundle, python=acting("kill -9 $$")) == text(
         "the service ended with exit code 137", f"{named(bundle)}; the service's last words: nothing", FAILED
     )
@@ -312,7 +312,7 @@ def test_the_service_ends_with_a_gate_that_is_killed(
     files: Files, acting: Callable[[str], Path], tmp_path: Path
 ) -> None:
     # given a process in the middle of the question
-    (tmp_path / "bundle.tar").write_bytes(export.pack(files))
+    (tmp_path / "bundle.tar").write_bytes(bundles.pack(files))
     script = (
         "import sys, pathlib; from heartline import gate; "
         "gate.admit(pathlib.Path(sys.argv[1]).read_bytes(), python=pathlib.Path(sys.argv[2]))"
@@ -343,7 +343,7 @@ def test_the_service_learns_no_secret(
     monkeypatch.setenv("HEARTLINE_DATABASE_URL", "postgresql://me:secret@host/db")
     monkeypatch.setenv("GUNICORN_CMD_ARGS", "--workers=64")
     monkeypatch.setenv("HEARTLINE_STACK", "/home")
-    refusal(export.pack(files), python=acting(f"env > {tmp_path}/environment; exit 1"))
+    refusal(bundles.pack(files), python=acting(f"env > {tmp_path}/environment; exit 1"))
     told = set(re.findall(r"^(\w+)=", (tmp_path / "environment").read_text(), re.MULTILINE))
     given = {"HEARTLINE_BUNDLE", "HEARTLINE_CACHE", "ORT_DISABLE_TELEMETRY", "PYTHONNOUSERSITE", "PYTHONSAFEPATH"}
     assert told - {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"} <= {*gate._HANDED_ON, *given}
@@ -353,7 +353,7 @@ def test_the_service_learns_no_secret(
 def test_without_the_services_python_it_says_what_to_do(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEARTLINE_SERVING_PYTHON", "/nowhere/python")
     with pytest.raises(gate.NoServiceError) as caught:
-        gate.admit(export.pack(files))
+        gate.admit(bundles.pack(files))
     assert str(caught.value) == (
         "there is no Python with the service's requirements at /nowhere/python\n"
         "  where:    setting HEARTLINE_SERVING_PYTHON\n"
@@ -366,7 +366,7 @@ def test_a_python_that_cannot_be_run_is_named(files: Files, tmp_path: Path) -> N
     (tmp_path / "python").write_text("no program")
     (tmp_path / "python").chmod(0o755)
     with pytest.raises(gate.NoServiceError, match=r"/python cannot be run: Exec format error\n"):
-        gate.admit(export.pack(files), python=tmp_path / "python")
+        gate.admit(bundles.pack(files), python=tmp_path / "python")
 
 
 def test_without_the_services_code_it_says_what_to_do(
@@ -374,7 +374,7 @@ def test_without_the_services_code_it_says_what_to_do(
 ) -> None:
     monkeypatch.setattr(gate, "ROOT", tmp_path)
     with pytest.raises(gate.NoServiceError, match=r"^the code of the service is not here\n"):
-        gate.admit(export.pack(files), python=Path(sys.executable))
+        gate.admit(bundles.pack(files), python=Path(sys.executable))
 
 
 def test_airflow_is_told_where_the_services_python_is(tmp_path: Path) -> None:

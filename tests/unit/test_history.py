@@ -3,10 +3,11 @@
 import json
 from datetime import UTC, datetime, timedelta
 
+import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
-from heartline import contract, history, registry
+from heartline import contract, history, registry, runs
 from heartline.errors import RegistryError
 from heartline.history import OUTSIDE, PROMOTE, ROLLBACK, RUN, Move, Outcome
 
@@ -202,7 +203,8 @@ def test_the_sample_does_not_replace_real_data(there, told):
     outcome = move(model, "3", RUN)
     assert outcome == Outcome(
         refused="version 3 was trained on the synthetic sample, "
-        f"and version {there} in production was not (its origin: {told})"
+        f"and version {there} in production was not (its origin: {told})",
+        forcible=True,
     )
     assert model.production == there
     assert model.moves() == [("", there, "unknown", OUTSIDE)]
@@ -220,6 +222,63 @@ def test_force_is_remembered_where_it_was_needed():
     assert move(model, "2", force=True).move.forced is False
     assert move(model, "3", force=True).move.forced is True
     assert [one.forced for one in history.read(model.tags)] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("expected", "there", "said"),
+    [
+        ("1", "5", "production was at version 1 when it was looked at, and is at version 5 by now"),
+        ("", "5", "production was at no version when it was looked at, and is at version 5 by now"),
+        ("1", "", "production was at version 1 when it was looked at, and is at no version by now"),
+    ],
+)
+@pytest.mark.parametrize("force", [False, True])
+def test_what_was_decided_before_production_moved_moves_nothing(expected, there, said, force):
+    model = Model()
+    if there:
+        move(model, there)
+    assert move(model, "2", expected=expected, force=force) == Outcome(refused=f"{said}: somebody else moved it")
+    assert model.production == there
+
+
+@pytest.mark.parametrize("there", ["", "1"])
+def test_what_was_decided_on_what_is_there_moves(there):
+    model = Model(there)
+    assert move(model, "2", expected=there).refused == ""
+    assert model.production == "2"
+
+
+def test_a_task_that_is_tried_again_after_its_own_move_is_not_too_late():
+    model = Model("1")
+    move(model, "2", expected="1")
+    assert move(model, "2", expected="1") == Outcome()
+
+
+class Overtaken(Model):
+    """A registered model whose production somebody moves while the origin of a version is looked up."""
+
+    def __init__(self, to):
+        super().__init__("1")
+        self.to = to
+
+    def origin(self, version):
+        self.production = self.to
+        return super().origin(version)
+
+
+@pytest.mark.parametrize("expected", [None, "1"])
+def test_what_is_there_is_read_again_just_before_it_is_moved(expected):
+    model = Overtaken("5")
+    said = "production was at version 1 when it was looked at, and is at version 5 by now: somebody else moved it"
+    assert move(model, "2", expected=expected) == Outcome(refused=said)
+    assert model.moves() == [("", "1", "unknown", OUTSIDE)]
+    assert model.production == "5"
+
+
+def test_the_same_move_by_two_at_once_is_made_once():
+    model = Overtaken("2")
+    assert move(model, "2") == Outcome()
+    assert model.written == ["tag"], "what was there before, and no second move"
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +325,17 @@ def test_a_run_on_the_sample_is_told_why_it_moves_nothing(versions, production):
     assert registry.aliased("production").number == production
 
 
+def test_a_run_does_not_overrule_who_moved_production_while_it_compared(versions, production, mlflow_store):
+    mlflow_store.set_registered_model_alias(contract.MODEL_NAME, registry.PRODUCTION, versions["sample"])
+    assert registry.move_production(versions["file"], by="run r", expected=production) == (
+        f"production was at version {production} when it was looked at, and is at version {versions['sample']} by now: "
+        "somebody else moved it"
+    )
+    assert registry.aliased("production").number == versions["sample"]
+    assert registry.move_production(versions["file"], by="run r", expected=versions["sample"]) == ""
+    assert registry.aliased("production").number == versions["file"]
+
+
 def test_a_move_in_mlflow_is_seen(versions, production, mlflow_store):
     registry.move_production(versions["file"], by="run r")
     mlflow_store.set_registered_model_alias(contract.MODEL_NAME, registry.PRODUCTION, versions["sample"])
@@ -274,8 +344,15 @@ def test_a_move_in_mlflow_is_seen(versions, production, mlflow_store):
 
 
 def test_a_version_that_is_not_there_moves_nothing(production):
-    with pytest.raises(RegistryError, match="did not let us point alias production at version 99"):
+    with pytest.raises(RegistryError) as caught:
         registry.move_production("99", by="run r")
+    assert str(caught.value) == (
+        "MLflow did not let us point alias production at version 99: "
+        "Model Version (name=heart-disease, version=99) not found\n"
+        f"  where:    MLFLOW_TRACKING_URI {mlflow.get_tracking_uri()}\n"
+        "  expected: that it is there\n"
+        "  do:       see in MLflow's UI whether it was deleted; if so, train again"
+    )
     assert registry.aliased("production").number == production
 
 
@@ -296,3 +373,53 @@ def test_production_is_there_at_every_instant(versions, production, mlflow_store
         registry.move_production(versions["file"], by="run r")
     assert asked == [("tag", production)], "the note of what was found comes before the move"
     assert registry.aliased("production").number == production
+
+
+@pytest.fixture
+def trained(mlflow_store, production, tmp_path):
+    """A run and the version that it moved production to."""
+    run_id = registry.log_run(runs.Run("key", "a run", {}, {}, {}, {"a.txt": b"a"}))
+    made = mlflow_store.create_model_version(contract.MODEL_NAME, tmp_path.as_uri(), run_id, tags={"origin": "file"})
+    version = str(made.version)
+    assert registry.move_production(version, by="run r") == ""
+    return run_id, version
+
+
+def test_production_stays_without_the_run_that_trained_it(trained, mlflow_store):
+    run_id, version = trained
+    moves = _told()
+    mlflow_store.delete_run(run_id)
+    assert registry.aliased("production") == registry.Version(version, {"origin": "file"})
+    assert _told() == moves
+
+
+def test_production_is_deleted_with_its_version_and_history_says_so(trained, production, versions, mlflow_store):
+    _, version = trained
+    mlflow_store.delete_model_version(contract.MODEL_NAME, version)
+    assert registry.aliased("production") is None
+    assert _told()[-2:] == [(production, version, "run r", RUN), (version, "", "unknown", OUTSIDE)]
+    refused = registry.move_production(versions["file"], by="run r", expected=version)
+    assert refused.endswith("and is at no version by now: somebody else moved it")
+    with pytest.raises(RegistryError, match=f"version={version}\\) not found\n"):
+        registry.move_production(version, by="run r")
+    assert registry.move_production(versions["file"], by="run r", expected="") == ""
+
+
+def test_a_model_that_is_deleted_takes_production_and_history_along(trained, mlflow_store, tmp_path):
+    # given
+    _, version = trained
+    mlflow_store.rename_registered_model(contract.MODEL_NAME, "kept for the other tests")
+    mlflow_store.create_registered_model(contract.MODEL_NAME)
+    made = mlflow_store.create_model_version(contract.MODEL_NAME, tmp_path.as_uri())
+    assert registry.move_production(str(made.version), by="run r") == ""
+    # when
+    mlflow_store.delete_registered_model(contract.MODEL_NAME)
+    # then
+    try:
+        assert registry.aliased("production") is None
+        assert registry.note_moves() == []
+        with pytest.raises(RegistryError, match=r"version=1\) not found\n"):
+            registry.move_production(str(made.version), by="run r")
+    finally:
+        mlflow_store.rename_registered_model("kept for the other tests", contract.MODEL_NAME)
+    assert registry.aliased("production").number == version

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -253,7 +254,7 @@ def test_incumbent_is_productions_family_or_the_simplest():
 
 @pytest.fixture(scope="module")
 def against_flipped(cleveland):
-    """Compare logistic regression on Cleveland with itself on a copy of which some training labels are flipped.
+    """Compare a family on Cleveland with itself on a copy of which some training labels are flipped.
 
     Both are scored on the labels as they are; each of the two is the challenger once.
     """
@@ -262,18 +263,17 @@ def against_flipped(cleveland):
     plan = dataset.plan_folds(records, splits=profile.splits, repeats=profile.repeats, seed=0)
     tests = [repeat == fold for repeat in plan for fold in range(profile.splits)]
 
-    def answers(name, labels):
-        known = replace(records, labels=labels)
-        cv = evaluation.cross_validate("logistic_regression", known, plan, profile=profile, seed=0)
+    @cache
+    def answers(name, family, share, seed):
+        wrong = np.random.default_rng(seed).permutation(len(records)) < share * len(records)
+        known = replace(records, labels=np.where(wrong, 1 - records.labels, records.labels))
+        cv = evaluation.cross_validate(family, known, plan, profile=profile, seed=0)
         repeats = np.repeat(cv.probabilities, profile.splits, axis=0)
         aucs = [paired.auc(records.labels[test], p[test]) for test, p in zip(tests, repeats, strict=True)]
         return Answers(name, cv.probabilities.mean(axis=0), records.labels, records.groups, np.array(aucs), {})
 
-    clean = answers("clean", records.labels)
-
-    def run(share, seed):
-        wrong = np.random.default_rng(seed).permutation(len(records)) < share * len(records)
-        spoilt = answers("spoilt", np.where(wrong, 1 - records.labels, records.labels))
+    def run(share, seed, family="logistic_regression"):
+        clean, spoilt = answers("clean", family, 0, 0), answers("spoilt", family, share, seed)
         pairs = [(clean, spoilt), (spoilt, clean)]
         return [compare(one, other, splits=profile.splits, seed=0) for one, other in pairs]
 
@@ -293,6 +293,14 @@ def test_flipped_labels_never_win_and_show_in_the_probabilities(against_flipped,
     assert verdict_on(clean).verdict in (BETTER, NO_DIFFERENCE)
     assert verdict_on(spoilt).verdict in (WORSE, NO_DIFFERENCE)
     assert verdict_on(spoilt).winner == "clean"
+
+
+def test_a_forest_learns_flipped_labels_and_the_clean_one_is_better(against_flipped):
+    """A forest fits single labels, so that every seventh being wrong costs it more than a linear model."""
+    verdicts = [[verdict_on(one) for one in against_flipped(0.15, seed, "random_forest")] for seed in range(4)]
+    assert [clean.verdict for clean, _ in verdicts].count(BETTER) >= 2
+    assert {clean.verdict for clean, _ in verdicts} <= {BETTER, NO_DIFFERENCE}
+    assert {spoilt.winner for _, spoilt in verdicts} == {"clean"}
 
 
 def test_when_enough_labels_are_flipped_the_clean_model_is_better(against_flipped):

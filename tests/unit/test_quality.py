@@ -1,5 +1,7 @@
 """The checkpoint: which rows are used, which are set aside, and what stops a run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,7 +33,8 @@ def test_good_records_are_all_used(cohort):
 def test_real_records_pass_with_one_unusual_value(cleveland):
     checked = quality.check(cleveland, ODD)
     assert [str(one) for one in checked.findings] == [
-        "chol: expected usually 100 to 500 mg/dl; found another in row 153: 564 [expect_column_values_to_be_between]"
+        "chol: expected usually 100 to 500 mg/dl; found something else in 1 row: 564 in row 153 "
+        "[expect_column_values_to_be_between]"
     ]
     assert (checked.used, checked.quarantined) == (303, 0)
 
@@ -74,11 +77,27 @@ def test_a_row_may_be_wrong_in_several_fields_and_counts_once(cohort):
     ]
     assert (checked.rows, checked.used, checked.quarantined) == (304, 302, 2)
     assert [str(one) for one in checked.findings if one.layer == "row"] == [
-        "all records: expected 14 fields in each row; found another in row 999: 2 fields instead of 14 "
-        "[rows_that_can_be_read]",
-        "cp: expected one of the codes 1, 2, 3, 4; found another in row 7: 9 [expect_column_values_to_be_in_set]",
-        "thalach: expected whole numbers; found another in row 7: 'fast' [expect_column_values_to_be_null]",
+        "all records: expected 14 fields in each row; found something else in 1 row: 2 fields instead of 14 in "
+        "row 999 [rows_that_can_be_read]",
+        "cp: expected one of the codes 1, 2, 3, 4; found something else in 1 row: 9 in row 7 "
+        "[expect_column_values_to_be_in_set]",
+        "thalach: expected whole numbers; found something else in 1 row: 'fast' in row 7 "
+        "[expect_column_values_to_be_null]",
     ]
+
+
+def test_rows_with_the_same_value_are_named_together(cohort):
+    bad = cohort.copy()
+    bad.loc[[3, 5], "cp"], bad.loc[4, "cp"] = 9, np.nan
+    checked = quality.check(bad, ODD)
+    assert [str(one) for one in checked.findings if one.column == "cp"] == [
+        "cp: expected a value in every row; found something else in 1 row: missing in row 4 "
+        "[expect_column_values_to_not_be_null]",
+        "cp: expected one of the codes 1, 2, 3, 4; found something else in 2 rows: 9 in rows 3, 5 "
+        "[expect_column_values_to_be_in_set]",
+    ]
+    mixed = replace(checked.findings[1], rows=[(3, "9"), (4, "8"), (5, "9")], count=4)
+    assert "found something else in 2 rows: 9 in rows 3, 5; 8 in row 4, … [" in str(mixed)
 
 
 def test_an_unusual_value_is_used_and_only_warned_of(cohort):

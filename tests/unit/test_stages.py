@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from heartline import contest, contract, dataset, export, gate, registry, sources, stages
+from heartline import bundles, contract, dataset, export, gate, registry, runs, sources, stages
 from heartline import store as stores
 from heartline.comparison import ComparisonError
-from heartline.errors import DataError, RegistryError
+from heartline.errors import DataError, NoCandidateError, RegistryError
 
 FAMILIES = ("logistic_regression", "random_forest")
 
@@ -98,6 +98,28 @@ def test_a_comparison_is_a_run_with_its_page_and_a_card_for_each_model(trained, 
     assert stages.compare(trained, prepared, run="test") == compared, "a task that runs again finds its run"
 
 
+def test_mlflow_says_at_a_glance_what_a_run_and_a_version_are(trained, prepared, mlflow_store):
+    compared = stages.compare(trained, prepared)
+    for one, title in zip(trained, ("Logistic regression", "Random forest"), strict=True):
+        run = mlflow_store.get_run(one["run_id"])
+        assert run.info.run_name == f"{title} · quick"
+        assert run.info.end_time - run.info.start_time > 500, "a run lasts as long as its work"
+        scores = [f"{run.data.metrics[f'{place}_roc_auc']:.3f} (" for place in ("cv", "holdout")]
+        (row,) = [line for line in run.data.tags["mlflow.note.content"].splitlines() if line.startswith("| ROC AUC")]
+        assert [cell.strip()[: len(scores[0])] for cell in row.split("|")[2:4]] == scores
+    run = mlflow_store.get_run(compared["comparison_run"])
+    assert run.info.run_name == f"{compared['verdict']} · quick"
+    assert run.data.tags["mlflow.note.content"] == compared["reason"]
+
+    versions = [stages.register(compared, promote="manual")["versions"] for _ in range(2)]
+    assert versions[0] == versions[1]
+    for one in trained:
+        version = mlflow_store.get_model_version(contract.MODEL_NAME, versions[0][one["family"]])
+        assert version.description.startswith(f"{one['auc']:.3f} ROC AUC: ")
+        linked = mlflow_store.get_run(one["run_id"]).outputs.model_outputs
+        assert [f"models:/{output.model_id}" for output in linked] == [version.source]
+
+
 def test_a_family_that_cannot_be_served_is_not_registered_and_the_run_says_why(prepared, trained, monkeypatch):
     def refuse(bundle: bytes) -> None:
         raise gate.GateError("the service refuses it", where="a bundle", expected="answers", do="look")
@@ -109,7 +131,7 @@ def test_a_family_that_cannot_be_served_is_not_registered_and_the_run_says_why(p
     assert compared["winner"] == FAMILIES[0]
     assert "random_forest cannot be served: the service refuses it" in compared["reasons"]
     assert set(stages.register(compared, promote="manual")["versions"]) == {FAMILIES[0]}
-    with pytest.raises(contest.NoCandidateError, match="no family can be served") as caught:
+    with pytest.raises(NoCandidateError, match="no family can be served") as caught:
         stages.compare([refused], prepared)
     assert "the service refuses it" in caught.value.where
 
@@ -123,7 +145,7 @@ def test_a_version_holds_the_bundle_that_was_trained(trained, mlflow_store, tmp_
                 f"models:/{contract.MODEL_NAME}/{version}", dst_path=str(tmp_path / version)
             )
         )
-        for name, data in export.unpack(stores.get(one["bundle"])).items():
+        for name, data in bundles.unpack(stores.get(one["bundle"])).items():
             assert (folder / name).read_bytes() == data
         assert mlflow.sklearn.load_model(str(folder)).predict(export.legal_rows(5, seed=0)).shape == (5,)
 
@@ -134,7 +156,7 @@ def test_every_stage_repeated_leaves_one_run_and_one_version(trained, mlflow_sto
 
     assert again == trained
     assert stages.register(stages.compare(again, prepared), promote="manual") == first
-    experiment = mlflow_store.get_experiment_by_name(registry.EXPERIMENT).experiment_id
+    experiment = mlflow_store.get_experiment_by_name(runs.EXPERIMENT).experiment_id
     key = mlflow_store.get_run(trained[0]["run_id"]).data.tags[registry.KEY]
     assert len(mlflow_store.search_runs([experiment], f"tags.`{registry.KEY}` = '{key}'")) == 1
     assert (
@@ -163,6 +185,22 @@ def test_production_is_moved_by_a_run_only_when_told_so_and_better(trained, prep
     moved = stages.register({**compared, "verdict": "better"}, promote="if_better")
     assert moved["promoted"]
     assert registry.aliased("production").number == moved["version"]
+
+
+def test_production_that_somebody_moved_meanwhile_is_not_moved_by_the_run(trained, prepared):
+    compared = {**stages.compare(trained, prepared), "verdict": "better"}
+    looked_at = registry.aliased("production").number
+    versions = stages.register(compared, promote="manual")["versions"]
+    (other,) = set(versions.values()) - {looked_at}
+    registry.point_alias("production", other)
+    found = stages.register(compared | {"winner": "logistic_regression"}, promote="if_better")
+    assert not found["promoted"]
+    assert found["not_promoted"] == (
+        f"production was at version {looked_at} when it was looked at, and is at version {other} by now: "
+        "somebody else moved it"
+    )
+    assert registry.aliased("production").number == other
+    registry.point_alias("production", looked_at)
 
 
 def test_productions_own_model_is_scored_beside_the_families(trained, mlflow_store, prepared):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import roc_auc_score
 
 from heartline import dataset, training, tuning
 from heartline.dataset import Labelled
@@ -93,6 +94,16 @@ def test_a_forest_is_bounded_from_a_hundred_thousand_records_on():
     (small, *_) = training.candidates("random_forest", PROFILE, 100_000)
     (large, *_) = training.candidates("random_forest", PROFILE, 100_001)
     assert (small["max_samples"], large["max_samples"]) == (None, 100_000)
+
+
+@pytest.mark.parametrize("twin", [False, True])
+def test_a_bounded_forest_is_tuned_and_fitted(records, monkeypatch, twin):
+    monkeypatch.setattr(tuning, "MAX_ROWS", 100)
+    monkeypatch.setattr(training, "MAX_SAMPLES", 250)
+    model = training.fit("random_forest", records, profile=PROFILE, seed=0, twin=twin)
+    assert model[-1].max_samples == 250
+    assert {len(drawn) for drawn in model[-1].estimators_samples_} == {250}
+    assert roc_auc_score(records.labels, training.probability(model, records.features)) > 0.9
 
 
 def test_a_model_that_does_not_converge_is_returned_and_known(records, monkeypatch):

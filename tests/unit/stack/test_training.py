@@ -227,6 +227,21 @@ def test_rollback_puts_the_version_before_back(settings, registry):
     assert [tag["value"][name] for name in ("from", "to", "how")] == ["3", "2", "rollback"]
 
 
+def test_rollback_undoes_nothing_that_came_after_it_looked(settings, registry):
+    registry.holds("4", told("1", "2", "3", "4"))
+    later = registry.server.answers[f"GET {registry.path}registered-models/get"]
+    registry.holds("3", told("1", "2", "3"), v2="uci")
+    looked = f"GET {registry.path}registered-models/get"
+    registry.server.answers[looked] = [registry.server.answers[looked], later]
+    with pytest.raises(UsageError) as caught:
+        training.rollback(Stack.of(settings))
+    assert caught.value.what == (
+        "production was at version 3 when it was looked at, and is at version 4 by now: somebody else moved it"
+    )
+    assert caught.value.do == "look at the history, and decide anew"
+    assert registry.written() == []
+
+
 def test_rollback_of_a_move_that_was_made_in_mlflow_notes_that_first(settings, registry):
     registry.holds("3", told("1"), v1="uci", _1="uci", v3="uci")
     assert training.rollback(Stack.of(settings)) == "1"
@@ -259,7 +274,7 @@ def test_rollback_to_a_version_that_was_deleted_is_left_to_a_person(settings, re
     )
     with pytest.raises(UsageError, match="version 2, which was in production before, was deleted") as caught:
         training.rollback(Stack.of(settings))
-    assert caught.value.do == "see ./heartline history, and name a version: ./heartline promote VERSION"
+    assert caught.value.do == "look at the history, and promote a version by its number"
     assert registry.written() == []
 
 

@@ -1,0 +1,263 @@
+"""What the evidence for a verdict takes, and what the same takes when it is written plainly with scikit-learn.
+
+    .venv/bin/python tests/benchmarks/evidence_cost.py --page docs/evaluation.md
+
+Both ways begin with the same file and the same checks by Great Expectations with their Data Docs, come to the same
+numbers, which are compared, and end with two registered versions. Each way has a process of its own. Heartline's forks
+one for each family, as Airflow maps its tasks; it also draws, exports and tries in the service what it registers. The
+records are the Cleveland file's in HEARTLINE_REAL_DATA, else the sample's.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from clock import Clock
+from cost_page import BEGIN, END, has_place, replaced
+from pipeline_cost import ROOT, machine, mlflow_server
+
+WAYS = ("heartline", "plain")
+AIM_WARM, AIM_COLD = 1 / 8, 1 / 6
+EXACT = ("probabilities", "fold_aucs", "chosen")
+ROUNDED = ("importance", "scores", "delta_auc")  # computed by other formulas
+SEED = 0
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure both ways, compare what they found, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", default="full", help="quick takes a minute less; its figures are not the page's")
+    parser.add_argument("--page", type=Path, help="a page whose measured part is written anew")
+    parser.add_argument("--json", type=Path, help="a file for the figures")
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.way:
+        given.out.write_text(json.dumps(measure(given.way, given.profile, given.out.parent)))
+        return
+    if given.page and not has_place(given.page.read_text()):
+        parser.error(f"{given.page} has no lines {BEGIN} and {END}")
+    results = {way: _in_a_process_of_its_own(way, given.profile) for way in WAYS}
+    found = {
+        "profile": given.profile,
+        "basis": results["plain"]["basis"],
+        "machine": machine(),
+        "ways": {way: {key: result[key] for key in ("imports", "spent", "warm")} for way, result in results.items()},
+        "apart": apart(results["heartline"]["numbers"], results["plain"]["numbers"]),
+    }
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=1) + "\n")
+    if given.page:
+        given.page.write_text(replaced(given.page.read_text(), markdown(found)))
+    print(markdown(found))
+
+
+def _in_a_process_of_its_own(way: str, profile: str) -> dict[str, Any]:
+    print(way, file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as folder, mlflow_server(Path(folder)) as address:
+        out = Path(folder, "found")
+        subprocess.run(
+            [sys.executable, __file__, "--way", way, "--profile", profile, "--out", str(out)],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT / "include"),
+                "MLFLOW_TRACKING_URI": address,
+                "HEARTLINE_STORE": Path(folder, "store").as_uri(),
+                "OMP_NUM_THREADS": "1",  # for both: more cost more than they bring at this size
+            },
+            check=True,
+        )
+        found: dict[str, Any] = json.loads(out.read_text())
+        return found
+
+
+def measure(way: str, profile: str, folder: Path) -> dict[str, Any]:
+    """Go one way, and return its numbers and what it took: imports, parts, and everything but the imports."""
+    begun = perf_counter()
+    import mlflow.sklearn
+
+    from heartline import stages
+
+    assert mlflow.sklearn
+    assert stages
+    imports = perf_counter() - begun
+    source, basis = _records(folder)
+    clock, begun = Clock(), perf_counter()
+    with clock.counting("checks by Great Expectations, with Data Docs"):
+        ingested = stages.ingest(source)
+        prepared = stages.preprocess(stages.validate(ingested, run=way), profile=profile, seed=SEED)
+    numbers = {"heartline": _heartline, "plain": _plain}[way](prepared, clock)
+    return {
+        "basis": basis,
+        "numbers": numbers,
+        "imports": imports,
+        "spent": clock.spent,
+        "warm": perf_counter() - begun,
+    }
+
+
+def _records(folder: Path) -> tuple[str, str]:
+    from heartline import sample
+
+    real = Path(os.environ.get("HEARTLINE_REAL_DATA", ""), "processed.cleveland.data")
+    if os.environ.get("HEARTLINE_REAL_DATA") and real.is_file():
+        return str(real), "the Cleveland file"
+    sample.generate().to_csv(folder / "sample.csv", index=False)
+    return str(folder / "sample.csv"), "the synthetic sample"
+
+
+def _heartline(prepared: dict[str, Any], clock: Clock) -> dict[str, Any]:
+    from heartline import stages, store, training
+
+    context = multiprocessing.get_context("fork")
+    with (
+        clock.counting("both families: folds, scores, pictures, export, the service's trial"),
+        context.Pool(len(training.FAMILIES)) as pool,
+    ):
+        done = pool.starmap(_train, [(name, prepared) for name in training.FAMILIES])
+    trained = [outcome for outcome, _ in done]
+    with clock.counting("comparison: bootstrap, page, model cards"):
+        compared = stages.compare(trained, prepared, run="heartline")
+    with clock.counting("registration"):
+        stages.register(compared, promote="manual", run="heartline")
+    numbers: dict[str, Any] = {}
+    for outcome, cv in done:
+        evidence = json.loads(store.get(outcome["answers"]))["evidence"]
+        numbers[outcome["family"]] = {
+            "probabilities": cv.probabilities.tolist(),
+            "fold_aucs": cv.fold_aucs.tolist(),
+            "chosen": [dict(one) for one in cv.chosen],
+            "importance": cv.importance.tolist(),
+            "cv": _ends(evidence["out_of_fold"]),
+            "holdout": _ends(evidence["holdout"]),
+        }
+    (delta,) = _comparisons(compared["comparison_run"])
+    numbers["delta_auc"] = [delta["auc"][end] for end in ("value", "low", "high")]
+    return numbers
+
+
+def _train(name: str, prepared: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Train a family, and keep its answers on the folds, which the stage does not return."""
+    from heartline import evaluation, stages
+
+    validate, kept = evaluation.cross_validate, []
+
+    def keeping(*given: Any, **more: Any) -> Any:
+        kept.append(validate(*given, **more))
+        return kept[-1]
+
+    evaluation.cross_validate = keeping
+    return stages.train(name, prepared, run="heartline"), kept[0]
+
+
+def _ends(estimates: dict[str, Any]) -> dict[str, list[float]]:
+    return {name: [one["value"], one["low"], one["high"]] for name, one in estimates.items()}
+
+
+def _comparisons(run_id: str) -> list[dict[str, Any]]:
+    import mlflow
+
+    return list(mlflow.artifacts.load_dict(f"runs:/{run_id}/comparison.json")["comparisons"])
+
+
+def _plain(prepared: dict[str, Any], clock: Clock) -> dict[str, Any]:
+    import mlflow
+    import plain_evidence
+
+    from heartline import candidates, export
+
+    material = candidates.Material.of(prepared)
+    numbers, models = plain_evidence.evidence(
+        material.records, material.holdout, material.folds, material.profile, SEED, clock
+    )
+    with clock.counting("registration"):
+        mlflow.set_experiment("plain")
+        for name, model in models.items():
+            with mlflow.start_run(run_name=name):
+                mlflow.log_params(model[-1].get_params())
+                mlflow.log_metrics({key: ends[0] for key, ends in numbers[name]["cv"].items()})
+                mlflow.sklearn.log_model(
+                    model,
+                    name="model",
+                    registered_model_name="plain",
+                    serialization_format="skops",
+                    skops_trusted_types=list(export.trusted_types()),
+                    pip_requirements=["scikit-learn"],
+                )
+    return numbers
+
+
+def apart(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, float]:
+    """Return by how much the two ways' numbers differ at most, by kind; what ours has besides is not looked at."""
+    import numpy as np
+
+    families = [name for name in theirs if name != "delta_auc"]
+    found = {}
+    for kind in EXACT[:2]:
+        found[kind] = max(float(np.abs(np.subtract(ours[name][kind], theirs[name][kind])).max()) for name in families)
+    found["chosen"] = float(
+        sum(
+            mine != other
+            for name in families
+            for mine, other in zip(ours[name]["chosen"], theirs[name]["chosen"], strict=True)
+        )
+    )
+    found["importance"] = max(
+        float(np.abs(np.subtract(ours[name]["importance"], theirs[name]["importance"])).max()) for name in families
+    )
+    found["scores"] = max(
+        float(np.abs(np.subtract(ours[name][records][score], ends)).max())
+        for name in families
+        for records in ("cv", "holdout")
+        for score, ends in theirs[name][records].items()
+    )
+    found["delta_auc"] = float(np.abs(np.subtract(ours["delta_auc"], theirs["delta_auc"])).max())
+    return found
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Return what was measured, as the page says it."""
+    ways, different = found["ways"], found["apart"]
+    warm = ways["heartline"]["warm"] / ways["plain"]["warm"]
+    cold = sum(ways["heartline"][key] for key in ("warm", "imports")) / sum(
+        ways["plain"][key] for key in ("warm", "imports")
+    )
+    about = ", ".join([found["machine"]["processor"], f"Python {found['machine']['python']}"])
+    lines = [f"Profile {found['profile']}, {found['basis']}; {about}. Wall seconds.", "", "| | plainly | Heartline |"]
+    lines.append("| --- | ---: | ---: |")
+    for way, column in (("plain", 0), ("heartline", 1)):
+        for what, seconds in ways[way]["spent"].items():
+            cells = ["", ""]
+            cells[column] = f"{seconds:.1f}"
+            if way == "plain" and what in ways["heartline"]["spent"]:
+                cells[1] = f"{ways['heartline']['spent'][what]:.1f}"
+            elif way == "heartline" and what in ways["plain"]["spent"]:
+                continue
+            lines.append(f"| {what} | {cells[0]} | {cells[1]} |")
+    lines.append(f"| **all of it** | **{ways['plain']['warm']:.1f}** | **{ways['heartline']['warm']:.1f}** |")
+    lines.append(f"| imports | {ways['plain']['imports']:.1f} | {ways['heartline']['imports']:.1f} |")
+    exact = all(different[kind] == 0 for kind in EXACT)
+    lines += [
+        "",
+        f"Heartline takes 1/{1 / warm:.1f} of the time ({_verdict(warm, AIM_WARM)}), 1/{1 / cold:.1f} with imports "
+        f"({_verdict(cold, AIM_COLD)}). Probabilities, fold AUCs and chosen hyperparameters "
+        + ("are equal to the last bit" if exact else f"DIFFER: {different}")
+        + "; scores and their intervals, which it computes from counts and not by scikit-learn's functions, are at "
+        f"most {max(different[kind] for kind in ROUNDED):.0e} apart.",
+    ]
+    return "\n".join(lines)
+
+
+def _verdict(ratio: float, aim: float) -> str:
+    return f"aim 1/{1 / aim:.0f}: {'met' if ratio <= aim else 'NOT met'}"
+
+
+if __name__ == "__main__":
+    main()

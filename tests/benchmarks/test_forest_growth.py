@@ -1,0 +1,129 @@
+"""The measurement runs, at sizes that take seconds, so that it cannot rot; the page holds what it measured."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+SCRIPT = ROOT / "tests" / "benchmarks" / "forest_growth.py"
+PAGE = ROOT / "docs" / "growth.md"
+BEGIN, END = "<!-- growth: begin -->", "<!-- growth: end -->"
+SIZES = ("--rows", "2000", "300", "--bound", "500", "--trees", "30", "--few", "10", "--tested", "3000")
+
+
+def parts(page):
+    before, _, rest = page.partition(BEGIN)
+    measured, _, after = rest.partition(END)
+    return before, measured, after
+
+
+def tables(text):
+    """The tables of a page, as lists of rows of cells."""
+    blocks = [block for block in text.split("\n\n") if block.startswith("|")]
+    return [[[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()] for block in blocks]
+
+
+def call(*arguments):
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """What two small sizes gave: the figures, the page and the picture."""
+    folder = tmp_path_factory.mktemp("growth")
+    shutil.copy(PAGE, folder / "growth.md")
+    figure, figures = folder / "growth.svg", folder / "growth.json"
+    done = call(*SIZES, "--exported", "300", "--json", figures, "--page", folder / "growth.md", "--figure", figure)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(figures.read_text()), (folder / "growth.md").read_text(), figure.read_text()
+
+
+def test_a_size_above_the_bound_is_grown_with_it_and_without(measured):
+    small, large = measured[0]["sizes"]
+    assert [small["rows"], large["rows"]] == [300, 2000]
+    assert [(one["bound"], one["trees"]) for one in small["forests"]] == [(None, 30)]
+    assert [(one["bound"], one["trees"]) for one in large["forests"]] == [(500, 30), (None, 10)]
+
+
+def test_the_bound_makes_trees_smaller(measured):
+    with_bound, without = measured[0]["sizes"][1]["forests"]
+    assert with_bound["nodes"] < 0.5 * without["nodes"]
+    assert with_bound["bytes"] / 30 < 0.5 * without["bytes"] / 10
+
+
+def test_each_forest_has_costs_and_scores(measured):
+    for size in measured[0]["sizes"]:
+        for forest in size["forests"]:
+            assert forest["cpu"] > 0
+            assert forest["peak"] >= forest["base"] > 50e6
+            assert 0 < forest["seconds_per_answer"] < 1e-3
+            half, few, every = (forest["scores"][name] for name in ("half", "few", "all"))
+            assert 0.7 < few["auc"] <= every["auc"] < 1
+            assert half["brier"] > few["brier"] >= every["brier"] > 0
+
+
+def test_the_difference_is_that_of_the_scores(measured):
+    small, large = measured[0]["sizes"]
+    assert small["gain"] is None
+    with_bound, without = (one["scores"]["few"] for one in large["forests"])
+    for score in ("auc", "brier"):
+        gain = large["gain"][score]
+        assert gain["value"] == pytest.approx(with_bound[score] - without[score])
+        assert gain["low"] < gain["value"] < gain["high"]
+
+
+def test_both_formats_are_written_and_read(measured):
+    exported = measured[0]["export"]
+    for name in ("skops", "onnx"):
+        assert exported[name]["bytes"] > 10_000
+        assert exported[name]["cpu"] > 0
+        assert exported[name]["reading"]["cpu"] > 0
+
+
+def test_the_page_holds_complete_tables_and_keeps_its_words(measured):
+    _, page, figure = measured
+    before, text, after = parts(page)
+    assert (before, after) == parts(PAGE.read_text())[::2]
+    found = tables(text)
+    assert len(found) == 4
+    for table in found:
+        assert {len(row) for row in table} == {len(table[0])}
+        assert all(cell for row in table for cell in row)
+    assert [row[:3] for row in found[0][2:]] == [
+        ["300", "none", "30"],
+        ["2,000", "500", "30"],
+        ["2,000", "none", "10"],
+        ["2,000", "none", "30"],
+    ]
+    assert figure.count("<svg") == 1
+
+
+def test_the_page_in_the_repository_was_written_by_this_script(measured):
+    def words(page):
+        return [[re.sub(r"\d+", "n", cell) for cell in table[0]] for table in tables(parts(page)[1])]
+
+    assert words(measured[1]) == words(PAGE.read_text())
+
+
+def test_many_trees_are_judged_from_few_as_the_law_says(measured):
+    """The Brier score of k trees is a limit plus a part that falls with 1/k: so is that of the bounded 30."""
+    for size in measured[0]["sizes"]:
+        scores = size["forests"][0]["scores"]
+        half, few, every = (scores[name]["brier"] for name in ("half", "few", "all"))
+        spread = (half - few) / (1 / 5 - 1 / 10)
+        assert few - spread * (1 / 10 - 1 / 30) == pytest.approx(every, abs=0.004)
+
+
+def test_a_page_without_a_place_for_the_tables_is_refused_before_anything_is_measured(tmp_path):
+    page = tmp_path / "other.md"
+    page.write_text("# Another page\n")
+    done = call("--page", page)
+    assert done.returncode == 2
+    assert f"has no lines {BEGIN} and {END}" in done.stderr
