@@ -4,9 +4,10 @@ import os
 
 from flask import Flask
 
-from serving import problems
+from serving import access, docs_page, lineage, metrics, openapi, page, problems
 from serving.cache import BundleCache
 from serving.model_store import ModelStore
+from serving.prediction_log import PredictionLog
 from serving.registry_client import RegistryClient
 from serving.settings import Settings
 from serving.views import views
@@ -29,6 +30,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["settings"] = settings
     app.extensions["workers"] = workers = Workers()
     app.extensions["model_store"] = ModelStore(settings, RegistryClient(settings.mlflow_url), cache, workers)
+    app.extensions["prediction_log"] = PredictionLog(settings)
     app.register_blueprint(views)
+    lineage.install(app)
+    page.install(app)
     problems.install(app)
+    access.install(app, settings)
+    openapi.install(app)
+    docs_page.install(app)
+    metrics.install(app)
     return app

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import threading
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,8 @@ from serving.records import Contract, ContractError, Matrix, Record
 MANIFEST = "manifest.json"
 # What serving reads. A manifest may list more, which is neither fetched nor opened here.
 REQUIRED = ("contract.json", "model.onnx", "reference.json")
+FILE_BYTES = 512 * 1024 * 1024  # of each of them, which is held in memory
+PROBE_SECONDS = 30.0  # for all answers to the reference records: no request has waited for a slower model
 TOLERANCE = 1e-5
 INPUT, OUTPUT = "record", "probabilities"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
@@ -63,11 +66,12 @@ def parse_manifest(data: bytes) -> Manifest:
     """Return the manifest in ``data``.
 
     Raises:
-        BundleError: it is not a manifest, lacks a required file, or names a path outside the bundle.
+        BundleError: it is not a manifest, lacks a required file or has one that is too large, or names a path outside
+            the bundle.
     """
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{MANIFEST} is not a manifest of format 1: {error}") from error
     for name in manifest.files:
         if not PLAIN_NAME.fullmatch(name):
@@ -75,6 +79,9 @@ def parse_manifest(data: bytes) -> Manifest:
     for name in REQUIRED:
         if name not in manifest.files:
             raise BundleError(f"{MANIFEST} does not list {name}")
+        if manifest.files[name].bytes > FILE_BYTES:
+            size = manifest.files[name].bytes
+            raise BundleError(f"{MANIFEST} gives {name} {size} bytes; at most {FILE_BYTES} are fetched")
     return manifest
 
 
@@ -96,9 +103,9 @@ def read_verified(folder: Path, digest: str) -> dict[str, bytes]:
         raise BundleError(f"digest of {MANIFEST} differs")
     manifest = parse_manifest(files[MANIFEST])
     for name in REQUIRED:
-        files[name] = _read(folder / name)
-        if len(files[name]) != manifest.files[name].bytes:
+        if _size(folder / name) != manifest.files[name].bytes:
             raise BundleError(f"size of {name} differs")
+        files[name] = _read(folder / name)
         if digest_of(files[name]) != manifest.files[name].sha256:
             raise BundleError(f"digest of {name} differs")
     return files
@@ -141,7 +148,12 @@ class Model:
         Raises:
             BundleError: an answer is not a probability.
         """
-        found: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: matrix})[0][:, 1]
+        return self._answer(matrix, None)
+
+    def _answer(self, matrix: Matrix, options: onnxruntime.RunOptions | None) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: matrix}, options)[0][:, 1]
+        if len(found) != len(matrix):
+            raise BundleError(f"model.onnx gives {len(found)} answers to {len(matrix)} records")
         if not bool(np.all((found >= 0) & (found <= 1))):
             raise BundleError("model.onnx gives something that is not a probability")
         return found
@@ -151,19 +163,22 @@ class Model:
         width = len(self.contract.features)
         if [(i.name, i.type, i.shape[1:]) for i in inputs] != [(INPUT, "tensor(float)", [width])]:
             raise BundleError(f"model.onnx does not take one float matrix {INPUT!r} of {width} columns")
+        if isinstance(inputs[0].shape[0], int):
+            raise BundleError(f"model.onnx takes {inputs[0].shape[0]} records at a time, not any number")
         if (OUTPUT, "tensor(float)") not in [(o.name, o.type) for o in outputs]:
             raise BundleError(f"model.onnx has no float output {OUTPUT!r}")
 
     def _probe(self, data: bytes) -> None:
         try:
             reference = msgspec.json.decode(data, type=Reference)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BundleError(f"reference.json is no list of records and probabilities: {error}") from error
         if len(reference.records) != len(reference.probabilities):
             raise BundleError("reference.json does not hold one probability for each record")
         for position, record in enumerate(reference.records):
             if errors := self.contract.errors(record, f"/records/{position}"):
                 raise BundleError(f"reference.json has a record against the contract: {errors[0].pointer}")
+        self.reference = self.contract.matrix(reference.records)
         answers = self._try(reference.records)
         worst = float(np.abs(answers - np.array(reference.probabilities)).max())
         if not worst <= TOLERANCE:
@@ -173,12 +188,20 @@ class Model:
         self._try([{**record, **optional} for record in reference.records])
 
     def _try(self, records: list[Record]) -> NDArray[np.float32]:
+        options = onnxruntime.RunOptions()
+        clock = threading.Timer(PROBE_SECONDS, setattr, (options, "terminate", True))
+        clock.daemon = True
+        clock.start()
         try:
-            return self.probabilities(self.contract.matrix(records))
+            return self._answer(self.contract.matrix(records), options)
         except BundleError:
             raise
         except Exception as error:  # onnxruntime raises many types of its own
+            if options.terminate:
+                raise BundleError(f"model.onnx does not answer within {PROBE_SECONDS:g} seconds") from error
             raise BundleError(f"model.onnx cannot be run: {_first_line(error)}") from error
+        finally:
+            clock.cancel()
 
 
 def _session(data: bytes) -> onnxruntime.InferenceSession:
@@ -197,8 +220,15 @@ def _session(data: bytes) -> onnxruntime.InferenceSession:
 def _contract(data: bytes) -> Contract:
     try:
         return Contract(msgspec.json.decode(data, type=dict[str, Any]))
-    except (msgspec.DecodeError, UnicodeDecodeError, ContractError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ContractError) as error:
         raise BundleError(f"contract.json is no contract: {error}") from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError as error:
+        raise BundleError(f"{path.name} is missing") from error
 
 
 def _read(path: Path) -> bytes:

@@ -2,7 +2,8 @@
 
 bundles/<sha256 of the manifest>/   the files of a bundle
 last_good.json                      the version served last; its time of change is when the registry was last heard
-lock                                held while bundles are added or removed
+lock                                held while bundles are added, tried or removed
+trial                               the bundle that is tried just now, or that its process did not outlive
 """
 
 import fcntl
@@ -10,6 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,19 +20,21 @@ from pathlib import Path
 import msgspec
 
 from serving.bundle import MANIFEST, REQUIRED, BundleError, digest_of, parse_manifest, read_verified
-from serving.registry_client import ModelVersion, RegistryClient
+from serving.registry_client import ModelVersion, RegistryClient, Training
 
 KEPT_BUNDLES = 3
 MANIFEST_BYTES = 1024 * 1024
+TRIAL_SECONDS = 600.0  # until a bundle is tried again that a process did not outlive
 LOG = logging.getLogger(__name__)
 
 
 class LastGood(msgspec.Struct, frozen=True):
-    """Which version was served last, and the address of its bundle."""
+    """Which version was served last, the address of its bundle, and what trained it, once the registry has said."""
 
     alias: str
     version: ModelVersion
     digest: str
+    training: Training | None = None
 
 
 class BundleCache:
@@ -40,6 +44,7 @@ class BundleCache:
         self._folder = folder
         self._bundles = folder / "bundles"
         self._last_good = folder / "last_good.json"
+        self._trial = folder / "trial"
 
     def fetch(self, client: RegistryClient, version: ModelVersion) -> dict[str, bytes]:
         """Return the verified files of ``version`` by name; those not yet here are downloaded.
@@ -69,6 +74,27 @@ class BundleCache:
             BundleError: it is not here, or not what it was.
         """
         return read_verified(self._bundles / digest, digest)
+
+    @contextmanager
+    def trial(self, digest: str) -> Iterator[None]:
+        """Leave a mark while the bundle at ``digest`` is tried: it is native code, and may end the process.
+
+        One worker of a host tries at a time, so that at most one is lost.
+
+        Raises:
+            BundleError: the process that tried it last did not outlive it.
+            OSError: the folder cannot be written to.
+        """
+        with self._locked():
+            if self._trial.exists():  # of a process that has ended: we hold the lock
+                recent = time.time() - self._trial.stat().st_mtime < TRIAL_SECONDS
+                if recent and self._trial.read_text() == digest:
+                    raise BundleError("the process that tried it has ended")
+            self._trial.write_text(digest)
+            try:
+                yield
+            finally:
+                self._trial.unlink()
 
     def last_good(self) -> LastGood | None:
         """Return what was noted last, or None."""

@@ -3,18 +3,29 @@
 
 import logging
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that `serving` is found from any folder
 
+from serving import metrics_folder
 from serving.settings import SettingError, Settings
+
+try:
+    metrics_folder.make()  # before anything imports prometheus_client, which asks once where it is to count
+except SettingError as error:
+    raise SystemExit(str(error)) from None
+
+from serving import access, prediction_database
 from serving.workers import GONE, STARTED
 
 try:
     _settings = Settings.from_environment(os.environ)
     _settings.make_cache_folder()
+    access.check(_settings)
+    prediction_database.check_url(_settings.prediction_log_url)
 except SettingError as error:
     raise SystemExit(str(error)) from None
 
@@ -24,18 +35,33 @@ logging.basicConfig(
 )
 
 wsgi_app = "serving.app:create_app()"
-bind = f"{_settings.service_host}:{_settings.service_port}"
+_host = _settings.service_host
+bind = f"[{_host}]:{_settings.service_port}" if ":" in _host else f"{_host}:{_settings.service_port}"
 workers = _settings.service_workers
-worker_class = "gthread"
+worker_class = "serving.limits.Worker"
 threads = _settings.service_threads
 preload_app = True  # imports are paid and kept in memory once
 timeout = 60
-graceful_timeout = 5  # a worker that is to end waits so long for a client that keeps an idle connection
+graceful_timeout = 5  # a worker that is to end waits so long for requests that have begun
 keepalive = 15
+backlog = 1024
+# half of the files that a process may open: the registry, the log and the cache need some
+worker_connections = min(1000, max(32, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2))
+limit_request_fields = 64
+limit_request_field_size = 8190
+limit_request_line = 4094
 control_socket_disable = True
 _memory = "/dev/shm"  # noqa: S108 - gunicorn makes its own file in it
 if os.access(_memory, os.W_OK):
     worker_tmp_dir = _memory  # a heartbeat on a slow disk can stall a worker
+
+
+def on_starting(server: Any) -> None:
+    """Refuse an address of the command line as one of the settings would be refused."""
+    try:
+        access.check_addresses([address[0] for address in server.cfg.address if isinstance(address, tuple)], _settings)
+    except SettingError as error:
+        raise SystemExit(str(error)) from None
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -46,14 +72,18 @@ def pre_fork(server: Any, worker: Any) -> None:
 def child_exit(server: Any, worker: Any) -> None:
     """Count a worker no more that has ended, in whatever way."""
     server.app.wsgi().extensions["workers"].mark(worker.age, GONE)
+    server.app.wsgi().extensions["prediction_log"].lost(worker.age)
+    metrics_folder.retire(worker.pid)
 
 
 def post_worker_init(worker: Any) -> None:
     """Begin to serve in this worker: sessions and threads must be made after the fork."""
     worker.wsgi.extensions["model_store"].start(worker.age)
+    worker.wsgi.extensions["prediction_log"].start(worker.age)
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """End the poller of a worker that stops; one that failed while it started has none."""
+    """End the threads of a worker that stops; one that failed while it started has none."""
     if worker.wsgi is not None:
         worker.wsgi.extensions["model_store"].stop()
+        worker.wsgi.extensions["prediction_log"].stop()

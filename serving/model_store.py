@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serving.bundle import BundleError, Model, read_folder
+from serving import metrics
+from serving.bundle import MANIFEST, BundleError, Model, digest_of, read_folder
 from serving.cache import BundleCache, LastGood
-from serving.registry_client import ModelVersion, NotThereError, RegistryClient, RegistryError
+from serving.registry_client import ModelVersion, NotThereError, RegistryClient, RegistryError, Training
 from serving.settings import Settings
 from serving.workers import READY, Workers
 
@@ -30,16 +31,18 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Served:
-    """A model that answers, and the registered version that it is."""
+    """A model that answers, the registered version that it is, and what trained it, once the registry has said."""
 
     model: Model
     version: ModelVersion
     alias: str
     since: datetime
+    training: Training | None = None
 
-    def describe(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str | None]:
         """Return what every answer says about its model."""
         about = self.model.about
+        training = self.training or Training()
         return {
             "name": self.version.name,
             "version": self.version.version,
@@ -47,6 +50,8 @@ class Served:
             "family": about.family,
             "origin": about.origin,
             "snapshot": about.snapshot,
+            "trained_at": training.trained_at,
+            "run_id": training.run_id,
             "contract_version": about.contract_version,
         }
 
@@ -139,8 +144,12 @@ class ModelStore:
         except (BundleError, OSError) as error:
             self._refuse(good.version, f"{error} (in the cache)")
             return
+        except Exception as error:  # a worker that cannot start would end the whole service
+            LOG.exception("version %s is not understood", good.version.version)
+            self._refuse(good.version, f"{type(error).__name__}: {error} (in the cache)")
+            return
         self._update(last_heard=self._cache.last_heard())
-        self._serve(model, good.version)
+        self._serve(model, good.version, training=good.training)
         LOG.info("serving %s from the cache; the registry was last heard at %s", _name(good.version), self._heard_at())
 
     def poll(self) -> None:
@@ -152,28 +161,61 @@ class ModelStore:
             return
         except NotThereError as error:
             self._heard(waiting=f"the registry has no version to serve: {error}")
+            self._forget_refused()
             return
         self._heard(waiting=None)
         if self.status.served and self.status.served.version == version:
-            self._update(refused=None)
+            self._forget_refused()
+            if self.status.served.training is None:
+                self._learn_training(self.status.served)
         elif self._retry_refused[0] != version or time.monotonic() >= self._retry_refused[1]:
             self._adopt(version)
 
     def _adopt(self, version: ModelVersion) -> None:
         try:
-            model = Model(self._cache.fetch(self._client, version))
-            self._cache.note_last_good(LastGood(self._settings.model_alias, version, model.digest))
+            model = self._tried(self._cache.fetch(self._client, version))
+            training = self._training(version)
+            self._cache.note_last_good(LastGood(self._settings.model_alias, version, model.digest, training))
         except RegistryError as error:
             self._refuse(version, f"not fetched yet: {error}")
         except (BundleError, NotThereError, OSError) as error:
             self._refuse(version, f"the cache fails: {error}" if isinstance(error, OSError) else str(error))
             self._retry_refused = (version, time.monotonic() + REFUSED_SECONDS)
+        except Exception as error:  # no candidate can do more than to be refused
+            LOG.exception("version %s is not understood", version.version)
+            self._refuse(version, f"{type(error).__name__}: {error}")
+            self._retry_refused = (version, time.monotonic() + REFUSED_SECONDS)
         else:
-            self._serve(model, version)
+            self._serve(model, version, training=training)
             LOG.info("serving %s", _name(version))
 
-    def _serve(self, model: Model, version: ModelVersion, alias: str = "") -> None:
-        served = Served(model, version, alias or self._settings.model_alias, datetime.now(UTC))
+    def _tried(self, files: dict[str, bytes]) -> Model:
+        if self.status.served is None:  # there is nothing to lose
+            return Model(files)
+        with self._cache.trial(digest_of(files[MANIFEST])):
+            return Model(files)
+
+    def _training(self, version: ModelVersion) -> Training | None:
+        try:
+            return self._client.training(version)
+        except RegistryError as error:  # no reason not to serve it: asked again with the next poll
+            LOG.debug("the run of %s is not known yet: %s", _name(version), error)
+            return None
+
+    def _learn_training(self, served: Served) -> None:
+        """Ask for what was not said when ``served`` was adopted, or by a service that did not ask."""
+        training = self._training(served.version)
+        if training is None:
+            return
+        try:
+            alias = self._settings.model_alias
+            self._cache.note_last_good(LastGood(alias, served.version, served.model.digest, training))
+        except OSError as error:
+            LOG.debug("the run is not noted: %s", error)
+        self._update(served=dataclasses.replace(served, training=training))
+
+    def _serve(self, model: Model, version: ModelVersion, alias: str = "", training: Training | None = None) -> None:
+        served = Served(model, version, alias or self._settings.model_alias, datetime.now(UTC), training)
         self._update(served=served, refused=None)
         self._workers.mark(self._number, READY)
 
@@ -183,6 +225,11 @@ class ModelStore:
             kept = self.status.served
             LOG.error("refused: %s; %s", refused, f"{_name(kept.version)} stays" if kept else "nothing is served")
         self._update(refused=refused)
+
+    def _forget_refused(self) -> None:
+        """The alias names no refused version now; one that it names again is tried again, and says why again."""
+        self._retry_refused = (ModelVersion("", ""), -math.inf)
+        self._update(refused=None)
 
     def _heard(self, waiting: str | None) -> None:
         if self.status.silent not in (None, NOT_ASKED):
@@ -201,15 +248,19 @@ class ModelStore:
         return self.status.last_heard.isoformat(timespec="seconds") if self.status.last_heard else "the start"
 
     def _update(self, **changes: object) -> None:
-        self.status = dataclasses.replace(self.status, **changes)  # type: ignore[arg-type]
+        before = self.status
+        self.status = dataclasses.replace(before, **changes)  # type: ignore[arg-type]
+        metrics.follow(before, self.status)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 self.poll()
             except Exception as error:  # the poller outlives its own faults, and says so
-                LOG.exception("polling failed")
-                self._not_heard(f"polling failed: {error}")
+                reason = f"polling failed: {error}"
+                if reason != self.status.silent:
+                    LOG.exception("polling failed")
+                self._not_heard(reason)
             jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
             self._stopping.wait(self._settings.poll_seconds * jitter)
 

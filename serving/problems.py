@@ -90,9 +90,49 @@ def wrong_type(found: str) -> Problem:
         "unsupported-media-type",
         "Unsupported media type",
         f"the body is {found}" if found else "the request has no Content-Type",
-        expected="Content-Type: application/json",
-        do="send a record, or a list of records, as JSON",
-        headers={"Accept-Post": "application/json"},
+        expected="Content-Type: application/json, or text/csv in UTF-8",
+        do="send a record, or a list of records, as JSON, or a table as CSV",
+        headers={"Accept-Post": "application/json, text/csv"},
+    )
+
+
+def unauthorized(*, sent: bool) -> Problem:
+    """Return the answer to a request without a key that is known; ``sent`` says whether it had one."""
+    return Problem(
+        401,
+        "unauthorized",
+        "Unauthorized",
+        "the key is not known here" if sent else "the request has no key",
+        expected="Authorization: Bearer KEY, or X-API-Key: KEY; a browser sends the key as the password",
+        do="ask whoever runs the service for a key",
+        # Basic first, for browsers that look at one challenge only: it makes them ask the person in front of them.
+        headers={"WWW-Authenticate": 'Basic realm="Heartline", charset="UTF-8", Bearer realm="Heartline"'},
+    )
+
+
+def unknown_prediction(dropped: int) -> Problem:
+    """Return the answer for an id that is not in the log, which had to drop ``dropped`` predictions."""
+    lost = f"; {dropped} were dropped since the service started" if dropped else ""
+    return Problem(
+        404,
+        "unknown-prediction",
+        "Unknown prediction",
+        f"the log has no prediction with this id{lost}",
+        expected="the prediction_id of an answer of this service, no older than the log keeps them",
+        do="ask again in a few seconds if the answer is that fresh; an older one has expired, or was never logged",
+    )
+
+
+def log_away(reason: str, retry_after: int) -> Problem:
+    """Return the answer while the log of predictions cannot be asked; ``retry_after`` is in seconds."""
+    return Problem(
+        503,
+        "log-away",
+        "The prediction log is not there",
+        reason,
+        expected="a log that is switched on, and its database",
+        do="ask again after the seconds in Retry-After; GET /readyz says how the log is",
+        headers={"Retry-After": str(retry_after)},
     )
 
 
@@ -108,6 +148,18 @@ def malformed(detail: str) -> Problem:
     )
 
 
+def malformed_csv(detail: str) -> Problem:
+    """Return the answer to a body that is not CSV with a header; ``detail`` says where."""
+    return Problem(
+        400,
+        "malformed-csv",
+        "Malformed CSV",
+        detail,
+        expected="a header with the contract's names, then a row for each record (RFC 4180), in UTF-8, with commas",
+        do="correct the body",
+    )
+
+
 def too_many_records(found: int, limit: int) -> Problem:
     """Return the answer to a list of ``found`` records where ``limit`` are allowed."""
     return Problem(
@@ -117,6 +169,79 @@ def too_many_records(found: int, limit: int) -> Problem:
         f"the list has {found} records",
         expected=f"at most {limit} records",
         do="send the records in several requests",
+    )
+
+
+def busy() -> Problem:
+    """Return the answer where more is asked at one time than the service takes on."""
+    return Problem(
+        503,
+        "busy",
+        "Busy",
+        "more requests wait than the service takes on",
+        expected="fewer requests at one time",
+        do="ask again after the seconds in Retry-After",
+        headers={"Retry-After": "1"},
+    )
+
+
+def too_slow(seconds: float) -> Problem:
+    """Return the answer to a request that is not whole after ``seconds``."""
+    return Problem(
+        408,
+        "too-slow",
+        "Too slow",
+        f"the request was not whole after {seconds:g} seconds",
+        expected="a whole request within that time",
+        do="send less in one request, or send it faster",
+    )
+
+
+def head_too_large() -> Problem:
+    """Return the answer to a request line, or to fields of the head, of too many bytes."""
+    return Problem(
+        431,
+        "head-too-large",
+        "Head too large",
+        "the request line, or a field of the head, is too long, or there are too many fields",
+        expected="a line of at most 4 kB, and at most 64 fields of at most 8 kB",
+        do="send fewer or shorter fields",
+    )
+
+
+def malformed_request() -> Problem:
+    """Return the answer to what is not HTTP/1.1, or is ambiguous."""
+    return Problem(
+        400,
+        "malformed-request",
+        "Malformed request",
+        "the head or the chunks of the request are not as HTTP/1.1 defines them",
+        expected="a request as HTTP/1.1 defines it",
+        do="correct the request",
+    )
+
+
+def unknown_coding() -> Problem:
+    """Return the answer to a body in a transfer coding that is not spoken here."""
+    return Problem(
+        501,
+        "unknown-transfer-coding",
+        "Unknown transfer coding",
+        "the Transfer-Encoding is not known here",
+        expected="Content-Length, or Transfer-Encoding: chunked",
+        do="send the body so",
+    )
+
+
+def internal_error() -> Problem:
+    """Return the answer where the service itself fails."""
+    return Problem(
+        500,
+        "internal-error",
+        "The service failed",
+        "this request met a fault of the service",
+        expected="an answer",
+        do="ask again; if it stays so, tell whoever runs the service: its log has the details",
     )
 
 
@@ -161,15 +286,7 @@ def _from_http(error: HTTPException) -> Response:
 
 def _from_bug(error: Exception) -> Response:
     LOG.exception("%s %s failed", request.method, request.path, exc_info=error)
-    problem = Problem(
-        500,
-        "internal-error",
-        "The service failed",
-        "this request met a fault of the service",
-        expected="an answer",
-        do="ask again; if it stays so, tell whoever runs the service: its log has the details",
-    )
-    return problem.response(request.path)
+    return internal_error().response(request.path)
 
 
 def _method_not_allowed(error: MethodNotAllowed) -> Problem:

@@ -83,6 +83,7 @@ class Contract:
         self.optional = tuple(
             name for name in self.features if name not in required or _may_be_null(self.properties[name])
         )
+        self.nullable = frozenset(name for name in self.features if _may_be_null(self.properties[name]))
         self._allowed = {name: _describe(self.properties[name]) for name in self.features}
 
     def errors(self, record: Any, pointer: str = "") -> list[FieldError]:

@@ -3,12 +3,13 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 PREFIX = "HEARTLINE_"
+SECRET = {PREFIX + "PREDICTION_LOG_URL"}  # never repeated: it holds a password
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -58,6 +59,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_threads: Annotated[int, Meta(ge=1, le=256, description="threads a worker, from 1 to 256")] = 8
     max_records: Annotated[int, Meta(ge=1, description="records in one request, at least 1")] = 10_000
     max_body_bytes: Annotated[int, Meta(ge=1024, description="bytes, at least 1024")] = 8 * 1024 * 1024
+    max_waiting: Annotated[int, Meta(ge=1, le=10_000, description="requests of a worker, from 1 to 10000")] = 100
+    request_seconds: Annotated[float, Meta(ge=0.1, le=3600, description="seconds, from 0.1 to 3600")] = 30.0
+    api_keys: Annotated[str, Meta(description="a file")] = ""
+    allow_anonymous: Annotated[Literal["no", "yes"], Meta(description="yes or no")] = "no"
+    prediction_log_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(off|postgres(ql)?://\S+)\Z", description="postgresql://user:password@host:port/database, or off"
+        ),
+    ] = "off"
+    prediction_log_days: Annotated[int, Meta(ge=0, le=36_500, description="days, from 0 (for ever) to 36500")] = 90
+    prediction_log_spill_bytes: Annotated[int, Meta(ge=0, description="bytes, at least 0")] = 256 * 1024 * 1024
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -103,7 +116,7 @@ def _parsed(raw: str, kind: Any, variable: str) -> Any:
         return msgspec.convert(raw, kind, strict=False)
     except msgspec.ValidationError:
         raise SettingError(
-            f"{raw!r} is not a possible value",
+            "the value is not a possible one" if variable in SECRET else f"{raw!r} is not a possible value",
             where=variable,
             expected=next(meta.description for meta in kind.__metadata__ if meta.description),
             do="correct the variable, or unset it to use the default",

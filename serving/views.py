@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, current_app, request
 
-from serving import problems
+from serving import access, csv_body, explain, metrics, problems
 from serving.model_store import ModelStore, Served, Status
+from serving.prediction_log import PredictionLog
 from serving.predictions import predict
 from serving.records import Contract, MalformedError, Record, parse
 from serving.settings import Settings
@@ -21,11 +22,16 @@ views = Blueprint("heartline", __name__)
 def predict_records() -> Response:
     """Answer one record, or a list of them; all answers come from the same version."""
     served = _served(_status())
-    if request.mimetype != "application/json":
-        raise problems.wrong_type(request.mimetype)
-    body = _body()
-    records = _checked(body, served.model.contract)
+    explaining = explain.asked(request.args.getlist("explain")) if request.query_string else False
+    contract = served.model.contract
+    body, records = _table(contract) if request.mimetype == csv_body.MEDIA_TYPE else _value(contract)
+    if explaining:
+        explain.check_count(len(records))
     predictions = predict(served.model, records)
+    if explaining:
+        predictions = explain.explained(served.model, records, predictions)
+    metrics.count_predictions(served.version.version, predictions)
+    _log().add(predictions, records, served, request.headers.get("X-Request-ID"))
     if isinstance(body, dict):
         return _json({**msgspec.structs.asdict(predictions[0]), "model": served.describe()})
     return _json({"predictions": predictions, "model": served.describe()})
@@ -45,7 +51,7 @@ def readyz() -> Response:
     workers: Workers = current_app.extensions["workers"]
     if waiting := workers.waiting():
         raise _not_ready(f"{waiting} more of the workers must load the model")
-    return _json({"status": "ready", "model": served.describe(), **_followed(status)})
+    return _json({"status": "ready", "model": served.describe(), **_followed(status), **_also()})
 
 
 @views.get("/model")
@@ -60,14 +66,29 @@ def model() -> Response:
             "threshold": served.model.about.threshold,
             "since": _iso(served.since),
             **_followed(status),
+            "prediction_log": _log().describe(),
             "contract": served.model.contract.schema,
         }
     )
 
 
+def served_now() -> Served:
+    """Return what answers now.
+
+    Raises:
+        Problem: nothing does.
+    """
+    return _served(_status())
+
+
 def _status() -> Status:
     store: ModelStore = current_app.extensions["model_store"]
     return store.status
+
+
+def _log() -> PredictionLog:
+    log: PredictionLog = current_app.extensions["prediction_log"]
+    return log
 
 
 def _settings() -> Settings:
@@ -83,6 +104,10 @@ def _served(status: Status) -> Served:
 
 def _not_ready(reason: str) -> problems.Problem:
     return problems.not_ready(reason, math.ceil(_settings().poll_seconds))
+
+
+def _also() -> dict[str, Any]:
+    return {"keys": access.problem(), "prediction_log": _log().describe()}
 
 
 def _followed(status: Status) -> dict[str, Any]:
@@ -104,15 +129,39 @@ def _json(value: Any) -> Response:
     return Response(msgspec.json.encode(value), mimetype="application/json")
 
 
-def _body() -> Any:
-    """Return the JSON value of the request; raise the problem that it has."""
+def _bytes() -> bytes:
     data = request.get_data(cache=False)
     if len(data) > _settings().max_body_bytes:
         raise problems.body_too_large(_settings().max_body_bytes)
+    return data
+
+
+def _value(contract: Contract) -> tuple[Any, list[Record]]:
+    """Return the JSON value of the request, and the records in it; raise the problem that it has."""
+    if request.mimetype != "application/json":
+        raise problems.wrong_type(request.mimetype)
     try:
-        return parse(data)
+        body = parse(_bytes())
     except MalformedError as error:
         raise problems.malformed(str(error)) from error
+    return body, _checked(body, contract)
+
+
+def _table(contract: Contract) -> tuple[list[Record], list[Record]]:
+    """Return the records of a request in CSV, twice: they are answered as a list of them; raise its problem."""
+    charset = request.mimetype_params.get("charset", "")
+    if charset.lower() not in csv_body.CHARSETS:
+        raise problems.wrong_type(f"{csv_body.MEDIA_TYPE} in {charset}")
+    try:
+        records, errors = csv_body.parse(_bytes(), contract, _settings().max_records)
+    except MalformedError as error:
+        raise problems.malformed_csv(str(error)) from error
+    except csv_body.TooManyRowsError as error:
+        raise problems.too_many_records(error.found, _settings().max_records) from error
+    if errors:
+        metrics.count_invalid(contract, errors)
+        raise problems.invalid_records(errors)
+    return records, records
 
 
 def _checked(body: Any, contract: Contract) -> list[Record]:
@@ -127,5 +176,6 @@ def _checked(body: Any, contract: Contract) -> list[Record]:
         errors = contract.errors(body)
         records = [body]
     if errors:
+        metrics.count_invalid(contract, errors)
         raise problems.invalid_records(errors)
     return records

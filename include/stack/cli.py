@@ -16,6 +16,7 @@ from stack import status as status_module
 from stack import up as up_module
 from stack.databases import NAMES
 from stack.errors import Exit, MachineError, StackError, UsageError, from_os_error
+from stack.keys_cli import keys
 from stack.launcher import HELP
 from stack.lifecycle import Stack
 from stack.settings import ROOT, Settings
@@ -194,6 +195,9 @@ def logs(name: str | None, follow: bool, lines: int) -> None:
     files = [str(settings.logs / f"{one}.log") for one in ([name] if name else names)]
     # It knows how to follow a file that is rotated.
     os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), *files])  # noqa: S606 - no shell is wanted
+
+
+cli.add_command(keys)
 
 
 @cli.command()

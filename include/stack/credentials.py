@@ -13,6 +13,7 @@ SHARED = (
     "airflow_db_password",
     "mlflow_db_password",
     "heartline_db_password",
+    "predictions_db_password",
     "airflow_admin_password",
     "airflow_fernet_key",
     "airflow_api_secret_key",

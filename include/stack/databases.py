@@ -1,4 +1,4 @@
-"""The three databases and their roles, on the embedded server or on the user's own."""
+"""The four databases and their roles, on the embedded server or on the user's own."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,7 +11,7 @@ from stack.credentials import Credentials
 from stack.errors import MachineError, UnhealthyError
 from stack.settings import HOST, Settings
 
-NAMES = ("airflow", "mlflow", "heartline")  # each names a role and the database that it owns
+NAMES = ("airflow", "mlflow", "heartline", "predictions")  # each names a role and the database that it owns
 SUPERUSER = "postgres"
 TIMEOUT = 5  # seconds to connect
 
@@ -44,14 +44,15 @@ class Server:
             query=parts.query,
         )
 
-    def address(self, name: str, password: str, driver: str = "psycopg2") -> str:
-        """Return the SQLAlchemy URL of one of our databases, for its own role."""
+    def address(self, name: str, password: str, driver: str | None = "psycopg2") -> str:
+        """Return the SQLAlchemy URL of one of our databases, for its own role; without a driver, libpq's URL."""
         query = dict(parse_qsl(self.query))
         if driver == "asyncpg" and "sslmode" in query:
             query["ssl"] = query.pop("sslmode")  # the same setting has another name there
         host = f"[{self.host}]" if ":" in self.host else self.host
         rest = f"?{urlencode(query)}" if query else ""
-        return f"postgresql+{driver}://{name}:{quote(password, safe='')}@{host}:{self.port}/{name}{rest}"
+        scheme = f"postgresql+{driver}" if driver else "postgresql"
+        return f"{scheme}://{name}:{quote(password, safe='')}@{host}:{self.port}/{name}{rest}"
 
     def connect(self, user: str | None = None, password: str | None = None, database: str | None = None) -> Any:
         """Open a connection in autocommit mode, for the superuser unless told otherwise.

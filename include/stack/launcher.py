@@ -33,6 +33,7 @@ COMMANDS = {
     "export": "Write a version's training and test rows as CSV: X_train, X_test, y_train, y_test.",
     "status": "Show each part of the stack, and what production serves.",
     "logs": "Show the logs of the parts.",
+    "keys": "Make, list and revoke the keys that the service asks for.",
     "init": "Generate the secrets of the docker compose stack.",
     "down": "Stop everything that was started here.",
     "test": "Run lint, types and tests.",

@@ -16,11 +16,11 @@ def session() -> requests.Session:
     return fresh
 
 
-def get(url: str, timeout: float = 3.0) -> requests.Response | None:
+def get(url: str, timeout: float = 3.0, headers: dict[str, str] | None = None) -> requests.Response | None:
     """Return the answer to a GET, or None where nothing answers within ``timeout`` seconds."""
     try:
         with session() as http:
-            return http.get(url, timeout=timeout)
+            return http.get(url, timeout=timeout, headers=headers)
     except requests.RequestException:
         return None
 

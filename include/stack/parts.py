@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from stack import keys
 from stack.credentials import Credentials, write_private
 from stack.databases import Server
 from stack.environments import child_environment
@@ -23,7 +24,19 @@ _FOREIGN = re.compile(r"(AIRFLOW_|_?MLFLOW_|PG[A-Z]|GUNICORN_|SUPERVISOR_|HEARTL
 _PIPELINE = ("HEARTLINE_SCHEDULE", "HEARTLINE_TIMEZONE", "HEARTLINE_UCI_URL")
 _SERVICE = tuple(
     f"HEARTLINE_{name}"
-    for name in ("MAX_BODY_BYTES", "MAX_RECORDS", "POLL_SECONDS", "SERVICE_HOST", "SERVICE_THREADS", "SERVICE_WORKERS")
+    for name in (
+        "ALLOW_ANONYMOUS",
+        "MAX_BODY_BYTES",
+        "MAX_RECORDS",
+        "MAX_WAITING",
+        "POLL_SECONDS",
+        "PREDICTION_LOG_DAYS",
+        "PREDICTION_LOG_SPILL_BYTES",
+        "REQUEST_SECONDS",
+        "SERVICE_HOST",
+        "SERVICE_THREADS",
+        "SERVICE_WORKERS",
+    )
 )
 
 _QUIET = {
@@ -115,7 +128,7 @@ def parts(settings: Settings, credentials: Credentials) -> list[Part]:
         # Without a server for logs: the api-server reads them from the disk that they share.
         Part(SCHEDULER, (python, "-m", "airflow", "scheduler", "--skip-serve-logs"), airflow, settings.home),
         Part(DAG_PROCESSOR, (python, "-m", "airflow", "dag-processor"), airflow, settings.home),
-        _service(settings),
+        _service(settings, server, credentials),
     ]
     return everything if settings.postgres_url else [_postgres(settings), *everything]
 
@@ -152,7 +165,7 @@ def _mlflow(settings: Settings, code: dict[str, str], server: Server, credential
     )
 
 
-def _service(settings: Settings) -> Part:
+def _service(settings: Settings, server: Server, credentials: Credentials) -> Part:
     python = str(settings.root / SERVING_VENV / "bin" / "python")
     return Part(
         SERVICE,
@@ -164,6 +177,9 @@ def _service(settings: Settings) -> Part:
             "HEARTLINE_MLFLOW_URL": settings.mlflow_url,
             "HEARTLINE_CACHE": str(settings.home / "cache" / "models"),
             "HEARTLINE_SERVICE_PORT": str(settings.service_port),
+            keys.VARIABLE: keys.in_force(settings),
+            "HEARTLINE_PREDICTION_LOG_URL": os.environ.get("HEARTLINE_PREDICTION_LOG_URL")
+            or server.address("predictions", credentials["predictions_db_password"], driver=None),
         },
         settings.root,
         settings.service_port,

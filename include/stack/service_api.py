@@ -7,6 +7,7 @@ from typing import Any
 import requests
 
 from heartline.contract import FEATURES
+from stack import keys
 from stack.errors import UnhealthyError, WorkError
 from stack.local_http import call, get, session
 from stack.settings import Settings
@@ -22,7 +23,7 @@ def example() -> dict[str, float]:
 
 def served(settings: Settings) -> dict[str, Any] | None:
     """Return what the service says about the model that it serves; None where it does not answer, or serves none."""
-    answer = get(f"{settings.service_url}/model")
+    answer = get(f"{settings.service_url}/model", headers=_key(settings))
     if answer is None or not answer.ok:
         return None
     told: dict[str, Any] = answer.json()
@@ -61,7 +62,7 @@ def predict(settings: Settings, body: bytes | Any) -> Any:
         UnhealthyError: the service does not answer, or has no model yet.
     """
     arguments = {"data": body} if isinstance(body, bytes) else {"json": body}
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json"} | _key(settings)
     answer = call(session(), "POST", f"{settings.service_url}/predict", "service", headers=headers, **arguments)
     if answer.ok:
         return answer.json()
@@ -79,6 +80,12 @@ def predict(settings: Settings, body: bytes | Any) -> Any:
         expected=str(problem.get("expected") or f"a record as {settings.service_url}/model describes it"),
         do=str(problem.get("do") or "correct the record"),
     )
+
+
+def _key(settings: Settings) -> dict[str, str]:
+    """Return the field with the launcher's own key; none where the service asks for none."""
+    key = keys.own(settings)
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _problem(answer: requests.Response) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def test_pictures_and_links_of_the_pages_exist():
         "docs/compose.md",
         "docs/cost.md",
         "docs/growth.md",
+        "docs/serving-speed.md",
         "docs/data.md",
         "docs/evaluation.md",
         "docs/evidence.md",

@@ -96,6 +96,18 @@ def test_providing_again_changes_nothing(database):
     assert rows(database.server, "SELECT oid, datname FROM pg_database ORDER BY oid") == before
 
 
+def test_a_database_that_an_older_clone_does_not_have_is_added(database):
+    provide(database.server, database.credentials)
+    for statement in ("DROP DATABASE predictions", "DROP ROLE predictions"):
+        connection = database.server.connect()
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+        connection.close()
+    provide(database.server, database.credentials)
+    password = database.credentials["predictions_db_password"]
+    assert rows(database.server, "SELECT current_user", "predictions", password, "predictions") == [("predictions",)]
+
+
 def test_a_role_of_somebody_else_is_left_alone(database, tmp_path):
     provide(database.server, database.credentials)
     (tmp_path / "other").mkdir()
@@ -115,9 +127,8 @@ def test_a_user_who_may_create_roles_and_databases_is_enough(database):
     url = f"postgresql://builder:p%20w@127.0.0.1:{database.settings.postgres_port}/postgres"
     theirs = Server.of(dataclasses.replace(database.settings, postgres_url=url), database.credentials)
     provide(theirs, database.credentials)
-    assert (
-        len(rows(database.server, "SELECT 1 FROM pg_database WHERE datname IN ('airflow', 'mlflow', 'heartline')")) == 3
-    )
+    found = rows(database.server, "SELECT datname FROM pg_database WHERE datname <> 'postgres' AND NOT datistemplate")
+    assert {name for (name,) in found} == set(NAMES)
 
 
 def test_a_server_that_does_not_answer(database):

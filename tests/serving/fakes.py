@@ -111,6 +111,7 @@ class FakeRegistry:
     def __init__(self) -> None:
         self.versions: dict[str, Files] = {}
         self.sources: dict[str, str] = {}
+        self.runs: dict[str, dict[str, Any]] = {}  # by id, which is "r" and the version's number
         self.production: str | None = None
         self.requests: Counter[str] = Counter()
         self.answer: Callable[[str], tuple[int, bytes] | None] = lambda path: None  # overrides, by path
@@ -158,6 +159,9 @@ class FakeRegistry:
             return 200, json.dumps(
                 {"artifact_uri": f"mlflow-artifacts:/1/models/{query['version']}/artifacts"}
             ).encode()
+        if path == "/api/2.0/mlflow/runs/get":
+            run = self.runs.get(query["run_id"])
+            return (200, json.dumps({"run": run}).encode()) if run else _failure(404, "RESOURCE_DOES_NOT_EXIST", "none")
         version, _, name = path.removeprefix(ARTIFACTS + "1/models/").partition("/artifacts/")
         if (data := self.versions.get(version, {}).get(name)) is not None:
             return 200, data
@@ -168,7 +172,12 @@ class FakeRegistry:
             return _failure(404, "RESOURCE_DOES_NOT_EXIST", f"Registered Model with name={query['name']} not found")
         if self.production is None:
             return _failure(400, "INVALID_PARAMETER_VALUE", "Registered model alias production not found.")
-        version = {"name": "heart-disease", "version": self.production, "source": self.sources[self.production]}
+        version = {
+            "name": "heart-disease",
+            "version": self.production,
+            "source": self.sources[self.production],
+            "run_id": f"r{self.production}",
+        }
         return 200, json.dumps({"model_version": {**version, "status": "READY", "aliases": ["production"]}}).encode()
 
 

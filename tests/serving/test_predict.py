@@ -17,6 +17,8 @@ MODEL = {
     "family": "logistic_regression",
     "origin": "sample",
     "snapshot": "5" * 64,
+    "trained_at": None,
+    "run_id": "r1",
     "contract_version": "2.1.0",
 }
 FIELDS = "sex, age, chol, ca"
@@ -254,20 +256,24 @@ def test_what_is_neither_a_record_nor_a_list_of_them_is_422(service: Service, bo
 
 @pytest.mark.parametrize(
     ("content_type", "detail"),
-    [("text/csv", "the body is text/csv"), (None, "the request has no Content-Type")],
+    [
+        ("text/plain", "the body is text/plain"),
+        ("text/csv; charset=latin-1", "the body is text/csv in latin-1"),
+        (None, "the request has no Content-Type"),
+    ],
 )
 def test_another_media_type_is_415(service: Service, content_type: str | None, detail: str) -> None:
     response = service.client.post("/predict", data=json.dumps(RECORD), content_type=content_type)
 
-    assert response.headers["Accept-Post"] == "application/json"
+    assert response.headers["Accept-Post"] == "application/json, text/csv"
     assert_problem(
         response,
         type="urn:heartline:problem:unsupported-media-type",
         title="Unsupported media type",
         status=415,
         detail=detail,
-        expected="Content-Type: application/json",
-        do="send a record, or a list of records, as JSON",
+        expected="Content-Type: application/json, or text/csv in UTF-8",
+        do="send a record, or a list of records, as JSON, or a table as CSV",
         instance="/predict",
     )
 
@@ -314,7 +320,7 @@ def test_as_many_records_as_allowed_are_answered_and_one_more_is_413(service: Se
     )
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/predict/"])
+@pytest.mark.parametrize("path", ["/nothing", "/predict/"])
 def test_another_path_is_404(service: Service, path: str) -> None:
     assert_problem(
         service.client.get(path),

@@ -25,7 +25,7 @@ def ask(registry: FakeRegistry) -> ModelVersion:
 def test_the_version_under_the_alias(registry: FakeRegistry) -> None:
     registry.register(make_bundle())
 
-    assert ask(registry) == ModelVersion("heart-disease", "1", "models:/m-1")
+    assert ask(registry) == ModelVersion("heart-disease", "1", "models:/m-1", "r1")
 
 
 def test_a_version_leads_to_its_files(registry: FakeRegistry) -> None:

@@ -38,6 +38,13 @@ def test_each_can_be_set(tmp_path: Path) -> None:
         "HEARTLINE_SERVICE_THREADS": "4",
         "HEARTLINE_MAX_RECORDS": "7",
         "HEARTLINE_MAX_BODY_BYTES": "4096",
+        "HEARTLINE_MAX_WAITING": "9",
+        "HEARTLINE_REQUEST_SECONDS": "2.5",
+        "HEARTLINE_API_KEYS": str(tmp_path / "keys"),
+        "HEARTLINE_ALLOW_ANONYMOUS": "yes",
+        "HEARTLINE_PREDICTION_LOG_URL": "postgresql://me:secret@host/db",
+        "HEARTLINE_PREDICTION_LOG_DAYS": "7",
+        "HEARTLINE_PREDICTION_LOG_SPILL_BYTES": "1000",
     }
 
     settings = Settings.from_environment(environment)

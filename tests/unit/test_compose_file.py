@@ -123,6 +123,12 @@ def test_only_what_init_needs_knows_the_superuser() -> None:
     }
 
 
+def test_the_service_logs_to_the_database_that_init_makes() -> None:
+    given = environment(SERVICES["serving"])["HEARTLINE_PREDICTION_LOG_URL"]
+    password = environment(SERVICES["init"])["PREDICTIONS_DB_PASSWORD"]
+    assert given == f"${{HEARTLINE_PREDICTION_LOG_URL:-postgresql://predictions:{password}@postgres:5432/predictions}}"
+
+
 def test_airflow_is_set_as_in_the_local_stack(tmp_path: Path) -> None:
     # given
     settings = Settings.load({"HEARTLINE_HOME": str(tmp_path)}, ROOT)

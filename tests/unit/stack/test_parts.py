@@ -31,7 +31,18 @@ def test_each_part_gets_only_the_secrets_that_it_needs(settings, credentials):
     assert credentials["postgres_password"] not in "".join(given.values())
     assert credentials["mlflow_db_password"] in given[MLFLOW]
     assert credentials["airflow_db_password"] in given[SCHEDULER]
-    assert not any(credentials[name] in given[SERVICE] for name in LOCAL)
+    assert [name for name in LOCAL if credentials[name] in given[SERVICE]] == ["predictions_db_password"]
+
+
+def test_the_service_logs_to_its_own_database_unless_told_otherwise(settings, credentials, monkeypatch):
+    name = "HEARTLINE_PREDICTION_LOG_URL"
+    password = credentials["predictions_db_password"]
+    monkeypatch.delenv(name, raising=False)
+    assert by_name(settings, credentials)[SERVICE].settings[name] == (
+        f"postgresql://predictions:{password}@127.0.0.1:{settings.postgres_port}/predictions"
+    )
+    monkeypatch.setenv(name, "off")
+    assert by_name(settings, credentials)[SERVICE].settings[name] == "off"
 
 
 def test_everything_listens_on_the_loopback_interface(settings, credentials):

@@ -1,0 +1,14 @@
+"""Flask that sends back the JSON that it got: the least that a Flask service can cost."""
+
+from flask import Flask, Response, jsonify, request
+
+
+def create() -> Flask:
+    """Return the application."""
+    app = Flask(__name__, static_folder=None)
+
+    @app.post("/predict")
+    def echo() -> Response:
+        return jsonify(request.get_json())
+
+    return app

@@ -1,0 +1,153 @@
+"""The benchmark of the service runs, small and without MLflow, so that it cannot rot; and what it says of figures."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import pytest
+import serving_page
+from cost_page import BEGIN, END
+from serving_peers import measure
+from serving_peers.client import connected
+from serving_peers.servers import THEIRS, Kind, running
+
+from tests.conftest import ROOT
+
+SCRIPT = ROOT / "tests" / "benchmarks" / "serving.py"
+PAGE = ROOT / "docs" / "serving-speed.md"
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="it reads the clocks of other processes as Linux has them")
+
+
+def call(*arguments):
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def figures():
+    def load(ours, mlflow, echo):
+        cost = {"ours": ours, "mlflow": mlflow, "echo": echo}
+        named = {"ours lr": "ours", "ours rf": "ours", "mlflow lr": "mlflow", "mlflow rf": "mlflow", "echo": "echo"}
+        return {
+            server: {"cpu": [0.9 * cost[kind], cost[kind], 1.2 * cost[kind]], "requests": 9, "p50": 0.001, "p99": 0.02}
+            for server, kind in named.items()
+        }
+
+    start = {"start": [1.5, 1.6, 1.4], "memory": [90e6], "added": [31e6, 39e6, 35e6]}
+    return {
+        "machine": {"processor": "2 × P", "python": "3.11.7"},
+        "trees": 300,
+        "rounds": 3,
+        "on": ["HEARTLINE_API_KEYS"],
+        "apart": 2e-7,
+        "loads": {
+            "one": load(0.0005, 0.015, 0.00045),
+            "sixteen": load(0.0005, 0.015, 0.00045),
+            "thousand": load(0.004, 0.05, 0.007),
+        },
+        "starts": {"ours lr": start, "echo": start},
+    }
+
+
+def test_the_page_says_what_was_measured():
+    text = serving_page.markdown(figures()).replace("\n", " ")
+    assert "keys on, prediction log off" in text
+    assert "| Heartline, logistic regression | 0.50 ms | 0.48–0.55 | 1/30 | 1.11 times | 1.00 ms | 20.0 ms |" in text
+    assert "CPU for one record is to be at most 1/25 that of `mlflow models serve`, logistic regression: 1/30" in text
+    assert "at most 1.2 times that of Flask echo: 1.11 times (1.11 times to 1.11 times), met." in text
+    assert "1/12.5 (1/12.5 to 1/12.5), met." in text
+    assert "35 MB, met" in text
+    assert "1.50 s, met" in text
+    assert "NOT" not in text
+
+
+def test_the_page_says_which_aim_was_missed():
+    slow = copy.deepcopy(figures())
+    slow["loads"]["one"]["ours lr"]["cpu"] = [0.001, 0.001, 0.001]
+    slow["starts"]["ours lr"] |= {"start": [2.1], "added": [41e6]}
+    text = serving_page.markdown(slow).replace("\n", " ")
+    assert text.count("NOT met") == 4
+    assert "41 MB, **NOT met**" in text
+    assert "2.10 s, **NOT met**" in text
+
+
+def test_a_ratio_is_that_of_the_rounds():
+    assert measure.ratio([2.0, 30.0, 2.0], [1.0, 10.0, 4.0]) == (2.0, 1.25, 2.5)
+
+
+def test_the_peers_run_under_the_services_settings(monkeypatch, tmp_path):
+    monkeypatch.setenv("HEARTLINE_CACHE", str(tmp_path))
+    monkeypatch.setenv("HEARTLINE_SERVICE_WORKERS", "3")
+    monkeypatch.setenv("HEARTLINE_SERVICE_PORT", "8123")
+    monkeypatch.setenv("PEER", "echo:create()")
+    printed = [
+        subprocess.run(
+            [sys.executable, "-m", "gunicorn", "-c", str(file), "--print-config"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        ).stdout
+        for file in (ROOT / "serving" / "gunicorn.conf.py", THEIRS)
+    ]
+    ours, theirs = (dict(line.split("=", 1) for line in text.splitlines() if "=" in line) for text in printed)
+    ours, theirs = ({key.strip(): value.strip() for key, value in one.items()} for one in (ours, theirs))
+    assert len(ours) > 50
+    same = set(ours) - {"config", "worker_class", "wsgi_app"}
+    hooks = {name for name in same if ours[name].startswith("<")}
+    assert {name: ours[name] for name in same - hooks} == {name: theirs[name] for name in same - hooks}
+
+
+@LINUX
+def test_it_measures_all_processes_of_a_server(tmp_path):
+    kind = Kind("echo", "lr", tmp_path)
+    body = kind.body([{"age": 63}])
+    with running(kind, body, workers=2) as (server, start):
+        assert 0.05 < start < 60
+        assert len(server.processes()) == 3
+        with connected(server.port, kind.path, [body], 1) as client:
+            assert client.answer(0) == {"age": 63}
+        cpu, seconds = measure.ask(server, [body], connections=4, count=40)
+        assert len(seconds) == 40
+        assert 0 < cpu < 0.1
+        pss, uss = server.memory()
+        assert pss > uss > 1e6
+    assert server.processes() == []
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    out = tmp_path_factory.mktemp("serving") / "found.json"
+    options = ["--rounds", "1", "--starts", "0", "--trees", "60", "--share", "0.02", "--bare"]
+    done = call(*options, "--servers", "ours", "plain", "echo", "--json", str(out))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(out.read_text()), done.stdout
+
+
+@LINUX
+def test_every_server_is_asked_everything(measured):
+    found, page = measured
+    servers = {"ours lr", "ours rf", "plain lr", "plain rf", "echo"}
+    assert found["apart"] < 1e-5
+    for name, load in found["loads"].items():
+        assert set(load) == servers, name
+        assert all(one["cpu"][0] > 0 and one["p99"] >= one["p50"] > 0 for one in load.values())
+    assert "at most 1.2 times that of Flask echo" in page
+
+
+def test_the_page_in_the_repository_was_written_by_this_script():
+    text = PAGE.read_text()
+    measured = text.partition(BEGIN)[2].partition(END)[0]
+    assert measured.count("| Flask echo |") == 4
+    for load in serving_page.LOADS.values():
+        assert load in measured
+    assert "keys on, prediction log on" in measured
+
+
+def test_a_page_without_a_place_is_refused_before_anything_is_measured(tmp_path):
+    page = tmp_path / "other.md"
+    page.write_text("# Another page\n")
+    done = call("--page", str(page))
+    assert done.returncode == 2
+    assert "has no lines" in done.stderr

@@ -1,0 +1,185 @@
+"""A registry that goes dark in every way that a server can: silent, slow, strange, without end."""
+
+import contextlib
+import gzip
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from tests.serving.fakes import FakeRegistry
+
+Exchange = Callable[[socket.socket], None]
+DRIP_SECONDS = 0.1  # between two bytes: the tests shorten the service's time-outs as much
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+def says(head: bytes, body: bytes = b"") -> Exchange:
+    """Answer so, and close."""
+    return lambda connection: connection.sendall(head + b"\r\n" + body)
+
+
+def tells(body: bytes, head: bytes = OK) -> Exchange:
+    """Answer ``body`` with its length, and close."""
+    return says(head + b"Content-Length: %d\r\n" % len(body), body)
+
+
+def drips(data: bytes) -> Exchange:
+    """Send a byte, wait, send a byte: no single read takes long."""
+
+    def exchange(connection: socket.socket) -> None:
+        for byte in data:
+            connection.sendall(bytes([byte]))
+            time.sleep(DRIP_SECONDS)
+
+    return exchange
+
+
+def without_end(head: bytes, piece: bytes, pause: float = 0.0) -> Exchange:
+    """Send ``head``, and ``piece`` for as long as somebody reads."""
+
+    def exchange(connection: socket.socket) -> None:
+        connection.sendall(head)
+        while True:
+            connection.sendall(piece)
+            time.sleep(pause)
+
+    return exchange
+
+
+def hangs(connection: socket.socket) -> None:
+    """Keep the connection, and say nothing."""
+    while connection.recv(1024):
+        pass
+
+
+# mode → what it does with a connection, and what the service says of it
+MODES: dict[str, tuple[Exchange, str]] = {
+    "never answers": (hangs, "Read timed out"),
+    "hangs up": (lambda connection: None, "does not answer"),
+    "random bytes": (lambda connection: connection.sendall(os.urandom(4096)), "does not answer"),
+    "a page": (tells(b"<!doctype html><title>Log in</title>"), "something else than was asked for"),
+    "wrong JSON": (tells(b'{"model_version": {"name": "heart-disease", "version": 7}}'), "Expected `str`, got `int`"),
+    "JSON without end": (tells(b'{"a":' + b"[" * 500_000), "something else than was asked for"),
+    "another model": (
+        tells(b'{"model_version": {"name": "other\\n[INFO] all is well", "version": "7"}}'),
+        "answered for another model: other [INFO] all is well",
+    ),
+    "a version that is none": (
+        tells(b'{"model_version": {"name": "heart-disease", "version": "../../7"}}'),
+        "something else than was asked for",
+    ),
+    "status 500": (
+        tells(b"x" * 100_000, b"HTTP/1.1 500 Internal Server Error\r\n"),
+        "status 500: " + 200 * "x" + "…",
+    ),
+    "redirects in a circle": (says(b"HTTP/1.1 302 Found\r\nLocation: /api\r\nContent-Length: 0\r\n"), "status 302"),
+    "headers without end": (without_end(OK, b"X-More: and more\r\n"), "does not answer"),
+    "a header without end": (without_end(OK + b"X-Long: ", b"x" * 4096), "does not answer"),
+    "continues without end": (without_end(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.01), "was not read within"),
+    "ten gigabytes": (
+        without_end(OK + b"Content-Length: 10737418240\r\n\r\n", b" " * 65536),
+        "something else than was asked for",
+    ),
+    "a packed bomb": (
+        tells(gzip.compress(b" " * 100_000_000), OK + b"Content-Encoding: gzip\r\n"),
+        "something else than was asked for",
+    ),
+    "headers drip": (drips(OK + b"X-Slow: " + b"s" * 10_000), "was not read within"),
+    "a body drips": (drips(OK + b"Content-Length: 10000\r\n\r\n" + b" " * 10_000), "was not read within"),
+    "a body of unknown length drips": (drips(OK + b"\r\n" + b" " * 10_000), "was not read within"),
+    "chunks that are none": (says(OK + b"Transfer-Encoding: chunked\r\n", b"zz\r\n"), "does not answer"),
+}
+
+
+class DarkRegistry:
+    """Stands before ``registry`` at an address of its own: passes bytes on until it is told to go dark."""
+
+    def __init__(self, registry: FakeRegistry) -> None:
+        self._behind = ("127.0.0.1", int(registry.url.rpartition(":")[2]))
+        self._exchange: Exchange | None = None
+        self._matching = b""
+        self._listener: socket.socket | None = socket.create_server(("127.0.0.1", 0))
+        self._address = self._listener.getsockname()
+        self._waiting: list[socket.socket] = []
+        self._open: set[socket.socket] = set()
+        self.url = f"http://127.0.0.1:{self._address[1]}"
+        self._accept()
+
+    def light(self) -> None:
+        """Answer as the registry behind does."""
+        self._renew()
+        self._exchange = None
+
+    def dark(self, exchange: Exchange, matching: bytes = b"") -> None:
+        """Do ``exchange`` with each connection; with ``matching``, only with requests that hold these bytes."""
+        self._renew()
+        self._exchange, self._matching = exchange, matching
+
+    def refuse(self) -> None:
+        """Close the port."""
+        self._close()
+
+    def drop(self) -> None:
+        """Let packets vanish: a listener that never accepts, and whose queue is full, answers no handshake."""
+        self._close()
+        self._listener = socket.create_server(self._address, backlog=0)
+        while True:
+            waiting = socket.socket()
+            waiting.settimeout(0.2)
+            self._waiting.append(waiting)
+            try:
+                waiting.connect(self._address)
+            except TimeoutError:
+                return
+
+    def close(self) -> None:
+        """Close all sockets; to be called at the end."""
+        self._close()
+
+    def _renew(self) -> None:
+        self._close()
+        self._listener = socket.create_server(self._address)
+        self._accept()
+
+    def _close(self) -> None:
+        for connection in [*self._waiting, *self._open]:
+            _end(connection)
+        self._waiting.clear()
+        if self._listener is not None:
+            _end(self._listener)
+            self._listener = None
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        threading.Thread(target=self._serve, args=(self._listener,), daemon=True).start()
+
+    def _serve(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # it was closed
+            while True:
+                connection, _ = listener.accept()
+                self._open.add(connection)
+                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # who asks has gone, or we have
+            asked = connection.recv(65536)
+            if asked and self._exchange is not None and self._matching in asked:
+                self._exchange(connection)
+            elif asked:
+                self._pass_on(connection, asked)
+        self._open.discard(connection)
+        _end(connection)
+
+    def _pass_on(self, connection: socket.socket, asked: bytes) -> None:
+        with socket.create_connection(self._behind) as behind:
+            behind.sendall(asked)
+            while data := behind.recv(65536):  # the fake closes after each answer
+                connection.sendall(data)
+
+
+def _end(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()

@@ -1,0 +1,118 @@
+"""The service as it runs, for tests that take its surroundings away: gunicorn on a port, with a log that is read."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 30
+
+# what a machine's time-outs are in seconds, tests need in tenths
+IMPATIENT = """
+from serving import registry_client
+registry_client.CONNECT_SECONDS = registry_client.READ_SECONDS = 0.3
+registry_client.ANSWER_SECONDS = 0.6
+"""
+RUN = """
+import sys
+from gunicorn.app.wsgiapp import run
+sys.argv = ["gunicorn", "-c", "{configuration}"]
+run()
+"""
+
+
+class Gunicorn:
+    """The service on a free port, logging into ``folder``, with the settings ``variables``."""
+
+    def __init__(self, folder: Path, before: str = "", **variables: object) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            self.port = int(server.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = folder / f"log-{self.port}"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("HEARTLINE_")}
+        settings = {
+            "HEARTLINE_SERVICE_PORT": self.port,
+            "HEARTLINE_SERVICE_WORKERS": 2,
+            "HEARTLINE_CACHE": folder / "cache",
+            "PYTHONPATH": ROOT,
+            **variables,
+        }
+        run = RUN.format(configuration=ROOT / "serving" / "gunicorn.conf.py")
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", before + run],
+                cwd=folder,
+                env=kept | {name: str(value) for name, value in settings.items()},
+                stderr=log,
+            )
+
+    def ask(self, path: str, body: Any = None) -> tuple[int, Any]:
+        """Return the status and the JSON of the answer."""
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def read(self, path: str) -> str:
+        """Return the text at ``path``."""
+        with urllib.request.urlopen(self.url + path, timeout=10) as response:
+            return str(response.read().decode())
+
+    def log(self) -> str:
+        """Return what was logged until now."""
+        return self._log.read_text(errors="replace")
+
+    def said_by(self, pid: int) -> list[str]:
+        """Return the lines that the worker ``pid`` logged."""
+        return [line for line in self.log().splitlines() if f"[{pid}]" in line]
+
+    def workers(self) -> list[int]:
+        """Return the process ids of all workers that were ever started, the last one last."""
+        return [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", self.log())]
+
+    def wait_until(self, what: Callable[[], bool]) -> None:
+        """Wait until ``what`` is so; fail with the log if it never is."""
+        deadline = time.monotonic() + SECONDS
+        while not what():
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                pytest.fail(f"not within {SECONDS} s:\n{self.log()[-5000:]}")
+            time.sleep(0.02)
+
+    def wait_until_it_answers(self, path: str = "/readyz", status: int = 200) -> None:
+        """Wait until ``path`` is answered with ``status``."""
+
+        def answers() -> bool:
+            try:
+                return self.ask(path)[0] == status
+            except OSError:
+                return False
+
+        self.wait_until(answers)
+
+    def stop(self) -> None:
+        """End it as a service manager would, and expect that it logged no traceback; to be called once or more."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise
+        assert "Traceback" not in self.log(), self.log()[-5000:]
