@@ -2,7 +2,9 @@
 
 import os
 import subprocess
+import time
 
+import psutil
 import pytest
 
 from stack import lifecycle
@@ -20,6 +22,8 @@ def test_a_part_is_outdated_when_it_was_started_with_something_else(settings, di
     environment = {"PATH": os.environ["PATH"]} | ({DIGEST_VARIABLE: digest} if digest else {})
     with subprocess.Popen(["sleep", "60"], env=environment) as running:
         try:
+            while "PATH" not in psutil.Process(running.pid).environ():  # a moment after the start it has none yet
+                time.sleep(0.01)
             assert lifecycle._outdated(part, running.pid) == outdated
         finally:
             running.kill()
