@@ -170,7 +170,7 @@ def _checked(body: Any, contract: Contract) -> list[Record]:
     if isinstance(body, list) and len(body) > limit:
         raise problems.too_many_records(len(body), limit)
     if isinstance(body, list) and body:
-        errors = [error for row, record in enumerate(body) for error in contract.errors(record, f"/{row}")]
+        errors = contract.list_errors(body)
         records = body
     else:
         errors = contract.errors(body)
