@@ -39,11 +39,11 @@ def parse(body: bytes) -> Any:
     Raises:
         MalformedError: it is not JSON in UTF-8, a number is not finite, or a key occurs twice.
     """
-    found = _plain(body)
+    found = plain(body)
     return _strict(body) if found is None else found
 
 
-def _plain(body: bytes) -> list[Record] | Record | None:
+def plain(body: bytes) -> list[Record] | Record | None:
     """Return the records in ``body`` if it is what nearly all are, in a quarter of the time; None where it is not.
 
     The fast decoder lets the last of equal keys win. Where all values are numbers or null, though, every quote belongs
@@ -131,9 +131,13 @@ class Contract:
 
     def list_errors(self, records: Sequence[Any]) -> list[FieldError]:
         """Return every bad field of the records in a body that is a list of them."""
-        if _accepts(self._list_validator, records):
+        if self.allows(list(records)):
             return []
         return [error for row, record in enumerate(records) for error in self.errors(record, f"/{row}")]
+
+    def allows(self, body: Record | list[Record]) -> bool:
+        """Return whether ``body``, a record or a list of them, has no bad field."""
+        return _accepts(self._validator if isinstance(body, dict) else self._list_validator, body)
 
     def imputed(self, matrix: Matrix) -> list[list[str]]:
         """Return for each row of the model's input the names of the features that it leaves to the model."""
