@@ -72,6 +72,7 @@ def test_ids_are_random_uuids() -> None:
     assert all(str(uuid.UUID(one)) == one and uuid.UUID(one).version == 4 for one in found)
     assert {uuid.UUID(one).variant for one in found} == {uuid.RFC_4122}
     assert {one[19] for one in found} == set("89ab")
+    assert uuid.UUID(new_ids(1)[0]).version == 4
     assert new_ids(0) == []
 
 
