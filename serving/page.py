@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, make_response, render_template
 
+from serving.evaluation import Evaluation
 from serving.model_store import ModelStore, Served
 from serving.page_headers import secured
 from serving.records import Contract, Record
@@ -107,6 +108,21 @@ def examples(contract: Contract) -> list[Example]:
     ]
 
 
+def area(evaluation: Evaluation) -> str:
+    """Return the area under the ROC curve with its interval, in words; why it is not known where it is not."""
+    if evaluation.metrics is None:
+        return f"not known: {evaluation.reason}"
+    score = evaluation.metrics.cross_validation.get("roc_auc")
+    if score is None or score.value is None:
+        return f"not known: {score.note if score else 'it was not measured'}"
+    if score.low is None or score.high is None:
+        interval = score.note
+    else:
+        interval = f"95 % interval {score.low:.3f} to {score.high:.3f}"
+    of = f"in cross-validation on {score.n} records, profile {evaluation.metrics.profile}"
+    return f"{score.value:.3f} ({interval}) {of}"
+
+
 def _shown(served: Served) -> dict[str, Any]:
     contract = served.model.contract
     return {
@@ -114,6 +130,7 @@ def _shown(served: Served) -> dict[str, Any]:
         "fields": fields(contract),
         "examples": examples(contract),
         "facts": served.describe(),
+        "area": area(served.evaluation),
         "threshold": served.model.about.threshold,
         "sample": SAMPLE,
     }

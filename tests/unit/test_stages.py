@@ -13,6 +13,7 @@ from heartline import bundles, contract, dataset, export, gate, registry, runs, 
 from heartline import store as stores
 from heartline.comparison import ComparisonError
 from heartline.errors import DataError, NoCandidateError, RegistryError
+from serving.bundle import Model
 
 FAMILIES = ("logistic_regression", "random_forest")
 
@@ -79,6 +80,19 @@ def test_registration_points_staging_at_the_winner_and_leaves_production_alone(t
     version = mlflow_store.get_model_version(contract.MODEL_NAME, registered["version"])
     assert version.tags["verdict"] == registered["verdict"]
     assert version.tags["origin"] == "sample"
+
+
+def test_the_service_tells_how_good_the_model_is(trained, mlflow_store):
+    for one in trained:
+        files = bundles.open_bundle(stores.get(one["bundle"]))
+        metrics = Model(files).evaluation.metrics
+        logged = mlflow_store.get_run(one["run_id"]).data.metrics
+        assert metrics.profile == "quick"
+        for place, scores in (("cv", metrics.cross_validation), ("holdout", metrics.holdout)):
+            for name in ("roc_auc", "brier", "recall"):
+                found = (scores[name].low, scores[name].value, scores[name].high)
+                assert found == tuple(logged[f"{place}_{name}{end}"] for end in ("_low", "", "_high"))
+        assert metrics.cross_validation["roc_auc"].n + metrics.holdout["roc_auc"].n == 250
 
 
 def test_a_comparison_is_a_run_with_its_page_and_a_card_for_each_model(trained, mlflow_store, prepared):
