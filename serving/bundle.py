@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 REQUIRED = ("contract.json", "model.onnx", "reference.json")
 FILE_BYTES = 512 * 1024 * 1024  # of each of them, which is held in memory
 PROBE_SECONDS = 30.0  # for all answers to the reference records: no request has waited for a slower model
-TOLERANCE = 1e-5
+TOLERANCE = 1e-5  # between an answer and what it should be
 INPUT, OUTPUT = "record", "probabilities"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
@@ -177,7 +177,10 @@ class Model:
         if len(found) != len(matrix):
             raise BundleError(f"model.onnx gives {len(found)} answers to {len(matrix)} records")
         if not bool(np.all((found >= 0) & (found <= 1))):
-            raise BundleError("model.onnx gives something that is not a probability")
+            # the shares of a forest's trees, added up in float32, may pass 1 (by 3.6e-6 for 329 trees) and miss 0
+            if not bool(np.all((found >= -TOLERANCE) & (found <= 1 + TOLERANCE))):
+                raise BundleError("model.onnx gives something that is not a probability")
+            return found.clip(0, 1)
         return found
 
     def _check_signature(self) -> None:

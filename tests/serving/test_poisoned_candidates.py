@@ -145,11 +145,11 @@ CANDIDATES: dict[str, tuple[Callable[[], Files], str]] = {
         "model.onnx gives something that is not a probability",
     ),
     "answers more than one": (
-        lambda: make_bundle(1.0, model=answering(1.001)),
+        lambda: make_bundle(1.0, model=answering(1 + 2e-5)),
         "model.onnx gives something that is not a probability",
     ),
     "answers less than nothing": (
-        lambda: make_bundle(1.0, model=answering(-1e-6)),
+        lambda: make_bundle(1.0, model=answering(-2e-5)),
         "model.onnx gives something that is not a probability",
     ),
     "answers NaN by its weights": (
@@ -248,6 +248,21 @@ def test_what_is_altered_here_is_served_when_it_is_not_altered(service: Service,
 
     registry.register(make_bundle(1.0, model=answering(expected_probability(RECORD, 1.0))))
     assert service.poll().get("/readyz")["model"]["version"] == "3"
+
+
+@pytest.mark.parametrize(("rounded", "probability"), [(1.0000001, 1), (1.0000036, 1), (-3.6e-6, 0), (-0.0, 0)])
+def test_what_rounding_leaves_outside_of_0_and_1_is_answered_as_0_or_1(
+    service: Service, registry: FakeRegistry, rounded: float, probability: int
+) -> None:
+    others = [expected_probability(record, 1.0) for record in REFERENCE[1:]]
+    reference = {"records": REFERENCE, "probabilities": [probability, *others]}
+    registry.register(make_bundle(model=answering(rounded), reference=reference))
+
+    answer = service.poll().client.post("/predict", json=REFERENCE).get_json()
+
+    assert answer["model"]["version"] == "2"
+    found = [one["probability"] for one in answer["predictions"]]
+    assert found == [probability, *(pytest.approx(other, abs=1e-6) for other in others)]
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "contract.json", "reference.json"])
