@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, make_response, render_template
+from flask import Blueprint, Flask, Response, current_app, make_response, render_template, request
 
 from serving.evaluation import Evaluation
 from serving.model_store import ModelStore, Served
@@ -71,6 +71,11 @@ def show() -> Response:
         response.headers["Retry-After"] = str(wait)
         return response
     return make_response(render_template("page.html", **_shown(status.served)))
+
+
+@page.before_request
+def _whole() -> None:
+    request.environ.pop("HTTP_RANGE", None)  # files of a few kB: a part of one would only be one more thing to refuse
 
 
 @page.after_request

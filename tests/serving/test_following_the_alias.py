@@ -188,6 +188,24 @@ def test_the_poller_polls_until_it_is_stopped(settings: Settings, registry: Fake
     assert "registry-poller" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_polls_of_many_workers_drift_apart(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Service(settings).store
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 50:
+            store._stopping.set()
+
+    monkeypatch.setattr(store, "poll", lambda: None)
+    monkeypatch.setattr(store._stopping, "wait", wait)
+    store._run()
+
+    assert settings.poll_seconds == 5.0
+    assert all(4.0 <= seconds <= 6.0 for seconds in waits)
+    assert max(waits) - min(waits) > 0.5
+
+
 def test_the_poller_outlives_its_own_faults(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service(Settings(mlflow_url=settings.mlflow_url, cache=settings.cache, poll_seconds=0.05))
     polls: list[None] = []
