@@ -1,6 +1,7 @@
 # ruff: noqa: N999 - the name that gunicorn looks for
 """How gunicorn runs the service: ``gunicorn -c serving/gunicorn.conf.py``."""
 
+import gc
 import logging
 import os
 import resource
@@ -67,6 +68,9 @@ def on_starting(server: Any) -> None:
 def pre_fork(server: Any, worker: Any) -> None:
     """Count a new worker among those that are not ready; ``age`` is its running number."""
     server.app.wsgi().extensions["workers"].mark(worker.age, STARTED)
+    # What is there now stays for good: a worker's collector neither walks it with each thousand records nor writes into
+    # its pages, which would end their being shared.
+    gc.freeze()
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -17,7 +17,6 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from gunicorn import http  # type: ignore[import-untyped]
 from gunicorn.config import Config  # type: ignore[import-untyped]
 from gunicorn.http.errors import (  # type: ignore[import-untyped]
     LimitRequestHeaders,
@@ -25,61 +24,20 @@ from gunicorn.http.errors import (  # type: ignore[import-untyped]
     ParseException,
     UnsupportedTransferCoding,
 )
-from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 from serving import metrics, problems
+from serving.connections import Connection
+from serving.direct import Direct
 from serving.framing import Incoming, State
 from serving.settings import SettingError, Settings
 
 RECEIVE_BYTES = 256 * 1024
 SMALL_BYTES = 64 * 1024  # what a request may hold while the worker's memory for requests is full
 MEMORY_BODIES = 8  # bodies of the greatest size that a worker holds at one time
-SEND_SECONDS = 10.0  # that a client may take to accept an answer
 LINGER_SECONDS = 2.0  # that a refused client may go on sending, so that it gets to read why
 WATCHED_PATHS = {"/healthz", "/readyz"}  # answered also where everything else is refused for want of room
 LOG = logging.getLogger(__name__)
-
-
-class _Head:
-    """What gunicorn's parser reads from in place of a socket: the heads of the requests, and never more."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def recv(self, size: int) -> bytes:
-        data, self.data = self.data[:size], self.data[size:]
-        return data
-
-
-class Connection(TConn):  # type: ignore[misc]
-    """A client's connection, and what has come in of its next request."""
-
-    def __init__(self, cfg: Config, sock: socket.socket, client: Any, server: Any, max_body: int) -> None:
-        super().__init__(cfg, sock, client, server)
-        self.parser: Any = None
-        self.data_ready = True
-        self.max_body = max_body
-        self.incoming = Incoming(max_body)
-        self.source = _Head()
-        self.held = 0  # bytes that are counted for it
-        self.deadline = 0.0
-        self.waits_in: dict[Connection, None] | None = None
-        self.on_readable: Callable[[socket.socket], None] = _nothing
-
-    def init(self) -> None:
-        """Make ready for a thread that answers; called by gunicorn for each request."""
-        if self.parser is None:
-            self.parser = http.get_parser(self.cfg, self.source, self.client)
-            self.initialized = True
-        self.source.data = self.incoming.head
-        self.sock.settimeout(SEND_SECONDS)
-
-    def next_request(self) -> None:
-        """Forget the request that was answered, and begin with what came behind it."""
-        rest = self.incoming.rest
-        self.incoming = Incoming(self.max_body)
-        if rest:
-            self.incoming.feed(rest)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -96,6 +54,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.in_work = 0  # requests that wait for a thread, or have one
         self.held = 0  # bytes of all requests that are not answered yet
         self.settings: Settings
+        self.direct: Direct | None = None
 
     @classmethod
     def check_config(cls, cfg: Config, log: Any) -> None:
@@ -114,6 +73,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Load the application, whose settings hold for the worker too."""
         super().load_wsgi()
         self.settings = self.wsgi.extensions["settings"]
+        self.direct = None if self.cfg.accesslog else Direct(self.wsgi)  # it writes no line there
 
     def accept(self, listener: socket.socket) -> None:
         """Take a new connection; where there are too many, in place of the one that has waited longest."""
@@ -153,15 +113,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def finish_request(self, conn: Connection, future: "Future[Any]") -> None:
         """Go on with a connection that a thread has answered."""
         self.in_work -= 1
-        self._count(conn, 0)
         conn.sock.setblocking(False)
         if future.cancelled() or future.exception() or not future.result() or not self.alive:
             self._linger(conn)
             return
-        conn.next_request()
-        self._wait(conn, self.idle, self.cfg.keepalive)
-        if conn.incoming.begun():
-            self._sort(conn)
+        self._go_on(conn)
 
     def handle_request(self, req: Any, conn: Connection) -> Any:
         """Answer a request whose body is there; runs in a thread."""
@@ -173,7 +129,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             return super().handle_request(req, conn)
         except TimeoutError:
-            LOG.warning("a client did not take its answer within %g s", SEND_SECONDS)
+            conn.was_not_read()
             return False
         finally:
             req.body = io.BytesIO()  # nothing is left to be read before the next request
@@ -200,17 +156,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._drop(conn)
         elif conn.waits_in is not self.lingering:
             conn.incoming.feed(data)
-            self._sort(conn)
+            self._sort(conn, at_once=True)
 
-    def _sort(self, conn: Connection) -> None:
-        """Put a connection where it belongs after something has come in."""
+    def _sort(self, conn: Connection, *, at_once: bool = False) -> None:
+        """Put a connection where it belongs after something has come in.
+
+        ``at_once``: whether it may be answered here; not so for what one client sends in advance, before others had
+        their turn.
+        """
         request, limit = conn.incoming, self.settings.max_body_bytes
         self._count(conn, request.size())
         match request.state:
             case State.WHOLE | State.OPEN if self.held > MEMORY_BODIES * limit and conn.held > SMALL_BYTES:
                 self._refuse(conn, problems.busy())
             case State.WHOLE:
-                self._hand_over(conn)
+                if not (at_once and self._answer(conn)):
+                    self._hand_over(conn)
             case State.OPEN:
                 self._wait_for_rest(conn)
             case State.HEAD_TOO_LARGE:
@@ -220,14 +181,38 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             case State.BAD_CHUNK:
                 self._refuse(conn, problems.malformed_request())
 
+    def _answer(self, conn: Connection) -> bool:
+        """Answer here what needs no thread; return whether it was that."""
+        answer = self.direct.answer(conn.incoming) if self.direct and self.alive else None
+        if answer is None:
+            return False
+        if rest := conn.send(answer):  # the client does not read what it was answered before
+            self._submit(conn, partial(conn.send_all, rest))
+        else:
+            self._go_on(conn)
+        return True
+
     def _hand_over(self, conn: Connection) -> None:
         room = self.in_work < self.cfg.threads + self.settings.max_waiting
         if room or conn.incoming.path() in WATCHED_PATHS:
-            self._forget(conn)
-            self.in_work += 1
-            self.enqueue_req(conn)
+            self._submit(conn, partial(self.handle, conn))
         else:
             self._refuse(conn, problems.busy())
+
+    def _submit(self, conn: Connection, work: Callable[[], bool]) -> None:
+        """Let a thread do what ends with an answer, and returns whether the connection lives on."""
+        self._forget(conn)
+        self.in_work += 1
+        future = self.tpool.submit(work)
+        future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
+
+    def _go_on(self, conn: Connection) -> None:
+        """Wait for the next request of a connection, or begin with what has come of it already."""
+        self._count(conn, 0)
+        conn.next_request()
+        self._wait(conn, self.idle, self.cfg.keepalive)
+        if conn.incoming.begun():
+            self._sort(conn)
 
     def _wait_for_rest(self, conn: Connection) -> None:
         request = conn.incoming
@@ -285,10 +270,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._count(conn, 0)
         self.nr_conns -= 1
         conn.close()
-
-
-def _nothing(_: socket.socket) -> None:
-    pass
 
 
 def _send(sock: socket.socket, problem: problems.Problem, path: str) -> None:

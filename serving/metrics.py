@@ -97,6 +97,12 @@ def install(app: Flask) -> None:
         return Response(counted + _text(following), content_type=MEDIA_TYPE)
 
 
+def count_request(path: str, method: str, status: str, seconds: float) -> None:
+    """Count an answered request; ``path`` is a route, ``status`` has three digits."""
+    _child(REQUESTS, path, method, status).inc()
+    _child(SECONDS, path).observe(seconds)
+
+
 def count_predictions(version: str, predictions: Sequence[Prediction]) -> None:
     """Count answers of ``version``, and what it filled in."""
     positive = sum([prediction.has_heart_disease for prediction in predictions])
@@ -150,8 +156,7 @@ class _Metered:
         finally:
             method = environ["REQUEST_METHOD"]
             path = self._paths.get(environ["PATH_INFO"]) or self._route(environ["PATH_INFO"], method)
-            _child(REQUESTS, path, method if method in METHODS else OTHER, status).inc()
-            _child(SECONDS, path).observe(perf_counter() - begun)
+            count_request(path, method if method in METHODS else OTHER, status, perf_counter() - begun)
 
     def _route(self, path: str, method: str) -> str:
         rules = self._rules.bind("")

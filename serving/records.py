@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-Record = dict[str, float | int | None]
+Record = dict[str, int | float | None]
 Matrix = NDArray[np.float32]
 
 SHOWN_CHARACTERS = 100
@@ -39,6 +39,25 @@ def parse(body: bytes) -> Any:
     Raises:
         MalformedError: it is not JSON in UTF-8, a number is not finite, or a key occurs twice.
     """
+    found = plain(body)
+    return _strict(body) if found is None else found
+
+
+def plain(body: bytes) -> list[Record] | Record | None:
+    """Return the records in ``body`` if it is what nearly all are, in a quarter of the time; None where it is not.
+
+    The fast decoder lets the last of equal keys win. Where all values are numbers or null, though, every quote belongs
+    to a key: two for each, unless one was lost.
+    """
+    try:
+        found = _FAST.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    keys = len(found) if isinstance(found, dict) else sum(map(len, found))
+    return found if body.count(b'"') == 2 * keys else None
+
+
+def _strict(body: bytes) -> Any:
     try:
         return _DECODER.decode(body.decode())
     except UnicodeDecodeError as error:
@@ -80,6 +99,9 @@ class Contract:
             if not _is_bounded_number(self.properties[name]):
                 raise ContractError(f"{name} is not a number with limits or codes")
         self.schema = schema
+        self._list_validator = jsonschema_rs.Draft202012Validator(
+            {"type": "array", "items": dict(schema)}, retriever=_refuse_to_fetch
+        )
         self.optional = tuple(
             name for name in self.features if name not in required or _may_be_null(self.properties[name])
         )
@@ -91,7 +113,7 @@ class Contract:
         if not isinstance(record, dict):
             fields = ", ".join(self.features)
             return [FieldError(pointer, "a record is an object", f"an object with the fields {fields}", _shown(record))]
-        if self._is_valid(record):
+        if _accepts(self._validator, record):
             return []
         # No text or container is a legal value, so none is handed on: some have no form outside Python.
         known = {name: value if _is_scalar(value) else "" for name, value in record.items() if name in self.properties}
@@ -107,19 +129,30 @@ class Contract:
             for name in unknown
         ]
 
-    def imputed(self, record: Record) -> list[str]:
-        """Return the names of the features that a valid record leaves to the model."""
-        return [name for name in self.features if record.get(name) is None]
+    def list_errors(self, records: Sequence[Any]) -> list[FieldError]:
+        """Return every bad field of the records in a body that is a list of them."""
+        if self.allows(list(records)):
+            return []
+        return [error for row, record in enumerate(records) for error in self.errors(record, f"/{row}")]
+
+    def allows(self, body: Record | list[Record]) -> bool:
+        """Return whether ``body``, a record or a list of them, has no bad field."""
+        return _accepts(self._validator if isinstance(body, dict) else self._list_validator, body)
+
+    def imputed(self, matrix: Matrix) -> list[list[str]]:
+        """Return for each row of the model's input the names of the features that it leaves to the model."""
+        found: list[list[str]] = [[] for _ in matrix]
+        for row, column in zip(*np.nonzero(np.isnan(matrix)), strict=True):
+            found[row].append(self.features[column])
+        return found
 
     def matrix(self, records: Sequence[Record]) -> Matrix:
         """Return valid records as the model's input, float32 (n, features), NaN where a value is missing."""
-        return np.array([[record.get(name) for name in self.features] for record in records], dtype=np.float32)
-
-    def _is_valid(self, record: dict[str, Any]) -> bool:
         try:
-            return self._validator.is_valid(record)
-        except ValueError:  # nested too deeply for it, or a text that UTF-8 cannot hold
-            return False
+            values = [record[name] for record in records for name in self.features]
+        except KeyError:  # a field that may be absent is: twice the time
+            values = [record.get(name) for record in records for name in self.features]
+        return np.array(values, dtype=np.float32).reshape(len(records), len(self.features))
 
     def _field_error(self, record: dict[str, Any], name: str, pointer: str, message: str) -> FieldError:
         if not name:
@@ -127,6 +160,13 @@ class Contract:
         if name not in record:
             return FieldError(_join(pointer, name), "the field is missing", self._allowed[name])
         return FieldError(_join(pointer, name), "the value is not allowed", self._allowed[name], _shown(record[name]))
+
+
+def _accepts(validator: jsonschema_rs.Draft202012Validator, value: Any) -> bool:
+    try:
+        return validator.is_valid(value)
+    except ValueError:  # nested too deeply for it, or a text that UTF-8 cannot hold
+        return False
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -149,6 +189,7 @@ def _no_constant(name: str) -> NoReturn:
     raise MalformedError(f"{name} is not a JSON number")
 
 
+_FAST = msgspec.json.Decoder(Record | list[Record])
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_constant)
 
 

@@ -8,9 +8,9 @@ import msgspec
 from flask import Blueprint, Response, current_app, request
 
 from serving import access, csv_body, explain, metrics, problems
+from serving.answers import answer
 from serving.model_store import ModelStore, Served, Status
 from serving.prediction_log import PredictionLog
-from serving.predictions import predict
 from serving.records import Contract, MalformedError, Record, parse
 from serving.settings import Settings
 from serving.workers import Workers
@@ -27,14 +27,9 @@ def predict_records() -> Response:
     body, records = _table(contract) if request.mimetype == csv_body.MEDIA_TYPE else _value(contract)
     if explaining:
         explain.check_count(len(records))
-    predictions = predict(served.model, records)
-    if explaining:
-        predictions = explain.explained(served.model, records, predictions)
-    metrics.count_predictions(served.version.version, predictions)
-    _log().add(predictions, records, served, request.headers.get("X-Request-ID"))
-    if isinstance(body, dict):
-        return _json({**msgspec.structs.asdict(predictions[0]), "model": served.describe()})
-    return _json({"predictions": predictions, "model": served.describe()})
+    request_id = request.headers.get("X-Request-ID")
+    content = answer(served, records, _log(), request_id, single=isinstance(body, dict), explaining=explaining)
+    return Response(content, mimetype="application/json")
 
 
 @views.get("/healthz")
@@ -172,7 +167,7 @@ def _checked(body: Any, contract: Contract) -> list[Record]:
     if isinstance(body, list) and len(body) > limit:
         raise problems.too_many_records(len(body), limit)
     if isinstance(body, list) and body:
-        errors = [error for row, record in enumerate(body) for error in contract.errors(record, f"/{row}")]
+        errors = contract.list_errors(body)
         records = body
     else:
         errors = contract.errors(body)

@@ -217,7 +217,8 @@ def test_what_is_too_much_at_one_time_is_503_and_the_service_is_still_known_to_l
     with ThreadPoolExecutor(12) as pool, Client(service) as client:
         asked = [pool.submit(ask, service, 99) for _ in range(10)]  # two threads, and two may wait
         time.sleep(0.25)
-        client.say(WHOLE)
+        assert client.say(WHOLE).hear()[0] == 200  # what needs no thread
+        client.say(WHOLE.replace(b"/predict", b"/predict?explain=false"))
         status, document = client.hear()
         alive = pool.submit(service.ask, "/healthz").result()
         answers = [each.result() for each in asked]

@@ -391,7 +391,7 @@ def test_a_fault_of_ours_is_500_in_the_same_shape_and_tells_nothing_of_the_insid
     def fail(*args: object) -> None:
         raise RuntimeError("a secret of the inside")
 
-    monkeypatch.setattr("serving.views.predict", fail)
+    monkeypatch.setattr("serving.answers.predict", fail)
 
     response = service.client.post("/predict", json=RECORD)
 
