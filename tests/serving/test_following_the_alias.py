@@ -16,6 +16,7 @@ from serving.bundle import Model
 from serving.settings import Settings
 from serving.workers import GONE, STARTED
 from tests.serving.fakes import RECORD, FakeRegistry, Service, expected_probability, make_bundle
+from tests.serving.gunicorns import Gunicorn
 
 Start = Callable[[], Service]
 
@@ -81,6 +82,28 @@ def test_it_is_ready_only_when_all_workers_are(service: Service) -> None:
 
     workers.mark(7, GONE)
     assert service.client.get("/readyz").status_code == 200
+
+
+HESITANT = """
+import random
+random.random = lambda: 20.0  # in tenths of a second: gunicorn waits so long from one worker to the next
+"""
+
+
+def test_it_is_not_ready_while_workers_are_yet_to_be_forked(registry: FakeRegistry, tmp_path: Path) -> None:
+    registry.register(make_bundle())
+    service = Gunicorn(tmp_path, HESITANT, HEARTLINE_MLFLOW_URL=registry.url)
+    try:
+        service.wait_until(lambda: "serving heart-disease version 1" in service.log())
+        service.wait_until_it_answers("/predict", 405)
+        status, page = service.ask("/readyz")
+        assert len(service.workers()) == 1
+        assert (status, page["detail"]) == (503, "1 more of the workers must load the model")
+
+        service.wait_until_it_answers()
+        assert len(service.workers()) == 2
+    finally:
+        service.stop()
 
 
 def test_the_model_page_describes_what_is_served(service: Service) -> None:
