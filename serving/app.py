@@ -24,6 +24,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or Settings.from_environment(os.environ)
     app = Flask(__name__, static_folder=None)
+    app.url_map.merge_slashes = False  # else /predictions//x is answered by a redirect, which is a page, and not by 404
     # one more, because a body without a declared length is cut there in silence: one that long is too long
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes + 1
     cache = BundleCache(settings.make_cache_folder())

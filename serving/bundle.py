@@ -14,14 +14,16 @@ import onnxruntime
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from serving import evaluation
+from serving.evaluation import Evaluation
 from serving.records import Contract, ContractError, Matrix, Record
 
 MANIFEST = "manifest.json"
-# What serving reads. A manifest may list more, which is neither fetched nor opened here.
+# What serving cannot do without. A manifest may list more: beside the evaluation, none of it is fetched or opened here.
 REQUIRED = ("contract.json", "model.onnx", "reference.json")
 FILE_BYTES = 512 * 1024 * 1024  # of each of them, which is held in memory
 PROBE_SECONDS = 30.0  # for all answers to the reference records: no request has waited for a slower model
-TOLERANCE = 1e-5
+TOLERANCE = 1e-5  # between an answer and what it should be
 QUICK_SECONDS, QUICK_TRIES = 0.001, 5  # of CPU; a busy machine may take some of the tries longer
 INPUT, OUTPUT = "record", "probabilities"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
@@ -92,25 +94,43 @@ def digest_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_verified(folder: Path, digest: str) -> dict[str, bytes]:
-    """Return the manifest and the required files of the bundle in ``folder``, by name.
+def wanted(manifest: Manifest) -> tuple[str, ...]:
+    """Return the names of the files that serving reads: the required ones, and the evaluation where there is one."""
+    entry = manifest.files.get(evaluation.FILE)
+    return (*REQUIRED, evaluation.FILE) if entry and entry.bytes <= evaluation.FILE_BYTES else REQUIRED
 
-    The bytes returned are those that were checked: nothing is read a second time.
+
+def read_verified(folder: Path, digest: str) -> dict[str, bytes]:
+    """Return the manifest and the files that serving reads of the bundle in ``folder``, by name.
+
+    The bytes returned are those that were checked: nothing is read a second time. The evaluation may be missing.
 
     Raises:
-        BundleError: a file is missing, or is not what the manifest says.
+        BundleError: a required file is missing, or a file is not what the manifest says.
     """
     files = {MANIFEST: _read(folder / MANIFEST)}
     if digest_of(files[MANIFEST]) != digest:
         raise BundleError(f"digest of {MANIFEST} differs")
     manifest = parse_manifest(files[MANIFEST])
-    for name in REQUIRED:
-        if _size(folder / name) != manifest.files[name].bytes:
-            raise BundleError(f"size of {name} differs")
-        files[name] = _read(folder / name)
-        if digest_of(files[name]) != manifest.files[name].sha256:
-            raise BundleError(f"digest of {name} differs")
+    for name in wanted(manifest):
+        # a service that did not read evaluations left them out of its cache
+        if name in REQUIRED or (folder / name).exists():
+            files[name] = read_file(folder, name, manifest.files[name])
     return files
+
+
+def read_file(folder: Path, name: str, entry: FileEntry) -> bytes:
+    """Return the file ``name`` in ``folder``, which is as ``entry`` says.
+
+    Raises:
+        BundleError: it is missing, or something else.
+    """
+    if _size(folder / name) != entry.bytes:
+        raise BundleError(f"size of {name} differs")
+    data = _read(folder / name)
+    if digest_of(data) != entry.sha256:
+        raise BundleError(f"digest of {name} differs")
+    return data
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
@@ -135,7 +155,9 @@ class Model:
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:
-        self.about = parse_manifest(files[MANIFEST]).model
+        manifest = parse_manifest(files[MANIFEST])
+        self.about = manifest.model
+        self.evaluation = _evaluation(files, manifest)
         self.digest = digest_of(files[MANIFEST])
         self.contract = _contract(files["contract.json"])
         if self.contract.version != self.about.contract_version:
@@ -158,7 +180,10 @@ class Model:
         if len(found) != len(matrix):
             raise BundleError(f"model.onnx gives {len(found)} answers to {len(matrix)} records")
         if not bool(np.all((found >= 0) & (found <= 1))):
-            raise BundleError("model.onnx gives something that is not a probability")
+            # the shares of a forest's trees, added up in float32, may pass 1 (by 3.6e-6 for 329 trees) and miss 0
+            if not bool(np.all((found >= -TOLERANCE) & (found <= 1 + TOLERANCE))):
+                raise BundleError("model.onnx gives something that is not a probability")
+            return found.clip(0, 1)
         return found
 
     def _is_quick(self) -> bool:
@@ -234,6 +259,18 @@ def _contract(data: bytes) -> Contract:
         return Contract(msgspec.json.decode(data, type=dict[str, Any]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ContractError) as error:
         raise BundleError(f"contract.json is no contract: {error}") from error
+
+
+def _evaluation(files: dict[str, bytes], manifest: Manifest) -> Evaluation:
+    name = evaluation.FILE
+    if name in files:
+        return evaluation.read(files[name])
+    if name not in manifest.files:
+        return Evaluation(reason=f"{MANIFEST} does not list {name}")
+    size = manifest.files[name].bytes
+    if size > evaluation.FILE_BYTES:
+        return Evaluation(reason=f"{MANIFEST} gives {name} {size} bytes; at most {evaluation.FILE_BYTES} are read")
+    return Evaluation(reason=f"{name} is missing", awaited=True)
 
 
 def _size(path: Path) -> int:

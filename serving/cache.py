@@ -12,14 +12,24 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from serving.bundle import MANIFEST, REQUIRED, BundleError, digest_of, parse_manifest, read_verified
+from serving import evaluation
+from serving.bundle import (
+    MANIFEST,
+    BundleError,
+    Manifest,
+    digest_of,
+    parse_manifest,
+    read_file,
+    read_verified,
+    wanted,
+)
 from serving.registry_client import ModelVersion, RegistryClient, Training
 
 KEPT_BUNDLES = 3
@@ -74,6 +84,28 @@ class BundleCache:
             BundleError: it is not here, or not what it was.
         """
         return read_verified(self._bundles / digest, digest)
+
+    def fetch_evaluation(self, client: RegistryClient, version: ModelVersion, digest: str) -> bytes:
+        """Return the evaluation of the bundle at ``digest``, which a service that did not read it may have left out.
+
+        Raises:
+            BundleError: it is not what the manifest says, or the bundle is not here any more.
+            NotThereError: the registry does not have it.
+            RegistryError: the registry could not be heard.
+            OSError: the folder cannot be written to.
+        """
+        root = client.artifact_root(version)
+        name = evaluation.FILE
+        with self._locked():
+            files = self.read(digest)
+            if name in files:  # another worker was here first
+                return files[name]
+            manifest = parse_manifest(files[MANIFEST])
+            with self._empty_folder() as folder:
+                _save(client, root, manifest, (name,), folder)
+                data = read_file(folder, name, manifest.files[name])
+                (folder / name).replace(self._bundles / digest / name)
+        return data
 
     @contextmanager
     def trial(self, digest: str) -> Iterator[None]:
@@ -136,17 +168,12 @@ class BundleCache:
             return None
 
     def _download(self, client: RegistryClient, root: str, manifest: bytes, digest: str) -> dict[str, bytes]:
-        for left_over in self._folder.glob(".fetch-*"):  # from a process that was killed: we hold the lock
-            shutil.rmtree(left_over)
-        entries = parse_manifest(manifest).files
-        with tempfile.TemporaryDirectory(dir=self._folder, prefix=".fetch-") as name:
-            fetched = Path(name) / digest
+        with self._empty_folder() as folder:
+            fetched = folder / digest
             fetched.mkdir()
             (fetched / MANIFEST).write_bytes(manifest)
-            for required in REQUIRED:
-                with (fetched / required).open("wb") as file:
-                    for chunk in client.read(root, required, entries[required].bytes):
-                        file.write(chunk)
+            listed = parse_manifest(manifest)
+            _save(client, root, listed, wanted(listed), fetched)
             files = read_verified(fetched, digest)
             self._bundles.mkdir(exist_ok=True)
             target = self._bundles / digest
@@ -156,7 +183,22 @@ class BundleCache:
         return files
 
     @contextmanager
+    def _empty_folder(self) -> Iterator[Path]:
+        """Give a folder for what is being fetched; call it while the lock is held."""
+        for left_over in self._folder.glob(".fetch-*"):  # from a process that was killed: we hold the lock
+            shutil.rmtree(left_over)
+        with tempfile.TemporaryDirectory(dir=self._folder, prefix=".fetch-") as name:
+            yield Path(name)
+
+    @contextmanager
     def _locked(self) -> Iterator[None]:
         with (self._folder / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _save(client: RegistryClient, root: str, manifest: Manifest, names: Sequence[str], folder: Path) -> None:
+    for name in names:
+        with (folder / name).open("wb") as file:
+            for chunk in client.read(root, name, manifest.files[name].bytes):
+                file.write(chunk)

@@ -41,7 +41,7 @@ def parse(body: bytes, contract: Contract, max_records: int) -> tuple[list[Recor
         MalformedError: it is no such table; says in which line.
         TooManyRowsError: it has more than ``max_records`` rows.
     """
-    rows = _rows(body)
+    rows, count = _rows(body, max_records + 1)
     if not rows:
         raise MalformedError("there is no header: the body is empty")
     (_, header), *below = rows
@@ -50,8 +50,8 @@ def parse(body: bytes, contract: Contract, max_records: int) -> tuple[list[Recor
     for line, cells in below:
         if len(cells) != len(header):
             raise MalformedError(f"line {line} has {len(cells)} cells, the header {len(header)}")
-    if len(below) > max_records:
-        raise TooManyRowsError(len(below))
+    if count - 1 > max_records:
+        raise TooManyRowsError(count - 1)
     if not below:
         return [], [FieldError("", "there is no row below the header", "a row for each record")]
     if errors := _header_errors(header, contract):
@@ -60,17 +60,26 @@ def parse(body: bytes, contract: Contract, max_records: int) -> tuple[list[Recor
     return records, _errors(records, [line for line, _ in below], contract)
 
 
-def _rows(body: bytes) -> list[tuple[int, list[str]]]:
-    """Return each row that is not empty, with the number of the line that it ends in."""
+def _rows(body: bytes, most: int) -> tuple[list[tuple[int, list[str]]], int]:
+    """Return the first ``most`` rows that are not empty, each with the number of its last line, and the count of all.
+
+    The others are only counted: two million rows of two cells would take 300 MB.
+    """
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise MalformedError(f"byte {error.start} is not UTF-8") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows, count = [], 0
     try:
-        return [(reader.line_num, cells) for cells in reader if cells]
+        for cells in reader:
+            if cells:
+                count += 1
+                if count <= most:
+                    rows.append((reader.line_num, cells))
     except csv.Error as error:
         raise MalformedError(f"the row at line {reader.line_num} is not CSV: {error}") from None
+    return rows, count
 
 
 def _check_header(header: Sequence[str], contract: Contract) -> None:

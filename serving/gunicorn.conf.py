@@ -65,6 +65,16 @@ def on_starting(server: Any) -> None:
         raise SystemExit(str(error)) from None
 
 
+def when_ready(server: Any) -> None:
+    """Count the workers that are about to start, before the first of them can say that nobody is waited for.
+
+    gunicorn forks them one after the other, with pauses, and the first may be done long before the last one is there.
+    """
+    states = server.app.wsgi().extensions["workers"]
+    for age in range(server.worker_age + 1, server.worker_age + server.num_workers + 1):
+        states.mark(age, STARTED)
+
+
 def pre_fork(server: Any, worker: Any) -> None:
     """Count a new worker among those that are not ready; ``age`` is its running number."""
     server.app.wsgi().extensions["workers"].mark(worker.age, STARTED)

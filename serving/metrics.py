@@ -166,8 +166,8 @@ class _Metered:
             rule = rules.match(path, next(iter(error.valid_methods or ())), return_rule=True)[0]
         except HTTPException:
             return OTHER
-        if not rule.arguments:
-            self._paths[path] = rule.rule
+        if path == rule.rule:  # a path may begin with any number of slashes, and a client could have them all kept
+            self._paths[path] = path
         return rule.rule
 
 

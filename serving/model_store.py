@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serving import metrics
+from serving import evaluation, metrics
 from serving.bundle import MANIFEST, BundleError, Model, digest_of, read_folder
 from serving.cache import BundleCache, LastGood
+from serving.evaluation import Evaluation
 from serving.registry_client import ModelVersion, NotThereError, RegistryClient, RegistryError, Training
 from serving.settings import Settings
 from serving.workers import READY, Workers
@@ -31,12 +32,16 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Served:
-    """A model that answers, the registered version that it is, and what trained it, once the registry has said."""
+    """A model that answers, the registered version that it is, and what is known of its training.
+
+    ``training`` is None until the registry has said.
+    """
 
     model: Model
     version: ModelVersion
     alias: str
     since: datetime
+    evaluation: Evaluation
     training: Training | None = None
 
     def describe(self) -> dict[str, str | None]:
@@ -166,8 +171,7 @@ class ModelStore:
         self._heard(waiting=None)
         if self.status.served and self.status.served.version == version:
             self._forget_refused()
-            if self.status.served.training is None:
-                self._learn_training(self.status.served)
+            self._learn(self.status.served)
         elif self._retry_refused[0] != version or time.monotonic() >= self._retry_refused[1]:
             self._adopt(version)
 
@@ -202,20 +206,43 @@ class ModelStore:
             LOG.debug("the run of %s is not known yet: %s", _name(version), error)
             return None
 
-    def _learn_training(self, served: Served) -> None:
+    def _learn(self, served: Served) -> None:
         """Ask for what was not said when ``served`` was adopted, or by a service that did not ask."""
+        more = served
+        if more.training is None:
+            more = self._with_training(more)
+        if more.evaluation.awaited:
+            more = self._with_evaluation(more)
+        if more is not served:
+            self._update(served=more)
+
+    def _with_training(self, served: Served) -> Served:
         training = self._training(served.version)
         if training is None:
-            return
+            return served
         try:
             alias = self._settings.model_alias
             self._cache.note_last_good(LastGood(alias, served.version, served.model.digest, training))
         except OSError as error:
             LOG.debug("the run is not noted: %s", error)
-        self._update(served=dataclasses.replace(served, training=training))
+        return dataclasses.replace(served, training=training)
+
+    def _with_evaluation(self, served: Served) -> Served:
+        try:
+            data = self._cache.fetch_evaluation(self._client, served.version, served.model.digest)
+        except (RegistryError, OSError) as error:  # asked again with the next poll
+            LOG.debug("the evaluation of %s is not fetched: %s", _name(served.version), error)
+            return served
+        except (BundleError, NotThereError) as error:
+            LOG.error("the evaluation of %s is not shown: %s", _name(served.version), error)
+            return dataclasses.replace(
+                served, evaluation=Evaluation(reason=f"{evaluation.FILE} is not fetched: {error}")
+            )
+        return dataclasses.replace(served, evaluation=evaluation.read(data))
 
     def _serve(self, model: Model, version: ModelVersion, alias: str = "", training: Training | None = None) -> None:
-        served = Served(model, version, alias or self._settings.model_alias, datetime.now(UTC), training)
+        alias = alias or self._settings.model_alias
+        served = Served(model, version, alias, datetime.now(UTC), model.evaluation, training)
         self._update(served=served, refused=None)
         self._workers.mark(self._number, READY)
 

@@ -55,7 +55,7 @@ def document(served: Served, settings: Settings) -> dict[str, Any]:
     contract = served.model.contract
     paths = {
         "/predict": {"post": _predict(served)},
-        "/model": {"get": _get("Describe the served model and its contract", _json("Served"), "not-ready")},
+        "/model": {"get": _get("Describe the served model, its scores and its contract", _json("Served"), "not-ready")},
         "/predictions/{prediction_id}": {"get": _logged()},
         "/readyz": {"get": _get("Say whether a model answers in every worker", _json("Ready"), "not-ready")},
         "/healthz": {"get": _get("Say that the process lives", _json("Health"))},

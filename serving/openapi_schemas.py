@@ -46,6 +46,7 @@ def all_schemas(contract: Contract, max_records: int) -> dict[str, Schema]:
         "Record": record,
         "Records": {"type": "array", "items": ref("Record"), "minItems": 1, "maxItems": max_records},
         **_answers(contract),
+        **_metrics(),
         **_states(),
         **_problems(),
     }
@@ -150,6 +151,37 @@ def _logged(prediction: dict[str, Schema]) -> Schema:
     )
 
 
+def _metrics() -> dict[str, Schema]:
+    score = closed(
+        {
+            "value": {"type": ["number", "null"], "description": "Null where it is not defined."},
+            "low": {"type": ["number", "null"], "description": "Lower end; null where there is no interval."},
+            "high": {"type": ["number", "null"], "description": "Upper end; null where there is no interval."},
+            "n": {
+                "type": "integer",
+                "minimum": 0,
+                "description": "Records that it is about: for recall the sick, for precision those called sick.",
+            },
+            "note": {**_TEXT, "description": "Why something is null."},
+        },
+        optional=("note",),
+        description="A score with its 95 % interval.",
+    )
+    scores: Schema = {"type": "object", "additionalProperties": ref("Score")}
+    metrics = closed(
+        {
+            "profile": {**_TEXT, "description": "How thoroughly it was evaluated; quick is for trying things out."},
+            "cross_validation": {
+                **scores,
+                "description": "Of the training records, each answered by models that did not see it.",
+            },
+            "holdout": {**scores, "description": "Of records that nothing was fitted or chosen on."},
+        },
+        description="The scores that training measured, by name.",
+    )
+    return {"Score": score, "Metrics": metrics}
+
+
 def _states() -> dict[str, Schema]:
     followed: dict[str, Schema] = {
         "registry": closed(
@@ -178,6 +210,8 @@ def _states() -> dict[str, Schema]:
                 "bundle": {**_TEXT, "description": "Digest of the model's manifest."},
                 "threshold": {"type": "number", "minimum": 0, "maximum": 1},
                 "since": _TIME,
+                "metrics": {"oneOf": [ref("Metrics"), {"type": "null"}], "description": "How good the model is."},
+                "metrics_reason": {**_or_null(_TEXT), "description": "Why there are no metrics."},
                 **followed,
                 "contract": {"type": "object", "description": "JSON Schema of a record."},
             }

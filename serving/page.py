@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, make_response, render_template
+from flask import Blueprint, Flask, Response, current_app, make_response, render_template, request
 
+from serving.evaluation import Evaluation
 from serving.model_store import ModelStore, Served
 from serving.page_headers import secured
 from serving.records import Contract, Record
@@ -72,6 +73,11 @@ def show() -> Response:
     return make_response(render_template("page.html", **_shown(status.served)))
 
 
+@page.before_request
+def _whole() -> None:
+    request.environ.pop("HTTP_RANGE", None)  # files of a few kB: a part of one would only be one more thing to refuse
+
+
 @page.after_request
 def _finish(response: Response) -> Response:
     if response.mimetype == "text/html":
@@ -107,6 +113,21 @@ def examples(contract: Contract) -> list[Example]:
     ]
 
 
+def area(evaluation: Evaluation) -> str:
+    """Return the area under the ROC curve with its interval, in words; why it is not known where it is not."""
+    if evaluation.metrics is None:
+        return f"not known: {evaluation.reason}"
+    score = evaluation.metrics.cross_validation.get("roc_auc")
+    if score is None or score.value is None:
+        return f"not known: {score.note if score else 'it was not measured'}"
+    if score.low is None or score.high is None:
+        interval = score.note
+    else:
+        interval = f"95 % interval {score.low:.3f} to {score.high:.3f}"
+    of = f"in cross-validation on {score.n} records, profile {evaluation.metrics.profile}"
+    return f"{score.value:.3f} ({interval}) {of}"
+
+
 def _shown(served: Served) -> dict[str, Any]:
     contract = served.model.contract
     return {
@@ -114,6 +135,7 @@ def _shown(served: Served) -> dict[str, Any]:
         "fields": fields(contract),
         "examples": examples(contract),
         "facts": served.describe(),
+        "area": area(served.evaluation),
         "threshold": served.model.about.threshold,
         "sample": SAMPLE,
     }

@@ -117,7 +117,18 @@ def _refusals(schema: Mapping[str, Any], one: Mapping[str, Any]) -> list[Item]:
 def _service(schema: Mapping[str, Any]) -> list[Item]:
     version = json.dumps(schema["x-version"])
     return [
-        _get("The served model", "/model", f"pm.expect(answer.contract['x-version']).to.eql({version});"),
+        _get(
+            "The served model",
+            "/model",
+            f"pm.expect(answer.contract['x-version']).to.eql({version});",
+            # a bundle may come without scores, and the service says why
+            "if (answer.metrics === null) {",
+            "  pm.expect(answer.metrics_reason).to.be.a('string').that.is.not.empty;",
+            "} else {",
+            "  pm.expect(answer.metrics.profile).to.be.a('string');",
+            "  pm.expect(answer.metrics.cross_validation.roc_auc).to.include.all.keys('value', 'low', 'high', 'n');",
+            "}",
+        ),
         _get("Is it ready?", "/readyz", "pm.expect(answer.status).to.eql('ready');"),
         _get("Does it live?", "/healthz", "pm.expect(answer.status).to.eql('ok');"),
         _get("OpenAPI", "/openapi.json", f"pm.expect(answer.info.version).to.eql({version});"),

@@ -51,7 +51,7 @@ def readyz() -> Response:
 
 @views.get("/model")
 def model() -> Response:
-    """Describe the model that answers: its version, its contract, and how the registry is followed."""
+    """Describe the model that answers: its version, its scores, its contract, and how the registry is followed."""
     status = _status()
     served = _served(status)
     return _json(
@@ -60,6 +60,8 @@ def model() -> Response:
             "bundle": served.model.digest,
             "threshold": served.model.about.threshold,
             "since": _iso(served.since),
+            "metrics": served.evaluation.metrics,
+            "metrics_reason": served.evaluation.reason,
             **_followed(status),
             "prediction_log": _log().describe(),
             "contract": served.model.contract.schema,

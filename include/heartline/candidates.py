@@ -146,7 +146,7 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str) -> dict[str, An
                 "source": prepared["source"],
                 "encoding": prepared["encoding"],
                 "validation_run": prepared["validation_run"],
-                **({"refused": outcome["refused"]} if "refused" in outcome else {}),
+                **({runs.REFUSED: outcome["refused"]} if "refused" in outcome else {}),
             },
             parameters={
                 **recipe.parameters(profile),

@@ -35,7 +35,7 @@ from sklearn.pipeline import Pipeline
 
 from heartline import contract, export, history
 from heartline.registered import Registered, refusal
-from heartline.runs import EXPERIMENT, Dataset, Run
+from heartline.runs import EXPERIMENT, REFUSED, Dataset, Run
 
 KEY = "heartline.key"
 DATASET_DIGEST = 36  # characters that MLflow keeps of one
@@ -59,6 +59,8 @@ class Version:
 def log_run(run: Run) -> str:
     """Log a piece of work to its run, found by key or made, and return the run's id.
 
+    A run that was refused before and is not now does not say so any more.
+
     Raises:
         RegistryError: MLflow cannot be reached or refuses.
     """
@@ -67,8 +69,10 @@ def log_run(run: Run) -> str:
         experiment = _experiment(client, run.experiment)
         status = RunStatus.to_string(RunStatus.FAILED if run.failed else RunStatus.FINISHED)
         found = client.search_runs([experiment], f"tags.`{KEY}` = '{run.key}'", max_results=1)
-        if found and found[0].info.status == status:
-            return str(found[0].info.run_id)
+        if found:
+            _renew_refusal(client, found[0], run)
+            if found[0].info.status == status:
+                return str(found[0].info.run_id)
         tags = {**run.tags, KEY: run.key, MLFLOW_RUN_NOTE: run.note}
         begun = int(run.begun.timestamp() * 1000) if run.begun else None
         logged = found[0] if found else client.create_run(experiment, begun, tags, run.title)
@@ -201,6 +205,15 @@ def _experiment(client: mlflow.MlflowClient, name: str = EXPERIMENT) -> str:
     if found is None or found.lifecycle_stage != "active":
         raise MlflowException(f"experiment {name} was deleted: restore it in MLflow's UI")
     return str(found.experiment_id)
+
+
+def _renew_refusal(client: mlflow.MlflowClient, logged: entities.Run, run: Run) -> None:
+    """Let a run that is found again say why it is refused now, or no more that it was: a tag outlives what set it."""
+    before, now = logged.data.tags.get(REFUSED), run.tags.get(REFUSED)
+    if now is None and before is not None:
+        client.delete_tag(logged.info.run_id, REFUSED)
+    elif now is not None and now != before:
+        client.set_tag(logged.info.run_id, REFUSED, now)
 
 
 def _ensure_registered_model(client: mlflow.MlflowClient) -> None:

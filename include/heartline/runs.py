@@ -8,6 +8,7 @@ from typing import Any
 EXPERIMENT = "heart-disease"
 COMPARISON_EXPERIMENT = "heart-disease-comparisons"
 DATA_EXPERIMENT = "heart-disease-data"  # apart, so that the list of models stays one of models
+REFUSED = "refused"  # the tag that says why a run ended in a refusal
 
 
 @dataclass(frozen=True)

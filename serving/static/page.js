@@ -176,6 +176,8 @@ function drawModel(model) {
   byId("sample").hidden = model.origin !== "sample";
   const changed = byId("changed");
   changed.hidden = model.version === form.dataset.version && model.contract_version === form.dataset.contract;
+  // an answer does not say how good its model is: what the page was loaded with holds for that version alone
+  for (const element of document.querySelectorAll("[data-of-loaded]")) element.hidden = !changed.hidden;
   changed.textContent = `The service has moved to version ${model.version} since this page was loaded. Load it again for that version's form and threshold.`;
 }
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
 from tests.conftest import ROOT
 from tests.serving import trained
@@ -230,6 +230,25 @@ def test_it_fits_every_screen_and_can_be_read(page, pictures, width, scheme):
     assert page.evaluate(CONTRAST) == []
     family = page.locator("[data-fact=family]").text_content().replace(" ", "-")
     page.screenshot(path=pictures / f"service-{family}-{width}-{scheme}.png", full_page=True)
+
+
+def test_how_good_the_model_is_is_said_of_the_version_that_the_page_was_loaded_with(page, address):
+    area = page.locator("#area")
+    expect(area).to_have_text("0.908 (95 % interval 0.870 to 0.940) in cross-validation on 242 records, profile quick")
+    page.get_by_role("button", name="Typical values").click()
+    page.get_by_role("button", name="Ask the model").click()
+    expect(page.get_by_role("heading", name="The answer", exact=True)).to_be_focused()
+    expect(area).to_be_visible()
+
+    def of_another_version(route: Route) -> None:
+        answer = route.fetch().json()
+        route.fulfill(json={**answer, "model": {**answer["model"], "version": "another"}})
+
+    page.route("**/predict*", of_another_version)
+    page.get_by_role("button", name="Ask the model").click()
+    expect(page.locator("#changed")).to_contain_text("The service has moved to version another")
+    expect(area).to_be_hidden()
+    page.unroute("**/predict*")
 
 
 def test_a_service_that_went_away_is_said_to_be_away(page, address):

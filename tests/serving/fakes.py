@@ -41,6 +41,15 @@ CONTRACT: dict[str, Any] = {
 WEIGHTS = np.array([[0.5], [0.02], [0.001], [0.3]], dtype="float32")
 FILL = np.array([0.0, 0.0, 240.0, 1.0], dtype="float32")
 RECORD = {"age": 61, "sex": 1, "chol": 250.5, "ca": 2}
+EVALUATION: dict[str, Any] = {
+    "about": {"family": "logistic_regression", "profile": "quick"},
+    "out_of_fold": {
+        "roc_auc": {"value": 0.90812, "low": 0.87, "high": 0.94, "n": 242, "note": ""},
+        "recall": {"value": None, "low": None, "high": None, "n": 0, "note": "no record has the disease"},
+    },
+    "holdout": {"roc_auc": {"value": 0.88, "low": 0.78, "high": 0.96, "n": 61, "note": ""}},
+    "subgroups": [],
+}
 REFERENCE = [RECORD, {"age": 30, "sex": 0, "chol": None, "ca": 0}, {"age": 77, "sex": 1}]
 
 
@@ -77,13 +86,17 @@ def make_onnx(bias: float = -2.0, *, width: int = 4, output: str = "probabilitie
 
 
 def make_bundle(bias: float = -2.0, *, family: str = "logistic_regression", **replaced: Any) -> Files:
-    """Return the files of a bundle; ``model``, ``contract`` and ``reference`` may be replaced, with true digests."""
+    """Return the files of a bundle with true digests.
+
+    ``model``, ``contract``, ``reference`` and ``evaluation`` may be replaced.
+    """
     reference = {"records": REFERENCE, "probabilities": [expected_probability(r, bias) for r in REFERENCE]}
     return seal(
         {
             "model.onnx": replaced.get("model") or make_onnx(bias),
             "contract.json": json.dumps(replaced.get("contract", CONTRACT)).encode(),
             "reference.json": json.dumps(replaced.get("reference", reference)).encode(),
+            "evaluation.json": json.dumps(replaced.get("evaluation", EVALUATION)).encode(),
             "model.skops": b"never fetched",
         },
         family=family,

@@ -1,12 +1,15 @@
 """POST /predict with CSV: the same answers and the same errors as for a list in JSON."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 from werkzeug.test import TestResponse
 
-from tests.serving.fakes import RECORD, Service
+from serving import csv_body
+from serving.records import Contract
+from tests.serving.fakes import CONTRACT, RECORD, Service
 from tests.serving.test_predict import FIELDS, assert_problem
 
 MALFORMED = {
@@ -193,6 +196,20 @@ def test_as_many_rows_as_allowed_are_answered_and_one_more_is_413(service: Servi
         do="send the records in several requests",
         instance="/predict",
     )
+
+
+def test_rows_beyond_the_limit_are_counted_and_not_kept() -> None:
+    body = b"age,sex\n" + b"61,1\n" * 200_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(csv_body.TooManyRowsError) as caught:
+            csv_body.parse(body, Contract(CONTRACT), 10)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert caught.value.found == 200_000
+    assert peak < 10 * len(body)
 
 
 def test_a_table_over_the_limit_of_bytes_is_413(service: Service) -> None:

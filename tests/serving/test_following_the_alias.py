@@ -16,6 +16,7 @@ from serving.bundle import Model
 from serving.settings import Settings
 from serving.workers import GONE, STARTED
 from tests.serving.fakes import RECORD, FakeRegistry, Service, expected_probability, make_bundle
+from tests.serving.gunicorns import Gunicorn
 
 Start = Callable[[], Service]
 
@@ -81,6 +82,28 @@ def test_it_is_ready_only_when_all_workers_are(service: Service) -> None:
 
     workers.mark(7, GONE)
     assert service.client.get("/readyz").status_code == 200
+
+
+HESITANT = """
+import random
+random.random = lambda: 20.0  # in tenths of a second: gunicorn waits so long from one worker to the next
+"""
+
+
+def test_it_is_not_ready_while_workers_are_yet_to_be_forked(registry: FakeRegistry, tmp_path: Path) -> None:
+    registry.register(make_bundle())
+    service = Gunicorn(tmp_path, HESITANT, HEARTLINE_MLFLOW_URL=registry.url)
+    try:
+        service.wait_until(lambda: "serving heart-disease version 1" in service.log())
+        service.wait_until_it_answers("/predict", 405)
+        status, page = service.ask("/readyz")
+        assert len(service.workers()) == 1
+        assert (status, page["detail"]) == (503, "1 more of the workers must load the model")
+
+        service.wait_until_it_answers()
+        assert len(service.workers()) == 2
+    finally:
+        service.stop()
 
 
 def test_the_model_page_describes_what_is_served(service: Service) -> None:
@@ -186,6 +209,24 @@ def test_the_poller_polls_until_it_is_stopped(settings: Settings, registry: Fake
 
     assert served_version(service) == "1"
     assert "registry-poller" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_polls_of_many_workers_drift_apart(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Service(settings).store
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 50:
+            store._stopping.set()
+
+    monkeypatch.setattr(store, "poll", lambda: None)
+    monkeypatch.setattr(store._stopping, "wait", wait)
+    store._run()
+
+    assert settings.poll_seconds == 5.0
+    assert all(4.0 <= seconds <= 6.0 for seconds in waits)
+    assert max(waits) - min(waits) > 0.5
 
 
 def test_the_poller_outlives_its_own_faults(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -299,3 +299,13 @@ def test_the_path_of_a_known_route_is_looked_up_once(service: Service, monkeypat
     monkeypatch.setattr(metrics._Metered, "_route", lambda *_: pytest.fail("it is looked up again"))
 
     assert service.client.get("/healthz").status_code == 200
+
+
+def test_paths_that_a_client_invents_are_not_kept(service: Service) -> None:
+    service.client.get("/healthz")
+    kept = dict(service.app.wsgi_app._paths)  # type: ignore[attr-defined]
+
+    for path in ("//healthz", "///healthz", "healthz", "/static/page.js", "/predictions/x", "/nothing"):
+        service.client.get("/", environ_overrides={"PATH_INFO": path}).close()
+
+    assert service.app.wsgi_app._paths == kept  # type: ignore[attr-defined]

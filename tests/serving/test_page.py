@@ -214,3 +214,11 @@ def test_another_method_and_a_missing_file_are_problems(service: Service) -> Non
     assert service.client.post("/").get_json(force=True)["type"] == "urn:heartline:problem:method-not-allowed"
     assert service.client.get("/static/none.js").get_json(force=True)["type"] == "urn:heartline:problem:not-found"
     assert service.client.get("/static/../page.py").status_code == 404
+
+
+@pytest.mark.parametrize("part", ["bytes=0-3", "bytes=99999999-", "nonsense"])
+def test_a_file_is_given_whole(service: Service, part: str) -> None:
+    whole = service.client.get("/static/page.js")
+    asked = service.client.get("/static/page.js", headers={"Range": part})
+
+    assert (asked.status_code, asked.data) == (200, whole.data)

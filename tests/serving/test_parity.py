@@ -5,15 +5,21 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
+import skl2onnx
 from flask.testing import FlaskClient
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.ensemble import RandomForestClassifier
 
 from heartline import contract, training
 from serving.app import create_app
+from serving.bundle import Model
 from serving.settings import Settings
 from tests.serving import trained
+from tests.serving.fakes import CONTRACT, make_bundle
 
 TOLERANCE = 1e-5
 Record = dict[str, float | int | None]
@@ -113,3 +119,22 @@ def test_answers_equal_the_pipelines(client: FlaskClient, family: str) -> None:
             assert answer["imputed"] == [name for name in contract.FEATURE_NAMES if record.get(name) is None]
 
     check()
+
+
+def test_a_forest_whose_shares_do_not_add_up_is_served() -> None:
+    features = np.array([[0.0], [1.0]] * 20, dtype="float32")
+    forest = RandomForestClassifier(329, random_state=0, bootstrap=False).fit(features, [0, 1] * 20)
+    data = skl2onnx.to_onnx(
+        forest,
+        initial_types=[("record", FloatTensorType([None, 1]))],
+        options={id(forest): {"zipmap": False}},
+        target_opset=18,
+    ).SerializeToString()
+    sums = onnxruntime.InferenceSession(data).run(["probabilities"], {"record": features[:2]})[0]
+    assert sums.max() > 1, "this forest shows nothing any more"
+    small = {**CONTRACT, "properties": {"sex": {"enum": [0, 1]}}, "required": ["sex"], "x-features": ["sex"]}
+    reference = {"records": [{"sex": 0}, {"sex": 1}], "probabilities": [0.0, 1.0]}
+
+    model = Model(make_bundle(model=data, contract=small, reference=reference))
+
+    assert model.probabilities(features[:2]).tolist() == [0, 1]

@@ -145,11 +145,11 @@ CANDIDATES: dict[str, tuple[Callable[[], Files], str]] = {
         "model.onnx gives something that is not a probability",
     ),
     "answers more than one": (
-        lambda: make_bundle(1.0, model=answering(1.001)),
+        lambda: make_bundle(1.0, model=answering(1 + 2e-5)),
         "model.onnx gives something that is not a probability",
     ),
     "answers less than nothing": (
-        lambda: make_bundle(1.0, model=answering(-1e-6)),
+        lambda: make_bundle(1.0, model=answering(-2e-5)),
         "model.onnx gives something that is not a probability",
     ),
     "answers NaN by its weights": (
@@ -250,6 +250,21 @@ def test_what_is_altered_here_is_served_when_it_is_not_altered(service: Service,
     assert service.poll().get("/readyz")["model"]["version"] == "3"
 
 
+@pytest.mark.parametrize(("rounded", "probability"), [(1.0000001, 1), (1.0000036, 1), (-3.6e-6, 0), (-0.0, 0)])
+def test_what_rounding_leaves_outside_of_0_and_1_is_answered_as_0_or_1(
+    service: Service, registry: FakeRegistry, rounded: float, probability: int
+) -> None:
+    others = [expected_probability(record, 1.0) for record in REFERENCE[1:]]
+    reference = {"records": REFERENCE, "probabilities": [probability, *others]}
+    registry.register(make_bundle(model=answering(rounded), reference=reference))
+
+    answer = service.poll().client.post("/predict", json=REFERENCE).get_json()
+
+    assert answer["model"]["version"] == "2"
+    found = [one["probability"] for one in answer["predictions"]]
+    assert found == [probability, *(pytest.approx(other, abs=1e-6) for other in others)]
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "contract.json", "reference.json"])
 def test_a_pickle_is_never_unpickled(
     service: Service, registry: FakeRegistry, caplog: pytest.LogCaptureFixture, tmp_path: Path, name: str
@@ -299,7 +314,7 @@ def dark(registry: FakeRegistry) -> Iterator[DarkRegistry]:
     dark.close()
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "model.onnx"])
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "evaluation.json"])
 def test_a_file_without_end_is_read_to_its_size_and_leaves_nothing(
     dark: DarkRegistry,
     registry: FakeRegistry,
@@ -321,8 +336,8 @@ def test_a_file_without_end_is_read_to_its_size_and_leaves_nothing(
     dark.dark(endless, matching=name.encode())
     service.poll()
 
-    reasons = {"manifest.json": "manifest.json is not a manifest of format 1", "model.onnx": "size of model.onnx"}
-    refused(service, reasons[name], caplog)
+    reason = "manifest.json is not a manifest of format 1" if name == "manifest.json" else f"size of {name} differs"
+    refused(service, reason, caplog)
     assert sent < 32 * 1024**2  # most of it in the buffers of the two sockets
     assert not list(Path(settings.cache).glob(".fetch-*"))
 

@@ -228,6 +228,33 @@ def test_a_code_is_a_code_and_nothing_that_looks_like_one(service: Service, valu
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("age", True, True),
+        ("chol", False, False),
+        ("sex", True, True),
+        ("age", 60.5, 60.5),
+        ("age", 10**30, "1" + "0" * 30),
+        ("chol", 10**400, "1" + "0" * 99 + "…"),
+        ("chol", -(10**400), "-1" + "0" * 98 + "…"),
+        ("chol", 1e308, 1e308),
+        ("chol", "250", "250"),
+        ("chol", [250], "[250]"),
+        ("age", None, None),
+    ],
+    ids=["true", "false", "true as a code", "fraction", "huge", "huger", "low", "wide", "text", "list", "null"],
+)
+def test_a_number_is_a_number_and_nothing_that_looks_like_one(
+    service: Service, name: str, value: Any, shown: Any
+) -> None:
+    response = service.client.post("/predict", json={**RECORD, name: value})
+
+    assert response.status_code == 422
+    (error,) = json.loads(response.data)["errors"]
+    assert (error["pointer"], error["value"]) == (f"/{name}", shown)
+
+
 @pytest.mark.parametrize("depth", [3, 300, 900])
 def test_deep_nesting_that_json_still_reads_is_a_bad_value(service: Service, depth: int) -> None:
     response = post(service, json.dumps(RECORD)[:-1] + ', "deep": ' + "[" * depth + "]" * depth + "}")
@@ -320,7 +347,7 @@ def test_as_many_records_as_allowed_are_answered_and_one_more_is_413(service: Se
     )
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/predict/"])
+@pytest.mark.parametrize("path", ["/nothing", "/predict/", "/predictions//x"])
 def test_another_path_is_404(service: Service, path: str) -> None:
     assert_problem(
         service.client.get(path),

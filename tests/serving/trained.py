@@ -8,6 +8,7 @@ from sklearn.pipeline import Pipeline
 from heartline import bundles, contract, dataset, export, sample, training
 from serving.bundle import Model
 from serving.records import Record
+from tests.serving.fakes import EVALUATION
 
 FAMILIES = tuple(training.FAMILIES)
 
@@ -23,7 +24,7 @@ def pipeline(family: str) -> Pipeline:
 def bundle(family: str) -> dict[str, bytes]:
     """Return the files of a family's bundle."""
     about = {"name": "heart-disease", "family": family, "origin": "sample", "snapshot": "5" * 64}
-    return bundles.unpack(export.build_bundle(pipeline(family), about=about, evaluation={}, seed=1))
+    return bundles.unpack(export.build_bundle(pipeline(family), about=about, evaluation=EVALUATION, seed=1))
 
 
 @cache

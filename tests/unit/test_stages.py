@@ -13,6 +13,7 @@ from heartline import bundles, contract, dataset, export, gate, registry, runs, 
 from heartline import store as stores
 from heartline.comparison import ComparisonError
 from heartline.errors import DataError, NoCandidateError, RegistryError
+from serving.bundle import Model
 
 FAMILIES = ("logistic_regression", "random_forest")
 
@@ -81,6 +82,19 @@ def test_registration_points_staging_at_the_winner_and_leaves_production_alone(t
     assert version.tags["origin"] == "sample"
 
 
+def test_the_service_tells_how_good_the_model_is(trained, mlflow_store):
+    for one in trained:
+        files = bundles.open_bundle(stores.get(one["bundle"]))
+        metrics = Model(files).evaluation.metrics
+        logged = mlflow_store.get_run(one["run_id"]).data.metrics
+        assert metrics.profile == "quick"
+        for place, scores in (("cv", metrics.cross_validation), ("holdout", metrics.holdout)):
+            for name in ("roc_auc", "brier", "recall"):
+                found = (scores[name].low, scores[name].value, scores[name].high)
+                assert found == tuple(logged[f"{place}_{name}{end}"] for end in ("_low", "", "_high"))
+        assert metrics.cross_validation["roc_auc"].n + metrics.holdout["roc_auc"].n == 250
+
+
 def test_a_comparison_is_a_run_with_its_page_and_a_card_for_each_model(trained, mlflow_store, prepared):
     compared = stages.compare(trained, prepared, run="test")
     run = mlflow_store.get_run(compared["comparison_run"])
@@ -134,6 +148,31 @@ def test_a_family_that_cannot_be_served_is_not_registered_and_the_run_says_why(p
     with pytest.raises(NoCandidateError, match="no family can be served") as caught:
         stages.compare([refused], prepared)
     assert "the service refuses it" in caught.value.where
+
+
+def test_a_run_says_why_it_is_refused_now_and_nothing_once_it_is_not(prepared, trained, monkeypatch, mlflow_store):
+    def train() -> tuple[str, str | None]:
+        run = mlflow_store.get_run(stages.train(FAMILIES[0], prepared)["run_id"])
+        assert run.info.run_id == trained[0]["run_id"]
+        return run.info.status, run.data.tags.get("refused")
+
+    def refusing(why: str):
+        def refuse(bundle: bytes) -> None:
+            raise gate.GateError(why, where="a bundle", expected="answers", do="look")
+
+        return refuse
+
+    for why in ("its answers differ", "it does not answer"):
+        monkeypatch.setattr(gate, "admit", refusing(why))
+        status, refused = train()
+        assert status == "FAILED"
+        assert refused.splitlines()[0] == why
+    monkeypatch.undo()
+    assert train() == ("FINISHED", None)
+
+    # one that passed before the tag was taken away has it still
+    mlflow_store.set_tag(trained[0]["run_id"], "refused", "it does not answer")
+    assert train() == ("FINISHED", None)
 
 
 def test_a_version_holds_the_bundle_that_was_trained(trained, mlflow_store, tmp_path, prepared):
