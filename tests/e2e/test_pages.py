@@ -3,14 +3,20 @@
 With HEARTLINE_SCREENSHOTS the pictures are written to that folder: so are those of the README made.
 """
 
+import csv
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import mlflow
 import pytest
+import requests
 from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.running import ROOT
 
 pytestmark = pytest.mark.browser
 
@@ -74,3 +80,47 @@ def test_mlflow_shows_the_versions_and_their_aliases(page, running, pictures):
     page.get_by_role("button", name="Close", exact=True).click()  # the assistant's panel
     page.wait_for_timeout(2000)
     page.screenshot(path=pictures / "mlflow.png")
+
+
+def test_the_data_docs_say_what_was_wrong_with_a_refused_set(signed_in, running, pictures, tmp_path):
+    rows = list(csv.reader((ROOT / "docs" / "examples" / "synthetic.csv").open(newline="")))
+    label = rows[0].index("num")
+    inverted = tmp_path / "inverted.csv"
+    with inverted.open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [rows[0], *([*row[:label], int(float(row[label]) == 0), *row[label + 1 :]] for row in rows[1:])]
+        )
+
+    done = running.call("train", "--source", str(inverted), "--set", "profile=quick", check=False)
+
+    assert done.returncode != 0
+    address = urlsplit(re.search(r"page: (http\S+)", done.stdout + done.stderr)[1])
+    signed_in.goto(running.url("AIRFLOW", address.path))  # the login is that of 127.0.0.1, the address says localhost
+    expect(signed_in.get_by_role("heading", level=1)).to_have_text("The run stopped at these records")
+    expect(signed_in.get_by_text("Nothing was trained on these records.")).to_be_visible()
+    signed_in.screenshot(path=pictures / "data-docs-refused.png", full_page=True)
+    signed_in.goto(running.url("AIRFLOW", "/data-docs/"))
+    expect(signed_in.get_by_role("row")).to_have_count(3)  # this run and the one before, below the titles
+
+
+def test_a_comparison_is_one_page_that_loads_nothing(page, running, pictures, tmp_path):
+    client = mlflow.MlflowClient(running.url("MLFLOW"))
+    experiment = client.get_experiment_by_name("heart-disease-comparisons")
+    (run,) = client.search_runs([experiment.experiment_id])
+    file = tmp_path / "comparison.html"
+    asked = requests.get(
+        running.url("MLFLOW", "/get-artifact"), {"run_id": run.info.run_id, "path": file.name}, timeout=60
+    )
+    file.write_bytes(asked.content)
+    loaded: list[str] = []
+    page.on("request", lambda request: loaded.append(request.url))
+
+    page.goto(file.as_uri())
+
+    verdict = run.data.tags["verdict"]
+    expect(page.get_by_role("heading", level=1)).to_have_text(verdict.capitalize())
+    for title in ("The models", "How far apart they are"):
+        expect(page.get_by_role("heading", name=title)).to_be_visible()
+    assert page.locator("svg").count() >= 4
+    assert loaded == [file.as_uri()]
+    page.screenshot(path=pictures / "comparison.png", full_page=True)
