@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from heartline import contract, encodings
+from heartline.errors import DataError
 
 UCI_TO_KAGGLE = {
     "cp": {1: 3, 2: 1, 3: 2, 4: 0},
@@ -134,3 +135,27 @@ def test_a_code_that_kaggle_does_not_have_never_becomes_one_of_ucis(kaggle):
         {"row": 4, "field": "thal", "value": "7", "reason": "not a code of the Kaggle encoding: 0, 1, 2, 3"},
         {"row": 6, "field": "num", "value": "3", "reason": "not a code of the Kaggle encoding: 0, 1"},
     ]
+
+
+@pytest.mark.parametrize("encoding", ["UCI", "Kaggle", " uci", "", "cleveland"])
+@pytest.mark.parametrize(
+    ("use", "expected"),
+    [
+        pytest.param(lambda frame, it: encodings.judge(frame, [], it), "auto, uci or kaggle", id="judge"),
+        pytest.param(encodings.decode, "uci or kaggle", id="decode"),
+    ],
+)
+def test_an_unknown_encoding_is_refused_and_never_taken_for_another(cohort, encoding, use, expected):
+    with pytest.raises(DataError) as caught:
+        use(cohort, encoding)
+    assert str(caught.value) == (
+        f"unknown encoding {encoding!r}\n"
+        "  where:    parameter encoding\n"
+        f"  expected: {expected}\n"
+        "  do:       choose one of these, in small letters"
+    )
+
+
+def test_records_are_not_decoded_before_it_is_decided_what_they_are(cohort):
+    with pytest.raises(DataError, match="unknown encoding 'auto'"):
+        encodings.decode(cohort, "auto")
