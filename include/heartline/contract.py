@@ -189,7 +189,7 @@ MAX_MISSING_SHARE = 0.2  # of a column that may have missing values
 MAX_DUPLICATE_SHARE = 0.2  # of rows that repeat an earlier one; real cohorts have next to none
 MAX_CONTRADICTIONS = 1  # of the columns with a risk sign, how many may point the other way before the label is suspect
 MAX_QUARANTINE_SHARE = 0.05  # of rows that are set aside, unless a run says otherwise
-MAX_DRIFT = 0.25  # Kullback-Leibler divergence of a column from production's training data, unless a run says otherwise
+MAX_DRIFT = 0.25  # Kullback-Leibler divergence of a column from production's snapshot, unless a run says otherwise
 
 
 def digest() -> str:
@@ -254,8 +254,8 @@ def markdown() -> str:
         f"{MAX_DUPLICATE_SHARE:.0%} rows that repeat another. Disease goes with {_signs()}: where more than "
         f"{MAX_CONTRADICTIONS} of these {len(RISKS)} point the other way, the label is taken to be inverted. A run "
         f"stops when more than {MAX_QUARANTINE_SHARE:.0%} of its rows are in quarantine, or a column has drifted by "
-        f"more than {MAX_DRIFT} (Kullback-Leibler divergence) from production's training data; the run's parameters "
-        "`max_quarantine` and `max_drift` change these two.",
+        f"more than {MAX_DRIFT} (Kullback-Leibler divergence) from production's snapshot; the run's "
+        "parameters `max_quarantine` and `max_drift` change these two.",
         f"A probability of {THRESHOLD} or more is answered as heart disease.",
     )
     return (

@@ -101,7 +101,7 @@ def check(
         odd: cells that are not numbers, missing in ``frame``, and, with an empty field, rows that could not be read
             and are not in ``frame``: row, field, value, reason.
         absent: columns that the source lacks.
-        reference: the distributions of production's training data; without it drift is not looked at.
+        reference: the distributions of production's snapshot; without it drift is not looked at.
         max_drift: the largest divergence from them.
 
     Raises:
