@@ -10,6 +10,10 @@ import pytest
 from heartline import contract, encodings
 from tests.conftest import ROOT
 
+DIGESTS = {  # of each version, in the order in which they came: a line is added and never changed
+    "1.1.0": "636a7281937e09ad7d85ed10758d42b0d4fc9d5382ffde8b7748128c00c66f53",
+}
+
 
 @pytest.fixture
 def validator():
@@ -56,6 +60,22 @@ def test_digest_follows_the_content(monkeypatch):
     wider = replace(contract.COLUMNS[0], maximum=130)
     monkeypatch.setattr(contract, "COLUMNS", (wider, *contract.COLUMNS[1:]))
     assert contract.digest() != before
+
+
+def test_another_content_has_another_version():
+    assert DIGESTS.get(contract.VERSION) == contract.digest(), (
+        "the contract's content has changed: raise VERSION in include/heartline/contract.py, and add a line with it "
+        f"and the new digest to DIGESTS in {Path(__file__).name}"
+    )
+    assert list(DIGESTS)[-1] == contract.VERSION
+    assert len(set(DIGESTS.values())) == len(DIGESTS)
+
+
+@pytest.mark.parametrize("limit", ["MAX_QUARANTINE_SHARE", "MAX_DRIFT"])
+def test_a_limit_that_a_run_may_choose_is_no_part_of_the_digest(monkeypatch, limit):
+    before = contract.digest()
+    monkeypatch.setattr(contract, limit, 0.5)
+    assert contract.digest() == before
 
 
 def test_every_feature_is_either_ordered_or_a_category():
