@@ -99,9 +99,9 @@ def judge(frame: pd.DataFrame, names: Sequence[str], requested: str) -> Decision
     supported = {encoding for one in found for encoding in one.speaks_for}
     spoken = {one.topic for one in found if one.speaks_for}
     if len(supported) > 1:
-        return Decision("", evidence, "the evidence about its encoding conflicts")
+        return Decision("", evidence, "the evidence about the encoding conflicts")
     if not ("codes" in spoken or {"names", "label"} <= spoken):
-        return Decision("", evidence, "nothing shows in which encoding it is")
+        return Decision("", evidence, "nothing shows in which encoding they are")
     return Decision(supported.pop(), evidence)
 
 

@@ -198,8 +198,10 @@ def stop_on(report: Report, *, source: str, page: str) -> None:
 
 def _reasons(report: Report) -> str:
     failed = sum(1 for one in report.findings if one.layer == "set")
-    about_set = f"{failed} of {report.expectations} expectations about the whole set are not met" if failed else ""
-    return about_set or report.stopped[0].removeprefix("all records: ")
+    if failed and report.encoding:
+        verb = "expectation about the whole set is" if failed == 1 else "expectations about the whole set are"
+        return f"{failed} {verb} not met, of {report.expectations} in all"
+    return report.stopped[0].removeprefix("all records: ")
 
 
 def _advice(report: Report) -> str:

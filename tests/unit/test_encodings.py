@@ -89,14 +89,14 @@ def test_conflicting_evidence_decides_nothing(cohort, kaggle, change, names):
     frame = change(cohort, kaggle).astype("float64")
     decision = encodings.judge(frame, names, "auto")
     assert decision.encoding == ""
-    assert decision.problem == "the evidence about its encoding conflicts"
+    assert decision.problem == "the evidence about the encoding conflicts"
 
 
 def test_records_that_could_be_either_decide_nothing(cohort):
     either = cohort[cohort["cp"].between(1, 3) & cohort["slope"].between(1, 2) & (cohort["thal"] == 3)]
     decision = encodings.judge(either.assign(num=(either["num"] > 0).astype("float64")), [], "auto")
     assert decision.encoding == ""
-    assert decision.problem == "nothing shows in which encoding it is"
+    assert decision.problem == "nothing shows in which encoding they are"
 
 
 @pytest.mark.parametrize("encoding", ["uci", "kaggle"])
