@@ -1,6 +1,6 @@
 """The two encodings in which these records go round: UCI's own, and the recoding of the Kaggle ``heart.csv``.
 
-Kaggle's file holds the same patients with other codes and the label turned round. Read as UCI it trains a model that
+Kaggle's file holds Cleveland's patients with other codes and the label turned round. Read as UCI it trains a model that
 scores well and predicts health. So an encoding is decided from evidence, or asked for, and never guessed.
 """
 

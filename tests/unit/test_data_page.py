@@ -33,6 +33,13 @@ def test_the_evidence_is_quoted_as_it_is(real_data, name):
     assert [one for one in decision.evidence if f"> - {one}\n" not in TEXT] == []
 
 
+def test_of_kaggles_file_as_many_records_are_used_as_the_page_says(real_data):
+    table = sources.read(str(real_data / "kaggle_heart_303.csv")).table
+    checked = quality.check(*encodings.decode(table.frame, encodings.KAGGLE))
+    assert (checked.rows, checked.used, checked.duplicates, checked.quarantined) == (303, 302, [165], 0)
+    assert "rows, 165 repeats 164, and Cleveland's row 185 is not among them. So 302 records of it are used." in TEXT
+
+
 def test_the_parameters_have_the_defaults_that_the_page_says():
     assert f"| `max_quarantine` | {contract.MAX_QUARANTINE_SHARE:g} |" in TEXT
     assert f"| `max_drift` | {contract.MAX_DRIFT:g} |" in TEXT
