@@ -49,7 +49,7 @@ def bounded(archive: zipfile.ZipFile, member: str, *, where: str, size: int) -> 
         SourceError: it is larger than ``size`` bytes. The archive's own word is enough, as zipfile unpacks no more.
     """
     if archive.getinfo(member).file_size > size:
-        raise too_large(where, size)
+        raise too_large(where, size, unpacked=True)
     return archive.read(member)
 
 
@@ -59,7 +59,7 @@ def _gunzip(data: bytes, where: str, size: int) -> bytes:
         while chunk := file.read(1 << 20):
             content += chunk
             if len(content) > size:
-                raise too_large(where, size)
+                raise too_large(where, size, unpacked=True)
         return bytes(content)
 
 

@@ -188,12 +188,18 @@ MIN_CLASS_SHARE = 0.05
 MAX_MISSING_SHARE = 0.2  # of a column that may have missing values
 MAX_DUPLICATE_SHARE = 0.2  # of rows that repeat an earlier one; real cohorts have next to none
 MAX_CONTRADICTIONS = 1  # of the columns with a risk sign, how many may point the other way before the label is suspect
-MAX_QUARANTINE_SHARE = 0.05  # of rows that are set aside, unless a run says otherwise
-MAX_DRIFT = 0.25  # Kullback-Leibler divergence of a column from production's training data, unless a run says otherwise
+
+# Of the set too, but a run may choose others; these are the defaults.
+MAX_QUARANTINE_SHARE = 0.05  # of rows that are set aside
+MAX_DRIFT = 0.25  # Kullback-Leibler divergence of a column from production's snapshot
 
 
 def digest() -> str:
-    """Return the sha256 of the contract's content: columns, ranges, codes, set-wide limits and threshold."""
+    """Return the sha256 of the contract's content: version, columns, ranges, codes, set-wide limits and threshold.
+
+    The two limits that a run may choose are left out: each run's evidence says what it chose, and two runs that chose
+    differently have records of the same contract.
+    """
     content = {
         "version": VERSION,
         "columns": [asdict(column) for column in COLUMNS],
@@ -254,8 +260,8 @@ def markdown() -> str:
         f"{MAX_DUPLICATE_SHARE:.0%} rows that repeat another. Disease goes with {_signs()}: where more than "
         f"{MAX_CONTRADICTIONS} of these {len(RISKS)} point the other way, the label is taken to be inverted. A run "
         f"stops when more than {MAX_QUARANTINE_SHARE:.0%} of its rows are in quarantine, or a column has drifted by "
-        f"more than {MAX_DRIFT} (Kullback-Leibler divergence) from production's training data; the run's parameters "
-        "`max_quarantine` and `max_drift` change these two.",
+        f"more than {MAX_DRIFT} (Kullback-Leibler divergence) from production's snapshot; the run's "
+        "parameters `max_quarantine` and `max_drift` change these two.",
         f"A probability of {THRESHOLD} or more is answered as heart disease.",
     )
     return (

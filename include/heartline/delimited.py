@@ -199,7 +199,12 @@ def look(data: bytes, *, where: str) -> Text:
     data = _utf8(data, where)
     found = _LINE.search(data)
     if found is None:
-        raise _no_table("the file is empty", where)
+        raise DataError(
+            "the file is empty",
+            where=where,
+            expected="a CSV or Parquet file with records in it",
+            do="check how the file was made, and whether it was copied to the end",
+        )
     separator = _separator(found[0])
     if separator == _SPACE:
         data = _single_spaced(data)

@@ -123,7 +123,9 @@ def _expect_success(answer: requests.Response, url: str) -> None:
         f"the server answered {answer.status_code} {phrase}",
         where=public(url),
         expected="200 OK and the file",
-        do="check the address and whether it may be read without a login",
+        do="try again later"
+        if answer.status_code in _PASSING
+        else "check the address and whether it may be read without a login",
     )
 
 
@@ -152,12 +154,12 @@ def _reason(error: Exception) -> str:
     return type(error).__name__
 
 
-def too_large(where: str, size: int) -> SourceError:
-    """Return the error for a source of more than ``size`` bytes."""
+def too_large(where: str, size: int, *, unpacked: bool = False) -> SourceError:
+    """Return the error for a source of more than ``size`` bytes, as it is or when ``unpacked``."""
     return SourceError(
         "the source is too large",
         where=where,
-        expected=f"at most {size:,} bytes",
+        expected=f"at most {size:,} bytes{' when unpacked' if unpacked else ''}",
         do="divide it, or raise HEARTLINE_SOURCE_MAX_BYTES",
     )
 

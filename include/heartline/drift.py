@@ -1,4 +1,7 @@
-"""How the columns of production's training data are distributed: what tonight's records are held against."""
+"""How the columns of production's snapshot are distributed: what tonight's records are held against.
+
+The whole snapshot, hold-out included: it is a set of records as they came, and so are tonight's.
+"""
 
 from collections.abc import Mapping
 

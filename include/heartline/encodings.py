@@ -1,6 +1,6 @@
 """The two encodings in which these records go round: UCI's own, and the recoding of the Kaggle ``heart.csv``.
 
-Kaggle's file holds the same patients with other codes and the label turned round. Read as UCI it trains a model that
+Kaggle's file holds Cleveland's patients with other codes and the label turned round. Read as UCI it trains a model that
 scores well and predicts health. So an encoding is decided from evidence, or asked for, and never guessed.
 """
 
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from heartline import contract, orientation
+from heartline.errors import DataError
 
 UCI = "uci"
 KAGGLE = "kaggle"
@@ -85,7 +86,11 @@ def judge(frame: pd.DataFrame, names: Sequence[str], requested: str) -> Decision
         frame: (n, 14) the contract's columns as they were read.
         names: the header's names as spelled; empty where the file has none.
         requested: ``uci`` or ``kaggle`` is taken as said, ``auto`` decides from the evidence.
+
+    Raises:
+        DataError: ``requested`` is none of these.
     """
+    _expect_one_of(ENCODINGS, requested)
     frame = _without_minus_nine(frame)
     found = [_from_names(names), *_from_codes(frame), _from_label(frame)]
     evidence = [f"{one.topic}: {one.text}" for one in found]
@@ -94,9 +99,9 @@ def judge(frame: pd.DataFrame, names: Sequence[str], requested: str) -> Decision
     supported = {encoding for one in found for encoding in one.speaks_for}
     spoken = {one.topic for one in found if one.speaks_for}
     if len(supported) > 1:
-        return Decision("", evidence, "the evidence about its encoding conflicts")
+        return Decision("", evidence, "the evidence about the encoding conflicts")
     if not ("codes" in spoken or {"names", "label"} <= spoken):
-        return Decision("", evidence, "nothing shows in which encoding it is")
+        return Decision("", evidence, "nothing shows in which encoding they are")
     return Decision(supported.pop(), evidence)
 
 
@@ -110,7 +115,11 @@ def decode(frame: pd.DataFrame, encoding: str) -> tuple[pd.DataFrame, pd.DataFra
     Returns:
         the decoded frame, in which a cell without a meaning is missing, and a table of those cells: row, field, value,
         reason.
+
+    Raises:
+        DataError: there is no such encoding.
     """
+    _expect_one_of((UCI, KAGGLE), encoding)
     decoded = _without_minus_nine(frame)
     if encoding == UCI:
         return decoded, no_odd_cells()
@@ -138,6 +147,17 @@ def no_odd_cells() -> pd.DataFrame:
     return pd.DataFrame(
         {"row": pd.Series(dtype="int64"), **{name: pd.Series(dtype="str") for name in ("field", "value", "reason")}}
     )
+
+
+def _expect_one_of(known: Sequence[str], encoding: str) -> None:
+    """Refuse what is not spelled exactly so: taken for another encoding it would turn the label round."""
+    if encoding not in known:
+        raise DataError(
+            f"unknown encoding {encoding!r}",
+            where="parameter encoding",
+            expected=f"{', '.join(known[:-1])} or {known[-1]}",
+            do="choose one of these, in small letters",
+        )
 
 
 def _without_minus_nine(frame: pd.DataFrame) -> pd.DataFrame:

@@ -212,7 +212,10 @@ def _unreadable(path: Path, error: OSError) -> SourceError:
     elif isinstance(error, PermissionError):
         problem, do = "the file may not be read", "give the user that runs the task the right to read it"
     else:
-        problem, do = f"the file cannot be read: {error.strerror or error}", "check the file and its disk"
+        problem, do = (
+            f"the file cannot be read: {error.strerror or error}",
+            "check the path and its disk",
+        )
     return SourceError(problem, where=str(path), expected="a readable CSV or Parquet file", do=do)
 
 

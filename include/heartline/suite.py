@@ -39,7 +39,7 @@ def build(
     Args:
         present: the contract's columns that the source has.
         odd: those among them with cells that are not numbers.
-        reference: the distribution of each column in production's training data, as ``drift.reference`` gives it.
+        reference: the distribution of each column in production's snapshot, as ``drift.reference`` gives it.
         max_drift: the largest Kullback-Leibler divergence from it.
     """
     suite = [*_about_the_set(present)]
@@ -152,7 +152,7 @@ def _drift(name: str, partition: Mapping[str, list[float]], max_drift: float) ->
         **_about(
             "set",
             contract.LABEL.name if name == DISEASE else name,
-            f"much the distribution of production's training data (Kullback-Leibler divergence up to {max_drift:g})",
+            f"much the distribution of production's snapshot (Kullback-Leibler divergence up to {max_drift:g})",
         ),
     )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from heartline import contract, data_docs, data_docs_page, dataset, drift, encodings, quality, registry, runs, store
-from heartline.errors import DataError, HeartlineError
+from heartline.errors import DataError
 from heartline.quality import Checked, Report
 
 PAGE = "data_docs.html"
@@ -27,7 +27,7 @@ class Rules:
     Attributes:
         encoding: ``auto``, ``uci`` or ``kaggle``.
         max_quarantine: the share of rows that may be set aside, 0 to 1.
-        max_drift: the largest Kullback-Leibler divergence of a column from production's training data.
+        max_drift: the largest Kullback-Leibler divergence of a column from production's snapshot.
     """
 
     encoding: str = encodings.AUTO
@@ -198,8 +198,10 @@ def stop_on(report: Report, *, source: str, page: str) -> None:
 
 def _reasons(report: Report) -> str:
     failed = sum(1 for one in report.findings if one.layer == "set")
-    about_set = f"{failed} of {report.expectations} expectations about the whole set are not met" if failed else ""
-    return about_set or report.stopped[0].removeprefix("all records: ")
+    if failed and report.encoding:
+        verb = "expectation about the whole set is" if failed == 1 else "expectations about the whole set are"
+        return f"{failed} {verb} not met, of {report.expectations} in all"
+    return report.stopped[0].removeprefix("all records: ")
 
 
 def _advice(report: Report) -> str:
@@ -211,17 +213,21 @@ def _advice(report: Report) -> str:
 
 
 def _reference(origin: str) -> tuple[dict[str, drift.Partition] | None, str]:
-    """Return the distributions of production's training data, or why there are none."""
+    """Return the distributions in production's snapshot, or why there are none."""
     production = registry.aliased(registry.PRODUCTION)
     if production is None:
         return None, "drift was not looked at: nothing is in production yet"
     if production.tags.get("origin") == "sample" != origin:
         return None, f"drift was not looked at: version {production.number} in production was trained on the sample"
+    of_production = f"drift was not looked at: the snapshot of version {production.number} in production"
     uri = store.address(production.tags.get("snapshot", ""), "snapshots", ".parquet")
     try:
-        return drift.reference(dataset.read_snapshot(uri)), ""
-    except (HeartlineError, KeyError):
-        return None, f"drift was not looked at: the training data of version {production.number} is not in the store"
+        snapshot = dataset.read_snapshot(uri)
+    except store.StoreError:
+        return None, f"{of_production} cannot be read from the store"
+    if lacking := [name for name in contract.COLUMN_NAMES if name not in snapshot.columns]:
+        return None, f"{of_production} is of another contract and lacks {', '.join(lacking)}"
+    return drift.reference(snapshot), ""
 
 
 def _parquet(table: pd.DataFrame) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from heartline import dataset
 from tests.conftest import ROOT
 
 SCRIPT = ROOT / "tests" / "benchmarks" / "verdicts.py"
@@ -75,6 +76,15 @@ def test_the_page_says_that_false_better_is_at_most_five_per_cent():
     highest = [float(high) for high in re.findall(r"to ([\d.]+)\)", rows[0])]
     assert len(highest) == 3
     assert max(highest) <= 5
+
+
+def test_the_page_says_how_many_records_of_cleveland_are_left_for_training(cleveland):
+    train, holdout = dataset.divide(dataset.canonical(cleveland))
+    text = PAGE.read_text().replace("\n", " ")
+    assert f"242 records are four fifths of Cleveland's {len(cleveland)}, the nominal size of its training set" in text
+    assert (
+        f"The real one has {len(train)}: the division goes by each record's hash, and holds out {len(holdout)}." in text
+    )
 
 
 def test_many_logistic_regressions_at_once_are_scikit_learns(verdicts):

@@ -11,9 +11,19 @@ import pytest
 
 from heartline import contract, data_docs, dataset, stages
 from heartline.errors import DataError
+from tests.unit.messages import message
 
 HEADER = ",".join(contract.COLUMN_NAMES)
 PAGE = "http://localhost:4200/data-docs/"
+MEND = "mend the source and run again; nothing was trained on these records"
+SAY = "look at the evidence, then say which it is: encoding=uci or encoding=kaggle; nothing was trained"
+ONE_OF_52 = "1 expectation about the whole set is not met, of 52 in all"
+CONFLICT = "the evidence about the encoding conflicts"
+INVERTED = (
+    "num: expected disease to go with higher age, lower thalach, higher exang, higher oldpeak, higher ca, but for 1 of "
+    "these at most: otherwise the label is inverted; found 5 of them the other way round "
+    "[expect_column_max_to_be_between]"
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,16 @@ def bench(tmp_path, mlflow_store, module_store, monkeypatch) -> Bench:
 
 def _quarantine(outcome: dict) -> list[list[object]]:
     return dataset.read_snapshot(outcome["quarantine"]).to_numpy().tolist()
+
+
+def _refusal(source: str, what: str, lines: list[str], do: str) -> str:
+    page = f"{PAGE}{data_docs.page_name(f'run of {source}')}"
+    return message(
+        f"these records are refused: {what}",
+        where=f"source {source}" + "".join(f"\n    - {one}" for one in lines) + f"\n    page: {page}",
+        expected=f"records as contract {contract.VERSION} describes them",
+        do=do,
+    )
 
 
 def _kaggle(cohort: pd.DataFrame) -> pd.DataFrame:
@@ -92,13 +112,13 @@ def test_rows_of_another_length_are_set_aside_with_their_text(bench, cohort):
 
 
 WHOLE_SETS: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str, list[str]]] = [
-    ("ten rows", lambda x: x.iloc[20:30], "1 of 52 expectations about the whole set are not met",
+    ("ten rows", lambda x: x.iloc[20:30], ONE_OF_52,
      ["all records: expected at least 100 records; found 10 [expect_table_row_count_to_be_between]"]),
-    ("a column missing", lambda x: x.drop(columns="thal"), "1 of 49 expectations about the whole set are not met",
+    ("a column missing", lambda x: x.drop(columns="thal"), "1 expectation about the whole set is not met, of 49 in all",
      [f"all records: expected the columns {', '.join(contract.COLUMN_NAMES)}; found none of thal "
       "[expect_table_columns_to_match_set]"]),
     ("a column renamed", lambda x: x.rename(columns={"thal": "thallium"}),
-     "1 of 49 expectations about the whole set are not met",
+     "1 expectation about the whole set is not met, of 49 in all",
      [f"all records: expected the columns {', '.join(contract.COLUMN_NAMES)}; found none of thal "
       "[expect_table_columns_to_match_set]"]),
     ("chol 0 in every row", lambda x: x.assign(chol=0),
@@ -106,15 +126,15 @@ WHOLE_SETS: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str, list[st
      ["all records: 303 of 303 rows (100.0%) are in quarantine, at most 5.0% may be",
       "chol: expected 50 to 1000 mg/dl; found something else in 303 rows: 0 in rows 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, … "
       "[expect_column_values_to_be_between]"]),
-    ("one class", lambda x: x.assign(num=0), "1 of 52 expectations about the whole set are not met",
+    ("one class", lambda x: x.assign(num=0), ONE_OF_52,
      ["num: expected a share of patients with disease between 5% and 95%; found 0.0% "
       "[expect_column_mean_to_be_between]"]),
     ("70 % duplicates", lambda x: pd.concat([x, x, x, x.iloc[:101]]),
-     "1 of 52 expectations about the whole set are not met",
+     ONE_OF_52,
      ["all records: expected at most 20% of rows that repeat an earlier one; found 70.0% "
       "[expect_column_mean_to_be_between]"]),
     ("ca almost wholly missing", lambda x: x.assign(ca=x["ca"].where(x.index < 10)),
-     "1 of 52 expectations about the whole set are not met",
+     ONE_OF_52,
      ["ca: expected a value in at least 80% of the rows; found 3.0% [expect_column_values_to_not_be_null]"]),
     ("slope almost wholly missing", lambda x: x.assign(slope=x["slope"].where(x.index < 10)),
      "294 of 303 rows (97.0%) are in quarantine, at most 5.0% may be",
@@ -129,37 +149,48 @@ WHOLE_SETS: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str, list[st
 )
 def test_a_bad_set_is_refused_with_its_reasons_and_its_page(bench, cohort, change, what, lines):
     source = bench.file(change(cohort))
-    error = bench.refused(source)
-    page = f"{PAGE}{data_docs.page_name(f'run of {source}')}"
-    assert error.what == f"these records are refused: {what}"
-    assert error.where == f"source {source}" + "".join(f"\n    - {one}" for one in lines) + f"\n    page: {page}"
-    assert error.expected == f"records as contract {contract.VERSION} describes them"
-    assert error.do == "mend the source and run again; nothing was trained on these records"
+    assert str(bench.refused(source)) == _refusal(source, what, lines, MEND)
 
 
 def test_an_inverted_label_under_ucis_codes_is_refused(bench, cohort):
     source = bench.file(
         cohort.assign(num=(cohort["num"] == 0).astype(int)).set_axis([*contract.FEATURE_NAMES, "target"], axis=1)
     )
-    error = bench.refused(source)
-    assert "the evidence about its encoding conflicts" in error.where
-    assert "num: expected disease to go with higher age, lower thalach" in error.where
-    assert "names: target is Kaggle's" in error.where
-    assert "codes: 2" in error.where
-    assert "label: higher means healthy, as Kaggle's does (AUC of age 0." in error.where
-    assert (
-        error.do == "look at the evidence, then say which it is: encoding=uci or encoding=kaggle; nothing was trained"
-    )
-
-    asked = bench.refused(source, encoding="uci")
-    assert asked.what == "these records are refused: 1 of 52 expectations about the whole set are not met"
-    assert "otherwise the label is inverted; found 5 of them the other way round" in asked.where
+    lines = [
+        f"all records: {CONFLICT}",
+        INVERTED,
+        "names: target is Kaggle's",
+        "codes: 201 of 303 rows have codes that only UCI has (cp 4, slope 3, thal 6, thal 7)",
+        "label: higher means healthy, as Kaggle's does (AUC of age 0.37, thalach 0.23, exang 0.33, oldpeak 0.27, "
+        "ca 0.26)",
+    ]
+    assert str(bench.refused(source)) == _refusal(source, CONFLICT, lines, SAY)
+    assert str(bench.refused(source, encoding="uci")) == _refusal(source, ONE_OF_52, [INVERTED], MEND)
 
 
 def test_kaggles_codes_under_ucis_names_are_refused_until_somebody_says_kaggle(bench, cohort):
     source = bench.file(_kaggle(cohort), "processed.cleveland.data")
-    assert "the evidence about its encoding conflicts" in bench.refused(source).where
-    assert "cp: expected one of the codes 1, 2, 3, 4" in bench.refused(source, encoding="uci").where
+    lines = [
+        "all records: 273 of 303 rows (90.1%) are in quarantine, at most 5.0% may be",
+        INVERTED,
+        "thal: expected one of the codes 3, 6, 7; found something else in 190 rows: 2 in rows 1, 2, 3, 4, 5, 6, 7, 9, "
+        "10, 11, … [expect_column_values_to_be_in_set]",
+        "cp: expected one of the codes 1, 2, 3, 4; found something else in 157 rows: 0 in rows 1, 3, 7, 11, 13, 14, "
+        "17, 18, 19, 20, … [expect_column_values_to_be_in_set]",
+        "slope: expected one of the codes 1, 2, 3; found something else in 18 rows: 0 in rows 11, 55, 89, 99, 105, "
+        "141, 150, 174, 177, 190, … [expect_column_values_to_be_in_set]",
+        "ca: expected one of the codes 0, 1, 2, 3; found something else in 4 rows: 4 in rows 64, 77, 187, 189 "
+        "[expect_column_values_to_be_in_set]",
+    ]
+    evidence = [
+        "names: the label is called num, as in the UCI archive",
+        "codes: 273 of 303 rows have codes that only Kaggle has (cp 0, slope 0, ca 4, thal 0, thal 1, thal 2)",
+        "label: higher means healthy, as Kaggle's does (AUC of age 0.37, thalach 0.23, exang 0.33, oldpeak 0.27, "
+        "ca 0.27)",
+    ]
+    undecided = _refusal(source, CONFLICT, [f"all records: {CONFLICT}", *lines, *evidence], SAY)
+    assert str(bench.refused(source)) == undecided
+    assert str(bench.refused(source, encoding="uci")) == _refusal(source, ONE_OF_52, lines, MEND)
     outcome = bench.run(source, encoding="kaggle")
     assert (outcome["encoding"], outcome["used"]) == ("kaggle", 303)
 

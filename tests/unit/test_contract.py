@@ -1,4 +1,5 @@
 import ast
+import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +8,14 @@ import jsonschema
 import numpy as np
 import pytest
 
-from heartline import contract, encodings
+from heartline import contract, encodings, sample
 from tests.conftest import ROOT
+
+DIGESTS = {  # of each version, in the order in which they came: a line is added and never changed
+    "1.1.0": "636a7281937e09ad7d85ed10758d42b0d4fc9d5382ffde8b7748128c00c66f53",
+}
+
+TEXTS = (".json", ".yaml", ".yml", ".toml", ".html", ".js", ".css", ".sql", ".csv", ".ipynb", ".txt")
 
 
 @pytest.fixture
@@ -58,6 +65,22 @@ def test_digest_follows_the_content(monkeypatch):
     assert contract.digest() != before
 
 
+def test_another_content_has_another_version():
+    assert DIGESTS.get(contract.VERSION) == contract.digest(), (
+        "the contract's content has changed: raise VERSION in include/heartline/contract.py, and add a line with it "
+        f"and the new digest to DIGESTS in {Path(__file__).name}"
+    )
+    assert list(DIGESTS)[-1] == contract.VERSION
+    assert len(set(DIGESTS.values())) == len(DIGESTS)
+
+
+@pytest.mark.parametrize("limit", ["MAX_QUARANTINE_SHARE", "MAX_DRIFT"])
+def test_a_limit_that_a_run_may_choose_is_no_part_of_the_digest(monkeypatch, limit):
+    before = contract.digest()
+    monkeypatch.setattr(contract, limit, 0.5)
+    assert contract.digest() == before
+
+
 def test_every_feature_is_either_ordered_or_a_category():
     assert sorted(contract.NUMERIC + contract.CATEGORICAL) == sorted(contract.FEATURE_NAMES)
 
@@ -104,6 +127,33 @@ def test_there_is_no_second_list_of_columns():
     # what the other encoding calls and codes differently can stand nowhere else; each of its columns is the contract's
     assert len(codes) == 1
     assert set(encodings.KAGGLE_CODES) | set(encodings.ALIASES.values()) <= set(contract.COLUMN_NAMES)
+
+
+def test_of_the_files_that_are_no_modules_those_that_list_columns_are_known():
+    files = [path for folder in ("include", "dags", "plugins", "serving") for path in (ROOT / folder).rglob("*.*")]
+    texts = {path: path.read_text() for path in files if path.suffix in TEXTS}
+    lists = [
+        path for path, text in texts.items() if len(set(re.findall(r"\w+", text)) & set(contract.COLUMN_NAMES)) >= 3
+    ]
+    assert sorted(str(path.relative_to(ROOT)) for path in lists) == [
+        "include/heartline/cohort_facts.json",  # held to the contract by the next test
+        "include/notebooks/preprocessing.ipynb",  # executed by a test
+        "serving/postman_collection.json",  # generated, and kept current by a test
+    ]
+
+
+def test_the_figures_of_the_sample_are_of_the_contracts_columns():
+    facts = sample.facts()
+    kinds = {False: "numeric", True: "categorical"}
+    for coded, kind in kinds.items():
+        wanted = [column.name for column in contract.FEATURES if bool(column.codes) is coded]
+        assert list(facts[kind]) == wanted, f"give {kind} of include/heartline/cohort_facts.json these columns"
+    assert list(facts["missing_by_disease"]) == [column.name for column in contract.FEATURES if column.optional]
+    pairs = [f"{one}~{other}" for one, other in itertools.combinations(contract.NUMERIC, 2)]
+    assert {disease: list(by) for disease, by in facts["spearman_by_disease"].items()} == {"0": pairs, "1": pairs}
+    assert {name for pair in facts["cramers_v_overall"] for name in pair.split("~")} <= set(contract.FEATURE_NAMES)
+    links = {name for link in facts["links_by_disease"] for name in re.findall(r"[a-z]+", link)}
+    assert links - {"p", "mean", "by", "male", "female"} <= set(contract.FEATURE_NAMES)
 
 
 def test_the_page_in_the_docs_is_current():

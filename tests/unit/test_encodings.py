@@ -1,10 +1,13 @@
 """Which encoding a file is in: decided from evidence, never guessed."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from heartline import contract, encodings
+from heartline.errors import DataError
 
 UCI_TO_KAGGLE = {
     "cp": {1: 3, 2: 1, 3: 2, 4: 0},
@@ -36,6 +39,11 @@ def kaggle_file(real_data) -> tuple[pd.DataFrame, list[str]]:
     return frame.set_axis(list(contract.COLUMN_NAMES), axis=1).set_axis(range(1, len(frame) + 1)), names
 
 
+def _countable(frame: pd.DataFrame) -> dict[int, tuple[float, ...]]:
+    """Return each row's values by its number; missing values equal each other."""
+    return {int(row[0]): row[1:] for row in frame.fillna(-1).itertuples(name=None)}
+
+
 def test_the_real_kaggle_file_decodes_to_its_uci_originals(kaggle_file, cleveland):
     frame, names = kaggle_file
     decision = encodings.judge(frame, names, "auto")
@@ -43,10 +51,12 @@ def test_the_real_kaggle_file_decodes_to_its_uci_originals(kaggle_file, clevelan
 
     assert decision.encoding == "kaggle"
     assert odd.empty
-    originals = cleveland.assign(num=(cleveland["num"] > 0).astype("float64")).fillna(-1)
-    known = {tuple(row) for row in originals.to_numpy()}
-    found = [tuple(row) in known for row in decoded.fillna(-1).to_numpy()]
-    assert (sum(found), len(found)) == (303, 303)
+    originals = _countable(cleveland.assign(num=(cleveland["num"] > 0).astype("float64")))
+    found = _countable(decoded)
+    assert len(found) == len(originals) == 303
+    assert found[164] == found[165], "one patient is there twice"
+    assert Counter(found.values()) - Counter(originals.values()) == Counter([found[165]])
+    assert Counter(originals.values()) - Counter(found.values()) == Counter([originals[185]]), "and another one not"
     assert decoded["ca"].isna().sum() == (frame["ca"] == 4).sum() == 5
     assert decoded["thal"].isna().sum() == (frame["thal"] == 0).sum() == 2
 
@@ -88,14 +98,14 @@ def test_conflicting_evidence_decides_nothing(cohort, kaggle, change, names):
     frame = change(cohort, kaggle).astype("float64")
     decision = encodings.judge(frame, names, "auto")
     assert decision.encoding == ""
-    assert decision.problem == "the evidence about its encoding conflicts"
+    assert decision.problem == "the evidence about the encoding conflicts"
 
 
 def test_records_that_could_be_either_decide_nothing(cohort):
     either = cohort[cohort["cp"].between(1, 3) & cohort["slope"].between(1, 2) & (cohort["thal"] == 3)]
     decision = encodings.judge(either.assign(num=(either["num"] > 0).astype("float64")), [], "auto")
     assert decision.encoding == ""
-    assert decision.problem == "nothing shows in which encoding it is"
+    assert decision.problem == "nothing shows in which encoding they are"
 
 
 @pytest.mark.parametrize("encoding", ["uci", "kaggle"])
@@ -134,3 +144,27 @@ def test_a_code_that_kaggle_does_not_have_never_becomes_one_of_ucis(kaggle):
         {"row": 4, "field": "thal", "value": "7", "reason": "not a code of the Kaggle encoding: 0, 1, 2, 3"},
         {"row": 6, "field": "num", "value": "3", "reason": "not a code of the Kaggle encoding: 0, 1"},
     ]
+
+
+@pytest.mark.parametrize("encoding", ["UCI", "Kaggle", " uci", "", "cleveland"])
+@pytest.mark.parametrize(
+    ("use", "expected"),
+    [
+        pytest.param(lambda frame, it: encodings.judge(frame, [], it), "auto, uci or kaggle", id="judge"),
+        pytest.param(encodings.decode, "uci or kaggle", id="decode"),
+    ],
+)
+def test_an_unknown_encoding_is_refused_and_never_taken_for_another(cohort, encoding, use, expected):
+    with pytest.raises(DataError) as caught:
+        use(cohort, encoding)
+    assert str(caught.value) == (
+        f"unknown encoding {encoding!r}\n"
+        "  where:    parameter encoding\n"
+        f"  expected: {expected}\n"
+        "  do:       choose one of these, in small letters"
+    )
+
+
+def test_records_are_not_decoded_before_it_is_decided_what_they_are(cohort):
+    with pytest.raises(DataError, match="unknown encoding 'auto'"):
+        encodings.decode(cohort, "auto")

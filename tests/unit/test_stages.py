@@ -263,11 +263,11 @@ def test_records_are_held_against_what_production_was_trained_on(trained, mlflow
     ingested = stages.ingest(str(tmp_path / "older.csv"))
 
     sample_in_production = stages.validate(ingested, run="a file after the sample")
-    with pytest.raises(DataError, match="1 of 66 expectations about the whole set are not met") as caught:
+    with pytest.raises(DataError, match="1 expectation about the whole set is not met, of 66 in all") as caught:
         stages.validate({**ingested, "origin": "sample"}, run="the sample after the sample")
     accepted = stages.validate({**ingested, "origin": "sample"}, max_drift=5, run="a change that is meant")
 
-    assert "age: expected much the distribution of production's training data" in caught.value.where
+    assert "age: expected much the distribution of production's snapshot" in caught.value.where
     assert "where the change is meant, run with a larger max_drift" in caught.value.do
     assert accepted["snapshot"] == sample_in_production["snapshot"]
     version = registry.aliased("production").number
@@ -276,12 +276,22 @@ def test_records_are_held_against_what_production_was_trained_on(trained, mlflow
     ]
 
 
-def test_training_data_that_is_gone_is_said_and_does_not_stop_a_run(trained, monkeypatch, tmp_path):
+def test_a_snapshot_that_is_gone_is_said_and_does_not_stop_a_run(trained, monkeypatch, tmp_path):
     monkeypatch.setenv("HEARTLINE_STORE", (tmp_path / "another").as_uri())
     number = registry.aliased("production").number
     validated = stages.validate(stages.ingest("sample:250"), run="another store")
     assert json.loads(stores.get(validated["report"]))["notes"] == [
-        f"drift was not looked at: the training data of version {number} is not in the store"
+        f"drift was not looked at: the snapshot of version {number} in production cannot be read from the store"
+    ]
+
+
+def test_a_snapshot_of_another_contract_is_said_to_be_one(module_store, mlflow_store, monkeypatch, cohort):
+    older = stores.digest_of(dataset.write_snapshot(dataset.canonical(cohort).drop(columns=["slope", "thal"])))
+    version = registry.Version("7", {"origin": "sample", "snapshot": older})
+    monkeypatch.setattr(registry, "aliased", lambda alias: version if alias == "production" else None)
+    validated = stages.validate(stages.ingest("sample:250"), run="a new contract")
+    assert json.loads(stores.get(validated["report"]))["notes"] == [
+        "drift was not looked at: the snapshot of version 7 in production is of another contract and lacks slope, thal"
     ]
 
 
@@ -307,7 +317,9 @@ def test_an_alias_set_by_hand_on_a_foreign_version_stops_nothing(trained, mlflow
     compared = stages.compare(trained, prepared, run="a foreign champion")
 
     notes = json.loads(stores.get(validated["report"]))["notes"]
-    assert notes == [f"drift was not looked at: the training data of version {foreign} is not in the store"]
+    assert notes == [
+        f"drift was not looked at: the snapshot of version {foreign} in production cannot be read from the store"
+    ]
     path = mlflow_store.download_artifacts(compared["comparison_run"], "comparison.json")
     champion = json.loads(Path(path).read_text())["champion"]
     assert (champion["version"], champion["holdout"], champion["unseen"]) == (str(foreign), {}, {})

@@ -8,6 +8,7 @@ import pytest
 
 from heartline import contract, records
 from heartline.errors import DataError
+from tests.unit.messages import message
 
 ROW = ["52.0", "0.0", "3.0", "124.0", "221.0", "0.0", "2.0", "148.0", "1.0", "0.6", "2.0", "?", "7.0", "1"]
 OTHER = ["44", "1", "3", "118", "210", "0", "0", "165", "0", ".4", "1", "0", "3", "1"]
@@ -16,6 +17,12 @@ WANTED = pd.DataFrame(
     [[np.nan if cell == "?" else float(cell) for cell in row] for row in (ROW, OTHER)],
     columns=NAMES,
     index=pd.RangeIndex(1, 3, name="row"),
+)
+NO_RECORDS = message(
+    "there are no records",
+    where="some.csv",
+    expected="at least one row below the names of the columns",
+    do="check how the source was made",
 )
 
 

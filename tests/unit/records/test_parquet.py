@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.unit.records.support import NAMES, WANTED, parquet, parse, refused, table
+from tests.unit.messages import message
+from tests.unit.records.support import NAMES, NO_RECORDS, WANTED, parquet, parse, refused, table
 
 
 def test_parquet_gives_the_same_records():
@@ -54,16 +55,20 @@ def test_a_column_that_is_boolean_in_parquet_is_0_and_1():
     ],
 )
 def test_parquet_of_a_type_that_cannot_hold_numbers_is_refused(cells, kind):
-    error = refused(parquet(WANTED.assign(chol=cells)))
-    assert error.what == "the type of 1 column cannot hold numbers"
-    assert error.where == f"some.csv: chol is {kind}"
-    assert error.expected == "numbers, or text that is numbers"
+    assert str(refused(parquet(WANTED.assign(chol=cells)))) == message(
+        "the type of 1 column cannot hold numbers",
+        where=f"some.csv: chol is {kind}",
+        expected="numbers, or text that is numbers",
+        do="convert the column, or rename it if it is another one",
+    )
 
 
 def test_parquet_without_rows_or_columns_or_end_is_refused():
-    assert refused(parquet(WANTED.iloc[:0])).what == "there are no records"
+    assert str(refused(parquet(WANTED.iloc[:0]))) == NO_RECORDS
     assert refused(parquet(WANTED[["age"]])).what == "this is not a table of records: it has 1 of the 14 columns"
-    assert refused(parquet(WANTED)[:200]).what.startswith("the Parquet file cannot be read: ")
+    cut = refused(parquet(WANTED)[:200])
+    assert cut.what.startswith("the Parquet file cannot be read: ")
+    assert (cut.where, cut.expected, cut.do) == ("some.csv", "a complete Parquet file", "write the file again")
 
 
 def test_parquet_in_several_row_groups_is_one_table(cohort):

@@ -1,25 +1,31 @@
 import pytest
 
-from tests.unit.records.support import NAMES, OTHER, ROW, csv, refused, table
+from tests.unit.messages import message
+from tests.unit.records.support import NAMES, NO_RECORDS, OTHER, ROW, csv, refused, table
 
 
 @pytest.mark.parametrize("data", [b"", b"\n \n", b"\xef\xbb\xbf\n"], ids=["nothing", "blank lines", "only a mark"])
 def test_an_empty_file_is_refused(data):
-    assert refused(data).what == "the file is empty"
+    assert str(refused(data)) == message(
+        "the file is empty",
+        where="some.csv",
+        expected="a CSV or Parquet file with records in it",
+        do="check how the file was made, and whether it was copied to the end",
+    )
 
 
 @pytest.mark.parametrize("rest", [b"", b"\n\n", b" \n\t\n"])
 def test_a_header_alone_is_refused(rest):
-    assert refused(csv(NAMES) + rest).what == "there are no records"
+    assert str(refused(csv(NAMES) + rest)) == NO_RECORDS
 
 
 def test_with_half_of_the_columns_a_table_is_one_of_records():
     assert table(csv(NAMES[:7], ROW[:7])).absent == tuple(NAMES[7:])
-    assert str(refused(csv(NAMES[:6], ROW[:6]))) == (
-        "this is not a table of records: it has 6 of the 14 columns\n"
-        "  where:    some.csv, whose columns are: age, sex, cp, trestbps, chol, fbs\n"
-        f"  expected: the columns {', '.join(NAMES)}\n"
-        "  do:       check that this is the right source, and rename its columns"
+    assert str(refused(csv(NAMES[:6], ROW[:6]))) == message(
+        "this is not a table of records: it has 6 of the 14 columns",
+        where="some.csv, whose columns are: age, sex, cp, trestbps, chol, fbs",
+        expected=f"the columns {', '.join(NAMES)}",
+        do="check that this is the right source, and rename its columns",
     )
 
 
@@ -30,14 +36,21 @@ def test_of_very_many_names_thirty_are_shown():
 
 @pytest.mark.parametrize("name", ["Age", " age "])
 def test_a_column_that_occurs_twice_is_named(name):
-    error = refused(csv([*NAMES, name], [*ROW, "52"]))
-    assert error.what == "1 column is there more than once: age"
-    assert error.expected == "each column once, under one of its names"
+    assert str(refused(csv([*NAMES, name], [*ROW, "52"]))) == message(
+        "1 column is there more than once: age",
+        where=f"some.csv, whose columns are: {', '.join(NAMES)}, {name.strip()}",
+        expected="each column once, under one of its names",
+        do="remove or rename the columns that should not count",
+    )
 
 
 def test_a_column_that_occurs_under_two_names_is_named():
-    error = refused(csv([*NAMES, "target", "thall"], [*ROW, "1", "1"]))
-    assert error.what == "2 columns are there more than once: thal, num"
+    assert str(refused(csv([*NAMES, "target", "thall"], [*ROW, "1", "1"]))) == message(
+        "2 columns are there more than once: thal, num",
+        where=f"some.csv, whose columns are: {', '.join(NAMES)}, target, thall",
+        expected="each column once, under one of its names",
+        do="remove or rename the columns that should not count",
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,21 +66,23 @@ def test_a_column_that_occurs_under_two_names_is_named():
     ],
 )
 def test_a_quote_that_is_never_closed_swallows_no_row(data, where):
-    assert str(refused(data)) == (
-        "the text cannot be divided into rows\n"
-        f"  where:    {where}\n"
-        "  expected: each quote closed in its row, and rows of at most 1,048,576 bytes\n"
-        "  do:       look for a quote that is never closed"
+    assert str(refused(data)) == message(
+        "the text cannot be divided into rows",
+        where=where,
+        expected="each quote closed in its row, and rows of at most 1,048,576 bytes",
+        do="look for a quote that is never closed",
     )
 
 
 @pytest.mark.parametrize("n", [1, 25])
 def test_a_file_in_which_no_row_has_the_fields_of_the_header_is_refused(n):
-    error = refused(csv(NAMES, *[[*ROW, "1"]] * n))
-    assert error.what == "no row has 14 fields"
-    assert error.where.startswith("some.csv: row 1 has 15")
-    assert error.where.endswith("row 10 has 15, …" if n > 10 else "row 1 has 15")
-    assert error.expected == "14 fields in each row, as in the header"
+    shown = ", ".join(f"row {number} has 15" for number in range(1, min(n, 10) + 1))
+    assert str(refused(csv(NAMES, *[[*ROW, "1"]] * n))) == message(
+        "no row has 14 fields",
+        where=f"some.csv: {shown}{', …' if n > 10 else ''}",
+        expected="14 fields in each row, as in the header",
+        do="check what stands between the fields; put a field that holds it in quotes",
+    )
 
 
 def test_a_file_whose_rows_go_on_and_on_without_the_fields_of_the_header_is_not_read_to_the_end():
@@ -79,10 +94,12 @@ def test_a_file_whose_rows_go_on_and_on_without_the_fields_of_the_header_is_not_
 
 
 def test_records_without_header_and_of_another_width_are_refused():
-    error = refused(csv(*[ROW[:-1]] * 3))
-    assert error.what == "no row has 14 fields"
-    assert error.where == "some.csv: row 1 has 13, row 2 has 13, row 3 has 13"
-    assert error.expected == "14 fields in each row, as in the UCI files"
+    assert str(refused(csv(*[ROW[:-1]] * 3))) == message(
+        "no row has 14 fields",
+        where="some.csv: row 1 has 13, row 2 has 13, row 3 has 13",
+        expected="14 fields in each row, as in the UCI files",
+        do="check what stands between the fields; put a field that holds it in quotes",
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,6 +116,9 @@ def test_records_without_header_and_of_another_width_are_refused():
     ],
 )
 def test_what_is_no_table_is_refused(data, problem, where):
-    error = refused(data)
-    assert (error.what, error.where) == (problem, where)
-    assert error.expected == "a CSV file in UTF-8, or a Parquet file"
+    assert str(refused(data)) == message(
+        problem,
+        where=where,
+        expected="a CSV file in UTF-8, or a Parquet file",
+        do="check where the file comes from, or save it in one of these formats",
+    )

@@ -1,4 +1,4 @@
-"""What the tests of sources share: a file, limits that make a test short, a web server, and what a refusal is."""
+"""What the tests of sources share: a file, limits that are soon reached, a web server, and what a refusal is."""
 
 import contextlib
 import http.server
@@ -14,9 +14,11 @@ from heartline.download import Limits
 from heartline.errors import HeartlineError, SourceError
 from heartline.sources import Settings
 
+SILENCE = 120  # seconds that a silent server keeps silent
 FRAME = sample.generate(30)
 CSV = FRAME.to_csv(index=False).encode()
-BRIEF = Settings(limits=Limits(seconds=3, retries=1, connect_seconds=1, read_seconds=0.3, size=100_000))
+# Time enough for whatever succeeds, on a slow and busy machine too; what waits for a time-out sets its own limits.
+BRIEF = Settings(limits=Limits(seconds=60, retries=1, connect_seconds=30, read_seconds=30, size=100_000))
 
 
 def archive(data: bytes = CSV, member: str = uci.MEMBER) -> bytes:
@@ -88,7 +90,7 @@ class Web:
         request.end_headers()
 
     def silent(self, request: http.server.BaseHTTPRequestHandler) -> None:
-        self.over.wait(10)
+        self.over.wait(SILENCE)
 
     def broken(self, request: http.server.BaseHTTPRequestHandler) -> None:
         request.send_response(200)

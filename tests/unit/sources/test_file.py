@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from heartline import sources, uci
+from heartline import contract, sources, uci
 from heartline.errors import DataError
+from tests.unit.messages import message
 from tests.unit.sources.support import BRIEF, CSV, FRAME, archive, refused
 
 
@@ -39,36 +40,79 @@ def test_a_file_that_cannot_be_read_is_said_to_be_so(tmp_path, monkeypatch):
     (tmp_path / "large.csv").write_bytes(CSV * 100)
     (tmp_path / "closed.csv").write_bytes(CSV)
 
-    assert refused("/no/such/file.csv").what == "there is no such file"
-    assert refused(str(tmp_path / "closed.csv" / "inner.csv")).what == "there is no such file"
-    assert refused(str(tmp_path)).what == "this is a folder, not a file"
-    assert refused("/dev/zero").what == "the file cannot be read: it is a device or a pipe"
-    assert refused("/" + "x" * 5000).what == "the file cannot be read: File name too long"
-    assert refused("file://elsewhere/x.csv").expected == "file:///absolute/path"
-    assert refused(str(tmp_path / "large.csv")).expected == "at most 100,000 bytes"
+    def expect(spec: str, what: str, do: str, expected: str = "a readable CSV or Parquet file") -> None:
+        assert str(refused(spec)) == message(what, where=spec, expected=expected, do=do)
+
+    look = "check the path; it is looked up on the machine that runs the task"
+    expect("/no/such/file.csv", "there is no such file", look)
+    expect(str(tmp_path / "closed.csv" / "inner.csv"), "there is no such file", look)
+    expect(str(tmp_path), "this is a folder, not a file", "name the file in it")
+    look = "check the path and its disk"
+    expect("/dev/zero", "the file cannot be read: it is a device or a pipe", look)
+    expect("/" + "x" * 5000, "the file cannot be read: File name too long", look)
+    expect(
+        str(tmp_path / "large.csv"),
+        "the source is too large",
+        "divide it, or raise HEARTLINE_SOURCE_MAX_BYTES",
+        "at most 100,000 bytes",
+    )
 
     def forbidden(self: Path) -> bytes:
         raise PermissionError
 
     monkeypatch.setattr(Path, "read_bytes", forbidden)  # root may read everything
-    assert refused(str(tmp_path / "closed.csv")).what == "the file may not be read"
+    expect(
+        str(tmp_path / "closed.csv"),
+        "the file may not be read",
+        "give the user that runs the task the right to read it",
+    )
+
+
+def test_an_address_of_a_file_elsewhere_is_refused():
+    assert str(refused("file://elsewhere/x.csv")) == message(
+        "'file://elsewhere/x.csv' is not a file of this machine",
+        where="parameter source",
+        expected="file:///absolute/path",
+        do="write three slashes after file:",
+    )
+
+
+EMPTY = (
+    "the file is empty",
+    "",
+    "a CSV or Parquet file with records in it",
+    "check how the file was made, and whether it was copied to the end",
+)
 
 
 @pytest.mark.parametrize(
-    ("data", "problem"),
+    ("data", "what", "after_the_path", "expected", "do"),
     [
-        (b"", "the file is empty"),
-        (CSV.splitlines()[0], "there are no records"),
-        (b"age,sex\n63,1\n", "this is not a table of records: it has 2 of the 14 columns"),
-        (gzip.compress(b""), "the file is empty"),
+        pytest.param(b"", *EMPTY, id="empty"),
+        pytest.param(gzip.compress(b""), *EMPTY, id="empty when unpacked"),
+        pytest.param(
+            CSV.splitlines()[0],
+            "there are no records",
+            "",
+            "at least one row below the names of the columns",
+            "check how the source was made",
+            id="header only",
+        ),
+        pytest.param(
+            b"age,sex\n63,1\n",
+            "this is not a table of records: it has 2 of the 14 columns",
+            ", whose columns are: age, sex",
+            f"the columns {', '.join(contract.COLUMN_NAMES)}",
+            "check that this is the right source, and rename its columns",
+            id="two columns",
+        ),
     ],
 )
-def test_a_file_without_records_is_refused(tmp_path, data, problem):
+def test_a_file_without_records_is_refused(tmp_path, data, what, after_the_path, expected, do):
     path = tmp_path / "records.csv"
     path.write_bytes(data)
     error = refused(str(path), kind=DataError)
-    assert error.what == problem
-    assert str(path) in error.where
+    assert str(error) == message(what, where=f"{path}{after_the_path}", expected=expected, do=do)
 
 
 @pytest.mark.parametrize("packed", [gzip.compress(CSV), archive(CSV, "heart.csv")], ids=["gzip", "zip"])
@@ -84,9 +128,12 @@ def test_a_packed_file_is_known_by_its_own_digest(tmp_path, packed):
 def test_a_packed_file_is_not_unpacked_beyond_the_limit(tmp_path, pack):
     path = tmp_path / "bomb"
     path.write_bytes(pack(CSV * 100))
-    error = refused(str(path))
-    assert error.what == "the source is too large"
-    assert (error.where, error.expected) == (str(path), "at most 100,000 bytes")
+    assert str(refused(str(path))) == message(
+        "the source is too large",
+        where=str(path),
+        expected="at most 100,000 bytes when unpacked",
+        do="divide it, or raise HEARTLINE_SOURCE_MAX_BYTES",
+    )
 
 
 def replaced(path: Path) -> None:

@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -9,7 +10,8 @@ from heartline import sources
 from heartline.download import Limits
 from heartline.errors import DataError
 from heartline.sources import Settings
-from tests.unit.sources.support import BRIEF, CSV, FRAME, archive, closed_port, refused
+from tests.unit.messages import message
+from tests.unit.sources.support import BRIEF, CSV, FRAME, SILENCE, archive, closed_port, refused
 
 PARQUET = FRAME.to_parquet()
 
@@ -30,47 +32,66 @@ def test_a_server_that_is_busy_is_asked_again(web):
     assert web.asked == ["/waking", "/waking"]
 
 
+IMPATIENT = {
+    "/silent": replace(BRIEF.limits, read_seconds=0.3),
+    "/trickle": Limits(seconds=1),
+    "/drip": Limits(seconds=1),
+}
+NO_SUCCESS = {
+    "expected": "200 OK and the file",
+    "do": "check the address and whether it may be read without a login",
+}
+NO_ANSWER = {
+    "expected": "an address that answers",
+    "do": "check the address, the network and the proxy settings, then try again",
+}
+TOO_LARGE = {"expected": "at most 100,000 bytes", "do": "divide it, or raise HEARTLINE_SOURCE_MAX_BYTES"}
+TOO_SLOW = {
+    "expected": "the whole file within that time",
+    "do": "check the network and the proxy settings, or raise HEARTLINE_SOURCE_SECONDS",
+}
+
+
 @pytest.mark.parametrize(
-    ("path", "problem"),
+    ("path", "what", "advice"),
     [
-        ("/none.csv", "the server answered 404 Not Found"),
-        ("/locked", "the server answered 401 Unauthorized"),
-        ("/busy", "the server answered 503 Service Unavailable"),
-        ("/circle", "the download failed: the address redirects more than 5 times"),
-        ("/silent", "the download failed: the server did not answer in time"),
-        ("/broken", "the download failed: the connection broke before the end"),
-        ("/flood", "the source is too large"),
-        ("/huge", "the source is too large"),
-        ("/trickle", "the download took more than 1 s"),
-        ("/drip", "the download took more than 1 s"),
+        ("/none.csv", "the server answered 404 Not Found", NO_SUCCESS),
+        ("/locked", "the server answered 401 Unauthorized", NO_SUCCESS),
+        ("/busy", "the server answered 503 Service Unavailable", {**NO_SUCCESS, "do": "try again later"}),
+        ("/circle", "the download failed: the address redirects more than 5 times", NO_ANSWER),
+        ("/silent", "the download failed: the server did not answer in time", NO_ANSWER),
+        ("/broken", "the download failed: the connection broke before the end", NO_ANSWER),
+        ("/flood", "the source is too large", TOO_LARGE),
+        ("/huge", "the source is too large", TOO_LARGE),
+        ("/trickle", "the download took more than 1 s", TOO_SLOW),
+        ("/drip", "the download took more than 1 s", TOO_SLOW),
     ],
 )
-def test_a_web_address_that_fails(web, path, problem):
-    settings = BRIEF
-    if path in ("/trickle", "/drip"):
-        settings = Settings(limits=Limits(seconds=1))
+def test_a_web_address_that_fails(web, path, what, advice):
+    settings = Settings(limits=IMPATIENT.get(path, BRIEF.limits))
     started = time.monotonic()
     error = refused(web.url + path, settings)
-    assert error.what == problem
-    assert error.where == web.url + path
-    assert time.monotonic() - started < 2.5
+    assert str(error) == message(what, where=web.url + path, **advice)
+    assert time.monotonic() - started < SILENCE / 4  # many times what it takes, and far from waiting for the server
 
 
 @pytest.mark.parametrize(
-    ("address", "problem"),
+    ("address", "what"),
     [
         ("http://127.0.0.1:{port}/x.csv", "the download failed: the server refuses the connection or is not there"),
         ("http://heartline.invalid/x.csv", "the download failed: the host's name is not known"),
         ("http://", "the download failed: this is not a web address"),
     ],
 )
-def test_a_server_that_is_not_there(web, address, problem):
-    assert refused(address.format(port=closed_port())).what == problem
+def test_a_server_that_is_not_there(web, address, what):
+    address = address.format(port=closed_port())
+    assert str(refused(address)) == message(what, where=address, **NO_ANSWER)
 
 
 def test_a_plain_server_behind_https_is_refused(web):
-    error = refused(web.url.replace("http", "https") + "/ok.csv")
-    assert error.what == "the download failed: no secure connection, as the certificate or the protocol is not accepted"
+    address = web.url.replace("http", "https") + "/ok.csv"
+    what = "the download failed: no secure connection, as the certificate or the protocol is not accepted"
+    assert str(refused(address)) == message(what, where=address, **NO_ANSWER)
 
 
 def test_no_error_shows_what_is_secret_in_an_address():
@@ -105,4 +126,9 @@ def test_a_packed_file_may_be_served(web):
 
 
 def test_a_web_page_is_no_table(web):
-    assert refused(f"{web.url}/page.csv", kind=DataError).what == "this is a web page, not a table"
+    assert str(refused(f"{web.url}/page.csv", kind=DataError)) == message(
+        "this is a web page, not a table",
+        where=f"{web.url}/page.csv",
+        expected="a CSV file in UTF-8, or a Parquet file",
+        do="check where the file comes from, or save it in one of these formats",
+    )
