@@ -106,12 +106,14 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str) -> dict[str, An
     found = evaluation.evaluate(cv, material.records, material.holdout, held_out, seed=seed)
     log.info("%s: ROC AUC %s out of fold, %s held out", recipe.title, *(one["roc_auc"] for one in _both(found)))
 
-    about = identity(family, prepared)
+    about = identity(family, prepared, rows=len(material.records))
+    # the recipe as it is applied to so many records: some of it, such as what a tree sees, depends on their number
+    parameters = {**recipe.parameters(profile, len(material.records)), **training.chosen_parameters(family, model)}
     evidence = {
         "about": about,
         **found.as_dict(),
         "converged": training.converged(model),
-        "parameters": {**recipe.parameters(profile), **training.chosen_parameters(family, model)},
+        "parameters": parameters,
         "rows": {"training": len(material.records), "holdout": len(material.holdout)},
     }
     with warnings.catch_warnings():
@@ -149,8 +151,7 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str) -> dict[str, An
                 **({runs.REFUSED: outcome["refused"]} if "refused" in outcome else {}),
             },
             parameters={
-                **recipe.parameters(profile),
-                **training.chosen_parameters(family, model),
+                **parameters,
                 "family": family,
                 "profile": profile.name,
                 "splits": profile.splits,
@@ -228,8 +229,14 @@ def read(trained: Mapping[str, Any]) -> Candidate:
     )
 
 
-def identity(family: str, prepared: Mapping[str, Any]) -> dict[str, str]:
-    """Return what identifies a model: equal here means the same recipe on the same records."""
+def identity(family: str, prepared: Mapping[str, Any], *, rows: int) -> dict[str, str]:
+    """Return what identifies a model: equal here means the same recipe on the same records.
+
+    Args:
+        family: a name in ``training.FAMILIES``.
+        prepared: what the stage ``preprocess`` returned.
+        rows: number of training records.
+    """
     about = {
         "name": contract.MODEL_NAME,
         "family": family,
@@ -240,7 +247,7 @@ def identity(family: str, prepared: Mapping[str, Any]) -> dict[str, str]:
         "seed": str(prepared["seed"]),
         "contract": contract.digest(),
         "scikit_learn": sklearn.__version__,
-        "parameters": json.dumps(training.candidates(family, training.profile(prepared["profile"]))),
+        "parameters": json.dumps(training.candidates(family, training.profile(prepared["profile"]), rows)),
     }
     return {**about, "recipe": hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()}
 

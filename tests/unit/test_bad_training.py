@@ -215,6 +215,27 @@ def test_the_least_that_may_be_trained_on_is_trained_on(module_store, mlflow_sto
     assert (registered["version"], registered["promoted"]) == (None, False)
 
 
+# ---- more records than a tree may see
+
+
+def test_what_bounds_a_tree_is_said_wherever_its_parameters_are(module_store, mlflow_store, many, unasked, monkeypatch):
+    monkeypatch.setattr(training, "MAX_SAMPLES", 50)
+    prepared = prepare(taken(many, healthy=70, sick=60, healthy_held=15, sick_held=15), seed=8)
+
+    trained = stages.train(FOREST, prepared)
+    compared = stages.compare([trained], prepared, run="bounded")
+    registered = stages.register(compared, promote="manual")
+
+    files = bundles.open_bundle(stores.get(trained["bundle"]))
+    assert export.from_skops(files["model.skops"])[-1].max_samples == 50
+    assert json.loads(files["evaluation.json"])["parameters"]["max_samples"] == 50
+    assert mlflow_store.get_run(trained["run_id"]).data.params["max_samples"] == "50"
+    tags = mlflow_store.get_model_version(contract.MODEL_NAME, registered["version"]).tags
+    assert {one["max_samples"] for one in json.loads(tags["parameters"])} == {50}
+    card = Path(mlflow_store.download_artifacts(compared["comparison_run"], "model_card_random_forest.html"))
+    assert "<dt>max_samples</dt><dd>50</dd>" in card.read_text()
+
+
 # ---- a class that a fold could lack
 
 
