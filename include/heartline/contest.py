@@ -107,7 +107,7 @@ def compare(trained: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any], *
         **{f"model_card_{name}.html": model_card.render(one, verdict, about=about) for name, one in shown.items()},
     }
     answers = sorted(store.digest_of(one["answers"]) for one in admitted)
-    key = hashlib.sha256(json.dumps([run, answers, evidence["champion"]], sort_keys=True).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([run, answers, evidence], sort_keys=True).encode()).hexdigest()
     return {
         **outcome,
         "production": production.number if production else "",

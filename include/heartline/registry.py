@@ -100,7 +100,7 @@ def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mappin
     Args:
         bundle: its files by name.
         run_id: the run that trained it.
-        key: names the recipe and the snapshot; the same key is the same version.
+        key: its sha256, and so its recipe, snapshot and bytes; the same key is the same version.
         tags: family, origin, snapshot and so on.
         description: one line for people.
 

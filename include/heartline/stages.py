@@ -197,7 +197,7 @@ def register(compared: Mapping[str, Any], *, promote: str, run: str = "") -> dic
         version = registry.register(
             files,
             run_id=one["run_id"],
-            key=about["recipe"],
+            key=store.digest_of(one["bundle"]),
             tags={
                 **candidates.tags(about),
                 "bundle": store.digest_of(one["bundle"]),

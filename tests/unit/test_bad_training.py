@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 
 from heartline import (
     bundles,
+    candidates,
     contract,
     dataset,
     evaluation,
@@ -506,6 +507,72 @@ def test_mlflow_away_at_any_moment_is_a_retry_that_doubles_nothing(module_store,
     assert added[0] == added[1]
     assert (added[0]["runs"], added[0]["models"], added[0]["versions"]) == (2, 1, 1)
     assert min(outages) >= 6, outages
+
+
+# ---- other code and other libraries on the same snapshot
+
+
+def refusing(why: str) -> Callable[[bytes], gate.Admission]:
+    """Return a gate that lets nobody pass."""
+
+    def refuse(bundle: bytes) -> gate.Admission:
+        raise gate.GateError(why, where="a bundle", expected="answers", do="look")
+
+    return refuse
+
+
+def test_what_changed_code_makes_of_a_snapshot_is_another_run_and_another_version(
+    pair, mlflow_store, unasked, monkeypatch
+):
+    prepared, (before, _) = pair
+    compared = stages.compare([before], prepared, run="before the change")
+    first = stages.register(compared, promote="manual")["version"]
+    # given other code behind the same parameters
+    recipe = training.family(LINEAR)
+
+    def build(parameters: dict[str, Any], seed: int) -> Any:
+        return recipe.build({**parameters, "C": parameters["C"] / 50}, seed)
+
+    changed = dataclasses.replace(recipe, build=build, twin=None)
+    monkeypatch.setattr(training, "FAMILIES", {**training.FAMILIES, LINEAR: changed})
+    # when
+    after = stages.train(LINEAR, prepared)
+    again = stages.compare([after], prepared, run="after the change")
+    second = stages.register(again, promote="manual")["version"]
+    # then
+    old, new = (mlflow_store.get_run(one["run_id"]).data for one in (before, after))
+    assert old.params["C"] != new.params["C"]
+    assert old.metrics["cv_brier"] != new.metrics["cv_brier"]
+    assert new.metrics["fold_roc_auc"] == pytest.approx(after["auc"])
+    assert first != second
+    for number, trained, comparison in ((first, before, compared), (second, after, again)):
+        version = mlflow_store.get_model_version(contract.MODEL_NAME, number)
+        assert version.run_id == trained["run_id"]
+        assert version.tags["comparison_run"] == comparison["comparison_run"]
+        assert version.tags["bundle"] == stores.digest_of(trained["bundle"])
+
+
+def test_a_refused_run_is_no_obstacle_once_a_library_or_python_was_upgraded(
+    module_store, mlflow_store, many, unasked, monkeypatch, cached
+):
+    # given
+    for module, name in ((evaluation, "cross_validate"), (evaluation, "evaluate"), (training, "fit")):
+        cached(module, name)
+    prepared = prepare(taken(many, healthy=70, sick=60, healthy_held=15, sick_held=15), seed=11)
+    with monkeypatch.context() as patch:
+        patch.setattr(gate, "admit", refusing("it does not answer"))
+        refused = stages.train(LINEAR, prepared)["run_id"]
+    # when another release of Python comes, and then another library
+    monkeypatch.setattr(candidates.platform, "python_version", lambda: "3.11.99")
+    patched = stages.train(LINEAR, prepared)["run_id"]
+    monkeypatch.setattr(candidates, "installed", lambda name: "99.1")
+    upgraded = stages.train(LINEAR, prepared)["run_id"]
+    # then
+    assert patched == refused
+    assert upgraded != refused
+    for run_id, numpy in ((patched, np.__version__), (upgraded, "99.1")):
+        run = mlflow_store.get_run(run_id)
+        assert (run.info.status, run.data.params["numpy"]) == ("FINISHED", numpy)
 
 
 # ---- strangers in the registry
