@@ -41,6 +41,7 @@ KEY = "heartline.key"
 DATASET_DIGEST = 36  # characters that MLflow keeps of one
 STAGING = "staging"
 PRODUCTION = "production"
+FINISHED, FAILED = RunStatus.to_string(RunStatus.FINISHED), RunStatus.to_string(RunStatus.FAILED)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Version:
 def log_run(run: Run) -> str:
     """Log a piece of work to its run, found by key or made, and return the run's id.
 
-    A run that was refused before and is not now does not say so any more.
+    A run that was refused before and is not now does not say so any more. One that is finished stays as it is, for a
+    version may come from it: a later refusal of the same work is a run of its own.
 
     Raises:
         RegistryError: MLflow cannot be reached or refuses.
@@ -67,15 +69,15 @@ def log_run(run: Run) -> str:
     with _reaching_mlflow(f"log the run {run.title}"):
         client = mlflow.MlflowClient()
         experiment = _experiment(client, run.experiment)
-        status = RunStatus.to_string(RunStatus.FAILED if run.failed else RunStatus.FINISHED)
-        found = client.search_runs([experiment], f"tags.`{KEY}` = '{run.key}'", max_results=1)
-        if found:
-            _renew_refusal(client, found[0], run)
-            if found[0].info.status == status:
-                return str(found[0].info.run_id)
+        status = FAILED if run.failed else FINISHED
+        logged = _earlier(client, experiment, run)
+        if logged:
+            _renew_refusal(client, logged, run)
+            if logged.info.status == status:
+                return str(logged.info.run_id)
         tags = {**run.tags, KEY: run.key, MLFLOW_RUN_NOTE: run.note}
         begun = int(run.begun.timestamp() * 1000) if run.begun else None
-        logged = found[0] if found else client.create_run(experiment, begun, tags, run.title)
+        logged = logged or client.create_run(experiment, begun, tags, run.title)
         run_id = str(logged.info.run_id)
         # the run's own start as the time: logging twice writes the same points, not more of them
         start = logged.info.start_time
@@ -205,6 +207,13 @@ def _experiment(client: mlflow.MlflowClient, name: str = EXPERIMENT) -> str:
     if found is None or found.lifecycle_stage != "active":
         raise MlflowException(f"experiment {name} was deleted: restore it in MLflow's UI")
     return str(found.experiment_id)
+
+
+def _earlier(client: mlflow.MlflowClient, experiment: str, run: Run) -> entities.Run | None:
+    """Return the run that a piece of work is logged to again: a finished one, save for a refusal; else another."""
+    found = client.search_runs([experiment], f"tags.`{KEY}` = '{run.key}'")
+    finished = [one for one in found if one.info.status == FINISHED and not run.failed]
+    return next(iter([*finished, *(one for one in found if one.info.status != FINISHED)]), None)
 
 
 def _renew_refusal(client: mlflow.MlflowClient, logged: entities.Run, run: Run) -> None:

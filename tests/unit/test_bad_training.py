@@ -509,7 +509,7 @@ def test_mlflow_away_at_any_moment_is_a_retry_that_doubles_nothing(module_store,
     assert min(outages) >= 6, outages
 
 
-# ---- other code and other libraries on the same snapshot
+# ---- a gate that lets nobody pass, for a while
 
 
 def refusing(why: str) -> Callable[[bytes], gate.Admission]:
@@ -519,6 +519,50 @@ def refusing(why: str) -> Callable[[bytes], gate.Admission]:
         raise gate.GateError(why, where="a bundle", expected="answers", do="look")
 
     return refuse
+
+
+@pytest.fixture
+def trains(module_store, mlflow_store, many, unasked, cached) -> Callable[..., tuple[str, str, str | None]]:
+    """Return what trains and says id, state and refusal of its run; ``why`` is what the gate refuses it for."""
+    for module, name in ((evaluation, "cross_validate"), (evaluation, "evaluate"), (training, "fit")):
+        cached(module, name)
+
+    def train(seed: int, why: str = "") -> tuple[str, str, str | None]:
+        prepared = prepare(taken(many, healthy=70, sick=60, healthy_held=15, sick_held=15), seed=seed)
+        with pytest.MonkeyPatch.context() as patch:
+            if why:
+                patch.setattr(gate, "admit", refusing(why))
+            run = mlflow_store.get_run(stages.train(LINEAR, prepared)["run_id"])
+        return run.info.run_id, run.info.status, (run.data.tags.get("refused") or "").split("\n")[0] or None
+
+    return train
+
+
+def test_a_refused_run_says_why_now_and_nothing_once_it_passes(trains, mlflow_store):
+    run_id = trains(12, "its answers differ")[0]
+    assert trains(12, "it does not answer") == (run_id, "FAILED", "it does not answer")
+    assert trains(12) == (run_id, "FINISHED", None)
+
+    # one that passed before the tag was taken away has it still
+    mlflow_store.set_tag(run_id, "refused", "it does not answer")
+    assert trains(12) == (run_id, "FINISHED", None)
+
+
+def test_a_later_refusal_is_a_run_of_its_own_beside_the_one_that_passed(trains, mlflow_store):
+    passed = trains(13)
+    refused = trains(13, "its answers differ")
+    assert refused[0] != passed[0]
+    assert refused[1:] == ("FAILED", "its answers differ")
+    assert mlflow_store.get_run(passed[0]).info.status == "FINISHED"
+    # when the refusal is cut off, and comes again for another reason
+    mlflow_store.update_run(refused[0], status="RUNNING")
+    assert trains(13, "it does not answer") == (refused[0], "FAILED", "it does not answer")
+    # and when it passes again
+    assert trains(13) == passed == (passed[0], "FINISHED", None)
+    assert mlflow_store.get_run(refused[0]).data.tags["refused"].startswith("it does not answer")
+
+
+# ---- other code and other libraries on the same snapshot
 
 
 def test_what_changed_code_makes_of_a_snapshot_is_another_run_and_another_version(

@@ -150,31 +150,6 @@ def test_a_family_that_cannot_be_served_is_not_registered_and_the_run_says_why(p
     assert "the service refuses it" in caught.value.where
 
 
-def test_a_run_says_why_it_is_refused_now_and_nothing_once_it_is_not(prepared, trained, monkeypatch, mlflow_store):
-    def train() -> tuple[str, str | None]:
-        run = mlflow_store.get_run(stages.train(FAMILIES[0], prepared)["run_id"])
-        assert run.info.run_id == trained[0]["run_id"]
-        return run.info.status, run.data.tags.get("refused")
-
-    def refusing(why: str):
-        def refuse(bundle: bytes) -> None:
-            raise gate.GateError(why, where="a bundle", expected="answers", do="look")
-
-        return refuse
-
-    for why in ("its answers differ", "it does not answer"):
-        monkeypatch.setattr(gate, "admit", refusing(why))
-        status, refused = train()
-        assert status == "FAILED"
-        assert refused.splitlines()[0] == why
-    monkeypatch.undo()
-    assert train() == ("FINISHED", None)
-
-    # one that passed before the tag was taken away has it still
-    mlflow_store.set_tag(trained[0]["run_id"], "refused", "it does not answer")
-    assert train() == ("FINISHED", None)
-
-
 def test_a_version_holds_the_bundle_that_was_trained(trained, mlflow_store, tmp_path, prepared):
     registered = stages.register(stages.compare(trained, prepared), promote="manual")
     for one in trained:
