@@ -1,6 +1,7 @@
 """What a training run does with what it should never meet: one clear error, or a family less; nothing is doubled."""
 
 import dataclasses
+import html
 import json
 import logging
 import warnings
@@ -631,21 +632,97 @@ def test_a_foreign_version_in_production_survives_no_promotion_and_stops_nothing
     compared = stages.compare([trained], prepared, run="beside a stranger")
     registered = stages.register({**compared, "verdict": "better"}, promote="if_better", run="beside a stranger")
 
+    stranger = (
+        f"version {foreign} in production was not compared, as its family (not known) takes no part: "
+        "only a person moves production now"
+    )
+    assert registered["not_promoted"] == stranger
+    assert stranger in compared["reasons"]
+    assert registry.aliased("production").number == foreign
+    assert registry.aliased("staging").number == registered["version"]
     # its origin is not known, so that it counts as real data, which the sample does not replace
-    assert registered["not_promoted"] == (
+    assert registry.move_production(registered["version"], by="somebody") == (
         f"version {registered['version']} was trained on the synthetic sample, and version {foreign} in production was "
         "not (its origin: not known)"
     )
-    assert registry.aliased("production").number == foreign
-    assert registry.aliased("staging").number == registered["version"]
+    # nor is it replaced by a model of real data, unless a person says so: nobody knows how good it is
     real = {**prepared, "origin": "file"}
     trained = stages.train(LINEAR, real)
     compared = stages.compare([trained], real, run="real data")
     registered = stages.register({**compared, "verdict": "better"}, promote="if_better", run="real data")
-    assert registered["promoted"]
-    assert registry.aliased("production").number == registered["version"]
+    assert (registered["promoted"], registered["not_promoted"]) == (False, stranger)
+    assert registry.aliased("production").number == foreign
+    assert registry.move_production(registered["version"], by="somebody") == ""
     moves = [(one.before, one.after, one.by) for one in registry.note_moves()]
-    assert moves[-1] == (foreign, registered["version"], "run real data")
+    assert moves[-1] == (foreign, registered["version"], "somebody")
+
+
+@pytest.fixture
+def produced(pair) -> Iterator[Callable[[str], str]]:
+    """Put a family of the pair into production and return its version; afterwards what was there is there again."""
+    prepared, trained = pair
+    before = registry.aliased("production")
+
+    def put(family: str) -> str:
+        versions = stages.register(stages.compare(trained, prepared, run="before"), promote="manual")["versions"]
+        registry.point_alias("production", versions[family])
+        return str(versions[family])
+
+    yield put
+    if before:
+        registry.point_alias("production", before.number)
+
+
+def better(trained: list[dict[str, Any]], prepared: dict[str, Any], run: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a comparison with a challenger as the winner, and what is registered where a run may move production."""
+    compared = stages.compare(trained, prepared, run=run)
+    (winner,) = (one["family"] for one in compared["trained"] if one["family"] != compared["incumbent"])
+    won = {**compared, "verdict": "better", "winner": winner}
+    return compared, stages.register(won, promote="if_better", run=run)
+
+
+def test_production_that_was_not_compared_is_not_replaced(
+    pair, mlflow_store, unasked, monkeypatch, caplog, cached, produced
+):
+    prepared, (linear, forest) = pair
+    number = produced(FOREST)
+
+    def expect_kept(compared: dict[str, Any], registered: dict[str, Any], why: str) -> None:
+        said = f"version {number} in production was not compared, as {why}: only a person moves production now"
+        assert (registered["promoted"], registered["not_promoted"]) == (False, said)
+        assert f"production was not moved: {said}" in caplog.messages
+        page = Path(mlflow_store.download_artifacts(compared["comparison_run"], "comparison.html")).read_text()
+        assert said in html.unescape(page)
+        assert registry.aliased("production").number == number
+
+    # given that its family is refused this time
+    refused = {**forest, "refused": "the service does not answer"}
+    compared = stages.compare([linear, refused], prepared, run="refused tonight")
+    registered = stages.register({**compared, "verdict": "better"}, promote="if_better", run="refused tonight")
+    assert compared["incumbent"] == LINEAR
+    expect_kept(compared, registered, "its family (random_forest) takes no part")
+    # given another recipe of the same name
+    monkeypatch.setitem(training.PROFILES, "test", training.Profile("test", splits=4, repeats=2, trees=25))
+    grown = stages.train(FOREST, prepared)
+    compared, registered = better([linear, grown], prepared, "other trees")
+    assert compared["incumbent"] == FOREST
+    expect_kept(compared, registered, "its recipe is not today's random_forest (n_estimators 20, today 25)")
+    # given a version of that family of which nothing else is known
+    number = str(mlflow_store.create_model_version("heart-disease", "s3://else", tags={"family": FOREST}).version)
+    registry.point_alias("production", number)
+    expect_kept(
+        *better([linear, grown], prepared, "unknown"), "its recipe is not today's random_forest (its own is not known)"
+    )
+
+
+def test_production_whose_recipe_was_beaten_is_replaced(pair, unasked, produced):
+    prepared, trained = pair
+    produced(FOREST)
+    compared, registered = better(trained, prepared, "beaten")
+    assert (compared["incumbent"], compared["held_back"]) == (FOREST, "")
+    assert not [one for one in compared["reasons"] if "in production" in one]
+    assert (registered["promoted"], registered["not_promoted"]) == (True, "")
+    assert registry.aliased("production").number == registered["version"] == registered["versions"][LINEAR]
 
 
 def champion(client: mlflow.MlflowClient, compared: dict[str, Any]) -> dict[str, Any]:
