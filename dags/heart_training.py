@@ -40,6 +40,11 @@ default_args = {
                 action=RetryAction.FAIL,
                 reason="no family is left: what comes before has to change",
             ),
+            RetryRule(
+                exception="heartline.errors.ComparisonError",
+                action=RetryAction.FAIL,
+                reason="the families were not evaluated on the same grounds: what comes before has to change",
+            ),
         ]
     ),
 }

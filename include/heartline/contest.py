@@ -27,9 +27,9 @@ from heartline import (
     store,
     training,
 )
-from heartline.comparison import Comparison, ComparisonError
+from heartline.comparison import Comparison
 from heartline.comparison_page import Candidate, Champion
-from heartline.errors import HeartlineError, NoCandidateError
+from heartline.errors import ComparisonError, HeartlineError, NoCandidateError
 from heartline.evaluation import Evaluation
 from heartline.metrics import Estimate
 from heartline.promotion import Performance

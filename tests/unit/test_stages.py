@@ -11,8 +11,7 @@ import pytest
 
 from heartline import bundles, contract, dataset, export, gate, registry, runs, sources, stages
 from heartline import store as stores
-from heartline.comparison import ComparisonError
-from heartline.errors import DataError, NoCandidateError, RegistryError
+from heartline.errors import ComparisonError, DataError, NoCandidateError, RegistryError
 from serving.bundle import Model
 
 FAMILIES = ("logistic_regression", "random_forest")
