@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import mlflow
 import mlflow.sklearn
@@ -38,7 +39,8 @@ from heartline.registered import Registered, refusal
 from heartline.runs import EXPERIMENT, REFUSED, Dataset, Run
 
 KEY = "heartline.key"
-DATASET_DIGEST = 36  # characters that MLflow keeps of one
+DATASET_DIGEST = 36  # characters that MLflow keeps of one; the whole sha256 is a tag of the input, and in its URI
+DATASET_SHA256 = "heartline.sha256"
 STAGING = "staging"
 PRODUCTION = "production"
 FINISHED, FAILED = RunStatus.to_string(RunStatus.FINISHED), RunStatus.to_string(RunStatus.FAILED)
@@ -275,15 +277,17 @@ def _save_flavour(pipeline: Pipeline, target: Path, *, run_id: str, model_id: st
 
 
 def _input(dataset: Dataset) -> DatasetInput:
+    scheme = urlsplit(dataset.uri).scheme
     shown = entities.Dataset(
         name=dataset.name,
         digest=dataset.digest[:DATASET_DIGEST],
-        source_type="heartline",
-        source=json.dumps({"uri": dataset.uri, "source": dataset.source, "sha256": dataset.digest}),
+        # mlflow.data has a type for each scheme that it can read, named after it; it looks at the URI alone
+        source_type="local" if scheme == "file" else scheme,
+        source=json.dumps({"uri": dataset.uri, "source": dataset.source}),
         schema=json.dumps({"mlflow_colspec": [{"name": one.name, "type": one.dtype} for one in contract.COLUMNS]}),
         profile=json.dumps({"num_rows": dataset.rows}),
     )
-    return DatasetInput(shown, [InputTag("mlflow.data.context", "training")])
+    return DatasetInput(shown, [InputTag("mlflow.data.context", "training"), InputTag(DATASET_SHA256, dataset.digest)])
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

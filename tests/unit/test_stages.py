@@ -1,5 +1,6 @@
 """The whole path without Airflow: each stage a plain call, against a real MLflow store."""
 
+import hashlib
 import html
 import json
 from pathlib import Path
@@ -63,10 +64,29 @@ def test_a_run_says_what_it_rests_on(trained, mlflow_store):
             "scores",
         )
     }
-    (data,) = run.inputs.dataset_inputs
-    assert json.loads(data.dataset.source)["sha256"] == run.data.tags["snapshot"]
     assert run.data.params["numpy"] == np.__version__
     assert mlflow_store.get_run(run.data.tags["validation_run"]).data.metrics["used"] == 250
+
+
+def test_mlflow_finds_the_dataset_of_a_run(trained, prepared, mlflow_store):
+    run = mlflow_store.get_run(trained[0]["run_id"])
+    (data,) = run.inputs.dataset_inputs
+    digest = {tag.key: tag.value for tag in data.tags}[registry.DATASET_SHA256]
+    assert digest == run.data.tags["snapshot"] == stores.digest_of(prepared["snapshot"])
+    assert digest.startswith(data.dataset.digest)
+    assert json.loads(data.dataset.source)["source"] == prepared["source"]
+    source = mlflow.data.get_source(data)
+    assert source.uri == prepared["snapshot"]
+    assert hashlib.sha256(Path(source.load()).read_bytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("store", ["s3://bucket/heartline", "gs://bucket/heartline"])
+def test_mlflow_finds_a_dataset_in_a_store_elsewhere(mlflow_store, store):
+    digest = hashlib.sha256(store.encode()).hexdigest()
+    snapshot = runs.Dataset("heart-records", f"{store}/snapshots/{digest}.parquet", "a test", digest, rows=1)
+    run_id = registry.log_run(runs.Run(store, "a test", {}, {}, {}, {}, dataset=snapshot))
+    (data,) = mlflow_store.get_run(run_id).inputs.dataset_inputs
+    assert mlflow.data.get_source(data).uri == snapshot.uri
 
 
 def test_registration_points_staging_at_the_winner_and_leaves_production_alone(trained, mlflow_store, prepared):
