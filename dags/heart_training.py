@@ -9,7 +9,7 @@ hold-out and shared folds · **train** fits each family at the same time, and le
 puts them into MLflow's registry and points `staging` at the winner.
 
 `production` is moved by people (`./heartline promote`, or MLflow's UI), or by the run itself when `promotion` is
-`if_better` and the verdict is *better*.
+`if_better`, the verdict is *better*, and what was beaten is production's own recipe.
 
 When a task is red: its log ends with what was wrong, where, what was expected and what to do. Mend that, then clear
 the task; earlier results are kept.
@@ -39,6 +39,11 @@ default_args = {
                 exception="heartline.errors.NoCandidateError",
                 action=RetryAction.FAIL,
                 reason="no family is left: what comes before has to change",
+            ),
+            RetryRule(
+                exception="heartline.errors.ComparisonError",
+                action=RetryAction.FAIL,
+                reason="the families were not evaluated on the same grounds: what comes before has to change",
             ),
         ]
     ),
@@ -111,7 +116,8 @@ default_args = {
             enum=["manual", "if_better"],
             title="Promotion",
             description="`manual`: a person moves `production`. `if_better`: the run moves it when the winner is "
-            "better than what it replaces; *no detectable difference* never moves it.",
+            "better than what it replaces; *no detectable difference* never moves it, nor a comparison in which "
+            "production's own recipe did not take part.",
         ),
         "seed": Param(
             0,

@@ -12,7 +12,6 @@ from importlib.metadata import version as installed
 from typing import Any
 
 import numpy as np
-import sklearn
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 
@@ -106,12 +105,14 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str) -> dict[str, An
     found = evaluation.evaluate(cv, material.records, material.holdout, held_out, seed=seed)
     log.info("%s: ROC AUC %s out of fold, %s held out", recipe.title, *(one["roc_auc"] for one in _both(found)))
 
-    about = identity(family, prepared)
+    about = identity(family, prepared, rows=len(material.records))
+    # the recipe as it is applied to so many records: some of it, such as what a tree sees, depends on their number
+    parameters = {**recipe.parameters(profile, len(material.records)), **training.chosen_parameters(family, model)}
     evidence = {
         "about": about,
         **found.as_dict(),
         "converged": training.converged(model),
-        "parameters": {**recipe.parameters(profile), **training.chosen_parameters(family, model)},
+        "parameters": parameters,
         "rows": {"training": len(material.records), "holdout": len(material.holdout)},
     }
     with warnings.catch_warnings():
@@ -120,6 +121,7 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str) -> dict[str, An
             figures.Evidence.of(recipe.title, model, material.records, (cv, found), profile=profile.name, seed=seed)
         )
     outcome: dict[str, Any] = {"family": family, "auc": found.fold_auc_mean}
+    bundle = None
     try:
         _expect_convergence(recipe, model, cv)
         bundle = export.build_bundle(model, about=about, evaluation=evidence, seed=seed)
@@ -133,10 +135,13 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str) -> dict[str, An
         if isinstance(error, ConvergenceError):
             outcome["unconverged"] = error.what
         log.error("%s is not registered: %s", recipe.title, error)
-    outcome["answers"] = store.put(export.to_json(_answers(cv, material.records, about, evidence)), "answers", ".json")
+    answers = export.to_json(_answers(cv, material.records, evidence))
+    outcome["answers"] = store.put(answers, "answers", ".json")
     outcome["run_id"] = registry.log_run(
         runs.Run(
-            key=about["recipe"],
+            # What came of it, with the recipe in it: a recipe alone does not say what our code made of it. A digest of
+            # the code would, but it also takes an edited comment for another model, and misses a library not listed.
+            key=hashlib.sha256(bundle or answers).hexdigest(),
             title=f"{recipe.title} · {prepared['profile']}",
             note=_note(found, prepared),
             begun=begun,
@@ -146,11 +151,11 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str) -> dict[str, An
                 "source": prepared["source"],
                 "encoding": prepared["encoding"],
                 "validation_run": prepared["validation_run"],
+                "python": platform.python_version(),
                 **({runs.REFUSED: outcome["refused"]} if "refused" in outcome else {}),
             },
             parameters={
-                **recipe.parameters(profile),
-                **training.chosen_parameters(family, model),
+                **parameters,
                 "family": family,
                 "profile": profile.name,
                 "splits": profile.splits,
@@ -158,8 +163,7 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str) -> dict[str, An
                 "seed": seed,
                 "rows_training": len(material.records),
                 "rows_holdout": len(material.holdout),
-                "python": platform.python_version(),
-                **{name.replace("-", "_"): installed(name) for name in ENVIRONMENT},
+                **environment(),
             },
             metrics=found.metrics(),
             files={
@@ -228,8 +232,21 @@ def read(trained: Mapping[str, Any]) -> Candidate:
     )
 
 
-def identity(family: str, prepared: Mapping[str, Any]) -> dict[str, str]:
-    """Return what identifies a model: equal here means the same recipe on the same records."""
+def environment() -> dict[str, str]:
+    """Return the versions that a model's bytes depend on, named as parameters are."""
+    # Python's minor: a patch release changes no number, and a parameter of a run cannot be changed after its upgrade
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"python": python, **{name.replace("-", "_"): installed(name) for name in ENVIRONMENT}}
+
+
+def identity(family: str, prepared: Mapping[str, Any], *, rows: int) -> dict[str, str]:
+    """Return what identifies a recipe: equal here means that the same is asked for, on the same records.
+
+    Args:
+        family: a name in ``training.FAMILIES``.
+        prepared: what the stage ``preprocess`` returned.
+        rows: number of training records.
+    """
     about = {
         "name": contract.MODEL_NAME,
         "family": family,
@@ -239,8 +256,8 @@ def identity(family: str, prepared: Mapping[str, Any]) -> dict[str, str]:
         "profile": prepared["profile"],
         "seed": str(prepared["seed"]),
         "contract": contract.digest(),
-        "scikit_learn": sklearn.__version__,
-        "parameters": json.dumps(training.candidates(family, training.profile(prepared["profile"]))),
+        **environment(),
+        "parameters": json.dumps(training.candidates(family, training.profile(prepared["profile"]), rows)),
     }
     return {**about, "recipe": hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()}
 
@@ -263,9 +280,7 @@ def _both(found: Evaluation) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     return found.out_of_fold, found.holdout
 
 
-def _answers(
-    cv: CrossValidation, records: Labelled, about: Mapping[str, str], evidence: Mapping[str, Any]
-) -> dict[str, Any]:
+def _answers(cv: CrossValidation, records: Labelled, evidence: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "probabilities": cv.averaged.tolist(),
         "labels": records.labels.tolist(),

@@ -9,14 +9,10 @@ from scipy import stats
 
 from heartline import paired
 from heartline.dataset import Floats, Ints
-from heartline.errors import HeartlineError
+from heartline.errors import ComparisonError
 from heartline.paired import CONFIDENCE, DeLong, Interval
 
 DRAWS = 2000
-
-
-class ComparisonError(HeartlineError):
-    """Two sets of answers that cannot be compared: retrying changes nothing."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,9 +27,9 @@ from heartline import (
     store,
     training,
 )
-from heartline.comparison import Comparison, ComparisonError
+from heartline.comparison import Comparison
 from heartline.comparison_page import Candidate, Champion
-from heartline.errors import HeartlineError, NoCandidateError
+from heartline.errors import ComparisonError, HeartlineError, NoCandidateError
 from heartline.evaluation import Evaluation
 from heartline.metrics import Estimate
 from heartline.promotion import Performance
@@ -42,8 +42,8 @@ ABOUT = ("source", "origin", "profile", "encoding", "seed", "rows", "used", "dup
 def compare(trained: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any], *, run: str) -> dict[str, Any]:
     """Compare the families on their shared folds, keep the evidence, and say which one is the winner.
 
-    What has to be beaten is the recipe of the version in production, refitted on today's folds: the family of that name
-    in this run. Without one it is the simplest family.
+    What has to be beaten is the family of the version in production, as it is trained in this run; without one, the
+    simplest family. Where that is not the recipe of the version in production, the comparison says nothing about it.
 
     Args:
         trained: what ``candidates.train`` returned, one entry for each family.
@@ -52,7 +52,8 @@ def compare(trained: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any], *
 
     Returns:
         winner (None where nobody passes the bars), incumbent, verdict, reason, reasons, production (the version that
-        was compared with, "" for none), and the id of the MLflow run.
+        was there, "" for none), held_back (why the verdict alone must not move it, "" where it may), and the id of the
+        MLflow run.
 
     Raises:
         NoCandidateError: no family converged and can be served.
@@ -79,7 +80,8 @@ def compare(trained: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any], *
         simplicity=simplicity,
         in_production=production is not None and production.tags.get("family") == incumbent,
     )
-    remarks = [*_left_out(trained), *_cut_off(list(shown.values()))]
+    held_back = _held_back(production, shown, profile) if production else ""
+    remarks = [*_left_out(trained), *_cut_off(list(shown.values())), *([held_back] if held_back else [])]
     champion = _champion(production, prepared, seed) if production else None
     log.info("%s: %s", verdict.verdict, verdict.sentence)
     for reason in [*verdict.reasons, *remarks]:
@@ -90,6 +92,7 @@ def compare(trained: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any], *
         "verdict": verdict.verdict,
         "reason": verdict.sentence,
         "reasons": [*verdict.reasons, *remarks],
+        "held_back": held_back,
     }
     about = {name: str(prepared[name]) for name in ABOUT}
     about |= {
@@ -107,7 +110,7 @@ def compare(trained: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any], *
         **{f"model_card_{name}.html": model_card.render(one, verdict, about=about) for name, one in shown.items()},
     }
     answers = sorted(store.digest_of(one["answers"]) for one in admitted)
-    key = hashlib.sha256(json.dumps([run, answers, evidence["champion"]], sort_keys=True).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([run, answers, evidence], sort_keys=True).encode()).hexdigest()
     return {
         **outcome,
         "production": production.number if production else "",
@@ -150,6 +153,38 @@ def _cut_off(shown: Sequence[Candidate]) -> list[str]:
         for one in shown
         if one.evaluation.unconverged
     ]
+
+
+def _held_back(production: registry.Version, shown: Mapping[str, Candidate], profile: training.Profile) -> str:
+    """Return why the comparison is not about the version in production, "" where its own recipe took part."""
+    family = production.tags.get("family", "")
+    if family not in shown:
+        why = f"its family ({family or 'not known'}) takes no part"
+    else:
+        today = training.candidates(family, profile, len(shown[family].answers.labels))
+        recorded = production.tags.get("parameters", "")
+        if recorded == json.dumps(today):
+            return ""
+        why = f"its recipe is not today's {family} ({_apart(recorded, today)})"
+    return f"version {production.number} in production was not compared, as {why}: only a person moves production now"
+
+
+def _apart(recorded: str, today: Sequence[Mapping[str, Any]]) -> str:
+    """Return in which hyperparameters a version's recorded search space is not today's."""
+    try:
+        then = [dict(one) for one in json.loads(recorded)]
+    except (ValueError, TypeError):
+        return "its own is not known"
+    before, now = _values(then), _values(today)
+    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    said = [f"{name} {before.get(name, 'none')}, today {now.get(name, 'none')}" for name in names]
+    return "; ".join(said) or "other combinations of the same values"
+
+
+def _values(space: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return in words which values each hyperparameter has in a search space."""
+    names = sorted({name for one in space for name in one})
+    return {name: " or ".join(dict.fromkeys(str(one.get(name)) for one in space)) for name in names}
 
 
 def _performance(found: Evaluation) -> Performance:

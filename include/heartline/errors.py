@@ -39,6 +39,10 @@ class NoCandidateError(HeartlineError):
     """No family of a run converged and can be served: comparing them again changes nothing."""
 
 
+class ComparisonError(HeartlineError):
+    """Two sets of answers cannot be compared: retrying changes nothing."""
+
+
 class RegistryError(HeartlineError):
     """The model registry cannot be reached, or holds something unexpected."""
 

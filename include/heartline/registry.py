@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import mlflow
 import mlflow.sklearn
@@ -38,9 +39,11 @@ from heartline.registered import Registered, refusal
 from heartline.runs import EXPERIMENT, REFUSED, Dataset, Run
 
 KEY = "heartline.key"
-DATASET_DIGEST = 36  # characters that MLflow keeps of one
+DATASET_DIGEST = 36  # characters that MLflow keeps of one; the whole sha256 is a tag of the input, and in its URI
+DATASET_SHA256 = "heartline.sha256"
 STAGING = "staging"
 PRODUCTION = "production"
+FINISHED, FAILED = RunStatus.to_string(RunStatus.FINISHED), RunStatus.to_string(RunStatus.FAILED)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Version:
 def log_run(run: Run) -> str:
     """Log a piece of work to its run, found by key or made, and return the run's id.
 
-    A run that was refused before and is not now does not say so any more.
+    A run that was refused before and is not now does not say so any more. One that is finished stays as it is, for a
+    version may come from it: a later refusal of the same work is a run of its own.
 
     Raises:
         RegistryError: MLflow cannot be reached or refuses.
@@ -67,15 +71,15 @@ def log_run(run: Run) -> str:
     with _reaching_mlflow(f"log the run {run.title}"):
         client = mlflow.MlflowClient()
         experiment = _experiment(client, run.experiment)
-        status = RunStatus.to_string(RunStatus.FAILED if run.failed else RunStatus.FINISHED)
-        found = client.search_runs([experiment], f"tags.`{KEY}` = '{run.key}'", max_results=1)
-        if found:
-            _renew_refusal(client, found[0], run)
-            if found[0].info.status == status:
-                return str(found[0].info.run_id)
+        status = FAILED if run.failed else FINISHED
+        logged = _earlier(client, experiment, run)
+        if logged:
+            _renew_refusal(client, logged, run)
+            if logged.info.status == status:
+                return str(logged.info.run_id)
         tags = {**run.tags, KEY: run.key, MLFLOW_RUN_NOTE: run.note}
         begun = int(run.begun.timestamp() * 1000) if run.begun else None
-        logged = found[0] if found else client.create_run(experiment, begun, tags, run.title)
+        logged = logged or client.create_run(experiment, begun, tags, run.title)
         run_id = str(logged.info.run_id)
         # the run's own start as the time: logging twice writes the same points, not more of them
         start = logged.info.start_time
@@ -100,7 +104,7 @@ def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mappin
     Args:
         bundle: its files by name.
         run_id: the run that trained it.
-        key: names the recipe and the snapshot; the same key is the same version.
+        key: its sha256, and so its recipe, snapshot and bytes; the same key is the same version.
         tags: family, origin, snapshot and so on.
         description: one line for people.
 
@@ -207,6 +211,13 @@ def _experiment(client: mlflow.MlflowClient, name: str = EXPERIMENT) -> str:
     return str(found.experiment_id)
 
 
+def _earlier(client: mlflow.MlflowClient, experiment: str, run: Run) -> entities.Run | None:
+    """Return the run that a piece of work is logged to again: a finished one, save for a refusal; else another."""
+    found = client.search_runs([experiment], f"tags.`{KEY}` = '{run.key}'")
+    finished = [one for one in found if one.info.status == FINISHED and not run.failed]
+    return next(iter([*finished, *(one for one in found if one.info.status != FINISHED)]), None)
+
+
 def _renew_refusal(client: mlflow.MlflowClient, logged: entities.Run, run: Run) -> None:
     """Let a run that is found again say why it is refused now, or no more that it was: a tag outlives what set it."""
     before, now = logged.data.tags.get(REFUSED), run.tags.get(REFUSED)
@@ -266,15 +277,17 @@ def _save_flavour(pipeline: Pipeline, target: Path, *, run_id: str, model_id: st
 
 
 def _input(dataset: Dataset) -> DatasetInput:
+    scheme = urlsplit(dataset.uri).scheme
     shown = entities.Dataset(
         name=dataset.name,
         digest=dataset.digest[:DATASET_DIGEST],
-        source_type="heartline",
-        source=json.dumps({"uri": dataset.uri, "source": dataset.source, "sha256": dataset.digest}),
+        # mlflow.data has a type for each scheme that it can read, named after it; it looks at the URI alone
+        source_type="local" if scheme == "file" else scheme,
+        source=json.dumps({"uri": dataset.uri, "source": dataset.source}),
         schema=json.dumps({"mlflow_colspec": [{"name": one.name, "type": one.dtype} for one in contract.COLUMNS]}),
         profile=json.dumps({"num_rows": dataset.rows}),
     )
-    return DatasetInput(shown, [InputTag("mlflow.data.context", "training")])
+    return DatasetInput(shown, [InputTag("mlflow.data.context", "training"), InputTag(DATASET_SHA256, dataset.digest)])
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -174,7 +174,8 @@ def register(compared: Mapping[str, Any], *, promote: str, run: str = "") -> dic
 
     Args:
         compared: what ``compare`` returned.
-        promote: ``manual`` leaves ``production`` to people; ``if_better`` moves it when the verdict is *better*.
+        promote: ``manual`` leaves ``production`` to people; ``if_better`` moves it when the verdict is *better*, and
+            production's own recipe is what was beaten.
         run: the orchestrator's name for this run: who moved ``production``, in its history.
 
     Returns:
@@ -197,7 +198,7 @@ def register(compared: Mapping[str, Any], *, promote: str, run: str = "") -> dic
         version = registry.register(
             files,
             run_id=one["run_id"],
-            key=about["recipe"],
+            key=store.digest_of(one["bundle"]),
             tags={
                 **candidates.tags(about),
                 "bundle": store.digest_of(one["bundle"]),
@@ -214,7 +215,9 @@ def register(compared: Mapping[str, Any], *, promote: str, run: str = "") -> dic
     if winner["version"]:
         registry.point_alias(registry.STAGING, winner["version"])
         if promote == PROMOTE_IF_BETTER and compared["verdict"] == promotion.BETTER:
-            refused = registry.move_production(winner["version"], by=f"run {run}", expected=compared["production"])
+            refused = compared["held_back"] or registry.move_production(
+                winner["version"], by=f"run {run}", expected=compared["production"]
+            )
             promoted = not refused
     if refused:
         log.warning("production was not moved: %s", refused)

@@ -16,6 +16,7 @@ HEAVY = {"great_expectations", "mlflow", "numpy", "onnxruntime", "pandas", "scip
 PROBE = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import RetryAction
 before = set(sys.modules)
 bag = DagBag(dag_folder=sys.argv[1])
 print("RESULT" + json.dumps({
@@ -25,6 +26,12 @@ print("RESULT" + json.dumps({
         dag.dag_id: {
             "tasks": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
             "retries": {task.task_id: task.retries for task in dag.tasks},
+            "given_up": {
+                task.task_id: sorted(
+                    rule.exception_path for rule in task.retry_policy.rules if rule.action == RetryAction.FAIL
+                )
+                for task in dag.tasks
+            },
             "params": {name: dag.params.get_param(name).schema for name in dag.params},
             "described": [name for name in dag.params if dag.params.get_param(name).description],
             "doc": dag.doc_md, "tags": sorted(dag.tags), "catchup": dag.catchup, "max_active_runs": dag.max_active_runs,
@@ -127,6 +134,32 @@ def test_every_dag_is_documented_tagged_and_retried(parsed):
         assert "When a task is red" in dag["doc"]
         assert "heartline" in dag["tags"]
         assert min(dag["retries"].values()) >= 1
+
+
+def test_what_trying_again_cannot_change_is_not_tried_again(parsed):
+    from heartline import errors
+
+    final = [
+        f"{errors.__name__}.{one.__name__}"
+        for one in errors.HeartlineError.__subclasses__()
+        if one.__module__ == errors.__name__ and "changes nothing" in (one.__doc__ or "")
+    ]
+    assert len(final) == 3
+    for dag in parsed["dags"].values():
+        assert {task: names for task, names in dag["given_up"].items() if names != sorted(final)} == {}
+
+
+def test_every_error_that_says_so_is_among_them():
+    elsewhere = [
+        f"{path.name}: {node.name}"
+        for path in (ROOT / "include" / "heartline").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+        and node.name.endswith("Error")
+        and "changes nothing" in (ast.get_docstring(node) or "")
+        and path.name != "errors.py"  # the DAG names errors of this module only: the others import what is heavy
+    ]
+    assert elsewhere == []
 
 
 @pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.name)

@@ -1,6 +1,7 @@
 """What a training run does with what it should never meet: one clear error, or a family less; nothing is doubled."""
 
 import dataclasses
+import html
 import json
 import logging
 import warnings
@@ -18,6 +19,7 @@ from mlflow.exceptions import MlflowException
 
 from heartline import (
     bundles,
+    candidates,
     contract,
     dataset,
     evaluation,
@@ -213,6 +215,27 @@ def test_the_least_that_may_be_trained_on_is_trained_on(module_store, mlflow_sto
     )
     registered = stages.register(compared, promote="if_better")
     assert (registered["version"], registered["promoted"]) == (None, False)
+
+
+# ---- more records than a tree may see
+
+
+def test_what_bounds_a_tree_is_said_wherever_its_parameters_are(module_store, mlflow_store, many, unasked, monkeypatch):
+    monkeypatch.setattr(training, "MAX_SAMPLES", 50)
+    prepared = prepare(taken(many, healthy=70, sick=60, healthy_held=15, sick_held=15), seed=8)
+
+    trained = stages.train(FOREST, prepared)
+    compared = stages.compare([trained], prepared, run="bounded")
+    registered = stages.register(compared, promote="manual")
+
+    files = bundles.open_bundle(stores.get(trained["bundle"]))
+    assert export.from_skops(files["model.skops"])[-1].max_samples == 50
+    assert json.loads(files["evaluation.json"])["parameters"]["max_samples"] == 50
+    assert mlflow_store.get_run(trained["run_id"]).data.params["max_samples"] == "50"
+    tags = mlflow_store.get_model_version(contract.MODEL_NAME, registered["version"]).tags
+    assert {one["max_samples"] for one in json.loads(tags["parameters"])} == {50}
+    card = Path(mlflow_store.download_artifacts(compared["comparison_run"], "model_card_random_forest.html"))
+    assert "<dt>max_samples</dt><dd>50</dd>" in card.read_text()
 
 
 # ---- a class that a fold could lack
@@ -487,6 +510,116 @@ def test_mlflow_away_at_any_moment_is_a_retry_that_doubles_nothing(module_store,
     assert min(outages) >= 6, outages
 
 
+# ---- a gate that lets nobody pass, for a while
+
+
+def refusing(why: str) -> Callable[[bytes], gate.Admission]:
+    """Return a gate that lets nobody pass."""
+
+    def refuse(bundle: bytes) -> gate.Admission:
+        raise gate.GateError(why, where="a bundle", expected="answers", do="look")
+
+    return refuse
+
+
+@pytest.fixture
+def trains(module_store, mlflow_store, many, unasked, cached) -> Callable[..., tuple[str, str, str | None]]:
+    """Return what trains and says id, state and refusal of its run; ``why`` is what the gate refuses it for."""
+    for module, name in ((evaluation, "cross_validate"), (evaluation, "evaluate"), (training, "fit")):
+        cached(module, name)
+
+    def train(seed: int, why: str = "") -> tuple[str, str, str | None]:
+        prepared = prepare(taken(many, healthy=70, sick=60, healthy_held=15, sick_held=15), seed=seed)
+        with pytest.MonkeyPatch.context() as patch:
+            if why:
+                patch.setattr(gate, "admit", refusing(why))
+            run = mlflow_store.get_run(stages.train(LINEAR, prepared)["run_id"])
+        return run.info.run_id, run.info.status, (run.data.tags.get("refused") or "").split("\n")[0] or None
+
+    return train
+
+
+def test_a_refused_run_says_why_now_and_nothing_once_it_passes(trains, mlflow_store):
+    run_id = trains(12, "its answers differ")[0]
+    assert trains(12, "it does not answer") == (run_id, "FAILED", "it does not answer")
+    assert trains(12) == (run_id, "FINISHED", None)
+
+    # one that passed before the tag was taken away has it still
+    mlflow_store.set_tag(run_id, "refused", "it does not answer")
+    assert trains(12) == (run_id, "FINISHED", None)
+
+
+def test_a_later_refusal_is_a_run_of_its_own_beside_the_one_that_passed(trains, mlflow_store):
+    passed = trains(13)
+    refused = trains(13, "its answers differ")
+    assert refused[0] != passed[0]
+    assert refused[1:] == ("FAILED", "its answers differ")
+    assert mlflow_store.get_run(passed[0]).info.status == "FINISHED"
+    # when the refusal is cut off, and comes again for another reason
+    mlflow_store.update_run(refused[0], status="RUNNING")
+    assert trains(13, "it does not answer") == (refused[0], "FAILED", "it does not answer")
+    # and when it passes again
+    assert trains(13) == passed == (passed[0], "FINISHED", None)
+    assert mlflow_store.get_run(refused[0]).data.tags["refused"].startswith("it does not answer")
+
+
+# ---- other code and other libraries on the same snapshot
+
+
+def test_what_changed_code_makes_of_a_snapshot_is_another_run_and_another_version(
+    pair, mlflow_store, unasked, monkeypatch
+):
+    prepared, (before, _) = pair
+    compared = stages.compare([before], prepared, run="before the change")
+    first = stages.register(compared, promote="manual")["version"]
+    # given other code behind the same parameters
+    recipe = training.family(LINEAR)
+
+    def build(parameters: dict[str, Any], seed: int) -> Any:
+        return recipe.build({**parameters, "C": parameters["C"] / 50}, seed)
+
+    changed = dataclasses.replace(recipe, build=build, twin=None)
+    monkeypatch.setattr(training, "FAMILIES", {**training.FAMILIES, LINEAR: changed})
+    # when
+    after = stages.train(LINEAR, prepared)
+    again = stages.compare([after], prepared, run="after the change")
+    second = stages.register(again, promote="manual")["version"]
+    # then
+    old, new = (mlflow_store.get_run(one["run_id"]).data for one in (before, after))
+    assert old.params["C"] != new.params["C"]
+    assert old.metrics["cv_brier"] != new.metrics["cv_brier"]
+    assert new.metrics["fold_roc_auc"] == pytest.approx(after["auc"])
+    assert first != second
+    for number, trained, comparison in ((first, before, compared), (second, after, again)):
+        version = mlflow_store.get_model_version(contract.MODEL_NAME, number)
+        assert version.run_id == trained["run_id"]
+        assert version.tags["comparison_run"] == comparison["comparison_run"]
+        assert version.tags["bundle"] == stores.digest_of(trained["bundle"])
+
+
+def test_a_refused_run_is_no_obstacle_once_a_library_or_python_was_upgraded(
+    module_store, mlflow_store, many, unasked, monkeypatch, cached
+):
+    # given
+    for module, name in ((evaluation, "cross_validate"), (evaluation, "evaluate"), (training, "fit")):
+        cached(module, name)
+    prepared = prepare(taken(many, healthy=70, sick=60, healthy_held=15, sick_held=15), seed=11)
+    with monkeypatch.context() as patch:
+        patch.setattr(gate, "admit", refusing("it does not answer"))
+        refused = stages.train(LINEAR, prepared)["run_id"]
+    # when another release of Python comes, and then another library
+    monkeypatch.setattr(candidates.platform, "python_version", lambda: "3.11.99")
+    patched = stages.train(LINEAR, prepared)["run_id"]
+    monkeypatch.setattr(candidates, "installed", lambda name: "99.1")
+    upgraded = stages.train(LINEAR, prepared)["run_id"]
+    # then
+    assert patched == refused
+    assert upgraded != refused
+    for run_id, numpy in ((patched, np.__version__), (upgraded, "99.1")):
+        run = mlflow_store.get_run(run_id)
+        assert (run.info.status, run.data.params["numpy"]) == ("FINISHED", numpy)
+
+
 # ---- strangers in the registry
 
 
@@ -499,21 +632,97 @@ def test_a_foreign_version_in_production_survives_no_promotion_and_stops_nothing
     compared = stages.compare([trained], prepared, run="beside a stranger")
     registered = stages.register({**compared, "verdict": "better"}, promote="if_better", run="beside a stranger")
 
+    stranger = (
+        f"version {foreign} in production was not compared, as its family (not known) takes no part: "
+        "only a person moves production now"
+    )
+    assert registered["not_promoted"] == stranger
+    assert stranger in compared["reasons"]
+    assert registry.aliased("production").number == foreign
+    assert registry.aliased("staging").number == registered["version"]
     # its origin is not known, so that it counts as real data, which the sample does not replace
-    assert registered["not_promoted"] == (
+    assert registry.move_production(registered["version"], by="somebody") == (
         f"version {registered['version']} was trained on the synthetic sample, and version {foreign} in production was "
         "not (its origin: not known)"
     )
-    assert registry.aliased("production").number == foreign
-    assert registry.aliased("staging").number == registered["version"]
+    # nor is it replaced by a model of real data, unless a person says so: nobody knows how good it is
     real = {**prepared, "origin": "file"}
     trained = stages.train(LINEAR, real)
     compared = stages.compare([trained], real, run="real data")
     registered = stages.register({**compared, "verdict": "better"}, promote="if_better", run="real data")
-    assert registered["promoted"]
-    assert registry.aliased("production").number == registered["version"]
+    assert (registered["promoted"], registered["not_promoted"]) == (False, stranger)
+    assert registry.aliased("production").number == foreign
+    assert registry.move_production(registered["version"], by="somebody") == ""
     moves = [(one.before, one.after, one.by) for one in registry.note_moves()]
-    assert moves[-1] == (foreign, registered["version"], "run real data")
+    assert moves[-1] == (foreign, registered["version"], "somebody")
+
+
+@pytest.fixture
+def produced(pair) -> Iterator[Callable[[str], str]]:
+    """Put a family of the pair into production and return its version; afterwards what was there is there again."""
+    prepared, trained = pair
+    before = registry.aliased("production")
+
+    def put(family: str) -> str:
+        versions = stages.register(stages.compare(trained, prepared, run="before"), promote="manual")["versions"]
+        registry.point_alias("production", versions[family])
+        return str(versions[family])
+
+    yield put
+    if before:
+        registry.point_alias("production", before.number)
+
+
+def better(trained: list[dict[str, Any]], prepared: dict[str, Any], run: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a comparison with a challenger as the winner, and what is registered where a run may move production."""
+    compared = stages.compare(trained, prepared, run=run)
+    (winner,) = (one["family"] for one in compared["trained"] if one["family"] != compared["incumbent"])
+    won = {**compared, "verdict": "better", "winner": winner}
+    return compared, stages.register(won, promote="if_better", run=run)
+
+
+def test_production_that_was_not_compared_is_not_replaced(
+    pair, mlflow_store, unasked, monkeypatch, caplog, cached, produced
+):
+    prepared, (linear, forest) = pair
+    number = produced(FOREST)
+
+    def expect_kept(compared: dict[str, Any], registered: dict[str, Any], why: str) -> None:
+        said = f"version {number} in production was not compared, as {why}: only a person moves production now"
+        assert (registered["promoted"], registered["not_promoted"]) == (False, said)
+        assert f"production was not moved: {said}" in caplog.messages
+        page = Path(mlflow_store.download_artifacts(compared["comparison_run"], "comparison.html")).read_text()
+        assert said in html.unescape(page)
+        assert registry.aliased("production").number == number
+
+    # given that its family is refused this time
+    refused = {**forest, "refused": "the service does not answer"}
+    compared = stages.compare([linear, refused], prepared, run="refused tonight")
+    registered = stages.register({**compared, "verdict": "better"}, promote="if_better", run="refused tonight")
+    assert compared["incumbent"] == LINEAR
+    expect_kept(compared, registered, "its family (random_forest) takes no part")
+    # given another recipe of the same name
+    monkeypatch.setitem(training.PROFILES, "test", training.Profile("test", splits=4, repeats=2, trees=25))
+    grown = stages.train(FOREST, prepared)
+    compared, registered = better([linear, grown], prepared, "other trees")
+    assert compared["incumbent"] == FOREST
+    expect_kept(compared, registered, "its recipe is not today's random_forest (n_estimators 20, today 25)")
+    # given a version of that family of which nothing else is known
+    number = str(mlflow_store.create_model_version("heart-disease", "s3://else", tags={"family": FOREST}).version)
+    registry.point_alias("production", number)
+    expect_kept(
+        *better([linear, grown], prepared, "unknown"), "its recipe is not today's random_forest (its own is not known)"
+    )
+
+
+def test_production_whose_recipe_was_beaten_is_replaced(pair, unasked, produced):
+    prepared, trained = pair
+    produced(FOREST)
+    compared, registered = better(trained, prepared, "beaten")
+    assert (compared["incumbent"], compared["held_back"]) == (FOREST, "")
+    assert not [one for one in compared["reasons"] if "in production" in one]
+    assert (registered["promoted"], registered["not_promoted"]) == (True, "")
+    assert registry.aliased("production").number == registered["version"] == registered["versions"][LINEAR]
 
 
 def champion(client: mlflow.MlflowClient, compared: dict[str, Any]) -> dict[str, Any]:

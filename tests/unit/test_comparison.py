@@ -9,7 +9,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from heartline import comparison, paired
-from heartline.comparison import Answers, ComparisonError, compare
+from heartline.comparison import Answers, compare
+from heartline.errors import ComparisonError
 from heartline.paired import Interval
 
 

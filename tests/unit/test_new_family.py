@@ -1,13 +1,27 @@
 """A third family is one entry in the table: it travels the whole way from there."""
 
 import json
+from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
-from heartline import bundles, dataset, evaluation, export, figures, training
+from heartline import (
+    bundles,
+    contract,
+    dataset,
+    evaluation,
+    export,
+    figures,
+    gate,
+    registry,
+    stages,
+    training,
+)
+from heartline import store as stores
 from heartline.preprocessing import preprocessor
 
 PROFILE = training.Profile("test", splits=4, repeats=2, trees=20)
@@ -57,3 +71,31 @@ def test_a_third_family_is_tuned_evaluated_exported_and_drawn(neighbours, cohort
     again = training.fit(NAME, records, profile=PROFILE, seed=0)
     assert export.build_bundle(again, about={"family": NAME}, evaluation=numbers.as_dict(), seed=0) == bundle
     assert np.isfinite(cv.importance).all()
+
+
+def test_a_third_family_is_compared_served_on_trial_and_registered(neighbours, module_store, mlflow_store, need):
+    need((gate.ROOT / ".venv-serving").exists(), "the service's environment")
+    validated = stages.validate(stages.ingest("sample:250"), run="a third family")
+    prepared = stages.preprocess(validated, profile="quick", seed=0)
+    # when
+    trained = [stages.train(family, prepared) for family in ("logistic_regression", NAME)]
+    compared = stages.compare(trained, prepared, run="a third family")
+    registered = stages.register(compared, promote="manual")
+    # then the service answered from its bundle as the model does
+    kept = json.loads(stores.get(trained[1]["answers"]))
+    admission = kept["evidence"]["admission"]
+    assert admission["records"] == export.REFERENCE_ROWS
+    assert admission["apart"] <= export.TOLERANCE
+    # and it was compared on the folds of the other, with a page and a card
+    names = {one.path for one in mlflow_store.list_artifacts(compared["comparison_run"])}
+    assert names >= {"comparison.html", f"model_card_{NAME}.html", "model_card_logistic_regression.html"}
+    path = mlflow_store.download_artifacts(compared["comparison_run"], "comparison.json")
+    (difference,) = json.loads(Path(path).read_text())["comparisons"]
+    assert (difference["challenger"], difference["incumbent"]) == (NAME, "logistic_regression")
+    # and it is a version with its bundle, which MLflow opens too
+    version = mlflow_store.get_model_version(contract.MODEL_NAME, registered["versions"][NAME])
+    assert version.tags["family"] == NAME
+    assert version.tags["bundle"] == stores.digest_of(trained[1]["bundle"])
+    assert version.run_id == trained[1]["run_id"]
+    assert mlflow.sklearn.load_model(version.source)[-1].n_neighbors in (45, 25)
+    assert registry.aliased("staging").number in registered["versions"].values()

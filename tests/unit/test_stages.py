@@ -1,5 +1,6 @@
 """The whole path without Airflow: each stage a plain call, against a real MLflow store."""
 
+import hashlib
 import html
 import json
 from pathlib import Path
@@ -11,8 +12,7 @@ import pytest
 
 from heartline import bundles, contract, dataset, export, gate, registry, runs, sources, stages
 from heartline import store as stores
-from heartline.comparison import ComparisonError
-from heartline.errors import DataError, NoCandidateError, RegistryError
+from heartline.errors import ComparisonError, DataError, NoCandidateError, RegistryError
 from serving.bundle import Model
 
 FAMILIES = ("logistic_regression", "random_forest")
@@ -64,10 +64,29 @@ def test_a_run_says_what_it_rests_on(trained, mlflow_store):
             "scores",
         )
     }
-    (data,) = run.inputs.dataset_inputs
-    assert json.loads(data.dataset.source)["sha256"] == run.data.tags["snapshot"]
     assert run.data.params["numpy"] == np.__version__
     assert mlflow_store.get_run(run.data.tags["validation_run"]).data.metrics["used"] == 250
+
+
+def test_mlflow_finds_the_dataset_of_a_run(trained, prepared, mlflow_store):
+    run = mlflow_store.get_run(trained[0]["run_id"])
+    (data,) = run.inputs.dataset_inputs
+    digest = {tag.key: tag.value for tag in data.tags}[registry.DATASET_SHA256]
+    assert digest == run.data.tags["snapshot"] == stores.digest_of(prepared["snapshot"])
+    assert digest.startswith(data.dataset.digest)
+    assert json.loads(data.dataset.source)["source"] == prepared["source"]
+    source = mlflow.data.get_source(data)
+    assert source.uri == prepared["snapshot"]
+    assert hashlib.sha256(Path(source.load()).read_bytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("store", ["s3://bucket/heartline", "gs://bucket/heartline"])
+def test_mlflow_finds_a_dataset_in_a_store_elsewhere(mlflow_store, store):
+    digest = hashlib.sha256(store.encode()).hexdigest()
+    snapshot = runs.Dataset("heart-records", f"{store}/snapshots/{digest}.parquet", "a test", digest, rows=1)
+    run_id = registry.log_run(runs.Run(store, "a test", {}, {}, {}, {}, dataset=snapshot))
+    (data,) = mlflow_store.get_run(run_id).inputs.dataset_inputs
+    assert mlflow.data.get_source(data).uri == snapshot.uri
 
 
 def test_registration_points_staging_at_the_winner_and_leaves_production_alone(trained, mlflow_store, prepared):
@@ -148,31 +167,6 @@ def test_a_family_that_cannot_be_served_is_not_registered_and_the_run_says_why(p
     with pytest.raises(NoCandidateError, match="no family can be served") as caught:
         stages.compare([refused], prepared)
     assert "the service refuses it" in caught.value.where
-
-
-def test_a_run_says_why_it_is_refused_now_and_nothing_once_it_is_not(prepared, trained, monkeypatch, mlflow_store):
-    def train() -> tuple[str, str | None]:
-        run = mlflow_store.get_run(stages.train(FAMILIES[0], prepared)["run_id"])
-        assert run.info.run_id == trained[0]["run_id"]
-        return run.info.status, run.data.tags.get("refused")
-
-    def refusing(why: str):
-        def refuse(bundle: bytes) -> None:
-            raise gate.GateError(why, where="a bundle", expected="answers", do="look")
-
-        return refuse
-
-    for why in ("its answers differ", "it does not answer"):
-        monkeypatch.setattr(gate, "admit", refusing(why))
-        status, refused = train()
-        assert status == "FAILED"
-        assert refused.splitlines()[0] == why
-    monkeypatch.undo()
-    assert train() == ("FINISHED", None)
-
-    # one that passed before the tag was taken away has it still
-    mlflow_store.set_tag(trained[0]["run_id"], "refused", "it does not answer")
-    assert train() == ("FINISHED", None)
 
 
 def test_a_version_holds_the_bundle_that_was_trained(trained, mlflow_store, tmp_path, prepared):
