@@ -3,7 +3,6 @@
 import json
 import os
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from serving.settings import Settings
 from serving.workers import GONE, STARTED
 from tests.serving.fakes import RECORD, FakeRegistry, Service, expected_probability, make_bundle
 from tests.serving.gunicorns import Gunicorn
+from tests.waiting import until
 
 Start = Callable[[], Service]
 
@@ -202,9 +202,7 @@ def test_the_poller_polls_until_it_is_stopped(settings: Settings, registry: Fake
     service.store.start()
     registry.register(make_bundle())
 
-    deadline = time.monotonic() + 10
-    while service.client.get("/readyz").status_code != 200 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: service.client.get("/readyz").status_code == 200)
     service.store.stop()
 
     assert served_version(service) == "1"
@@ -239,12 +237,9 @@ def test_the_poller_outlives_its_own_faults(settings: Settings, monkeypatch: pyt
 
     monkeypatch.setattr(service.store, "poll", fail)
     service.store.start()
-    deadline = time.monotonic() + 10
-    while len(polls) < 3 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: len(polls) >= 3)
     service.store.stop()
 
-    assert len(polls) >= 3
     assert service.get("/readyz")["detail"] == "the registry is not heard: polling failed: a fault"
 
 

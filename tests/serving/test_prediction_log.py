@@ -1,6 +1,5 @@
 """The log of predictions: written beside the requests, kept while the database is away, and never in anybody's way."""
 
-import contextlib
 import json
 import logging
 import os
@@ -26,6 +25,7 @@ from tests.running import ROOT
 from tests.serving.fakes import RECORD, FakeRegistry, Service, make_bundle
 from tests.serving.postgres import Postgres
 from tests.serving.test_gunicorn import Run, ask, free_port, gunicorn, wait_until_ready
+from tests.waiting import until
 
 __all__ = ["gunicorn"]
 
@@ -456,17 +456,17 @@ def test_gunicorn_s_workers_write_down_what_they_answered(
     process = gunicorn(**settings)
     wait_until_ready(url, log)
     ids = [ask(f"{url}/predict", RECORD)["prediction_id"] for _ in range(20)]
-    wait_for(lambda: ask(f"{url}/readyz")["prediction_log"]["spilled"] == 20)
+    until(lambda: ask(f"{url}/readyz")["prediction_log"]["spilled"] == 20, passing=OSError)
     # when one of them is killed, and the database comes back
     os.kill(int(re.findall(r"Booting worker with pid: (\d+)", log.read_text())[0]), signal.SIGKILL)
     postgres.start()
-    wait_for(lambda: ask(f"{url}/readyz")["prediction_log"]["written"] == 20)
+    until(lambda: ask(f"{url}/readyz")["prediction_log"]["written"] == 20, passing=OSError)  # a worker starts
     # then nothing is left over, and what was answered last is written at the end
     assert sorted(logged(postgres)) == sorted(ids)
     assert ask(f"{url}/readyz")["prediction_log"]["dropped"] == 0
     ids.append(ask(f"{url}/predict", RECORD)["prediction_id"])
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=15) == 0
+    assert process.wait(timeout=60) == 0
     assert sorted(logged(postgres)) == sorted(ids)
     assert list((tmp_path / "cache" / prediction_log.FOLDER).iterdir()) == []
     assert postgres.password not in log.read_text()
@@ -479,16 +479,6 @@ def test_a_url_that_cannot_be_read_ends_the_service_with_one_message(gunicorn: R
     lines = (tmp_path / "log").read_text().splitlines()
     assert lines[:2] == ["the value cannot be read", "  where:    HEARTLINE_PREDICTION_LOG_URL"]
     assert len(lines) == 4
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):  # a worker is starting
-            if condition():
-                return
-        time.sleep(0.1)
-    pytest.fail("it does not come true")
 
 
 def test_the_password_is_nowhere(

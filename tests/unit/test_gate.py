@@ -29,6 +29,7 @@ from stack import launcher, parts
 from stack.credentials import Credentials
 from stack.settings import Settings
 from tests.conftest import ROOT
+from tests.waiting import until
 
 Files = dict[str, bytes]
 PYTHON = ROOT / ".venv-serving" / "bin" / "python"
@@ -328,13 +329,6 @@ def test_the_service_ends_with_a_gate_that_is_killed(
     until(lambda: not services(tmp_path))
     for folder in tmp_path.glob("heartline-gate-*"):  # of which the operating system disposes, not we
         subprocess.run(["rm", "-r", str(folder)], check=True)
-
-
-def until(question: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not question():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_the_service_learns_no_secret(
