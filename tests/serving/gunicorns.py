@@ -33,12 +33,13 @@ run()
 
 
 class Gunicorn:
-    """The service on a free port, logging into ``folder``, with the settings ``variables``."""
+    """The service on a free port, running in ``folder`` and logging there, with the settings ``variables``."""
 
     def __init__(self, folder: Path, before: str = "", **variables: object) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             self.port = int(server.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
+        self.folder = folder
         self._log = folder / f"log-{self.port}"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HEARTLINE_")}
         settings = {
