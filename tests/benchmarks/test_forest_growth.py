@@ -63,7 +63,7 @@ def test_each_forest_has_costs_and_scores(measured):
         for forest in size["forests"]:
             assert forest["cpu"] > 0
             assert forest["peak"] >= forest["base"] > 50e6
-            assert 0 < forest["seconds_per_answer"] < 1e-3
+            assert 0 < forest["seconds_per_answer"] < forest["cpu"] / 20, "that is not of one answer"
             half, few, every = (forest["scores"][name] for name in ("half", "few", "all"))
             assert 0.7 < few["auc"] <= every["auc"] < 1
             assert half["brier"] > few["brier"] >= every["brier"] > 0
