@@ -1,7 +1,8 @@
 """Errors as RFC 9457 problem documents: one shape on every path."""
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 MEDIA_TYPE = "application/problem+json"
+_VARIABLE = re.compile("<[^>]+>")  # as a route writes it
 LOG = logging.getLogger(__name__)
 
 
@@ -271,7 +273,7 @@ def _from_http(error: HTTPException) -> Response:
     elif isinstance(error, RequestEntityTooLarge):
         problem = body_too_large(current_app.extensions["settings"].max_body_bytes)
     elif error.code == 404:
-        problem = _not_found()
+        problem = _not_found(current_app)
     else:
         problem = Problem(
             error.code or 500,
@@ -302,12 +304,20 @@ def _method_not_allowed(error: MethodNotAllowed) -> Problem:
     )
 
 
-def _not_found() -> Problem:
+def _not_found(app: Flask) -> Problem:
     return Problem(
         404,
         "not-found",
         "Not found",
         "there is nothing at this path",
-        expected="POST /predict, GET /model, GET /readyz or GET /healthz",
+        expected=", ".join(sorted(_requests(app))),
         do="correct the path",
     )
+
+
+def _requests(app: Flask) -> Iterator[str]:
+    """Yield what ``app`` answers, such as ``GET /model``; without the files that a page loads by itself."""
+    for rule in app.url_map.iter_rules():
+        if not rule.endpoint.endswith("static"):
+            methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+            yield from (f"{method} {_VARIABLE.sub('{id}', rule.rule)}" for method in methods)
