@@ -9,6 +9,8 @@ import msgspec
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
+from serving.records import MOST_ERRORS
+
 MEDIA_TYPE = "application/problem+json"
 _VARIABLE = re.compile("<[^>]+>")  # as a route writes it
 LOG = logging.getLogger(__name__)
@@ -162,13 +164,13 @@ def malformed_csv(detail: str) -> Problem:
     )
 
 
-def too_many_records(found: int, limit: int) -> Problem:
-    """Return the answer to a list of ``found`` records where ``limit`` are allowed."""
+def too_many_records(found: int, limit: int, what: str = "the list has {} records") -> Problem:
+    """Return the answer to a list of ``found`` records where ``limit`` are allowed; ``what`` says of what they are."""
     return Problem(
         413,
         "too-large",
         "Too large",
-        f"the list has {found} records",
+        what.format(found),
         expected=f"at most {limit} records",
         do="send the records in several requests",
     )
@@ -248,12 +250,13 @@ def internal_error() -> Problem:
 
 
 def invalid_records(errors: Sequence[Any]) -> Problem:
-    """Return the answer to records with bad fields; ``errors`` has one entry for each."""
+    """Return the answer to records with bad fields; ``errors`` has one entry for each, and may end with a count."""
+    count = f"more than {MOST_ERRORS}" if len(errors) > MOST_ERRORS else str(len(errors))
     return Problem(
         422,
         "invalid-record",
         "Invalid record",
-        f"{len(errors)} {'field is' if len(errors) == 1 else 'fields are'} not as the contract says",
+        f"{count} {'field is' if len(errors) == 1 else 'fields are'} not as the contract says",
         expected="records as GET /model describes them under contract",
         do="correct each field in errors",
         errors=errors,
