@@ -130,9 +130,8 @@ def _value(text: str) -> float | int | str:
 
 
 def _errors(records: Sequence[Record], lines: Sequence[int], contract: Contract) -> list[FieldError]:
-    errors = []
-    for row, (record, line) in enumerate(zip(records, lines, strict=True)):
-        for error in contract.errors(record, f"/{row}"):
-            error.detail += f" (line {line})"
-            errors.append(error)
+    errors = contract.list_errors(records)
+    for error in errors:
+        if error.pointer:  # that of a field, and not a count at the end
+            error.detail += f" (line {lines[int(error.pointer.split('/')[1])]})"
     return errors

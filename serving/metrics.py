@@ -46,7 +46,9 @@ SECONDS = Histogram(
 )
 PREDICTIONS = Counter("heartline_predictions", "Answered records.", ("version", "has_heart_disease"), registry=REGISTRY)
 IMPUTED = Counter("heartline_imputed", "Values that the model filled in.", ("feature",), registry=REGISTRY)
-INVALID_FIELDS = Counter("heartline_invalid_fields", "Fields against the contract.", ("field",), registry=REGISTRY)
+INVALID_FIELDS = Counter(
+    "heartline_invalid_fields", "Fields against the contract that answers named.", ("field",), registry=REGISTRY
+)
 
 LOG_QUEUED = Gauge(
     "heartline_log_queued", "Predictions that wait for the log.", multiprocess_mode="livesum", registry=REGISTRY

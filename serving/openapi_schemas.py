@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from serving.records import Contract
+from serving.records import MOST_ERRORS, Contract
 
 Schema = dict[str, Any]
 
@@ -21,7 +21,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not-explainable": (409, "the served model cannot be explained"),
     "too-large": (413, "too many bytes, or too many records"),
     "unsupported-media-type": (415, "the body is declared as something else"),
-    "invalid-record": (422, "a field is missing, unknown, or not as the contract says; all such fields are named"),
+    "invalid-record": (422, "a field is missing, unknown, or not as the contract says; such fields are named"),
     "head-too-large": (431, "the head of the request is too large"),
     "internal-error": (500, "a fault of the service"),
     "unknown-transfer-coding": (501, "the body comes in a transfer coding other than chunked"),
@@ -239,7 +239,12 @@ def _problems() -> dict[str, Schema]:
         "expected": {**_TEXT, "description": "What would have been right."},
         "do": {**_TEXT, "description": "The next step."},
         "instance": {**_TEXT, "description": "The path of the request."},
-        "errors": {"type": "array", "items": ref("FieldError"), "minItems": 1},
+        "errors": {
+            "type": "array",
+            "items": ref("FieldError"),
+            "minItems": 1,
+            "description": f"Each bad field; beyond {MOST_ERRORS} the last entries say how many more there are.",
+        },
     }
     error: dict[str, Schema] = {
         "pointer": {**_TEXT, "description": "JSON pointer (RFC 6901) to the field in the body."},
@@ -249,5 +254,5 @@ def _problems() -> dict[str, Schema]:
     }
     return {
         "Problem": closed(problem, optional=("errors",), description="A problem document (RFC 9457)."),
-        "FieldError": closed(error, optional=("value",), description="One bad field."),
+        "FieldError": closed(error, optional=("value",), description="One bad field, or how many more there are."),
     }

@@ -1,14 +1,18 @@
 """Errors as RFC 9457 problem documents: one shape on every path."""
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
+from serving.records import MOST_ERRORS
+
 MEDIA_TYPE = "application/problem+json"
+_VARIABLE = re.compile("<[^>]+>")  # as a route writes it
 LOG = logging.getLogger(__name__)
 
 
@@ -160,13 +164,13 @@ def malformed_csv(detail: str) -> Problem:
     )
 
 
-def too_many_records(found: int, limit: int) -> Problem:
-    """Return the answer to a list of ``found`` records where ``limit`` are allowed."""
+def too_many_records(found: int, limit: int, what: str = "the list has {} records") -> Problem:
+    """Return the answer to a list of ``found`` records where ``limit`` are allowed; ``what`` says of what they are."""
     return Problem(
         413,
         "too-large",
         "Too large",
-        f"the list has {found} records",
+        what.format(found),
         expected=f"at most {limit} records",
         do="send the records in several requests",
     )
@@ -246,12 +250,13 @@ def internal_error() -> Problem:
 
 
 def invalid_records(errors: Sequence[Any]) -> Problem:
-    """Return the answer to records with bad fields; ``errors`` has one entry for each."""
+    """Return the answer to records with bad fields; ``errors`` has one entry for each, and may end with a count."""
+    count = f"more than {MOST_ERRORS}" if len(errors) > MOST_ERRORS else str(len(errors))
     return Problem(
         422,
         "invalid-record",
         "Invalid record",
-        f"{len(errors)} {'field is' if len(errors) == 1 else 'fields are'} not as the contract says",
+        f"{count} {'field is' if len(errors) == 1 else 'fields are'} not as the contract says",
         expected="records as GET /model describes them under contract",
         do="correct each field in errors",
         errors=errors,
@@ -271,7 +276,7 @@ def _from_http(error: HTTPException) -> Response:
     elif isinstance(error, RequestEntityTooLarge):
         problem = body_too_large(current_app.extensions["settings"].max_body_bytes)
     elif error.code == 404:
-        problem = _not_found()
+        problem = _not_found(current_app)
     else:
         problem = Problem(
             error.code or 500,
@@ -302,12 +307,20 @@ def _method_not_allowed(error: MethodNotAllowed) -> Problem:
     )
 
 
-def _not_found() -> Problem:
+def _not_found(app: Flask) -> Problem:
     return Problem(
         404,
         "not-found",
         "Not found",
         "there is nothing at this path",
-        expected="POST /predict, GET /model, GET /readyz or GET /healthz",
+        expected=", ".join(sorted(_requests(app))),
         do="correct the path",
     )
+
+
+def _requests(app: Flask) -> Iterator[str]:
+    """Yield what ``app`` answers, such as ``GET /model``; without the files that a page loads by itself."""
+    for rule in app.url_map.iter_rules():
+        if not rule.endpoint.endswith("static"):
+            methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+            yield from (f"{method} {_VARIABLE.sub('{id}', rule.rule)}" for method in methods)

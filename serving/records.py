@@ -14,6 +14,7 @@ Record = dict[str, int | float | None]
 Matrix = NDArray[np.float32]
 
 SHOWN_CHARACTERS = 100
+MOST_ERRORS = 500  # that a request is told one by one: a body of the greatest size could have a million
 
 
 class MalformedError(Exception):
@@ -25,7 +26,10 @@ class ContractError(Exception):
 
 
 class FieldError(msgspec.Struct, omit_defaults=True):
-    """One bad field: where it is (RFC 6901), what it holds (absent where the field is), and what it may hold."""
+    """One bad field: where it is (RFC 6901), what it holds (absent where the field is), and what it may hold.
+
+    Or, where there are too many of them, how many more there are.
+    """
 
     pointer: str
     detail: str
@@ -70,6 +74,18 @@ def _strict(body: bytes) -> Any:
         raise MalformedError("a number has too many digits") from None
 
 
+def containers(body: bytes, most: int) -> int:
+    """Return how many objects and arrays begin in the JSON of ``body``, without parsing it.
+
+    Where brackets in texts make no difference to whether that is more than ``most``, they are counted too.
+    """
+    found = body.count(b"{") + body.count(b"[")
+    if found <= most:
+        return found
+    marks = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_MARKS)
+    return sum(map(len, marks.split(b'"')[::2]))  # every other part lies between the quotes of a text
+
+
 class Contract:
     """The contract of one model: the JSON Schema of a record, and the order of the model's input columns.
 
@@ -108,8 +124,12 @@ class Contract:
         self.nullable = frozenset(name for name in self.features if _may_be_null(self.properties[name]))
         self._allowed = {name: _describe(self.properties[name]) for name in self.features}
 
-    def errors(self, record: Any, pointer: str = "") -> list[FieldError]:
-        """Return every bad field of ``record``, which lies at ``pointer`` in the body, in the contract's order."""
+    def errors(self, record: Any, pointer: str = "", most: int = MOST_ERRORS) -> list[FieldError]:
+        """Return every bad field of ``record``, which lies at ``pointer`` in the body, in the contract's order.
+
+        Those that the contract does not know come last; where there are more than ``most`` in all, the last entry says
+        how many of them were left out.
+        """
         if not isinstance(record, dict):
             fields = ", ".join(self.features)
             return [FieldError(pointer, "a record is an object", f"an object with the fields {fields}", _shown(record))]
@@ -124,16 +144,30 @@ class Contract:
         found = [bad[name] for name in ("", *self.features) if name in bad]
         fields = ", ".join(self.features)
         unknown = [name for name in record if name not in self.properties]
-        return found + [
+        told = unknown[: max(most - len(found), 0)]
+        found += [
             FieldError(_join(pointer, name), "the contract has no such field", f"only {fields}", _shown(record[name]))
-            for name in unknown
+            for name in told
         ]
+        if more := len(unknown) - len(told):
+            found.append(FieldError(pointer, f"the contract has no such field: {more} more of them", f"only {fields}"))
+        return found
 
     def list_errors(self, records: Sequence[Any]) -> list[FieldError]:
-        """Return every bad field of the records in a body that is a list of them."""
+        """Return every bad field of the records in a body that is a list of them.
+
+        Where they are more than ``MOST_ERRORS``, the last entry says how many of the other records have any.
+        """
         if self.allows(list(records)):
             return []
-        return [error for row, record in enumerate(records) for error in self.errors(record, f"/{row}")]
+        found: list[FieldError] = []
+        for row, record in enumerate(records):
+            found += self.errors(record, f"/{row}", MOST_ERRORS - len(found))
+            if len(found) >= MOST_ERRORS:
+                more = sum(not _accepts(self._validator, other) for other in records[row + 1 :])
+                allowed = "records as the contract describes them"
+                return [*found, FieldError("", f"bad fields in {more} more records", allowed)] if more else found
+        return found
 
     def allows(self, body: Record | list[Record]) -> bool:
         """Return whether ``body``, a record or a list of them, has no bad field."""
@@ -189,6 +223,7 @@ def _no_constant(name: str) -> NoReturn:
     raise MalformedError(f"{name} is not a JSON number")
 
 
+_NO_MARKS = bytes(set(range(256)) - set(b'"{['))
 _FAST = msgspec.json.Decoder(Record | list[Record])
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_constant)
 

@@ -11,10 +11,13 @@ from serving import access, csv_body, explain, metrics, problems
 from serving.answers import answer
 from serving.model_store import ModelStore, Served, Status
 from serving.prediction_log import PredictionLog
-from serving.records import Contract, MalformedError, Record, parse
+from serving.records import Contract, MalformedError, Record, containers, parse
 from serving.settings import Settings
 from serving.workers import Workers
 
+# Beyond the records, so that a body that is only a little too large, or has objects where none belong, is told exactly
+# what is wrong with it. Parsed, the greatest body could be millions of them.
+SPARE_CONTAINERS = 20_000
 views = Blueprint("heartline", __name__)
 
 
@@ -137,8 +140,11 @@ def _value(contract: Contract) -> tuple[Any, list[Record]]:
     """Return the JSON value of the request, and the records in it; raise the problem that it has."""
     if request.mimetype != "application/json":
         raise problems.wrong_type(request.mimetype)
+    data, limit = _bytes(), _settings().max_records
+    if (found := containers(data, most := limit + SPARE_CONTAINERS)) > most:
+        raise problems.too_many_records(found, limit, "the body has {} objects and arrays")
     try:
-        body = parse(_bytes())
+        body = parse(data)
     except MalformedError as error:
         raise problems.malformed(str(error)) from error
     return body, _checked(body, contract)

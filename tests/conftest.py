@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.running import ROOT, Running
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:  # the service's tests run where there is no pandas
     import pandas as pd
 
 __all__ = ["ROOT"]
+
+# How long an example takes says something about the machine, and nothing about what is tested.
+settings.register_profile("heartline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("heartline")
 
 
 def _need(present: object, what: str) -> None:

@@ -3,10 +3,9 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
+from checked import call, parts, tables
 
 from tests.conftest import ROOT
 
@@ -16,31 +15,15 @@ BEGIN, END = "<!-- growth: begin -->", "<!-- growth: end -->"
 SIZES = ("--rows", "2000", "300", "--bound", "500", "--trees", "30", "--few", "10", "--tested", "3000")
 
 
-def parts(page):
-    before, _, rest = page.partition(BEGIN)
-    measured, _, after = rest.partition(END)
-    return before, measured, after
-
-
-def tables(text):
-    """The tables of a page, as lists of rows of cells."""
-    blocks = [block for block in text.split("\n\n") if block.startswith("|")]
-    return [[[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()] for block in blocks]
-
-
-def call(*arguments):
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
-    )
-
-
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     """What two small sizes gave: the figures, the page and the picture."""
     folder = tmp_path_factory.mktemp("growth")
     shutil.copy(PAGE, folder / "growth.md")
     figure, figures = folder / "growth.svg", folder / "growth.json"
-    done = call(*SIZES, "--exported", "300", "--json", figures, "--page", folder / "growth.md", "--figure", figure)
+    done = call(
+        SCRIPT, *SIZES, "--exported", "300", "--json", figures, "--page", folder / "growth.md", "--figure", figure
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(figures.read_text()), (folder / "growth.md").read_text(), figure.read_text()
 
@@ -63,7 +46,7 @@ def test_each_forest_has_costs_and_scores(measured):
         for forest in size["forests"]:
             assert forest["cpu"] > 0
             assert forest["peak"] >= forest["base"] > 50e6
-            assert 0 < forest["seconds_per_answer"] < 1e-3
+            assert 0 < forest["seconds_per_answer"] < forest["cpu"] / 20, "that is not of one answer"
             half, few, every = (forest["scores"][name] for name in ("half", "few", "all"))
             assert 0.7 < few["auc"] <= every["auc"] < 1
             assert half["brier"] > few["brier"] >= every["brier"] > 0
@@ -89,8 +72,8 @@ def test_both_formats_are_written_and_read(measured):
 
 def test_the_page_holds_complete_tables_and_keeps_its_words(measured):
     _, page, figure = measured
-    before, text, after = parts(page)
-    assert (before, after) == parts(PAGE.read_text())[::2]
+    before, text, after = parts(page, BEGIN, END)
+    assert (before, after) == parts(PAGE.read_text(), BEGIN, END)[::2]
     found = tables(text)
     assert len(found) == 4
     for table in found:
@@ -107,7 +90,7 @@ def test_the_page_holds_complete_tables_and_keeps_its_words(measured):
 
 def test_the_page_in_the_repository_was_written_by_this_script(measured):
     def words(page):
-        return [[re.sub(r"\d+", "n", cell) for cell in table[0]] for table in tables(parts(page)[1])]
+        return [[re.sub(r"\d+", "n", cell) for cell in table[0]] for table in tables(parts(page, BEGIN, END)[1])]
 
     assert words(measured[1]) == words(PAGE.read_text())
 
@@ -124,6 +107,6 @@ def test_many_trees_are_judged_from_few_as_the_law_says(measured):
 def test_a_page_without_a_place_for_the_tables_is_refused_before_anything_is_measured(tmp_path):
     page = tmp_path / "other.md"
     page.write_text("# Another page\n")
-    done = call("--page", page)
+    done = call(SCRIPT, "--page", page)
     assert done.returncode == 2
     assert f"has no lines {BEGIN} and {END}" in done.stderr

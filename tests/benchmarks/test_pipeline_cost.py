@@ -2,10 +2,9 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
+from checked import call, parts, tables
 
 from tests.conftest import ROOT
 
@@ -14,30 +13,12 @@ PAGE = ROOT / "docs" / "cost.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
-def parts(page):
-    before, _, rest = page.partition(BEGIN)
-    measured, _, after = rest.partition(END)
-    return before, measured, after
-
-
-def tables(text):
-    """The tables of a page, as lists of rows of cells."""
-    blocks = [block for block in text.split("\n\n") if block.startswith("|")]
-    return [[[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()] for block in blocks]
-
-
-def call(*arguments):
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=300, check=False
-    )
-
-
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     """What two small sizes gave: the figures and the page."""
     folder = tmp_path_factory.mktemp("cost")
     shutil.copy(PAGE, folder / "cost.md")
-    done = call("--rows", "2000", "303", "--json", str(folder / "cost.json"), "--page", str(folder / "cost.md"))
+    done = call(SCRIPT, "--rows", "2000", "303", "--json", str(folder / "cost.json"), "--page", str(folder / "cost.md"))
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "cost.json").read_text()), (folder / "cost.md").read_text()
 
@@ -58,8 +39,8 @@ def test_every_stage_of_every_size_is_measured(measured):
 
 def test_the_page_holds_complete_tables_and_keeps_its_words(measured):
     _, page = measured
-    before, text, after = parts(page)
-    assert (before, after) == parts(PAGE.read_text())[::2]
+    before, text, after = parts(page, BEGIN, END)
+    assert (before, after) == parts(PAGE.read_text(), BEGIN, END)[::2]
     found = tables(text)
     assert len(found) == 3
     for table in found:
@@ -69,14 +50,14 @@ def test_the_page_holds_complete_tables_and_keeps_its_words(measured):
 
 
 def test_the_page_in_the_repository_was_written_by_this_script(measured):
-    headers = [[table[0] for table in tables(parts(page)[1])] for page in (measured[1], PAGE.read_text())]
+    headers = [[table[0] for table in tables(parts(page, BEGIN, END)[1])] for page in (measured[1], PAGE.read_text())]
     assert headers[0] == headers[1]
 
 
 def test_a_page_without_a_place_for_the_tables_is_refused_before_anything_is_measured(tmp_path):
     page = tmp_path / "other.md"
     page.write_text("# Another page\n")
-    done = call("--page", str(page))
+    done = call(SCRIPT, "--page", str(page))
     assert done.returncode == 2
     assert done.stderr.endswith(f"error: {page} has no lines {BEGIN} and {END}\n")
     assert page.read_text() == "# Another page\n"

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import serving_page
+from checked import call
 from cost_page import BEGIN, END
 from serving_peers import measure
 from serving_peers.client import connected
@@ -17,12 +18,6 @@ from tests.conftest import ROOT
 SCRIPT = ROOT / "tests" / "benchmarks" / "serving.py"
 PAGE = ROOT / "docs" / "serving-speed.md"
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="it reads the clocks of other processes as Linux has them")
-
-
-def call(*arguments):
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=300, check=False
-    )
 
 
 def figures():
@@ -120,7 +115,7 @@ def test_it_measures_all_processes_of_a_server(tmp_path):
 def measured(tmp_path_factory):
     out = tmp_path_factory.mktemp("serving") / "found.json"
     options = ["--rounds", "1", "--starts", "0", "--trees", "60", "--share", "0.02", "--bare"]
-    done = call(*options, "--servers", "ours", "plain", "echo", "--json", str(out))
+    done = call(SCRIPT, *options, "--servers", "ours", "plain", "echo", "--json", str(out))
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(out.read_text()), done.stdout
 
@@ -148,6 +143,6 @@ def test_the_page_in_the_repository_was_written_by_this_script():
 def test_a_page_without_a_place_is_refused_before_anything_is_measured(tmp_path):
     page = tmp_path / "other.md"
     page.write_text("# Another page\n")
-    done = call("--page", str(page))
+    done = call(SCRIPT, "--page", str(page))
     assert done.returncode == 2
     assert "has no lines" in done.stderr

@@ -3,12 +3,11 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from importlib import util
 
 import numpy as np
 import pytest
+from checked import call
 from sklearn.linear_model import LogisticRegression
 
 from heartline import dataset
@@ -27,18 +26,12 @@ def verdicts():
     return module
 
 
-def call(*arguments):
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
-    )
-
-
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("verdicts")
     shutil.copy(PAGE, folder / "evidence.md")
     figure, figures = folder / "power.svg", folder / "verdicts.json"
-    done = call(*SIZES, "--json", figures, "--page", folder / "evidence.md", "--figure", figure)
+    done = call(SCRIPT, *SIZES, "--json", figures, "--page", folder / "evidence.md", "--figure", figure)
     assert done.returncode == 0, done.stderr
     return json.loads(figures.read_text()), (folder / "evidence.md").read_text(), figure.read_text()
 
@@ -65,7 +58,7 @@ def test_the_page_is_written_between_its_markers(simulated, verdicts):
 
 def test_the_page_without_a_place_is_refused(tmp_path):
     (tmp_path / "page.md").write_text("nothing\n")
-    done = call("--page", tmp_path / "page.md")
+    done = call(SCRIPT, "--page", tmp_path / "page.md")
     assert done.returncode == 2
     assert "has no lines <!-- verdicts: begin --> and <!-- verdicts: end -->" in done.stderr
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ import requests
 from stack.compose_env import read_env
 from stack.settings import DAG, MODEL, PORTS, USER
 from tests.running import free_ports
+from tests.waiting import until
 
 pytestmark = pytest.mark.compose
 
@@ -46,17 +45,6 @@ def engine_answers() -> bool:
         return False
     asked = [["docker", "version"], ["docker", "compose", "version"]]
     return all(subprocess.run(one, capture_output=True, check=False).returncode == 0 for one in asked)
-
-
-def eventually(question: Callable[[], bool], what: str, seconds: float) -> None:
-    """Wait until the answer is yes."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with contextlib.suppress(requests.RequestException):
-            if question():
-                return
-        time.sleep(1)
-    raise AssertionError(f"not within {seconds:.0f} s: {what}")
 
 
 @dataclass(frozen=True)
@@ -148,7 +136,7 @@ class Server:
 
     def ready(self) -> bool:
         # each worker of the service follows the registry by itself: ask until it is unlikely that one was left out
-        return all(requests.get(self.url(SERVICE, "readyz"), timeout=10).ok for _ in range(20))
+        return all(requests.get(self.url(SERVICE, "readyz"), timeout=30).ok for _ in range(20))
 
     def leftovers(self) -> str:
         label = f"--filter label=com.docker.compose.project={self.project} --quiet"
@@ -176,9 +164,14 @@ def trained(server: Server) -> Server:
     """The server after a training in the middle of which MLflow was killed."""
     assert COMMANDS["train"] in COMMANDS["compose"]
     server.documented("compose")
-    eventually(lambda: ("train", "running") in server.tasks(), "a family is trained", 120)
+    until(lambda: ("train", "running") in server.tasks(), passing=requests.RequestException, pause=0.5)
     server.sh("docker compose restart --timeout 0 mlflow")
-    eventually(lambda: not {"queued", "running"} & set(server.runs()), "the run ends", 300)
+    until(
+        lambda: not {"queued", "running"} & set(server.runs()),
+        passing=requests.RequestException,
+        seconds=1200,
+        pause=1,
+    )
     assert server.runs() == ["success"], server.sh("docker compose logs --no-color --tail 60 airflow-scheduler")
     return server
 
@@ -186,7 +179,7 @@ def trained(server: Server) -> Server:
 @pytest.fixture(scope="module")
 def approved(trained: Server) -> Server:
     trained.documented("approve")
-    eventually(trained.ready, "the service serves", 60)
+    until(trained.ready, passing=requests.RequestException)
     return trained
 
 
@@ -263,6 +256,6 @@ def test_down_and_up_keep_everything(approved: Server) -> None:
     # then
     assert approved.families() == families
     assert approved.runs() == ["success"]
-    eventually(approved.ready, "the service serves", 60)
+    until(approved.ready, passing=requests.RequestException)
     after = json.loads(approved.documented("predict"))
     assert (after["probability"], after["model"]) == (before["probability"], before["model"])

@@ -9,8 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +19,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sy
 
 from tests.conftest import ROOT
 from tests.serving import trained
+from tests.waiting import until
 
 pytestmark = pytest.mark.browser
 SECONDS = 60
@@ -57,7 +56,7 @@ def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             command, cwd=ROOT, env=kept | {f"HEARTLINE_{name}": value for name, value in ours.items()}, stderr=log
         )
     try:
-        _wait(f"http://127.0.0.1:{port}", folder / "log")
+        until(lambda: _is_ready(f"http://127.0.0.1:{port}"), passing=OSError, said=(folder / "log").read_text)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
@@ -91,8 +90,8 @@ def requests() -> list[str]:
 @pytest.fixture
 def page(browser: Browser, address: str, complaints: list[str], requests: list[str]) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(20_000)
-    expect.set_options(timeout=20_000)
+    context.set_default_timeout(60_000)
+    expect.set_options(timeout=60_000)
     page = context.new_page()
 
     def note(message: ConsoleMessage) -> None:
@@ -114,22 +113,16 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _wait(address: str, log: Path) -> None:
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"{address}/readyz", timeout=10):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-    pytest.fail(f"not ready within {SECONDS} s:\n{log.read_text()}")
+def _is_ready(address: str) -> bool:
+    with urllib.request.urlopen(f"{address}/readyz", timeout=SECONDS):
+        return True
 
 
 def _ask(address: str, record: dict[str, Any]) -> dict[str, Any]:
     request = urllib.request.Request(
         f"{address}/predict?explain=true", json.dumps(record).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=20) as response:
+    with urllib.request.urlopen(request, timeout=SECONDS) as response:
         answer: dict[str, Any] = json.load(response)
     return answer
 

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import psutil
 import pytest
@@ -13,20 +12,13 @@ import requests
 from stack.leftovers import marked
 from stack.postgres import remove_shared_folder, shared_folder
 from tests.running import Running, free_ports
+from tests.waiting import until
 
 PARTS = ["postgres", "mlflow", "airflow", "scheduler", "dag-processor", "service"]
 
 
 def row(stack, name):
     return next(one for one in stack.status()["rows"] if one["name"] == name)
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.3)
-    return found
 
 
 def listening(ports):
@@ -82,7 +74,7 @@ def test_a_killed_part_shows_and_comes_back(running, name):
     before = row(running, name)
     psutil.Process(before["pid"]).send_signal(signal.SIGKILL)
 
-    after = wait_for(lambda: (now := row(running, name))["restarts"] > before["restarts"] and now)
+    after = until(lambda: (now := row(running, name))["restarts"] > before["restarts"] and now)
     assert after["pid"] != before["pid"]
     assert "terminated by SIGKILL" in after["note"]
     running.call("up")
@@ -93,7 +85,7 @@ def test_a_killed_scheduler_leaves_no_workers_behind(running):
     def workers():
         return {process.pid for process in marked(running.home) if "LocalExecutor" in " ".join(process.cmdline())}
 
-    before, orphans = row(running, "scheduler"), wait_for(workers)
+    before, orphans = row(running, "scheduler"), until(workers)
     psutil.Process(before["pid"]).send_signal(signal.SIGKILL)
     running.call("up")
     assert row(running, "scheduler")["restarts"] == before["restarts"] + 1
@@ -116,7 +108,7 @@ def test_a_killed_supervisor_shows_and_up_heals(running):
     try:
         supervisor = row(running, "supervisord")["pid"]
         psutil.Process(supervisor).send_signal(signal.SIGKILL)
-        wait_for(lambda: not psutil.pid_exists(supervisor))
+        until(lambda: not psutil.pid_exists(supervisor))
 
         done = running.call("status", "--json", check=False)
         assert done.returncode == 5
@@ -140,7 +132,7 @@ def test_a_part_that_cannot_start_is_shown_and_the_rest_stays(running):
         env=running.environment | {"HEARTLINE_POLL_SECONDS": "nonsense"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 5
@@ -162,12 +154,12 @@ def test_two_at_the_same_time(running):
     )
     try:
         lock = running.home / "lock"
-        wait_for(lambda: str(first.pid) in lock.read_text(), 10)
+        until(lambda: str(first.pid) in lock.read_text())
         second = running.call("up", check=False)
         assert second.returncode == 4
         assert f"`heartline down`, process {first.pid}" in second.stderr
     finally:
-        first.communicate(timeout=120)
+        first.communicate(timeout=600)
 
 
 def test_down_leaves_no_process_and_no_port_and_up_brings_all_back(running):
@@ -193,7 +185,7 @@ def test_what_is_running_elsewhere_is_not_touched(running, tmp_path):
         env=other.environment | {"HEARTLINE_POSTGRES_URL": url},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 5
@@ -227,9 +219,9 @@ def test_ctrl_c_while_starting_leaves_nothing_running(running, tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
         text=True,
     )
-    wait_for(lambda: marked(other.home))
+    until(lambda: marked(other.home))
     os.killpg(child.pid, signal.SIGINT)
-    _, said = child.communicate(timeout=120)
+    _, said = child.communicate(timeout=600)
     assert child.returncode == 130
     assert "interrupted" in said
     assert "Traceback" not in said

@@ -5,7 +5,6 @@ import os
 import pwd
 import signal
 import subprocess
-import time
 
 import psycopg2
 import pytest
@@ -16,6 +15,7 @@ from stack.errors import MachineError, UnhealthyError
 from stack.postgres import Cluster, remove_shared_folder, server_options, shared_folder
 from stack.settings import Settings
 from tests.running import ROOT, free_ports
+from tests.waiting import until
 
 
 class Database:
@@ -38,20 +38,17 @@ class Database:
             extra_groups=[] if self.cluster.user else None,
             stderr=subprocess.PIPE,
         )
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            try:
-                return self.server.version()
-            except psycopg2.OperationalError:
-                assert self.process.poll() is None, self.process.stderr.read()
-                time.sleep(0.05)
-        raise AssertionError("it does not answer")
+        return until(self.version, passing=psycopg2.OperationalError)
+
+    def version(self):
+        assert self.process.poll() is None, self.process.stderr.read()
+        return self.server.version()
 
     def stop(self, how=signal.SIGINT):
         if self.process and self.process.poll() is None:
             self.process.send_signal(how)
         if self.process:
-            self.process.wait(30)
+            self.process.wait(120)
             self.process.stderr.close()
 
 

@@ -104,6 +104,7 @@ class DarkRegistry:
         self._address = self._listener.getsockname()
         self._waiting: list[socket.socket] = []
         self._open: set[socket.socket] = set()
+        self.asked = 0  # questions that reached it, ever
         self.url = f"http://127.0.0.1:{self._address[1]}"
         self._accept()
 
@@ -165,6 +166,7 @@ class DarkRegistry:
     def _answer(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):  # who asks has gone, or we have
             asked = connection.recv(65536)
+            self.asked += bool(asked)
             if asked and self._exchange is not None and self._matching in asked:
                 self._exchange(connection)
             elif asked:

@@ -7,17 +7,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 30
+ANSWER_SECONDS = STOP_SECONDS = 60.0  # where a test has something in the way, that lasts longer
 
 # what a machine's time-outs are in seconds, tests need in tenths
 IMPATIENT = """
@@ -34,12 +33,13 @@ run()
 
 
 class Gunicorn:
-    """The service on a free port, logging into ``folder``, with the settings ``variables``."""
+    """The service on a free port, running in ``folder`` and logging there, with the settings ``variables``."""
 
     def __init__(self, folder: Path, before: str = "", **variables: object) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             self.port = int(server.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
+        self.folder = folder
         self._log = folder / f"log-{self.port}"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HEARTLINE_")}
         settings = {
@@ -63,7 +63,7 @@ class Gunicorn:
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:
+            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             with error:
@@ -71,7 +71,7 @@ class Gunicorn:
 
     def read(self, path: str) -> str:
         """Return the text at ``path``."""
-        with urllib.request.urlopen(self.url + path, timeout=10) as response:
+        with urllib.request.urlopen(self.url + path, timeout=ANSWER_SECONDS) as response:
             return str(response.read().decode())
 
     def log(self) -> str:
@@ -87,12 +87,9 @@ class Gunicorn:
         return [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", self.log())]
 
     def wait_until(self, what: Callable[[], bool]) -> None:
-        """Wait until ``what`` is so; fail with the log if it never is."""
-        deadline = time.monotonic() + SECONDS
-        while not what():
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                pytest.fail(f"not within {SECONDS} s:\n{self.log()[-5000:]}")
-            time.sleep(0.02)
+        """Wait until ``what`` is so; fail with the log if it never is, or the service has ended."""
+        until(lambda: what() or self.process.poll() is not None, said=lambda: self.log()[-5000:])
+        assert self.process.poll() is None, f"it has ended:\n{self.log()[-5000:]}"
 
     def wait_until_it_answers(self, path: str = "/readyz", status: int = 200) -> None:
         """Wait until ``path`` is answered with ``status``."""
@@ -110,7 +107,7 @@ class Gunicorn:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(timeout=15)
+                self.process.wait(timeout=STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

@@ -4,7 +4,6 @@ import pwd
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from stack.databases import Server, provide
 from stack.postgres import Cluster, remove_shared_folder, server_options
 from stack.settings import Settings
 from tests.running import ROOT, free_ports
+from tests.waiting import until
 
 ROLE = "predictions"
 
@@ -52,21 +52,13 @@ class Postgres:
             extra_groups=[] if user else None,
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                self._server.version()
-                return
-            except psycopg2.OperationalError:
-                assert self._process.poll() is None
-                time.sleep(0.02)
-        raise AssertionError("it does not answer")
+        until(self._answers, passing=psycopg2.OperationalError)
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """End it, at once unless told otherwise, as ``pg_ctl stop -m immediate`` does."""
         if self._process:
             self._process.send_signal(how)
-            self._process.wait(30)
+            self._process.wait(120)
             self._process = None
 
     def freeze(self) -> None:
@@ -97,6 +89,11 @@ class Postgres:
         self.stop()
         remove_shared_folder(self._settings.home)
         shutil.rmtree(self._settings.home)
+
+    def _answers(self) -> str:
+        assert self._process
+        assert self._process.poll() is None
+        return self._server.version()
 
     def _signal_all(self, how: signal.Signals) -> None:
         assert self._process

@@ -2,12 +2,14 @@
 
 import base64
 import hashlib
+import hmac
 import os
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -261,3 +263,17 @@ def test_gunicorn_does_not_start_without_the_file_of_keys(tmp_path: Path) -> Non
     assert re.fullmatch(
         r"the file of API keys .*/nothing cannot be used: No such file or directory(\n  .*){3}\n", ended.stderr
     )
+
+
+def test_a_key_is_compared_with_every_entry_wherever_it_stands(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[bool] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append(hmac.compare_digest(one, other))
+        return compared[-1]
+
+    monkeypatch.setattr(keys, "hmac", SimpleNamespace(compare_digest=compare))
+    found = keys.Keys(file)
+
+    assert [found.name_of(key) for key in (ANN, BOB, "hl_nobody")] == ["ann", "bob.2", None]
+    assert compared == [True, False, False, True, False, False]

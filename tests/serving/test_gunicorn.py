@@ -7,8 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -19,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.serving.fakes import RECORD, FakeRegistry, make_bundle
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
@@ -58,19 +57,12 @@ def gunicorn(tmp_path: Path) -> Iterator[Run]:
 def ask(url: str, body: Any = None) -> Any:
     data = json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=SECONDS) as response:
         return json.load(response)
 
 
 def wait_until_ready(url: str, log: Path) -> None:
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        try:
-            ask(f"{url}/readyz")
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-    pytest.fail(f"not ready within {SECONDS} s:\n{log.read_text()}")
+    until(lambda: ask(f"{url}/readyz"), passing=OSError, said=log.read_text)
 
 
 def healthcheck(port: int) -> int:
@@ -100,17 +92,13 @@ def test_it_starts_predicts_heals_and_ends(gunicorn: Run, registry: FakeRegistry
 
     # when the alias moves, then every worker follows
     registry.register(make_bundle(1.0))
-    deadline = time.monotonic() + SECONDS
-    while log.read_text().count("serving heart-disease version 2") < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: log.read_text().count("serving heart-disease version 2") == 2, said=log.read_text)
     assert {ask(f"{url}/predict", RECORD)["model"]["version"] for _ in range(20)} == {"2"}
 
     # when the registry goes away and a worker dies, then its successor serves the same
     registry.stop()
     os.kill(int(re.findall(r"Booting worker with pid: (\d+)", log.read_text())[0]), signal.SIGKILL)
-    deadline = time.monotonic() + SECONDS
-    while "serving heart-disease version 2 from the cache" not in log.read_text() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: "serving heart-disease version 2 from the cache" in log.read_text(), said=log.read_text)
     assert {ask(f"{url}/predict", RECORD)["model"]["version"] for _ in range(20)} == {"2"}
 
     # when it is asked to end while a client keeps its connection, then it ends soon, and leaves no port
@@ -118,7 +106,7 @@ def test_it_starts_predicts_heals_and_ends(gunicorn: Run, registry: FakeRegistry
         idle.request("GET", "/healthz")
         idle.getresponse().read()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=15) == 0
+        assert process.wait(timeout=SECONDS) == 0
     assert healthcheck(port) == 1
     assert "Traceback" not in log.read_text()
 

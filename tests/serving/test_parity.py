@@ -100,7 +100,7 @@ def test_the_strategy_reaches_every_way_to_leave_a_field_out() -> None:
 def test_answers_equal_the_pipelines(client: FlaskClient, family: str) -> None:
     pipeline = trained.pipeline(family)
 
-    @settings(max_examples=150, derandomize=True, deadline=None, database=None)
+    @settings(max_examples=150, derandomize=True, database=None)
     @given(batch=st.lists(records(), min_size=1, max_size=5))
     @example(batch=[LOWEST, HIGHEST])
     def check(batch: list[Record]) -> None:

@@ -355,7 +355,8 @@ def test_another_path_is_404(service: Service, path: str) -> None:
         title="Not found",
         status=404,
         detail="there is nothing at this path",
-        expected="POST /predict, GET /model, GET /readyz or GET /healthz",
+        expected="GET /, GET /docs, GET /healthz, GET /metrics, GET /model, GET /openapi.json, GET /predictions/{id}, "
+        "GET /readyz, POST /predict",
         do="correct the path",
         instance=path,
     )

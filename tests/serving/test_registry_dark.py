@@ -18,7 +18,11 @@ from tests.serving.fakes import RECORD, FakeRegistry, make_bundle
 from tests.serving.gunicorns import IMPATIENT, Gunicorn
 
 REQUESTS = 150
-SLOWER = 1.5  # the same service side by side with itself stays within 1.15; a poll that held a request up would not
+# The same service side by side with itself stays within 1.15 while nothing else runs. What else does may meet one of
+# both for a while, so there are some tries: what a poll costs a request, it costs in each of them.
+SLOWER = 1.5
+TRIES = 4
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +98,13 @@ def medians(first: Gunicorn, second: Gunicorn) -> tuple[float, float]:
     return statistics.median(seconds[0]), statistics.median(seconds[1])
 
 
+def assert_as_fast(usual: Gunicorn, here: Gunicorn) -> None:
+    tries: list[tuple[float, float]] = []
+    while not tries or tries[-1][1] > SLOWER * tries[-1][0]:
+        assert len(tries) < TRIES, f"seconds for a request, usual and here: {tries}"
+        tries.append(medians(usual, here))
+
+
 def go_dark(dark: DarkRegistry, mode: str) -> str:
     if mode == "refuses":
         dark.refuse()
@@ -112,29 +123,28 @@ def test_requests_are_answered_as_fast_and_the_silence_is_visible(
 ) -> None:
     dark.light()
     lonely.wait_until(lambda: hears(lonely))
-    began = datetime.now(UTC)
     reason = go_dark(dark, mode)
     lonely.wait_until(lambda: says(lonely, reason))
+    silent = datetime.now(UTC)
 
-    usual, here = medians(healthy, lonely)
+    assert_as_fast(healthy, lonely)
 
-    assert here <= SLOWER * usual, f"{1000 * here:.2f} ms instead of {1000 * usual:.2f} ms"
     for path in ("/readyz", "/model"):
         status, page = lonely.ask(path)
         assert (status, page["registry"]["heard"]) == (200, False)
         assert reason in page["registry"]["reason"]
-        assert datetime.fromisoformat(page["registry"]["last_heard"]) < began + timedelta(seconds=1)
+        assert datetime.fromisoformat(page["registry"]["last_heard"]) <= silent
     assert "heartline_registry_silent_workers 2.0" in lonely.read("/metrics")
     assert healthy.ask("/readyz")[1]["registry"]["heard"] is True
     assert "heartline_registry_silent_workers 0.0" in healthy.read("/metrics")
 
 
 def test_a_silence_is_logged_once_however_long_it_lasts(dark: DarkRegistry, lonely: Gunicorn) -> None:
-    dark.drop()
-    lonely.wait_until(lambda: says(lonely, "no connection within"))
-    before = lonely.log().count("is not heard since")
+    dark.dark(hangs)
+    lonely.wait_until(lambda: says(lonely, "Read timed out"))
+    before, asked = lonely.log().count("is not heard since"), dark.asked
 
-    time.sleep(1.5)  # three time-outs and polls of each worker
+    lonely.wait_until(lambda: dark.asked >= asked + 8)  # polls of both workers
 
     assert lonely.log().count("is not heard since") == before
 
@@ -169,9 +179,10 @@ def test_a_killed_worker_comes_back_and_says_since_when_it_has_heard_nothing(
     dark: DarkRegistry, own: list[Gunicorn], mode: str
 ) -> None:
     service = own[0]
+    heard = heard_at(service)
     reason = go_dark(dark, mode)
     service.wait_until(lambda: says(service, reason))
-    heard, (killed, other) = heard_at(service), service.workers()
+    silent, (killed, other) = datetime.now(UTC), service.workers()
 
     # when a worker is killed, then the other one answers meanwhile
     os.kill(killed, signal.SIGKILL)
@@ -188,9 +199,9 @@ def test_a_killed_worker_comes_back_and_says_since_when_it_has_heard_nothing(
     answers += [service.ask("/predict", RECORD) for _ in range(20)]
 
     assert {(status, answer["model"]["version"]) for status, answer in answers} == {(200, "1")}
-    assert abs(heard_at(service) - heard) < timedelta(seconds=1)
+    assert heard - MINUTE < heard_at(service) <= silent
     (line,) = [line for line in service.said_by(last) if "is not heard since" in line]
-    assert abs(datetime.fromisoformat(line.partition("since ")[2][:25]) - heard) < timedelta(seconds=2)
+    assert heard - MINUTE < datetime.fromisoformat(line.partition("since ")[2][:25]) <= silent
 
 
 def test_a_service_that_starts_without_its_registry_serves_the_last_good_version(
@@ -199,6 +210,7 @@ def test_a_service_that_starts_without_its_registry_serves_the_last_good_version
     heard = heard_at(own[0])
     own[0].stop()
     dark.refuse()
+    silent = datetime.now(UTC)
 
     own.append(start(tmp_path, dark.url))
 
@@ -207,7 +219,7 @@ def test_a_service_that_starts_without_its_registry_serves_the_last_good_version
     service.wait_until(lambda: says(service, "Connection refused"))
     page = service.ask("/readyz")[1]["registry"]
     assert page["heard"] is False
-    assert abs(datetime.fromisoformat(page["last_heard"]) - heard) < timedelta(seconds=2)
+    assert heard - MINUTE < datetime.fromisoformat(page["last_heard"]) <= silent
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json"])

@@ -84,7 +84,6 @@ def test_every_column_changes_the_fingerprint():
 
 
 @given(frame=frames)
-@settings(deadline=None)
 def test_distinct_finds_what_repeats_an_earlier_row_in_all_columns(frame):
     order, repeats = dataset.distinct(frame)
     assert (repeats == frame.duplicated()).all()
@@ -93,7 +92,6 @@ def test_distinct_finds_what_repeats_an_earlier_row_in_all_columns(frame):
 
 
 @given(frame=frames, seed=st.integers(0, 2**32 - 1))
-@settings(deadline=None)
 def test_canonical_holds_each_record_once_whatever_the_order(frame, seed):
     one = dataset.canonical(frame)
     again = dataset.canonical(pd.concat([frame, frame.iloc[::2]]).sample(frac=1, random_state=seed))
@@ -177,7 +175,7 @@ def test_a_fifth_is_held_out(many):
 
 
 @given(shares=st.lists(st.integers(100, 5_000), min_size=2, max_size=2), seed=st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_records_that_join_move_none_to_the_other_side(many, shares, seed):
     some = many.sample(min(shares), random_state=seed)
     more = pd.concat([many.sample(max(shares), random_state=seed + 1 & 0xFFFFFFFF), some])
@@ -252,7 +250,6 @@ def test_grouped_is_labelled_without_features(cohort):
 @given(
     sick=st.integers(10, 60), healthy=st.integers(10, 60), splits=st.integers(2, 10), seed=st.integers(-(2**63), 2**63)
 )
-@settings(deadline=None)
 def test_folds_differ_by_at_most_one_record_of_each_class_and_in_all(sick, healthy, splits, seed):
     labels = np.repeat([1, 0], [sick, healthy])
     records = dataset.Labelled(np.empty((len(labels), 0)), labels, np.arange(len(labels))[::-1])
