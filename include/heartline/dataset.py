@@ -27,6 +27,7 @@ Ints = NDArray[np.int64]
 Folds = NDArray[np.int8]
 Flags = NDArray[np.bool_]
 Hashes = NDArray[np.uint64]
+Positions = NDArray[np.intp]
 
 # SplitMix64: Steele, Lea, Flood (2014), "Fast splittable pseudorandom number generators". A change of these numbers
 # would move every record between training set and hold-out.
@@ -96,23 +97,40 @@ def _mix(states: Hashes, values: Hashes) -> None:
     states ^= states >> _LAST_SHIFT
 
 
-def duplicated(frame: pd.DataFrame) -> Flags:
-    """Return True for each row that repeats an earlier one in all of the contract's columns; missing equals missing.
+def distinct(frame: pd.DataFrame) -> tuple[Positions, Flags]:
+    """Return where the distinct records of n rows are, and which rows repeat an earlier one in all of the columns.
+
+    Missing equals missing. Equal features are rare, so what is slow is done to them alone.
 
     Args:
         frame: (n, ≥14) numeric columns, at least those of the contract.
+
+    Returns:
+        the positions (m,) of the distinct records, ordered by the hash of their features, then by value; and (n,) True
+        for each row that repeats an earlier one.
     """
-    return _repeats(frame, fingerprints(frame)[1])
+    hashes = _feature_hashes(frame)
+    order = np.argsort(hashes)
+    begins = _run_begins(hashes[order])
+    tied = np.flatnonzero(~begins | ~np.append(begins[1:], True))
+    repeats = np.zeros(len(frame), dtype=np.bool_)
+    if not len(tied):
+        return order, repeats
+    rows = np.sort(order[tied])  # argsort mixes the rows of equal features: the earliest has to come first
+    some = frame.iloc[rows]
+    repeats[rows] = _repeats(some, _absorb(hashes[rows], some, [contract.LABEL.name]))
+    again = repeats[order]
+    places = tied[~again[tied]]
+    once = order[places]
+    values = [frame[name].to_numpy()[once] for name in reversed(contract.COLUMN_NAMES)]
+    order[places] = once[np.lexsort((*values, hashes[once]))]
+    return order[~again], repeats
 
 
 def _repeats(frame: pd.DataFrame, hashes: Hashes) -> Flags:
-    """Return which rows repeat an earlier one. A hash only makes them candidates, their values decide."""
+    """Return which rows repeat an earlier one. Their hashes only make them candidates, their values decide."""
     found = np.zeros(len(frame), dtype=np.bool_)
-    ordered = np.sort(hashes)
-    candidates = np.flatnonzero(pd.Series(hashes).isin(ordered[1:][~_run_begins(ordered)[1:]]))
-    if not len(candidates):
-        return found
-    rows = candidates[np.argsort(hashes[candidates], kind="stable")]  # stable: a run begins with its earliest row
+    rows = np.argsort(hashes, kind="stable")  # stable: a run begins with its earliest row
     begins = _run_begins(hashes[rows])
     firsts = rows[begins][np.cumsum(begins) - 1]
     equal = np.ones(len(rows), dtype=np.bool_)
@@ -134,13 +152,14 @@ def _run_begins(ordered: Hashes) -> Flags:
     return begins
 
 
-def canonical(frame: pd.DataFrame) -> pd.DataFrame:
+def canonical(frame: pd.DataFrame, order: Positions | None = None) -> pd.DataFrame:
     """Return the distinct records in the contract's types and an order of their own: equal records, equal frame.
 
     They are ordered by the hash of their features, then by value, so records with equal features are neighbours.
 
     Args:
         frame: (n, ≥14) records that were held against the contract.
+        order: the positions that ``distinct`` returned for this frame, where they are known.
 
     Returns:
         (m, 14) with m ≤ n, index from 0.
@@ -148,10 +167,10 @@ def canonical(frame: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: a value does not fit the contract's type, so the records were not checked.
     """
-    compact = pd.DataFrame({name: _packed(frame[name]) for name in contract.COLUMN_NAMES}, copy=False)
-    order = _order(compact)
+    if order is None:
+        order = distinct(frame)[0]
     # column by column: pandas gathers rows of mixed types three times as slowly
-    return pd.DataFrame({name: compact[name].to_numpy()[order] for name in contract.COLUMN_NAMES}, copy=False)
+    return pd.DataFrame({name: _packed(frame[name])[order] for name in contract.COLUMN_NAMES}, copy=False)
 
 
 def _packed(values: "pd.Series[float]") -> NDArray[Any]:
@@ -163,23 +182,6 @@ def _packed(values: "pd.Series[float]") -> NDArray[Any]:
         raise ValueError(f"{values.name} holds values that are no {dtype}: the records were not checked")
     packed += packed.dtype.type(0)  # -0.0 becomes 0.0
     return packed
-
-
-def _order(frame: pd.DataFrame) -> NDArray[np.intp]:
-    """Return the positions (m,) of the distinct records of n, ordered by the hash of their features, then by value."""
-    hashes = _feature_hashes(frame)
-    order = np.argsort(hashes)
-    begins = _run_begins(hashes[order])
-    tied = np.flatnonzero(~begins | ~np.append(begins[1:], True))
-    if not len(tied):
-        return order
-    # Equal features are rare, so what is slow is done to them alone.
-    rows = order[tied]
-    repeats = duplicated(frame.iloc[rows])
-    distinct = rows[~repeats]
-    values = [frame[name].to_numpy()[distinct] for name in reversed(contract.COLUMN_NAMES)]
-    order[tied[~repeats]] = distinct[np.lexsort((*values, hashes[distinct]))]
-    return np.delete(order, tied[repeats])
 
 
 def write_snapshot(frame: pd.DataFrame, kind: str = "snapshots") -> str:

@@ -26,9 +26,10 @@ def aucs(frame: pd.DataFrame) -> dict[str, float]:
         by column; one with fewer than ten values in a class is left out.
     """
     label = frame[contract.LABEL.name].to_numpy()
+    sick, unknown = label > 0, np.flatnonzero(np.isnan(label))
     found = {}
     for column in contract.RISKS:
-        auc = _auc(frame[column.name].to_numpy(), label)
+        auc = _auc(frame[column.name].to_numpy(), sick, unknown)
         if auc is not None:
             found[column.name] = auc if column.risk > 0 else 1 - auc
     return found
@@ -39,15 +40,16 @@ def contradictions(found: dict[str, float]) -> list[str]:
     return [name for name, auc in found.items() if auc < 0.5]
 
 
-def _auc(values: Floats, label: Floats) -> float | None:
+def _auc(values: Floats, sick: NDArray[np.bool_], unknown: NDArray[np.intp]) -> float | None:
     # By counts of distinct values, of which there are few: ranking ten million rows would sort them.
-    codes, distinct = pd.factorize(values)  # a missing value has the code -1
-    known = (codes >= 0) & ~np.isnan(label)
-    if not known.all():
-        codes, label = codes[known], label[known]
-    counts = np.bincount(2 * codes + (label > 0), minlength=2 * len(distinct)).reshape(-1, 2)
-    healthy, sick = counts[np.argsort(distinct)].T.astype("float64")
-    if min(healthy.sum(), sick.sum()) < MIN_VALUES:
+    codes, distinct = pd.factorize(values)
+    codes += 1  # from -1, which stands for a missing value, on
+    codes[unknown] = 0  # a row without a label counts as little as one without a value
+    codes *= 2
+    codes += sick
+    counts = np.bincount(codes, minlength=2 * len(distinct) + 2).reshape(-1, 2)[1:]
+    without, having = counts[np.argsort(distinct)].T.astype("float64")
+    if min(without.sum(), having.sum()) < MIN_VALUES:
         return None
-    below = np.cumsum(healthy) - healthy / 2  # ties count half
-    return float((sick * below).sum() / (healthy.sum() * sick.sum()))
+    below = np.cumsum(without) - without / 2  # ties count half
+    return float((having * below).sum() / (without.sum() * having.sum()))

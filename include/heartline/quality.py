@@ -111,7 +111,7 @@ def check(
     cells, unreadable = odd[odd["field"] != ""], odd[odd["field"] == ""]
     present = [name for name in contract.COLUMN_NAMES if name not in absent]
     expectations = suite.build(present=present, odd=set(cells["field"]), reference=reference, max_drift=max_drift)
-    repeats = dataset.duplicated(frame)
+    order, repeats = dataset.distinct(frame)
     batch = _batch(frame, cells, present, repeats)
     run = _Run(expectations, batch)
     failed: list[Any] = [one for one in run.result.results if not one.success]
@@ -121,9 +121,9 @@ def check(
     good = frame
     if offenders:  # a row may repeat one that was set aside
         good = frame[~frame.index.isin(quarantine[ROW])]
-        repeats = dataset.duplicated(good)
+        order, repeats = dataset.distinct(good)
     checked = Checked(
-        records=dataset.canonical(good if not absent else good.iloc[:0]),
+        records=dataset.canonical(good, order) if not absent else dataset.canonical(good.iloc[:0]),
         used=int(len(good) - repeats.sum()),
         quarantine=quarantine,
         duplicates=good.index[repeats].tolist(),
@@ -158,9 +158,9 @@ def _without_fractions(frame: pd.DataFrame, odd: pd.DataFrame) -> tuple[pd.DataF
     moved = []
     for column in contract.COLUMNS:
         values = frame[column.name].to_numpy()
-        wrong = ~np.isfinite(values) & ~np.isnan(values)
-        if column.whole:
-            wrong |= np.isfinite(values) & (np.trunc(values) != values)
+        wrong = np.isinf(values)
+        if column.whole:  # a missing value is unlike itself, and no fraction
+            wrong |= (np.trunc(values) != values) & ~np.isnan(values)
         if not wrong.any():
             continue
         rows = frame.index[wrong]
@@ -174,13 +174,10 @@ def _without_fractions(frame: pd.DataFrame, odd: pd.DataFrame) -> tuple[pd.DataF
 def _batch(frame: pd.DataFrame, cells: pd.DataFrame, present: Collection[str], repeats: dataset.Flags) -> pd.DataFrame:
     """Return what the expectations look at: the present columns and what is said about each row and about the set."""
     columns: dict[str, Any] = {name: frame[name] for name in present}
+    texts = dict(iter(cells.groupby("field")))
+    nothing = _texts(frame.index, cells.iloc[:0])
     for name in present:
-        # Categories of one byte: without odd cells, which is the rule, a column of text would cost eight bytes a row.
-        of_column = cells[cells["field"] == name]
-        numbers, texts = pd.factorize(of_column["value"])
-        codes = np.full(len(frame), -1, dtype="int8" if len(texts) < 127 else "int32")
-        codes[frame.index.get_indexer(pd.Index(of_column[ROW]))] = numbers
-        columns[suite.not_a_number(name)] = pd.Categorical.from_codes(codes, categories=texts)
+        columns[suite.not_a_number(name)] = _texts(frame.index, texts[name]) if name in texts else nothing
     columns[suite.REPEATS] = repeats.view("int8")
     if contract.LABEL.name in present:
         columns[suite.DISEASE] = (frame[contract.LABEL.name].to_numpy() > 0).view("int8")
@@ -188,6 +185,14 @@ def _batch(frame: pd.DataFrame, cells: pd.DataFrame, present: Collection[str], r
         columns[suite.CONTRADICTIONS] = np.full(len(frame), against, dtype="int8")
     # an index with a name would come back as a dictionary for each row
     return pd.DataFrame(columns, index=frame.index, copy=False).rename_axis(None)
+
+
+def _texts(rows: "pd.Index[int]", cells: pd.DataFrame) -> pd.Categorical:
+    """Return the texts of a column's odd cells by row, as categories: they cost a byte a row, and texts eight."""
+    numbers, texts = pd.factorize(cells["value"])
+    codes = np.full(len(rows), -1, dtype="int8" if len(texts) < 127 else "int32")
+    codes[rows.get_indexer(pd.Index(cells[ROW]))] = numbers
+    return pd.Categorical.from_codes(codes, categories=texts)
 
 
 class _Run:

@@ -148,9 +148,17 @@ def test_a_missing_column_stops_the_run_and_nothing_is_used(cohort):
 
 
 def test_counts_that_do_not_add_up_are_a_fault_and_not_a_result(cohort, monkeypatch):
-    monkeypatch.setattr(dataset, "canonical", lambda frame: frame.iloc[1:])
+    monkeypatch.setattr(dataset, "canonical", lambda frame, order: frame.iloc[1:])
     with pytest.raises(RuntimeError, match="303 rows in, but 303 used, 0 duplicates, 0 set aside, 302 records out"):
         quality.check(cohort, ODD)
+
+
+def test_records_that_are_all_good_are_hashed_and_sorted_once(cohort, monkeypatch):
+    sizes = []
+    hashes = dataset._feature_hashes
+    monkeypatch.setattr(dataset, "_feature_hashes", lambda frame: sizes.append(len(frame)) or hashes(frame))
+    quality.check(cohort, ODD)
+    assert sizes == [303]
 
 
 def test_quarantine_above_the_limit_stops_the_run_and_holds_every_row(cohort):
