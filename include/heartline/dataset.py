@@ -120,20 +120,17 @@ def distinct(frame: pd.DataFrame) -> tuple[Positions, Flags]:
     some = frame.iloc[rows]
     repeats[rows] = _repeats(some, _absorb(hashes[rows], some, [contract.LABEL.name]))
     again = repeats[order]
-    once = order[tied[~again[tied]]]
+    places = tied[~again[tied]]
+    once = order[places]
     values = [frame[name].to_numpy()[once] for name in reversed(contract.COLUMN_NAMES)]
-    order[tied[~again[tied]]] = once[np.lexsort((*values, hashes[once]))]
+    order[places] = once[np.lexsort((*values, hashes[once]))]
     return order[~again], repeats
 
 
 def _repeats(frame: pd.DataFrame, hashes: Hashes) -> Flags:
-    """Return which rows repeat an earlier one. A hash only makes them candidates, their values decide."""
+    """Return which rows repeat an earlier one. Their hashes only make them candidates, their values decide."""
     found = np.zeros(len(frame), dtype=np.bool_)
-    ordered = np.sort(hashes)
-    candidates = np.flatnonzero(pd.Series(hashes).isin(ordered[1:][~_run_begins(ordered)[1:]]))
-    if not len(candidates):
-        return found
-    rows = candidates[np.argsort(hashes[candidates], kind="stable")]  # stable: a run begins with its earliest row
+    rows = np.argsort(hashes, kind="stable")  # stable: a run begins with its earliest row
     begins = _run_begins(hashes[rows])
     firsts = rows[begins][np.cumsum(begins) - 1]
     equal = np.ones(len(rows), dtype=np.bool_)

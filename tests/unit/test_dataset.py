@@ -175,7 +175,7 @@ def test_a_fifth_is_held_out(many):
 
 
 @given(shares=st.lists(st.integers(100, 5_000), min_size=2, max_size=2), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=20)
+@settings(deadline=None, max_examples=20)
 def test_records_that_join_move_none_to_the_other_side(many, shares, seed):
     some = many.sample(min(shares), random_state=seed)
     more = pd.concat([many.sample(max(shares), random_state=seed + 1 & 0xFFFFFFFF), some])
