@@ -251,8 +251,11 @@ def _logged_model(
         _save_flavour(export.from_skops(bundle["model.skops"]), target, run_id=run_id, model_id=model.model_id)
         _write(target, bundle)
         client.log_model_artifacts(model.model_id, str(target))
+    linked = client.get_run(run_id).outputs
+    if model.model_id not in {one.model_id for one in (linked.model_outputs if linked else [])}:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])  # MLflow refuses to link them twice
+    # the last of all: what is ready is found again as it is
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     return str(model.model_id)
 
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -188,7 +189,29 @@ def test_each_task_body_is_one_call_into_include(path):
 )
 def test_arrows_point_one_way(folder, banned):
     for path in (ROOT / folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-            assert banned.isdisjoint({name.split(".")[0] for name in names}), path
+        assert banned.isdisjoint({name.split(".")[0] for name in _imported(path)}), path
+
+
+@pytest.mark.parametrize(
+    ("kind", "only"),
+    [
+        (r"mlflow(\.|$)", {"registry.py", "registered.py"}),
+        (r"sklearn\.(.+\.)?_", {"trees.py"}),  # what scikit-learn may change from one release to the next
+    ],
+    ids=["MLflow", "scikit-learn's private modules"],
+)
+def test_one_module_only_knows(kind, only):
+    paths = sorted((ROOT / "include" / "heartline").rglob("*.py"))
+    found = {path.name for path in paths if any(re.match(kind, name) for name in _imported(path))}
+    assert found == only
+
+
+def _imported(path):
+    """Return each module that a file imports, wherever in it, and each name that it takes from one."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names |= {node.module, *(f"{node.module}.{one.name}" for one in node.names)}
+    return names

@@ -446,6 +446,7 @@ CALLS = (
     *("create_experiment", "get_experiment_by_name", "search_runs", "create_run", "log_batch", "log_inputs"),
     *("log_artifacts", "set_terminated", "search_registered_models", "get_model_version", "search_model_versions"),
     *("search_logged_models", "create_logged_model", "log_model_artifacts", "finalize_logged_model"),
+    *("get_run", "log_outputs"),
     *("create_registered_model", "create_model_version", "set_model_version_tag", "set_registered_model_alias"),
     "set_registered_model_tag",
 )
