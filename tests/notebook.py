@@ -25,7 +25,7 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     fresh = nbformat.from_dict(notebook)
     client = NotebookClient(
         fresh,
-        timeout=300,
+        timeout=1200,
         record_timing=False,
         coalesce_streams=True,  # otherwise the machine's pace divides what a cell prints
         resources={"metadata": {"path": str(NOTEBOOK.parent)}},

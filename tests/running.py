@@ -53,7 +53,7 @@ class Running:
         """Return the address of a part."""
         return f"http://127.0.0.1:{self.ports[part]}{path}"
 
-    def call(self, *arguments: str, check: bool = True, seconds: float = 600) -> subprocess.CompletedProcess[str]:
+    def call(self, *arguments: str, check: bool = True, seconds: float = 1500) -> subprocess.CompletedProcess[str]:
         """Call ``./heartline`` and return what it printed."""
         done = subprocess.run(
             [str(self.root / "heartline"), *arguments],

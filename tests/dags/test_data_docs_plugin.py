@@ -86,7 +86,7 @@ def airflow(tmp_path_factory) -> dict:
         },
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         check=False,
     )
     assert "RESULT" in done.stdout, done.stderr

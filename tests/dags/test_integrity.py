@@ -62,7 +62,7 @@ def parsed(tmp_path_factory) -> dict:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         check=False,
     )
     assert "RESULT" in done.stdout, done.stderr

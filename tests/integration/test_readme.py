@@ -46,7 +46,7 @@ def test_every_command_of_the_readme_works(fresh):
             env=fresh.environment,
             capture_output=True,
             text=True,
-            timeout=900,
+            timeout=1500,
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"

@@ -1,7 +1,8 @@
 """Clients that ask without pause, in one process of their own: ``python crowd.py PORT OUT RECORD…``.
 
-One client for each record, each on a connection that it keeps. The process ends when its input is closed, and writes
-what it was answered to OUT: a list of [client, when it asked, seconds, status, version, probability].
+One client for each record, each on a connection that it keeps. The process says a line once there are as many answers
+as clients. It ends when its input is closed, and writes what it was answered to OUT: a list of [client, when it asked,
+seconds, status, version, probability].
 
 It needs the standard library only, and one thread: it must not be what is slow.
 """
@@ -74,6 +75,8 @@ def main(port: str, out: str, *records: str) -> None:
             if (answer := client.heard()) is None:
                 continue
             answers.append(answer)
+            if len(answers) == len(records):
+                print("asking", flush=True)
             if answer[3] == BROKEN:
                 selector.unregister(client.socket)
             else:

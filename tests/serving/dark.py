@@ -11,7 +11,7 @@ from collections.abc import Callable
 from tests.serving.fakes import FakeRegistry
 
 Exchange = Callable[[socket.socket], None]
-DRIP_SECONDS = 0.1  # between two bytes: the tests shorten the service's time-outs as much
+DRIP_SECONDS = 0.05  # between two bytes: much less than the time-out for one read in the tests
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 

@@ -253,7 +253,7 @@ def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(run: Callable[[str
         "Connection.send = lambda self, data: data[self.sock.send(data[:10]) :]\n"
     )
 
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=60) as client:
         file = client.makefile("rb")
         for at_once in (1, 3, 1):
             client.sendall(message("/predict") * at_once)
@@ -269,7 +269,7 @@ def message(path: str) -> bytes:
 
 
 def fields_of(service: Gunicorn, path: str) -> dict[str, str]:
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=60) as client:
         client.sendall(message(path))
         file = client.makefile("rb")
         assert file.readline() == b"HTTP/1.1 200 OK\r\n"

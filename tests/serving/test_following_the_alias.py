@@ -85,9 +85,14 @@ def test_it_is_ready_only_when_all_workers_are(service: Service) -> None:
     assert service.client.get("/readyz").status_code == 200
 
 
+# gunicorn asks for a number from one worker to the next, to wait a while: here it waits for a file
 HESITANT = """
-import random
-random.random = lambda: 20.0  # in tenths of a second: gunicorn waits so long from one worker to the next
+import pathlib, random, time
+def hesitate():
+    while not pathlib.Path("go on").exists():
+        time.sleep(0.02)
+    return 0.0
+random.random = hesitate
 """
 
 
@@ -101,6 +106,7 @@ def test_it_is_not_ready_while_workers_are_yet_to_be_forked(registry: FakeRegist
         assert len(service.workers()) == 1
         assert (status, page["detail"]) == (503, "1 more of the workers must load the model")
 
+        (tmp_path / "go on").touch()
         service.wait_until_it_answers()
         assert len(service.workers()) == 2
     finally:

@@ -110,7 +110,7 @@ def test_without_node_the_run_says_so_and_fails_only_where_nothing_may_be_skippe
         env={"PATH": str(tmp_path), "HEARTLINE_NO_SKIPS": no_skips, "HOME": os.environ.get("HOME", "/")},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=300,
         check=False,
     )
 

@@ -357,7 +357,7 @@ service = Logged(msgspec.json.decode(sys.argv[1], type=Settings)).poll()
 answer = service.predict([{"age": 61, "sex": 1}] * 3)
 service.tick()
 print(" ".join(one["prediction_id"] for one in answer["predictions"]), flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 

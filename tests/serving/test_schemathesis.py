@@ -51,7 +51,7 @@ def test_every_answer_is_as_documented(service: Gunicorn, tmp_path: Path) -> Non
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'include'}:{HERE}"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
         check=False,
     )
 

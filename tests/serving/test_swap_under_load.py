@@ -53,8 +53,10 @@ class Observed:
 @contextmanager
 def asking(port: int, out: Path) -> Iterator[None]:
     command = [sys.executable, crowd.__file__, str(port), str(out), *map(json.dumps, RECORDS)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
+            assert process.stdout
+            assert process.stdout.readline() == b"asking\n"
             yield
         finally:
             process.communicate(timeout=120)  # it ends when its input does
@@ -81,7 +83,6 @@ def observe(folder: Path) -> Observed:
     try:
         service.wait_until_it_answers()
         with asking(service.port, folder / "answers.json"):
-            time.sleep(1)  # until all have asked for the first time
             for _ in range(PHASES):
                 began = time.monotonic()
                 for _ in range(FLIPS):

@@ -35,7 +35,7 @@ def call(folder, *arguments, path="/usr/bin:/bin", python=sys.executable):
         env=kept | {"PATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -47,7 +47,7 @@ def disguised(version, path):
         env={"PATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
