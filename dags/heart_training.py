@@ -101,7 +101,7 @@ default_args = {
             exclusiveMinimum=0,
             maximum=100,
             title="Largest drift",
-            description="Kullback-Leibler divergence of a column from the training data of the model in production. "
+            description="Kullback-Leibler divergence of a column from the snapshot of the version in production. "
             "Raise it where a change is meant, for example when another hospital's records come in.",
         ),
         "profile": Param(

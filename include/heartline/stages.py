@@ -73,7 +73,7 @@ def validate(
         ingested: what ``ingest`` returned.
         encoding: ``auto``, ``uci`` or ``kaggle``.
         max_quarantine: the share of rows that may be set aside, 0 to 1.
-        max_drift: the largest divergence of a column from production's training data.
+        max_drift: the largest divergence of a column from production's snapshot.
         run: the orchestrator's name for this run: the name of the page in the Data Docs.
 
     Raises:
