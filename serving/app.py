@@ -4,7 +4,7 @@ import os
 
 from flask import Flask
 
-from serving import access, docs_page, lineage, metrics, openapi, page, problems
+from serving import access, docs_page, error_handlers, lineage, metrics, openapi, page
 from serving.cache import BundleCache
 from serving.model_store import ModelStore
 from serving.prediction_log import PredictionLog
@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(views)
     lineage.install(app)
     page.install(app)
-    problems.install(app)
+    error_handlers.install(app)
     access.install(app, settings)
     openapi.install(app)
     docs_page.install(app)

@@ -1,19 +1,14 @@
 """Errors as RFC 9457 problem documents: one shape on every path."""
 
-import logging
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from flask import Flask, Response, current_app, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from flask import Response
 
 from serving.records import MOST_ERRORS
 
 MEDIA_TYPE = "application/problem+json"
-_VARIABLE = re.compile("<[^>]+>")  # as a route writes it
-LOG = logging.getLogger(__name__)
 
 
 class Problem(Exception):  # noqa: N818 - the word of RFC 9457
@@ -261,66 +256,3 @@ def invalid_records(errors: Sequence[Any]) -> Problem:
         do="correct each field in errors",
         errors=errors,
     )
-
-
-def install(app: Flask) -> None:
-    """Make every error that ``app`` answers with a problem document."""
-    app.register_error_handler(Problem, lambda problem: problem.response(request.path))
-    app.register_error_handler(HTTPException, _from_http)
-    app.register_error_handler(Exception, _from_bug)
-
-
-def _from_http(error: HTTPException) -> Response:
-    if isinstance(error, MethodNotAllowed):
-        problem = _method_not_allowed(error)
-    elif isinstance(error, RequestEntityTooLarge):
-        problem = body_too_large(current_app.extensions["settings"].max_body_bytes)
-    elif error.code == 404:
-        problem = _not_found(current_app)
-    else:
-        problem = Problem(
-            error.code or 500,
-            "http-error",
-            error.name,
-            error.description or error.name,
-            expected="a request as HTTP defines it",
-            do="correct the request",
-        )
-    return problem.response(request.path)
-
-
-def _from_bug(error: Exception) -> Response:
-    LOG.exception("%s %s failed", request.method, request.path, exc_info=error)
-    return internal_error().response(request.path)
-
-
-def _method_not_allowed(error: MethodNotAllowed) -> Problem:
-    allowed = ", ".join(sorted(error.valid_methods or ()))
-    return Problem(
-        405,
-        "method-not-allowed",
-        "Method not allowed",
-        f"{request.method} is not possible here",
-        expected=allowed,
-        do="use one of these methods",
-        headers={"Allow": allowed},
-    )
-
-
-def _not_found(app: Flask) -> Problem:
-    return Problem(
-        404,
-        "not-found",
-        "Not found",
-        "there is nothing at this path",
-        expected=", ".join(sorted(_requests(app))),
-        do="correct the path",
-    )
-
-
-def _requests(app: Flask) -> Iterator[str]:
-    """Yield what ``app`` answers, such as ``GET /model``; without the files that a page loads by itself."""
-    for rule in app.url_map.iter_rules():
-        if not rule.endpoint.endswith("static"):
-            methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
-            yield from (f"{method} {_VARIABLE.sub('{id}', rule.rule)}" for method in methods)
