@@ -72,7 +72,7 @@ def test_content_beyond_the_limit_is_refused(pack):
     assert unpack(data, len(CONTENT)) == CONTENT
     error = refused(data, SourceError, len(CONTENT) - 1)
     assert error.what == "the source is too large"
-    assert error.expected == "at most 649 bytes"
+    assert error.expected == "at most 649 bytes when unpacked"
 
 
 def test_a_zip_that_lies_about_its_size_is_not_unpacked_beyond_it():
