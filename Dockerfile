@@ -2,7 +2,7 @@
 # Build it from the project's top folder: docker compose build
 
 FROM python:3.13-slim AS installer
-COPY include/stack/uv.txt /
+COPY include/stack/bootstrap/uv.txt /
 RUN python -m venv /uv \
     && /uv/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r /uv.txt
 

@@ -132,15 +132,15 @@ default_args = {
 def heart_training():
     @task
     def ingest(params):
-        from heartline import stages
+        from heartline.pipeline.ingest import ingest
 
-        return stages.ingest(params["source"], query=params["query"])
+        return ingest(params["source"], query=params["query"])
 
     @task
     def validate(ingested, params, run_id):
-        from heartline import stages
+        from heartline.pipeline.validate import validate
 
-        return stages.validate(
+        return validate(
             ingested,
             encoding=params["encoding"],
             max_quarantine=params["max_quarantine"],
@@ -150,27 +150,27 @@ def heart_training():
 
     @task
     def preprocess(validated, params):
-        from heartline import stages
+        from heartline.pipeline.preprocess import preprocess
 
-        return stages.preprocess(validated, profile=params["profile"], seed=params["seed"])
+        return preprocess(validated, profile=params["profile"], seed=params["seed"])
 
     @task(map_index_template="{{ family }}")
     def train(family, prepared, run_id):
-        from heartline import stages
+        from heartline.pipeline.train import train
 
-        return stages.train(family, prepared, run=run_id)
+        return train(family, prepared, run=run_id)
 
     @task
     def compare(trained, prepared, run_id):
-        from heartline import stages
+        from heartline.pipeline.compare import compare
 
-        return stages.compare(list(trained), prepared, run=run_id)
+        return compare(list(trained), prepared, run=run_id)
 
     @task
     def register(compared, params, run_id):
-        from heartline import stages
+        from heartline.pipeline.register import register
 
-        return stages.register(compared, promote=params["promotion"], run=run_id)
+        return register(compared, promote=params["promotion"], run=run_id)
 
     prepared = preprocess(validate(ingest()))
     trained = train.partial(prepared=prepared).expand(family=FAMILIES)

@@ -37,7 +37,7 @@ def _site() -> Any:
     from fastapi import Depends, FastAPI
     from fastapi.responses import Response
 
-    from heartline import data_docs
+    from heartline.reports import data_docs_site
 
     reader = Depends(requires_access_dag("GET", DagAccessEntity.TASK_LOGS, DAG))
     site = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[reader])
@@ -45,20 +45,20 @@ def _site() -> Any:
     @site.get("/")
     def index() -> Response:
         try:
-            return page(data_docs.INDEX)
-        except data_docs.NoSuchPageError:
+            return page(data_docs_site.INDEX)
+        except data_docs_site.NoSuchPageError:
             return _answer("No run has been checked yet.\n", 404)
 
     @site.get("/run")
     def run(id: str) -> Response:  # noqa: A002 - the name of the query parameter
         try:
-            return page(data_docs.page_name(id))
-        except data_docs.NoSuchPageError:
+            return page(data_docs_site.page_name(id))
+        except data_docs_site.NoSuchPageError:
             return _answer("This run has no page: its task validate writes one when it has checked the records.\n", 404)
 
     @site.get("/{name}")
     def page(name: str) -> Response:
-        return Response(data_docs.read(name), 200, HEADERS, "text/html; charset=utf-8")
+        return Response(data_docs_site.read(name), 200, HEADERS, "text/html; charset=utf-8")
 
     _answer_errors(site)
     return site
@@ -69,13 +69,14 @@ def _answer_errors(site: Any) -> None:
     from fastapi.responses import RedirectResponse, Response
     from starlette.exceptions import HTTPException
 
-    from heartline import data_docs, store
+    from heartline.reports import data_docs_site
+    from heartline.storage import object_store
 
-    @site.exception_handler(data_docs.NoSuchPageError)
+    @site.exception_handler(data_docs_site.NoSuchPageError)
     def missing(request: Any, error: Exception) -> Response:
         return _answer(str(error), 404)
 
-    @site.exception_handler(store.StoreError)
+    @site.exception_handler(object_store.StoreError)
     def unreachable(request: Any, error: Exception) -> Response:
         return _answer(str(error), 503)
 

@@ -4,14 +4,16 @@ import os
 
 from flask import Flask
 
-from serving import access, docs_page, error_handlers, lineage, metrics, openapi, page
-from serving.cache import BundleCache
-from serving.model_store import ModelStore
-from serving.prediction_log import PredictionLog
-from serving.registry_client import RegistryClient
+from serving.api import auth, error_handlers, openapi, predictions
+from serving.api.views import views
+from serving.metrics import prometheus
+from serving.model.bundle_cache import BundleCache
+from serving.model.model_store import ModelStore
+from serving.model.registry_client import RegistryClient
+from serving.model.worker_states import Workers
+from serving.pages import docs, form
+from serving.prediction_log.writer import PredictionLog
 from serving.settings import Settings
-from serving.views import views
-from serving.workers import Workers
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -33,11 +35,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["model_store"] = ModelStore(settings, RegistryClient(settings.mlflow_url), cache, workers)
     app.extensions["prediction_log"] = PredictionLog(settings)
     app.register_blueprint(views)
-    lineage.install(app)
-    page.install(app)
+    predictions.install(app)
+    form.install(app)
     error_handlers.install(app)
-    access.install(app, settings)
+    auth.install(app, settings)
     openapi.install(app)
-    docs_page.install(app)
-    metrics.install(app)
+    docs.install(app)
+    prometheus.install(app)
     return app

@@ -11,22 +11,23 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that `serving` is found from any folder
 
-from serving import metrics_folder
+from serving.metrics import multiprocess
 from serving.settings import SettingError, Settings
 
 try:
-    metrics_folder.make()  # before anything imports prometheus_client, which asks once where it is to count
+    multiprocess.make()  # before anything imports prometheus_client, which asks once where it is to count
 except SettingError as error:
     raise SystemExit(str(error)) from None
 
-from serving import access, prediction_database
-from serving.workers import GONE, STARTED
+from serving.api import auth
+from serving.model.worker_states import GONE, STARTED
+from serving.prediction_log import database
 
 try:
     _settings = Settings.from_environment(os.environ)
     _settings.make_cache_folder()
-    access.check(_settings)
-    prediction_database.check_url(_settings.prediction_log_url)
+    auth.check(_settings)
+    database.check_url(_settings.prediction_log_url)
 except SettingError as error:
     raise SystemExit(str(error)) from None
 
@@ -39,7 +40,7 @@ wsgi_app = "serving.app:create_app()"
 _host = _settings.service_host
 bind = f"[{_host}]:{_settings.service_port}" if ":" in _host else f"{_host}:{_settings.service_port}"
 workers = _settings.service_workers
-worker_class = "serving.limits.Worker"
+worker_class = "serving.worker.gunicorn_worker.Worker"
 threads = _settings.service_threads
 preload_app = True  # imports are paid and kept in memory once
 timeout = 60
@@ -60,7 +61,7 @@ if os.access(_memory, os.W_OK):
 def on_starting(server: Any) -> None:
     """Refuse an address of the command line as one of the settings would be refused."""
     try:
-        access.check_addresses([address[0] for address in server.cfg.address if isinstance(address, tuple)], _settings)
+        auth.check_addresses([address[0] for address in server.cfg.address if isinstance(address, tuple)], _settings)
     except SettingError as error:
         raise SystemExit(str(error)) from None
 
@@ -87,7 +88,7 @@ def child_exit(server: Any, worker: Any) -> None:
     """Count a worker no more that has ended, in whatever way."""
     server.app.wsgi().extensions["workers"].mark(worker.age, GONE)
     server.app.wsgi().extensions["prediction_log"].lost(worker.age)
-    metrics_folder.retire(worker.pid)
+    multiprocess.retire(worker.pid)
 
 
 def post_worker_init(worker: Any) -> None:

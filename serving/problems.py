@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from flask import Response
 
-from serving.records import MOST_ERRORS
+from serving.model.records import MOST_ERRORS
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -20,7 +20,7 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
         title: what was wrong, the same words each time.
         detail: what was wrong this time.
         expected: what would have been right.
-        do: the next step for whoever reads this.
+        hint: the next step for whoever reads this.
         errors: what was wrong with each field, where there are fields.
         headers: to send along.
     """
@@ -33,7 +33,7 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
         detail: str,
         *,
         expected: str,
-        do: str,
+        hint: str,
         errors: Sequence[Any] | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
@@ -46,7 +46,7 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
             "status": status,
             "detail": detail,
             "expected": expected,
-            "do": do,
+            "hint": hint,
         }
         if errors is not None:
             self.document["errors"] = errors
@@ -65,7 +65,7 @@ def not_ready(reason: str, retry_after: int) -> Problem:
         "No model is ready",
         reason,
         expected="a registered version under the alias, whose files match their manifest",
-        do="ask again after the seconds in Retry-After; GET /readyz says when a model is ready",
+        hint="ask again after the seconds in Retry-After; GET /readyz says when a model is ready",
         headers={"Retry-After": str(retry_after)},
     )
 
@@ -78,7 +78,7 @@ def body_too_large(limit: int) -> Problem:
         "Too large",
         f"the body has more than {limit} bytes",
         expected=f"at most {limit} bytes",
-        do="send the records in several requests",
+        hint="send the records in several requests",
     )
 
 
@@ -90,7 +90,7 @@ def wrong_type(found: str) -> Problem:
         "Unsupported media type",
         f"the body is {found}" if found else "the request has no Content-Type",
         expected="Content-Type: application/json, or text/csv in UTF-8",
-        do="send a record, or a list of records, as JSON, or a table as CSV",
+        hint="send a record, or a list of records, as JSON, or a table as CSV",
         headers={"Accept-Post": "application/json, text/csv"},
     )
 
@@ -103,7 +103,7 @@ def unauthorized(*, sent: bool) -> Problem:
         "Unauthorized",
         "the key is not known here" if sent else "the request has no key",
         expected="Authorization: Bearer KEY, or X-API-Key: KEY; a browser sends the key as the password",
-        do="ask whoever runs the service for a key",
+        hint="ask whoever runs the service for a key",
         # Basic first, for browsers that look at one challenge only: it makes them ask the person in front of them.
         headers={"WWW-Authenticate": 'Basic realm="Heartline", charset="UTF-8", Bearer realm="Heartline"'},
     )
@@ -118,7 +118,7 @@ def unknown_prediction(dropped: int) -> Problem:
         "Unknown prediction",
         f"the log has no prediction with this id{lost}",
         expected="the prediction_id of an answer of this service, no older than the log keeps them",
-        do="ask again in a few seconds if the answer is that fresh; an older one has expired, or was never logged",
+        hint="ask again in a few seconds if the answer is that fresh; an older one has expired, or was never logged",
     )
 
 
@@ -130,7 +130,7 @@ def log_away(reason: str, retry_after: int) -> Problem:
         "The prediction log is not there",
         reason,
         expected="a log that is switched on, and its database",
-        do="ask again after the seconds in Retry-After; GET /readyz says how the log is",
+        hint="ask again after the seconds in Retry-After; GET /readyz says how the log is",
         headers={"Retry-After": str(retry_after)},
     )
 
@@ -143,7 +143,7 @@ def malformed(detail: str) -> Problem:
         "Malformed JSON",
         detail,
         expected="one JSON object, or an array of objects (RFC 8259), in UTF-8",
-        do="correct the body",
+        hint="correct the body",
     )
 
 
@@ -155,7 +155,7 @@ def malformed_csv(detail: str) -> Problem:
         "Malformed CSV",
         detail,
         expected="a header with the contract's names, then a row for each record (RFC 4180), in UTF-8, with commas",
-        do="correct the body",
+        hint="correct the body",
     )
 
 
@@ -167,7 +167,7 @@ def too_many_records(found: int, limit: int, what: str = "the list has {} record
         "Too large",
         what.format(found),
         expected=f"at most {limit} records",
-        do="send the records in several requests",
+        hint="send the records in several requests",
     )
 
 
@@ -179,7 +179,7 @@ def busy() -> Problem:
         "Busy",
         "more requests wait than the service takes on",
         expected="fewer requests at one time",
-        do="ask again after the seconds in Retry-After",
+        hint="ask again after the seconds in Retry-After",
         headers={"Retry-After": "1"},
     )
 
@@ -192,7 +192,7 @@ def too_slow(seconds: float) -> Problem:
         "Too slow",
         f"the request was not whole after {seconds:g} seconds",
         expected="a whole request within that time",
-        do="send less in one request, or send it faster",
+        hint="send less in one request, or send it faster",
     )
 
 
@@ -204,7 +204,7 @@ def head_too_large() -> Problem:
         "Head too large",
         "the request line, or a field of the head, is too long, or there are too many fields",
         expected="a line of at most 4 kB, and at most 64 fields of at most 8 kB",
-        do="send fewer or shorter fields",
+        hint="send fewer or shorter fields",
     )
 
 
@@ -216,7 +216,7 @@ def malformed_request() -> Problem:
         "Malformed request",
         "the head or the chunks of the request are not as HTTP/1.1 defines them",
         expected="a request as HTTP/1.1 defines it",
-        do="correct the request",
+        hint="correct the request",
     )
 
 
@@ -228,7 +228,7 @@ def unknown_coding() -> Problem:
         "Unknown transfer coding",
         "the Transfer-Encoding is not known here",
         expected="Content-Length, or Transfer-Encoding: chunked",
-        do="send the body so",
+        hint="send the body so",
     )
 
 
@@ -240,7 +240,7 @@ def internal_error() -> Problem:
         "The service failed",
         "this request met a fault of the service",
         expected="an answer",
-        do="ask again; if it stays so, tell whoever runs the service: its log has the details",
+        hint="ask again; if it stays so, tell whoever runs the service: its log has the details",
     )
 
 
@@ -253,6 +253,6 @@ def invalid_records(errors: Sequence[Any]) -> Problem:
         "Invalid record",
         f"{count} {'field is' if len(errors) == 1 else 'fields are'} not as the contract says",
         expected="records as GET /model describes them under contract",
-        do="correct each field in errors",
+        hint="correct each field in errors",
         errors=errors,
     )

@@ -20,19 +20,19 @@ class SettingError(Exception):
         what: what was wrong, one clause.
         where: the environment variable.
         expected: what would have been right.
-        do: the next step for whoever reads this.
+        hint: the next step for whoever reads this.
     """
 
-    def __init__(self, what: str, *, where: str, expected: str, do: str) -> None:
-        super().__init__(what, where, expected, do)
+    def __init__(self, what: str, *, where: str, expected: str, hint: str) -> None:
+        super().__init__(what, where, expected, hint)
         self.what = what
         self.where = where
         self.expected = expected
-        self.do = do
+        self.hint = hint
 
     def __str__(self) -> str:
         """Return the four parts as an indented block, one part per line."""
-        return f"{self.what}\n  where:    {self.where}\n  expected: {self.expected}\n  do:       {self.do}"
+        return f"{self.what}\n  where:    {self.where}\n  expected: {self.expected}\n  hint:     {self.hint}"
 
 
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
@@ -106,7 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 f"the model cache {folder} cannot be written to: {problem}",
                 where=PREFIX + "CACHE",
                 expected="a folder that the service may create and write to",
-                do="set it to such a folder, or change the folder's owner",
+                hint="set it to such a folder, or change the folder's owner",
             )
         return folder
 
@@ -119,7 +119,7 @@ def _parsed(raw: str, kind: Any, variable: str) -> Any:
             "the value is not a possible one" if variable in SECRET else f"{raw!r} is not a possible value",
             where=variable,
             expected=next(meta.description for meta in kind.__metadata__ if meta.description),
-            do="correct the variable, or unset it to use the default",
+            hint="correct the variable, or unset it to use the default",
         ) from None
 
 

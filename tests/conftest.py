@@ -70,9 +70,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def cohort() -> pd.DataFrame:
     """A synthetic cohort, index from 1."""
-    from heartline import sample
+    from heartline.ingestion import synthetic
 
-    return sample.generate(303)
+    return synthetic.generate(303)
 
 
 @pytest.fixture(scope="session")

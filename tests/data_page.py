@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 from great_expectations.expectations.expectation import Expectation
 
-from heartline import contract, drift, encodings, quality, sample, sources, suite
-from heartline.findings import Finding
+from heartline import contract
+from heartline.ingestion import encodings, sources, synthetic
+from heartline.validation import checkpoint, drift, suite
+from heartline.validation.findings import Finding
 from tests.running import ROOT
 
 PAGE = ROOT / "docs" / "data.md"
@@ -36,7 +38,7 @@ def _between_marks(name: str) -> re.Pattern[str]:
 
 def checks() -> str:
     """Return every expectation of the suite, those that differ only in their column in one row."""
-    expectations = suite.build(present=contract.COLUMN_NAMES, reference=drift.reference(sample.generate(303)))
+    expectations = suite.build(present=contract.COLUMN_NAMES, reference=drift.reference(synthetic.generate(303)))
     columns: dict[tuple[str, str, str], list[str]] = {}
     for one in expectations:
         columns.setdefault(_kind(one), []).append(one.meta["column"])
@@ -73,13 +75,13 @@ def cleveland(folder: Path) -> pd.DataFrame:
     return encodings.decode(sources.read(str(folder / "processed.cleveland.data")).table.frame, encodings.UCI)[0]
 
 
-def check_hungary(folder: Path, *, with_reference: bool) -> quality.Checked:
+def check_hungary(folder: Path, *, with_reference: bool) -> checkpoint.Checked:
     """Return the outcome for the Hungarian file, with Cleveland's records in production or nothing."""
     table = sources.read(str(folder / "processed.hungarian.data")).table
     decision = encodings.judge(table.frame, table.names, encodings.AUTO)
     frame, unknown = encodings.decode(table.frame, decision.encoding)
     reference = drift.reference(cleveland(folder)) if with_reference else None
-    return quality.check(frame, pd.concat([table.odd, unknown], ignore_index=True), reference=reference)
+    return checkpoint.check(frame, pd.concat([table.odd, unknown], ignore_index=True), reference=reference)
 
 
 def hungary(folder: Path) -> str:
@@ -120,7 +122,7 @@ def largest_divergence(reference: pd.DataFrame, records: pd.DataFrame) -> float:
 
 def chance(*, draws: int = DRAWS, seed: int = SEED, sizes: tuple[int, ...] = (100, 200, 303, 1000)) -> str:
     """Return how far two sets of one population diverge; a row is the same whichever others are asked for."""
-    population = sample.generate(100_000, seed=5)
+    population = synthetic.generate(100_000, seed=5)
     rows = []
     for size in sizes:
         random = np.random.default_rng([seed, size])

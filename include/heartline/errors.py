@@ -8,23 +8,23 @@ class HeartlineError(Exception):
         what: what was wrong, one clause without a full stop.
         where: the field, row, file, setting or process that it concerns.
         expected: what would have been right.
-        do: the next step for whoever reads this.
+        hint: the next step for whoever reads this.
     """
 
-    def __init__(self, what: str, *, where: str, expected: str, do: str) -> None:
-        super().__init__(what, where, expected, do)
+    def __init__(self, what: str, *, where: str, expected: str, hint: str) -> None:
+        super().__init__(what, where, expected, hint)
         self.what = what
         self.where = where
         self.expected = expected
-        self.do = do
+        self.hint = hint
 
     def __str__(self) -> str:
         """Return the four parts as an indented block, one part per line."""
-        return f"{self.what}\n  where:    {self.where}\n  expected: {self.expected}\n  do:       {self.do}"
+        return f"{self.what}\n  where:    {self.where}\n  expected: {self.expected}\n  hint:     {self.hint}"
 
     def __reduce__(self) -> tuple[object, ...]:
         """Make the error survive a process boundary: keyword arguments are not pickled by default."""
-        return (_rebuild, (type(self), self.what, self.where, self.expected, self.do))
+        return (_rebuild, (type(self), self.what, self.where, self.expected, self.hint))
 
 
 class DataError(HeartlineError):
@@ -47,5 +47,5 @@ class RegistryError(HeartlineError):
     """The model registry cannot be reached, or holds something unexpected."""
 
 
-def _rebuild(kind: type[HeartlineError], what: str, where: str, expected: str, do: str) -> HeartlineError:
-    return kind(what, where=where, expected=expected, do=do)
+def _rebuild(kind: type[HeartlineError], what: str, where: str, expected: str, hint: str) -> HeartlineError:
+    return kind(what, where=where, expected=expected, hint=hint)

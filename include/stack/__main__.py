@@ -2,6 +2,6 @@
 
 import sys
 
-from stack.cli import main
+from stack.commands.cli import main
 
 sys.exit(main())

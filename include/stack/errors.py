@@ -57,10 +57,10 @@ def from_os_error(error: OSError) -> MachineError:
     where = str(error.filename) if error.filename else "a file of this clone or of HEARTLINE_HOME"
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            expected, do = "about 3 GB of free space", "free some space, then call the same command again"
+            expected, hint = "about 3 GB of free space", "free some space, then call the same command again"
         case errno.EROFS | errno.EACCES | errno.EPERM:
             expected = "a folder that this user may write to"
-            do = "use a clone and a HEARTLINE_HOME that belong to this user"
+            hint = "use a clone and a HEARTLINE_HOME that belong to this user"
         case _:
-            expected, do = "a file operation that succeeds", "see what stands above, then call the same command again"
-    return MachineError((error.strerror or str(error)).lower(), where=where, expected=expected, do=do)
+            expected, hint = "a file operation that succeeds", "see what stands above, then call the same command again"
+    return MachineError((error.strerror or str(error)).lower(), where=where, expected=expected, hint=hint)

@@ -31,7 +31,7 @@ def exclusive(path: Path, command: str, *, with_children: bool = False) -> Itera
                 "another heartline command is at work here",
                 where=file.read().strip() or str(path),
                 expected="one command at a time that sets up, starts or stops this clone's stack",
-                do="wait until it has ended, or end it with Ctrl-C where it runs",
+                hint="wait until it has ended, or end it with Ctrl-C where it runs",
             ) from None
         os.set_inheritable(file.fileno(), with_children)
         file.truncate(0)

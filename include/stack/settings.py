@@ -69,7 +69,7 @@ class Settings:
                     f"two parts of the stack would listen on port {port}",
                     where=f"settings {name} and {twins[0]}",
                     expected="a port of its own for each part",
-                    do=f"set one of them to another port, for example {name}={port + 1}",
+                    hint=f"set one of them to another port, for example {name}={port + 1}",
                 )
         url = environ.get("HEARTLINE_POSTGRES_URL") or None
         if url and not url.startswith(("postgresql://", "postgres://", "postgresql+psycopg2://")):
@@ -77,7 +77,7 @@ class Settings:
                 "this is not the URL of a PostgreSQL server",
                 where="setting HEARTLINE_POSTGRES_URL",
                 expected="postgresql://user:password@host:port/database, of a user who may create roles and databases",
-                do="correct it, or unset it to use the embedded PostgreSQL",
+                hint="correct it, or unset it to use the embedded PostgreSQL",
             )
         return cls(
             root=root,
@@ -140,7 +140,7 @@ def check_name(path: Path, what: str) -> None:
             f"the name of this folder holds a character that cannot be used: {' '.join(found)}",
             where=f"{path} ({what})",
             expected="a name without any of " + " ".join(UNUSABLE.strip()),
-            do="move it to another folder",
+            hint="move it to another folder",
         )
 
 
@@ -158,7 +158,7 @@ def own_folder(path: Path) -> None:
             "this folder holds other things than a Heartline stack's state",
             where=f"{path} (setting HEARTLINE_HOME)",
             expected="a folder that is new, empty, or Heartline's own",
-            do="choose another folder",
+            hint="choose another folder",
         )
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     (path / MARK).write_text(MARK_TEXT)
@@ -171,5 +171,5 @@ def _port(name: str, value: str) -> int:
         f"{value!r} is no TCP port",
         where=f"setting {name}",
         expected="a number from 1 to 65535",
-        do=f"correct it, or unset it to use {PORTS[name]}",
+        hint=f"correct it, or unset it to use {PORTS[name]}",
     )

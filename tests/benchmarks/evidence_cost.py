@@ -83,16 +83,17 @@ def measure(way: str, profile: str, folder: Path) -> dict[str, Any]:
     begun = perf_counter()
     import mlflow.sklearn
 
-    from heartline import stages
+    from heartline.pipeline.ingest import ingest
+    from heartline.pipeline.preprocess import preprocess
+    from heartline.pipeline.validate import validate
 
     assert mlflow.sklearn
-    assert stages
     imports = perf_counter() - begun
     source, basis = _records(folder)
     clock, begun = Clock(), perf_counter()
     with clock.counting("checks by Great Expectations, with Data Docs"):
-        ingested = stages.ingest(source)
-        prepared = stages.preprocess(stages.validate(ingested, run=way), profile=profile, seed=SEED)
+        ingested = ingest(source)
+        prepared = preprocess(validate(ingested, run=way), profile=profile, seed=SEED)
     numbers = {"heartline": _heartline, "plain": _plain}[way](prepared, clock)
     return {
         "basis": basis,
@@ -104,32 +105,35 @@ def measure(way: str, profile: str, folder: Path) -> dict[str, Any]:
 
 
 def _records(folder: Path) -> tuple[str, str]:
-    from heartline import sample
+    from heartline.ingestion import synthetic
 
     real = Path(os.environ.get("HEARTLINE_REAL_DATA", ""), "processed.cleveland.data")
     if os.environ.get("HEARTLINE_REAL_DATA") and real.is_file():
         return str(real), "the Cleveland file"
-    sample.generate().to_csv(folder / "sample.csv", index=False)
+    synthetic.generate().to_csv(folder / "sample.csv", index=False)
     return str(folder / "sample.csv"), "the synthetic sample"
 
 
 def _heartline(prepared: dict[str, Any], clock: Clock) -> dict[str, Any]:
-    from heartline import stages, store, training
+    from heartline.pipeline.compare import compare
+    from heartline.pipeline.register import register
+    from heartline.storage import object_store
+    from heartline.training.families import FAMILIES
 
     context = multiprocessing.get_context("fork")
     with (
         clock.counting("both families: folds, scores, pictures, export, the service's trial"),
-        context.Pool(len(training.FAMILIES)) as pool,
+        context.Pool(len(FAMILIES)) as pool,
     ):
-        done = pool.starmap(_train, [(name, prepared) for name in training.FAMILIES])
+        done = pool.starmap(_train, [(name, prepared) for name in FAMILIES])
     trained = [outcome for outcome, _ in done]
     with clock.counting("comparison: bootstrap, page, model cards"):
-        compared = stages.compare(trained, prepared, run="heartline")
+        compared = compare(trained, prepared, run="heartline")
     with clock.counting("registration"):
-        stages.register(compared, promote="manual", run="heartline")
+        register(compared, promote="manual", run="heartline")
     numbers: dict[str, Any] = {}
     for outcome, cv in done:
-        evidence = json.loads(store.get(outcome["answers"]))["evidence"]
+        evidence = json.loads(object_store.get(outcome["answers"]))["evidence"]
         numbers[outcome["family"]] = {
             "probabilities": cv.probabilities.tolist(),
             "fold_aucs": cv.fold_aucs.tolist(),
@@ -145,16 +149,17 @@ def _heartline(prepared: dict[str, Any], clock: Clock) -> dict[str, Any]:
 
 def _train(name: str, prepared: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """Train a family, and keep its answers on the folds, which the stage does not return."""
-    from heartline import evaluation, stages
+    from heartline.evaluation import cross_validation
+    from heartline.pipeline.train import train
 
-    validate, kept = evaluation.cross_validate, []
+    validate, kept = cross_validation.cross_validate, []
 
     def keeping(*given: Any, **more: Any) -> Any:
         kept.append(validate(*given, **more))
         return kept[-1]
 
-    evaluation.cross_validate = keeping
-    return stages.train(name, prepared, run="heartline"), kept[0]
+    cross_validation.cross_validate = keeping
+    return train(name, prepared, run="heartline"), kept[0]
 
 
 def _ends(estimates: dict[str, Any]) -> dict[str, list[float]]:
@@ -171,12 +176,11 @@ def _plain(prepared: dict[str, Any], clock: Clock) -> dict[str, Any]:
     import mlflow
     import plain_evidence
 
-    from heartline import candidates, export
+    from heartline.packaging import export
+    from heartline.pipeline import candidates
 
-    material = candidates.Material.of(prepared)
-    numbers, models = plain_evidence.evidence(
-        material.records, material.holdout, material.folds, material.profile, SEED, clock
-    )
+    inputs = candidates.TrainingInputs.of(prepared)
+    numbers, models = plain_evidence.evidence(inputs.records, inputs.holdout, inputs.folds, inputs.profile, SEED, clock)
     with clock.counting("registration"):
         mlflow.set_experiment("plain")
         for name, model in models.items():

@@ -27,7 +27,11 @@ import onnxruntime
 from growth_page import draw, markdown
 from pipeline_cost import forked, machine
 
-from heartline import dataset, export, paired, sample, training
+from heartline.comparison import paired_tests
+from heartline.ingestion import synthetic
+from heartline.packaging import export
+from heartline.storage import dataset
+from heartline.training import families
 
 Result = dict[str, Any]
 
@@ -42,10 +46,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="numbers of training rows")
-    parser.add_argument("--trees", type=int, default=training.profile("full").trees, help="trees of a bounded forest")
+    parser.add_argument("--trees", type=int, default=families.profile("full").trees, help="trees of a bounded forest")
     parser.add_argument("--few", type=int, default=30, help="trees of an unbounded forest, and of both where compared")
     parser.add_argument(
-        "--bound", type=int, default=training.MAX_SAMPLES, help="rows that a tree of a bounded one sees"
+        "--bound", type=int, default=families.MAX_SAMPLES, help="rows that a tree of a bounded one sees"
     )
     parser.add_argument("--tested", type=int, default=200_000, help="other rows, which the forests answer")
     parser.add_argument("--exported", type=int, default=100_000, help="training rows of the forest that is exported")
@@ -124,12 +128,12 @@ def grow(rows: int, *, bound: int | None, trees: int, few: int, tested: int, kep
     pickle.dump(model, counter, protocol=5)
     others = _records(tested, SEED_TESTED)
     begun = _cpu()
-    answers = training.probability(model, others.features)
+    answers = families.probability(model, others.features)
     seconds = _cpu() - begun
     scores = {"all": _score(others.labels, answers)}
     for name, count in (("few", few), ("half", few // 2)):
         forest.estimators_ = forest.estimators_[:count]
-        answers = training.probability(model, others.features)
+        answers = families.probability(model, others.features)
         scores[name] = _score(others.labels, answers)
         if name == "few":
             np.save(_answers(kept, bound), answers)
@@ -162,12 +166,12 @@ def _read_onnx(data: bytes) -> int:
     return len(onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).get_inputs())
 
 
-def _records(rows: int, seed: int) -> dataset.Labelled:
-    return dataset.labelled(sample.generate(rows, seed))
+def _records(rows: int, seed: int) -> dataset.LabelledDataset:
+    return dataset.to_labelled(synthetic.generate(rows, seed))
 
 
-def _fitted(records: dataset.Labelled, trees: int, bound: int | None) -> tuple[Any, Result]:
-    recipe, profile = training.family(FAMILY), replace(training.profile("full"), trees=trees)
+def _fitted(records: dataset.LabelledDataset, trees: int, bound: int | None) -> tuple[Any, Result]:
+    recipe, profile = families.family(FAMILY), replace(families.profile("full"), trees=trees)
     parameters = {**recipe.parameters(profile, len(records)), **LEAF, "max_samples": bound}
     model = recipe.build(parameters, SEED)
     base, begun = _peak(), _cpu()
@@ -190,13 +194,13 @@ def _gain(folder: Path, tested: int) -> Result:
     worse = (with_bound - labels) ** 2 - (without - labels) ** 2
     mean, error = float(worse.mean()), float(worse.std(ddof=1)) / math.sqrt(tested)
     return {
-        "auc": asdict(paired.delong(labels, with_bound, without).auc),
+        "auc": asdict(paired_tests.delong(labels, with_bound, without).auc),
         "brier": {"value": mean, "low": mean - Z * error, "high": mean + Z * error},
     }
 
 
 def _score(labels: dataset.Ints, answers: dataset.Floats) -> Result:
-    return {"auc": paired.auc(labels, answers), "brier": float(np.mean((answers - labels) ** 2))}
+    return {"auc": paired_tests.auc(labels, answers), "brier": float(np.mean((answers - labels) ** 2))}
 
 
 def _cpu() -> float:

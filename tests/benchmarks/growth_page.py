@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from heartline import training
+from heartline.training import families
 
 Result = dict[str, Any]
 
@@ -39,7 +39,7 @@ def whole_run(forest: Result, rows: int, name: str) -> float:
         rows: training rows.
         name: of the profile.
     """
-    profile = training.profile(name)
+    profile = families.profile(name)
     one = expected(forest, profile.trees)
     answers = profile.repeats * rows * one["seconds_per_answer"]
     return float((profile.splits * profile.repeats + 1) * one["cpu"] + answers)
@@ -154,7 +154,7 @@ def _night(size: Result, trees: int) -> str:
         f"`{name}` fits {profile.splits * profile.repeats + 1} forests of {profile.trees} trees: "
         f"{_hours(whole_run(with_bound, size['rows'], name))} of CPU with the bound, "
         f"{_hours(whole_run(without, size['rows'], name))} without"
-        for name, profile in training.PROFILES.items()
+        for name, profile in families.PROFILES.items()
     ]
     return (
         f"A run that trains on {size['rows']:,} rows, by these figures, answers out of fold included: "

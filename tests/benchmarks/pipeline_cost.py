@@ -119,23 +119,26 @@ def measure(rows: int, folder: Path) -> Result:
     os.environ["HEARTLINE_STORE"] = (folder / "store").as_uri()
     import pandas as pd
 
-    from heartline import stages, store
+    from heartline.pipeline.ingest import ingest
+    from heartline.pipeline.preprocess import preprocess
+    from heartline.pipeline.validate import validate
+    from heartline.storage import object_store
 
     source = folder / "records.csv"
 
     def write() -> str:
         return write_records(source, rows)
 
-    def validate() -> tuple[Result, float]:
+    def validate_timed() -> tuple[Result, float]:
         spent = clock_great_expectations()
-        validated = stages.validate(ingested, run=f"{rows} rows")
+        validated = validate(ingested, run=f"{rows} rows")
         return validated, sum(spent)
 
     basis, _ = forked(write)
     _, pandas_cost = forked(lambda: len(pd.read_csv(source, na_values="?")))
-    ingested, ingest_cost = forked(lambda: stages.ingest(str(source)))
-    (validated, expectations_cpu), validate_cost = forked(validate)
-    _, preprocess_cost = forked(lambda: stages.preprocess(validated, profile="full", seed=SEED))
+    ingested, ingest_cost = forked(lambda: ingest(str(source)))
+    (validated, expectations_cpu), validate_cost = forked(validate_timed)
+    _, preprocess_cost = forked(lambda: preprocess(validated, profile="full", seed=SEED))
     snapshot = Path(validated["snapshot"].removeprefix("file://"))
     return {
         "rows": rows,
@@ -143,7 +146,7 @@ def measure(rows: int, folder: Path) -> Result:
         "used": validated["used"],
         "duplicates": validated["duplicates"],
         "quarantined": validated["quarantined"],
-        "snapshot": store.digest_of(validated["snapshot"]),
+        "snapshot": object_store.digest_of(validated["snapshot"]),
         "file_bytes": source.stat().st_size,
         "snapshot_bytes": snapshot.stat().st_size,
         "stages": dict(zip(STAGES, (ingest_cost, validate_cost, preprocess_cost), strict=True)),
@@ -218,14 +221,15 @@ def write_records(path: Path, rows: int) -> str:
     import pyarrow as pa
     from pyarrow import csv
 
-    from heartline import contract, sample
+    from heartline import contract
+    from heartline.ingestion import synthetic
 
     real = Path(os.environ.get("HEARTLINE_REAL_DATA", ""), "processed.cleveland.data")
     names = list(contract.COLUMN_NAMES)
     if os.environ.get("HEARTLINE_REAL_DATA") and real.is_file():
         frame, basis = pd.read_csv(real, header=None, names=names, na_values="?"), "the Cleveland file"
     else:
-        frame, basis = sample.generate(), "the synthetic sample"
+        frame, basis = synthetic.generate(), "the synthetic sample"
     options = csv.WriteOptions(include_header=False, quoting_style="none")
     with path.open("wb") as file:
         file.write(f"{','.join(names)}\n".encode())

@@ -25,8 +25,12 @@ from sklearn.metrics import (
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import Pipeline
 
-from heartline import comparison, contract, dataset, evaluation, importance, metrics, resampling, training, tuning
-from heartline.dataset import Floats, Ints, Labelled
+from heartline import contract
+from heartline.comparison import compare
+from heartline.evaluation import bootstrap, cross_validation, importance, metrics
+from heartline.storage import dataset
+from heartline.storage.dataset import Floats, Ints, LabelledDataset
+from heartline.training import families, tuning
 
 SCORES: Mapping[str, Callable[[Ints, Floats], float]] = {
     "roc_auc": roc_auc_score,
@@ -40,12 +44,12 @@ SCORES: Mapping[str, Callable[[Ints, Floats], float]] = {
 
 
 def evidence(
-    records: Labelled, holdout: Labelled, plan: Ints, profile: training.Profile, seed: int, clock: Clock
+    records: LabelledDataset, holdout: LabelledDataset, plan: Ints, profile: families.Profile, seed: int, clock: Clock
 ) -> tuple[dict[str, Any], dict[str, Pipeline]]:
     """Return the numbers of all families and of their comparison, and the fitted models."""
     found: dict[str, Any] = {}
     models = {}
-    for name in training.FAMILIES:
+    for name in families.FAMILIES:
         with clock.counting(f"{name}: folds"):
             one = cross_validate(name, records, plan, profile, seed)
             models[name] = tuned(name, records, profile, seed)
@@ -54,25 +58,27 @@ def evidence(
             one["cv"] = scores(records, np.mean(one["probabilities"], axis=0), seed)
             one["holdout"] = scores(holdout, held_out, seed)
         found[name] = one
-    incumbent, challenger = (np.mean(found[name]["probabilities"], axis=0) for name in training.FAMILIES)
+    incumbent, challenger = (np.mean(found[name]["probabilities"], axis=0) for name in families.FAMILIES)
     with clock.counting("paired bootstrap"):
         found["delta_auc"] = paired_bootstrap(records, challenger, incumbent, seed)
     return found, models
 
 
-def cross_validate(name: str, records: Labelled, plan: Ints, profile: training.Profile, seed: int) -> dict[str, Any]:
+def cross_validate(
+    name: str, records: LabelledDataset, plan: Ints, profile: families.Profile, seed: int
+) -> dict[str, Any]:
     """Return the out-of-fold probabilities, fold AUCs, choices and permutation importances of a family."""
     probabilities = np.full(plan.shape, np.nan)
     aucs, chosen, drops = [], [], []
     for repeat, of_record in enumerate(plan):
         for fold in range(plan.max() + 1):
             test = of_record == fold
-            train = Labelled(records.features[~test], records.labels[~test], records.groups[~test])
+            train = LabelledDataset(records.features[~test], records.labels[~test], records.groups[~test])
             model = tuned(name, train, profile, seed)
             probabilities[repeat, test] = model.predict_proba(records.features[test])[:, 1]
             aucs.append(roc_auc_score(records.labels[test], probabilities[repeat, test]))
-            chosen.append({key: model[-1].get_params()[key] for one in training.family(name).grid for key in one})
-            if repeat < evaluation.IMPORTANCE_REPEATS:
+            chosen.append({key: model[-1].get_params()[key] for one in families.family(name).grid for key in one})
+            if repeat < cross_validation.IMPORTANCE_REPEATS:
                 drops.append(permutation_importance(model, records.features[test], records.labels[test], seed))
     return {
         "probabilities": probabilities.tolist(),
@@ -82,25 +88,25 @@ def cross_validate(name: str, records: Labelled, plan: Ints, profile: training.P
     }
 
 
-def tuned(name: str, train: Labelled, profile: training.Profile, seed: int) -> Pipeline:
+def tuned(name: str, train: LabelledDataset, profile: families.Profile, seed: int) -> Pipeline:
     """Return the candidate with the smallest Brier score, fitted."""
-    recipe = training.family(name)
-    candidates = [recipe.build(one, seed) for one in training.candidates(name, profile, len(train))]
+    recipe = families.family(name)
+    candidates = [recipe.build(one, seed) for one in families.candidates(name, profile, len(train))]
     inputs = candidates[0][:-1].fit_transform(train.features)
     judge = out_of_bag if hasattr(candidates[0][-1], "oob_score") else out_of_fold
     losses = [judge(clone(one[-1]), inputs, train, seed) for one in candidates]
     return candidates[int(np.argmin(losses))].fit(train.features, train.labels)
 
 
-def out_of_fold(model: Any, inputs: Floats, train: Labelled, seed: int) -> float:
+def out_of_fold(model: Any, inputs: Floats, train: LabelledDataset, seed: int) -> float:
     """Return the Brier score of an inner cross-validation."""
-    numbered = Labelled(train.features, train.labels, np.unique(train.groups, return_inverse=True)[1])
+    numbered = LabelledDataset(train.features, train.labels, np.unique(train.groups, return_inverse=True)[1])
     (plan,) = dataset.plan_folds(numbered, splits=tuning.FOLDS, repeats=1, seed=seed)
     answers = cross_val_predict(model, inputs, train.labels, cv=PredefinedSplit(plan), method="predict_proba")
     return float(brier_score_loss(train.labels, answers[:, 1]))
 
 
-def out_of_bag(model: Any, inputs: Floats, train: Labelled, seed: int) -> float:
+def out_of_bag(model: Any, inputs: Floats, train: LabelledDataset, seed: int) -> float:
     """Return the Brier score of a small forest on what its trees left out, less the noise of its being small."""
     forest = model.set_params(n_estimators=min(tuning.FOREST, model.n_estimators)).fit(inputs, train.labels)
     answers: list[list[float]] = [[] for _ in train.labels]
@@ -129,7 +135,7 @@ def permutation_importance(model: Pipeline, features: Floats, labels: Ints, seed
 
 
 def scores(
-    records: Labelled, answers: Floats, seed: int, draws: int = resampling.DRAWS
+    records: LabelledDataset, answers: Floats, seed: int, draws: int = bootstrap.DRAWS
 ) -> dict[str, tuple[float, float, float]]:
     """Return each score with its 95 % interval: Wilson's for proportions, else the bootstrap's percentiles."""
     labels, called = records.labels, answers >= contract.THRESHOLD
@@ -144,7 +150,7 @@ def scores(
         interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
         found[name] = (float(hits.mean()), interval.low, interval.high)
     drawn: dict[str, list[float]] = {name: [] for name in SCORES}
-    for block in resampling.draws(records.groups, seed=seed, count=draws):
+    for block in bootstrap.draws(records.groups, seed=seed, count=draws):
         for times in block:
             rows = np.repeat(np.arange(len(labels)), times.astype(int))
             for name, score in SCORES.items():
@@ -156,7 +162,7 @@ def scores(
 
 
 def paired_bootstrap(
-    records: Labelled, challenger: Floats, incumbent: Floats, seed: int, draws: int = comparison.DRAWS
+    records: LabelledDataset, challenger: Floats, incumbent: Floats, seed: int, draws: int = compare.DRAWS
 ) -> tuple[float, float, float]:
     """Return the difference in ROC AUC with the ends of its 95 % interval; groups of one record each."""
     labels = records.labels

@@ -7,22 +7,25 @@ import numpy as np
 import plain_evidence
 import pytest
 
-from heartline import dataset, evaluation, metrics, paired, training
+from heartline.comparison import paired_tests
+from heartline.evaluation import cross_validation, metrics
+from heartline.storage import dataset
+from heartline.training import families
 from tests.conftest import ROOT
 
-PROFILE = training.Profile("test", splits=4, repeats=1, trees=60)
+PROFILE = families.Profile("test", splits=4, repeats=1, trees=60)
 PAGE = ROOT / "docs" / "evaluation.md"
 
 
 @pytest.fixture(scope="module")
-def records(cohort) -> dataset.Labelled:
-    return dataset.labelled(dataset.canonical(cohort))
+def records(cohort) -> dataset.LabelledDataset:
+    return dataset.to_labelled(dataset.canonical(cohort))
 
 
-@pytest.mark.parametrize("name", training.FAMILIES)
+@pytest.mark.parametrize("name", families.FAMILIES)
 def test_both_ways_answer_and_choose_the_same(records, name):
     plan = dataset.plan_folds(records, splits=4, repeats=1, seed=1)
-    ours = evaluation.cross_validate(name, records, plan, profile=PROFILE, seed=1)
+    ours = cross_validation.cross_validate(name, records, plan, profile=PROFILE, seed=1)
     theirs = plain_evidence.cross_validate(name, records, plan, PROFILE, 1)
     assert ours.probabilities.tolist() == theirs["probabilities"]
     assert ours.fold_aucs.tolist() == theirs["fold_aucs"]
@@ -36,7 +39,7 @@ def test_both_ways_give_the_same_intervals(records):
     ours = metrics.evaluate(records.labels, answers, records.groups, seed=2, draws=100)
     for name, ends in plain_evidence.scores(records, answers, 2, draws=100).items():
         assert ends == pytest.approx((ours[name].value, ours[name].low, ours[name].high), abs=1e-15), name
-    delta = paired.bootstrap(records.labels, answers, others, records.groups, draws=100, seed=2).auc
+    delta = paired_tests.bootstrap(records.labels, answers, others, records.groups, draws=100, seed=2).auc
     found = plain_evidence.paired_bootstrap(records, answers, others, 2, draws=100)
     assert found == pytest.approx((delta.value, delta.low, delta.high), abs=1e-15)
 

@@ -23,9 +23,12 @@ from numpy.typing import NDArray
 from scipy import special, stats
 from threadpoolctl import threadpool_limits
 
-from heartline import dataset, paired, promotion, sample
-from heartline.comparison import Answers, Comparison, compare
-from heartline.preprocessing import preprocessor
+from heartline.comparison import paired_tests
+from heartline.comparison import verdict as promotion
+from heartline.comparison.compare import Comparison, OutOfFoldPredictions, compare
+from heartline.ingestion import synthetic
+from heartline.storage import dataset
+from heartline.training.preprocessing import preprocessor
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -121,7 +124,7 @@ def refitted_pair(seed: int, *, n: int = 242, draws: int = 2000) -> Result:
     Each model sees the cohort through noise of its own. The two noises are alike, so neither model is the better one:
     not on average and not in any way that a rule could find out.
     """
-    records = dataset.labelled(sample.generate(n, seed))
+    records = dataset.to_labelled(synthetic.generate(n, seed))
     features = preprocessor(scale=True).fit_transform(records.features)
     random = np.random.default_rng([seed, 1])
     copies = [features + NOISE * random.standard_normal(features.shape) for _ in range(2)]
@@ -131,21 +134,22 @@ def refitted_pair(seed: int, *, n: int = 242, draws: int = 2000) -> Result:
         np.where(tests, logistic_regression(copy, records.labels, ~tests), np.nan) for copy in copies
     ]  # (folds, n), NaN for what was trained on
     folds = [
-        np.array([paired.auc(records.labels[t], p[t]) for t, p in zip(tests, one, strict=True)]) for one in answers
+        np.array([paired_tests.auc(records.labels[t], p[t]) for t, p in zip(tests, one, strict=True)])
+        for one in answers
     ]
     averaged = [np.nanmean(one, axis=0) for one in answers]
     one = _compared(records.labels, averaged, folds, draws)
 
     split = dataset.plan_folds(records, splits=5, repeats=1, seed=seed + 1)[0] == 0
     on_split = [
-        paired.auc(records.labels[split], logistic_regression(copy, records.labels, ~split[None])[0, split])
+        paired_tests.auc(records.labels[split], logistic_regression(copy, records.labels, ~split[None])[0, split])
         for copy in copies
     ]
     t_test = stats.ttest_rel(folds[1], folds[0])
     return {
         **_said(one),
         "split": on_split[1] - on_split[0] > promotion.RULES.margin,
-        "t": bool(t_test.pvalue < paired.ALPHA and t_test.statistic > 0),
+        "t": bool(t_test.pvalue < paired_tests.ALPHA and t_test.statistic > 0),
         "folds": one.folds.low > 0,
         "auc": one.aucs[1],
         "correlation": _correlation(records.labels, averaged),
@@ -196,7 +200,7 @@ def drawn_pair(seed: int, *, n: int, gain: float, draws: int = 2000) -> Result:
         score = noise + distance * labels
         probabilities.append(special.expit(distance * score - distance**2 / 2 + special.logit(SICK)))
     folds = np.array_split(random.permutation(n), 2)
-    aucs = [np.array([paired.auc(labels[fold], p[fold]) for fold in folds]) for p in probabilities]
+    aucs = [np.array([paired_tests.auc(labels[fold], p[fold]) for fold in folds]) for p in probabilities]
     return _said(_compared(labels, probabilities, aucs, draws, splits=len(folds)))
 
 
@@ -204,7 +208,7 @@ def _compared(
     labels: Ints, probabilities: Sequence[Floats], folds: Sequence[Floats], draws: int, splits: int = SPLITS
 ) -> Comparison:
     first, second = (
-        Answers(name, p, labels, np.arange(len(labels)), aucs, {})
+        OutOfFoldPredictions(name, p, labels, np.arange(len(labels)), aucs, {})
         for name, p, aucs in zip(("first", "second"), probabilities, folds, strict=True)
     )
     return compare(second, first, splits=splits, seed=0, draws=draws)

@@ -12,7 +12,15 @@ from urllib.parse import urlsplit
 import mlflow
 import pytest
 
-from heartline import promotion, registry, stages, store
+from heartline.comparison import verdict
+from heartline.pipeline.compare import compare
+from heartline.pipeline.ingest import ingest
+from heartline.pipeline.preprocess import preprocess
+from heartline.pipeline.register import register
+from heartline.pipeline.train import train
+from heartline.pipeline.validate import validate
+from heartline.registry import mlflow_registry
+from heartline.storage import object_store
 
 CLIENT_CALLS = (
     *("create_experiment", "create_run", "log_batch", "log_inputs", "log_artifacts", "set_terminated"),
@@ -30,7 +38,9 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.call(lambda: registry.aliased(registry.PRODUCTION))  # MLflow's tables are not what is killed here
+        self.call(
+            lambda: mlflow_registry.aliased(mlflow_registry.PRODUCTION)
+        )  # MLflow's tables are not what is killed here
 
     def call(self, work: Callable[[], Any], spared: set[str] | None = None) -> Any:
         """Return what ``work`` returns; None where it was killed.
@@ -76,7 +86,7 @@ class World:
         return {
             "store": sorted(str(path.relative_to(self.folder)) for path in (self.folder / "store").rglob("*.*")),
             "experiments": [one.name for one in experiments],
-            "runs": sorted((one.data.tags[registry.KEY], one.info.status) for one in runs),
+            "runs": sorted((one.data.tags[mlflow_registry.KEY], one.info.status) for one in runs),
             "points": sorted(
                 (name, len(client.get_metric_history(one.info.run_id, name)))
                 for one in runs
@@ -85,10 +95,10 @@ class World:
             "files": sorted(_files(client, one.info.run_id) for one in runs),
             "outputs": sorted(len(one.outputs.model_outputs) for one in runs if one.outputs),
             "models": len(client.search_logged_models(ids)),
-            "versions": [(one.version, one.tags[registry.KEY], one.tags.get("verdict")) for one in versions],
+            "versions": [(one.version, one.tags[mlflow_registry.KEY], one.tags.get("verdict")) for one in versions],
             "aliases": [one.aliases for one in client.search_registered_models()],
             # not who moved it: that is lost where a task is killed between the alias and its note
-            "moves": [(one.before, one.after) for one in registry.note_moves()],
+            "moves": [(one.before, one.after) for one in mlflow_registry.note_moves()],
             "artifacts": _artifacts(client, ids),
         }
 
@@ -97,8 +107,8 @@ def _artifacts(client: mlflow.MlflowClient, ids: list[str]) -> list[str]:
     """Return each file below the artifact root, with the key of its run or model where the id stands."""
     roots = {Path(urlsplit(client.get_experiment(one).artifact_location).path) for one in ids}
     owners = {
-        **{one.info.run_id: one.data.tags[registry.KEY] for one in client.search_runs(ids)},
-        **{one.model_id: one.tags[registry.KEY] for one in client.search_logged_models(ids)},
+        **{one.info.run_id: one.data.tags[mlflow_registry.KEY] for one in client.search_runs(ids)},
+        **{one.model_id: one.tags[mlflow_registry.KEY] for one in client.search_logged_models(ids)},
     }
     found = []
     for root in roots:
@@ -128,7 +138,7 @@ def _kill_at(spared: set[str], sender: Any) -> None:
 
         return call
 
-    store.put = lethal("put", store.put)
+    object_store.put = lethal("put", object_store.put)
     for name in CLIENT_CALLS:
         setattr(mlflow.MlflowClient, name, lethal(name, getattr(mlflow.MlflowClient, name)))
 
@@ -138,19 +148,19 @@ def _steps(source: str) -> dict[str, Callable[[dict[str, Any]], Any]]:
 
     def promoted(compared: dict[str, Any]) -> Any:
         # a family without a challenger is never better: said here, so that production is moved
-        return stages.register({**compared, "verdict": promotion.BETTER}, promote="if_better", run="a night")
+        return register({**compared, "verdict": verdict.BETTER}, promote="if_better", run="a night")
 
     return {
-        "ingest": lambda so_far: stages.ingest(source),
-        "validate": lambda so_far: stages.validate(so_far["ingest"], run=RUN),
-        "preprocess": lambda so_far: stages.preprocess(so_far["validate"], profile="quick", seed=0),
-        "train": lambda so_far: stages.train(FAMILY, so_far["preprocess"], run=RUN),
-        "compare": lambda so_far: stages.compare([so_far["train"]], so_far["preprocess"], run=RUN),
+        "ingest": lambda so_far: ingest(source),
+        "validate": lambda so_far: validate(so_far["ingest"], run=RUN),
+        "preprocess": lambda so_far: preprocess(so_far["validate"], profile="quick", seed=0),
+        "train": lambda so_far: train(FAMILY, so_far["preprocess"], run=RUN),
+        "compare": lambda so_far: compare([so_far["train"]], so_far["preprocess"], run=RUN),
         "register": lambda so_far: promoted(so_far["compare"]),
         # with another seed there is another version, which takes the place of the first
-        "preprocess again": lambda so_far: stages.preprocess(so_far["validate"], profile="quick", seed=1),
-        "train again": lambda so_far: stages.train(FAMILY, so_far["preprocess again"], run=AGAIN),
-        "compare again": lambda so_far: stages.compare([so_far["train again"]], so_far["preprocess again"], run=AGAIN),
+        "preprocess again": lambda so_far: preprocess(so_far["validate"], profile="quick", seed=1),
+        "train again": lambda so_far: train(FAMILY, so_far["preprocess again"], run=AGAIN),
+        "compare again": lambda so_far: compare([so_far["train again"]], so_far["preprocess again"], run=AGAIN),
         "register again": lambda so_far: promoted(so_far["compare again"]),
     }
 

@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from heartline import data_docs
+from heartline.reports import data_docs_site
 from tests.conftest import ROOT
 
 RUN = "manual__2026-11-22T13:45:57+00:00"
 PAGES = {
     "index": "/data-docs/",
     "index by name": "/data-docs/index.html",
-    "page": f"/data-docs/{data_docs.page_name(RUN)}",
+    "page": f"/data-docs/{data_docs_site.page_name(RUN)}",
     "page of run": "/data-docs/run?id=manual__2026-11-22T13%3A45%3A57%2B00%3A00",
 }
 ELSEWHERE = {
@@ -67,7 +67,7 @@ def airflow(tmp_path_factory) -> dict:
     home = tmp_path_factory.mktemp("airflow")
     site = home / "store" / "data-docs"
     site.mkdir(parents=True)
-    (site / data_docs.page_name(RUN)).write_text("<p>a page</p>")
+    (site / data_docs_site.page_name(RUN)).write_text("<p>a page</p>")
     (site / "index.html").write_text("<p>the index</p>")
     (site / "index.json").write_text("{}")
     (home / "store" / "reports").mkdir()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from stack.compose_env import read_env
+from stack.secrets.env_file import read_env
 from stack.settings import DAG, MODEL, PORTS, USER
 from tests.running import free_ports
 from tests.waiting import until

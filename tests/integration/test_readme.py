@@ -57,7 +57,7 @@ def test_every_command_of_the_readme_works(fresh):
 
 
 def test_every_command_and_setting_of_the_launcher_is_in_the_readme():
-    from stack.launcher import COMMANDS
+    from stack.bootstrap.launcher import COMMANDS
     from stack.settings import PORTS
 
     for command in COMMANDS:

@@ -9,8 +9,8 @@ import psutil
 import pytest
 import requests
 
-from stack.leftovers import marked
-from stack.postgres import remove_shared_folder, shared_folder
+from stack.processes.orphans import marked
+from stack.processes.postgres import remove_shared_folder, shared_folder
 from tests.running import Running, free_ports
 from tests.waiting import until
 

@@ -9,10 +9,10 @@ import subprocess
 import psycopg2
 import pytest
 
-from stack.credentials import Credentials
-from stack.databases import NAMES, Server, provide
 from stack.errors import MachineError, UnhealthyError
-from stack.postgres import Cluster, remove_shared_folder, server_options, shared_folder
+from stack.processes.databases import NAMES, Server, provide
+from stack.processes.postgres import Cluster, remove_shared_folder, server_options, shared_folder
+from stack.secrets.credentials import Credentials
 from stack.settings import Settings
 from tests.running import ROOT, free_ports
 from tests.waiting import until

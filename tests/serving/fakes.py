@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.app import create_app
-from serving.model_store import ModelStore
+from serving.model.model_store import ModelStore
 from serving.settings import Settings
 
 Files = dict[str, bytes]

@@ -20,7 +20,7 @@ ANSWER_SECONDS = STOP_SECONDS = 60.0  # where a test has something in the way, t
 
 # what a machine's time-outs are in seconds, tests need in tenths
 IMPATIENT = """
-from serving import registry_client
+from serving.model import registry_client
 registry_client.CONNECT_SECONDS = registry_client.READ_SECONDS = 0.3
 registry_client.ANSWER_SECONDS = 0.6
 """

@@ -78,7 +78,7 @@ def test_a_bad_value_is_named_with_what_is_allowed(variable: str, value: str, ex
         f"{value!r} is not a possible value\n"
         f"  where:    {variable}\n"
         f"  expected: {expected}\n"
-        "  do:       correct the variable, or unset it to use the default"
+        "  hint:     correct the variable, or unset it to use the default"
     )
 
 

@@ -5,26 +5,31 @@ from functools import cache
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from heartline import bundles, contract, dataset, export, sample, training
-from serving.bundle import Model
-from serving.records import Record
+from heartline import contract
+from heartline.ingestion import synthetic
+from heartline.packaging import export
+from heartline.packaging.bundle import unpack
+from heartline.storage import dataset
+from heartline.training import families
+from serving.model.bundle import Model
+from serving.model.records import Record
 from tests.serving.fakes import EVALUATION
 
-FAMILIES = tuple(training.FAMILIES)
+FAMILIES = tuple(families.FAMILIES)
 
 
 @cache
 def pipeline(family: str) -> Pipeline:
     """Return a family's pipeline, fitted on the sample."""
-    records = dataset.labelled(sample.generate(303, 20))
-    return training.fit(family, records, profile=training.profile("quick"), seed=1)
+    records = dataset.to_labelled(synthetic.generate(303, 20))
+    return families.fit(family, records, profile=families.profile("quick"), seed=1)
 
 
 @cache
 def bundle(family: str) -> dict[str, bytes]:
     """Return the files of a family's bundle."""
     about = {"name": "heart-disease", "family": family, "origin": "sample", "snapshot": "5" * 64}
-    return bundles.unpack(export.build_bundle(pipeline(family), about=about, evaluation=EVALUATION, seed=1))
+    return unpack(export.build_bundle(pipeline(family), about=about, evaluation=EVALUATION, seed=1))
 
 
 @cache
@@ -35,7 +40,7 @@ def model(family: str) -> Model:
 
 def patients(count: int) -> list[Record]:
     """Return the first ``count`` records of another sample; some lack an optional value."""
-    frame = sample.generate(max(count, 50), 4)[list(contract.FEATURE_NAMES)]
+    frame = synthetic.generate(max(count, 50), 4)[list(contract.FEATURE_NAMES)]
     rows = frame.to_numpy("float64", copy=True)[:count]
     rows[1::5, -1] = np.nan
     return [

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import mlflow
 import pytest
 
-from heartline import runs
+from heartline.registry import runs
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import jsonschema
 import numpy as np
 import pytest
 
-from heartline import contract, encodings, sample
+from heartline import contract
+from heartline.ingestion import encodings, synthetic
 from tests.conftest import ROOT
 
 DIGESTS = {  # of each version, in the order in which they came: a line is added and never changed
@@ -122,7 +123,7 @@ def _lists_of_columns(path: Path) -> list[str]:
 def test_there_is_no_second_list_of_columns():
     modules = [path for folder in ("include", "dags", "plugins", "serving") for path in (ROOT / folder).rglob("*.py")]
     lists = {str(path.relative_to(ROOT)): found for path in modules if (found := _lists_of_columns(path))}
-    codes = lists.pop("include/heartline/encodings.py")
+    codes = lists.pop("include/heartline/ingestion/encodings.py")
     assert lists == {}
     # what the other encoding calls and codes differently can stand nowhere else; each of its columns is the contract's
     assert len(codes) == 1
@@ -136,18 +137,20 @@ def test_of_the_files_that_are_no_modules_those_that_list_columns_are_known():
         path for path, text in texts.items() if len(set(re.findall(r"\w+", text)) & set(contract.COLUMN_NAMES)) >= 3
     ]
     assert sorted(str(path.relative_to(ROOT)) for path in lists) == [
-        "include/heartline/cohort_facts.json",  # held to the contract by the next test
+        "include/heartline/ingestion/cohort_facts.json",  # held to the contract by the next test
         "include/notebooks/preprocessing.ipynb",  # executed by a test
         "serving/postman_collection.json",  # generated, and kept current by a test
     ]
 
 
 def test_the_figures_of_the_sample_are_of_the_contracts_columns():
-    facts = sample.facts()
+    facts = synthetic.facts()
     kinds = {False: "numeric", True: "categorical"}
     for coded, kind in kinds.items():
         wanted = [column.name for column in contract.FEATURES if bool(column.codes) is coded]
-        assert list(facts[kind]) == wanted, f"give {kind} of include/heartline/cohort_facts.json these columns"
+        assert list(facts[kind]) == wanted, (
+            f"give {kind} of include/heartline/ingestion/cohort_facts.json these columns"
+        )
     assert list(facts["missing_by_disease"]) == [column.name for column in contract.FEATURES if column.optional]
     pairs = [f"{one}~{other}" for one, other in itertools.combinations(contract.NUMERIC, 2)]
     assert {disease: list(by) for disease, by in facts["spearman_by_disease"].items()} == {"0": pairs, "1": pairs}

@@ -35,9 +35,9 @@ def log_database(folder: Path) -> Iterator[str]:
     sys.path.append(str(ROOT / "include"))
     import psycopg2
 
-    from stack.credentials import Credentials
-    from stack.databases import Server, provide
-    from stack.postgres import Cluster, remove_shared_folder, server_options
+    from stack.processes.databases import Server, provide
+    from stack.processes.postgres import Cluster, remove_shared_folder, server_options
+    from stack.secrets.credentials import Credentials
     from stack.settings import Settings
 
     settings = Settings(ROOT, folder / "home", 1, 2, 3, free_port(), None)

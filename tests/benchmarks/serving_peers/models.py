@@ -44,19 +44,24 @@ def store(folder: str, trees: int) -> None:
     import pandas as pd
     from mlflow.models import infer_signature
 
-    from heartline import bundles, contract, dataset, export, sample, training
+    from heartline import contract
+    from heartline.ingestion import synthetic
+    from heartline.packaging import export
+    from heartline.packaging.bundle import unpack
+    from heartline.storage import dataset
+    from heartline.training import families
 
-    cohort = dataset.labelled(dataset.canonical(sample.generate()))
-    profile = dataclasses.replace(training.profile("full"), trees=trees)
+    cohort = dataset.to_labelled(dataset.canonical(synthetic.generate()))
+    profile = dataclasses.replace(families.profile("full"), trees=trees)
     names = [column.name for column in contract.FEATURES]
     answers: dict[str, list[float]] = {}
     for short, family in FAMILIES.items():
-        model = training.fit(family, cohort, profile=profile, seed=SEED)
+        model = families.fit(family, cohort, profile=profile, seed=SEED)
         about = {"name": contract.MODEL_NAME, "family": family, "origin": "sample", "snapshot": "0" * 64}
         bundle = export.build_bundle(model, about=about, evaluation={}, seed=SEED)
         place = Path(folder, short)
         (place / "bundle").mkdir(parents=True)
-        for name, data in bundles.unpack(bundle).items():
+        for name, data in unpack(bundle).items():
             (place / "bundle" / name).write_bytes(data)
         joblib.dump((model, names), place / "plain.joblib")
         mlflow.sklearn.save_model(
@@ -70,7 +75,7 @@ def store(folder: str, trees: int) -> None:
                 pd.DataFrame(cohort.features, columns=names), model.predict_proba(cohort.features)
             ),
         )
-        answers[short] = training.probability(model, cohort.features).tolist()
+        answers[short] = families.probability(model, cohort.features).tolist()
     asked = {"records": [_record(names, row) for row in cohort.features.tolist()], "answers": answers}
     Path(folder, "records.json").write_text(json.dumps(asked))
 

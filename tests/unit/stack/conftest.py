@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from stack.credentials import Credentials
+from stack.secrets.credentials import Credentials
 from stack.settings import Settings
 from tests.running import ROOT, free_ports
 
@@ -25,7 +25,7 @@ def credentials(settings):
     return Credentials(settings.home)
 
 
-class Answers:
+class OutOfFoldPredictions:
     """A server that answers as it is told, and remembers what it was asked.
 
     ``answers`` maps "GET /path", without the query, to a status and a body, or to a list of them, used in a row.
@@ -67,8 +67,8 @@ def answers():
     """Make a server of prepared answers on a port, by default any."""
     made = []
 
-    def make(port: int = 0) -> Answers:
-        made.append(Answers(port))
+    def make(port: int = 0) -> OutOfFoldPredictions:
+        made.append(OutOfFoldPredictions(port))
         return made[-1]
 
     yield make

@@ -1,0 +1,245 @@
+"""Whether one model is better than another, by their answers for the same patients. Pure functions."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from heartline.comparison import paired_tests
+from heartline.comparison.paired_tests import CONFIDENCE, DeLong, Interval
+from heartline.errors import ComparisonError
+from heartline.storage.dataset import Floats, Ints
+
+DRAWS = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class OutOfFoldPredictions:
+    """What a recipe answered for records that it did not see.
+
+    Attributes:
+        name: the family, or what else is compared under a name of its own.
+        probabilities: (n,) out-of-fold probability of disease, averaged over the repeats.
+        labels: (n,) 1 for heart disease, else 0.
+        groups: (n,) records with equal features share a number.
+        fold_aucs: (repeats · splits,) ROC AUC within each fold, in the plan's order.
+        basis: what the answers rest on, such as the digests of snapshot, folds and contract; answers on another basis
+            are not compared with these.
+    """
+
+    name: str
+    probabilities: Floats
+    labels: Ints
+    groups: Ints
+    fold_aucs: Floats
+    basis: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference in ROC AUC between a challenger and an incumbent, fold by fold.
+
+    Attributes:
+        challenger: the family that would replace the incumbent.
+        incumbent: the family that stays unless the challenger is better.
+        delta: mean of challenger minus incumbent over the shared folds.
+        low: lower end of the 95 % interval.
+        high: upper end of the 95 % interval.
+        p_value: two-sided, of no difference.
+    """
+
+    challenger: str
+    incumbent: str
+    delta: float
+    low: float
+    high: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A challenger beside an incumbent. Differences are challenger minus incumbent.
+
+    Attributes:
+        challenger: its name.
+        incumbent: its name.
+        rows: number of records.
+        aucs: ROC AUC of challenger and incumbent, of the averaged out-of-fold probabilities.
+        briers: Brier score of both, likewise.
+        auc: difference in ROC AUC with its bootstrap interval: what the verdict rests on.
+        p_value: the bootstrap's, two-sided, of no difference in ROC AUC.
+        brier: difference in Brier score with its bootstrap interval; below 0 the challenger's is the better one.
+        draws: number of bootstrap draws.
+        seed: of the bootstrap.
+        delong: DeLong's test of the same difference in ROC AUC.
+        folds: the mean difference within folds, with the interval of Nadeau and Bengio.
+    """
+
+    challenger: str
+    incumbent: str
+    rows: int
+    aucs: tuple[float, float]
+    briers: tuple[float, float]
+    auc: Interval
+    p_value: float
+    brier: Interval
+    draws: int
+    seed: int
+    delong: DeLong
+    folds: Difference
+
+
+def compare(
+    challenger: OutOfFoldPredictions, incumbent: OutOfFoldPredictions, *, splits: int, seed: int, draws: int = DRAWS
+) -> Comparison:
+    """Compare two sets of answers for the same records.
+
+    Args:
+        challenger: would replace the incumbent.
+        incumbent: stays unless the challenger is better.
+        splits: folds in a repeat.
+        seed: of the bootstrap; the same for all challengers of an incumbent.
+        draws: of the bootstrap.
+
+    Raises:
+        ComparisonError: they rest on different snapshots, folds or contracts, or are not answers for the same records;
+            or there are too few records of a class.
+    """
+    _check_basis(challenger, incumbent)
+    for predictions in (challenger, incumbent):
+        _check_answers(predictions, splits)
+    _check_records(challenger, incumbent)
+    labels = incumbent.labels
+    resampled = paired_tests.bootstrap(
+        labels, challenger.probabilities, incumbent.probabilities, incumbent.groups, draws=draws, seed=seed
+    )
+    pair = (challenger, incumbent)
+    aucs = [paired_tests.auc(labels, one.probabilities) for one in pair]
+    briers = [float(np.mean((one.probabilities - labels) ** 2)) for one in pair]
+    return Comparison(
+        challenger=challenger.name,
+        incumbent=incumbent.name,
+        rows=len(labels),
+        aucs=(aucs[0], aucs[1]),
+        briers=(briers[0], briers[1]),
+        auc=resampled.auc,
+        p_value=resampled.p_value,
+        brier=resampled.brier,
+        draws=draws,
+        seed=seed,
+        delong=paired_tests.delong(labels, challenger.probabilities, incumbent.probabilities),
+        folds=paired_difference(
+            (challenger.name, challenger.fold_aucs), (incumbent.name, incumbent.fold_aucs), splits=splits
+        ),
+    )
+
+
+def not_worse(difference: Interval, margin: float) -> bool:
+    """Return whether a score of which less is better is worse by less than ``margin``, beyond doubt.
+
+    This is a test of non-inferiority by the upper end of the 95 % interval (Piaggio and others 2012, "Reporting of
+    noninferiority and equivalence randomized trials", JAMA 308).
+    """
+    return difference.high < margin
+
+
+def paired_difference(challenger: tuple[str, Floats], incumbent: tuple[str, Floats], *, splits: int) -> Difference:
+    """Compare fold scores by the corrected resampled t-test.
+
+    Training sets of different folds overlap, so the plain t-test finds differences where there are none. The variance
+    is therefore taken times 1/k + n_test/n_train instead of 1/k (Nadeau and Bengio 2003, "Inference for the
+    Generalization Error", Machine Learning 52).
+
+    Args:
+        challenger: name and (k,) scores, one for each fold of each repeat.
+        incumbent: the same, on the same folds.
+        splits: folds in a repeat, so that n_test/n_train is 1/(splits - 1).
+
+    Raises:
+        ValueError: the scores are not from the same number of folds.
+    """
+    (name, scores), (other, base) = challenger, incumbent
+    if scores.shape != base.shape:
+        raise ValueError(f"scores of {name} and {other} come from different folds: {scores.shape}, {base.shape}")
+    differences = scores - base
+    k = len(differences)
+    delta = float(differences.mean())
+    spread = math.sqrt(float(differences.var(ddof=1)) * (1 / k + 1 / (splits - 1)))
+    if spread == 0.0:
+        return Difference(name, other, delta, delta, delta, 1.0 if delta == 0.0 else 0.0)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, k - 1)) * spread
+    p_value = 2 * float(stats.t.sf(abs(delta) / spread, k - 1))
+    return Difference(name, other, delta, delta - half, delta + half, p_value)
+
+
+def _check_basis(challenger: OutOfFoldPredictions, incumbent: OutOfFoldPredictions) -> None:
+    one, other = challenger.basis, incumbent.basis
+    names = [name for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
+    if names:
+        found = ", ".join(f"{name} {one.get(name, 'unknown')} and {other.get(name, 'unknown')}" for name in names)
+        raise ComparisonError(
+            f"{challenger.name} and {incumbent.name} were evaluated on different grounds: {', '.join(names)}",
+            where=found,
+            expected="the same snapshot, folds and contract",
+            hint="evaluate both in one run",
+        )
+
+
+def _check_answers(predictions: OutOfFoldPredictions, splits: int) -> None:
+    """Refuse answers from which nothing can be computed."""
+    p, labels, folds = predictions.probabilities, predictions.labels, predictions.fold_aucs
+    if not (p.shape == labels.shape == predictions.groups.shape) or p.ndim != 1:
+        raise _unusable(
+            predictions,
+            f"shapes {p.shape}, {labels.shape}, {predictions.groups.shape}",
+            "one probability, label and group for each record",
+        )
+    if not np.all((p >= 0) & (p <= 1)):
+        raise _unusable(predictions, f"{int((~((p >= 0) & (p <= 1))).sum())} records", "probabilities from 0 to 1")
+    if not np.all((labels == 0) | (labels == 1)):
+        raise _unusable(predictions, "its labels", "0 and 1")
+    if not len(folds) or len(folds) % splits or not np.all(np.isfinite(folds)):
+        raise _unusable(
+            predictions, f"{len(folds)} ROC AUCs of folds", f"one for each of {splits} folds in each repeat"
+        )
+    distinct = [
+        len(part) for part in paired_tests.strata(labels, np.unique(predictions.groups, return_inverse=True)[1])
+    ]
+    if min(distinct) < 2:
+        raise _unusable(
+            predictions,
+            f"{distinct[0]} distinct records without disease and {distinct[1]} with",
+            "at least two of each",
+            hint="train on more data",
+        )
+
+
+def _unusable(
+    predictions: OutOfFoldPredictions, where: str, expected: str, hint: str = "evaluate it again"
+) -> ComparisonError:
+    return ComparisonError(
+        f"the answers of {predictions.name} cannot be compared", where=where, expected=expected, hint=hint
+    )
+
+
+def _check_records(challenger: OutOfFoldPredictions, incumbent: OutOfFoldPredictions) -> None:
+    """Refuse answers that are not about the same records, whatever their basis says."""
+    for what in ("labels", "groups"):
+        one, other = getattr(challenger, what), getattr(incumbent, what)
+        if not np.array_equal(one, other):
+            raise ComparisonError(
+                f"{challenger.name} and {incumbent.name} answered for different records",
+                where=f"{what}: {len(one)} and {len(other)}"
+                + (f", {int((one != other).sum())} of them different" if len(one) == len(other) else ""),
+                expected="the same records in the same order",
+                hint="evaluate both in one run",
+            )
+    if len(challenger.fold_aucs) != len(incumbent.fold_aucs):
+        raise ComparisonError(
+            f"{challenger.name} and {incumbent.name} were evaluated on different folds",
+            where=f"{len(challenger.fold_aucs)} and {len(incumbent.fold_aucs)} ROC AUCs of folds",
+            expected="the same folds",
+            hint="evaluate both in one run",
+        )

@@ -1,0 +1,78 @@
+"""The words of a verdict: numbers as reasons for those who check it, and one sentence for those who treat patients.
+
+A ROC AUC of 0.91 is told as what it is: of 100 pairs of a patient with and one without heart disease, the model gives
+the one with it the higher probability in 91.
+"""
+
+from collections.abc import Sequence
+
+from heartline.comparison.compare import Comparison
+from heartline.comparison.paired_tests import Interval
+
+_PAIRS = "of 100 pairs of one patient with and one without heart disease"
+
+
+def plain(name: str) -> str:
+    """Return a family's name as words."""
+    return name.replace("_", " ")
+
+
+def comparison(one: Comparison, verdict: str, why: Sequence[str]) -> str:
+    """Return the numbers of a comparison, its verdict, and what keeps the challenger from being better."""
+    because = f" ({'; '.join(why)})" if why and one.auc.high >= 0 else ""
+    return (
+        f"{plain(one.challenger)} against {plain(one.incumbent)}: ROC AUC {one.aucs[0]:.3f} against {one.aucs[1]:.3f}, "
+        f"{_interval(one.auc)}; Brier score {one.briers[0]:.3f} against {one.briers[1]:.3f}, {_interval(one.brier)}: "
+        f"{verdict}{because}"
+    )
+
+
+def shortfall(name: str, missed: Sequence[str]) -> str:
+    """Return which minimum bars a model does not pass."""
+    return f"{plain(name)} does not pass the minimum bars: {'; '.join(missed)}"
+
+
+def sentence(one: Comparison, why: Sequence[str], challengers: int, *, in_production: bool) -> str:
+    """Return what one comparison says, for a clinician.
+
+    Args:
+        one: the comparison of the winner, or of the challenger that came nearest.
+        why: what keeps that challenger from being better.
+        challengers: how many there were.
+        in_production: whether the incumbent is what is in production.
+    """
+    challenger, incumbent = plain(one.challenger), plain(one.incumbent)
+    best = f", the best of {challengers} challengers," if challengers > 1 else ""
+    numbers = (
+        f"{_PAIRS}, it puts the right one first in {100 * one.aucs[0]:.1f} and {incumbent} in {100 * one.aucs[1]:.1f} "
+        f"(95 % interval of the difference {100 * one.auc.low:+.1f} to {100 * one.auc.high:+.1f}; {one.rows} patients)"
+    )
+    stays = f"{incumbent} stays in production" if in_production else f"the simpler model, {incumbent}, is kept"
+    if one.auc.high < 0:
+        return f"{_capital(challenger)}{best} is worse than {incumbent}: {numbers}, so {stays}."
+    if not why:
+        return f"{_capital(challenger)}{best} is better than {incumbent}: {numbers}."
+    if one.auc.low > 0:
+        ahead = f"{_capital(challenger)}{best} looks better than {incumbent}, but {why[0]}"
+        return f"{ahead}: {numbers}, so {stays}."
+    return f"There is no detectable difference between {challenger}{best} and {incumbent}: {numbers}, so {stays}."
+
+
+def vetoed(first: str, missed: Sequence[str], winner: str | None) -> str:
+    """Return that the minimum bars kept a model out, and who takes its place."""
+    outcome = f"{plain(winner)} takes its place" if winner else "and no other model does, so nothing is put forward"
+    joint = ", so " if winner else ", "
+    return f"{_capital(plain(first))} does not pass the minimum bars ({'; '.join(missed)}){joint}{outcome}."
+
+
+def alone(incumbent: str) -> str:
+    """Return that nobody challenged the incumbent."""
+    return f"{_capital(plain(incumbent))} had no challenger, so it stays."
+
+
+def _interval(difference: Interval) -> str:
+    return f"difference {difference.value:+.3f} (95 % interval {difference.low:+.3f} to {difference.high:+.3f})"
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]

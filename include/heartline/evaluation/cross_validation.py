@@ -1,0 +1,229 @@
+"""How good a recipe is: out-of-fold probabilities on the shared fold plan, and the estimate on the hold-out."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import sklearn
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from heartline import contract
+from heartline.evaluation import importance, metrics, subgroups
+from heartline.evaluation.metrics import Estimate
+from heartline.storage.dataset import Floats, Ints, LabelledDataset
+from heartline.training import families
+from heartline.training.families import Profile
+
+log = logging.getLogger(__name__)
+
+IMPORTANCE_REPEATS = 2  # of the fold plan; more would narrow the spread little and cost as much as a fold each
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """A recipe's answers on a fold plan.
+
+    Attributes:
+        probabilities: (repeats, n) each record's probability, from a model that did not see it.
+        fold_aucs: (repeats · splits,) ROC AUC within each fold, in the plan's order.
+        importance: (k, 13) by how much a fold's ROC AUC falls when one feature of its records is shuffled, for the
+            folds of the first repeats.
+        chosen: (repeats · splits,) the hyperparameters that each fold took from the search space.
+        unconverged: in how many folds the model did not converge.
+    """
+
+    probabilities: Floats
+    fold_aucs: Floats
+    importance: Floats = field(default_factory=lambda: np.empty((0, len(contract.FEATURES))))
+    chosen: tuple[Mapping[str, Any], ...] = ()
+    unconverged: int = 0
+
+    @property
+    def averaged(self) -> Floats:
+        """(n,) each record's out-of-fold probability, averaged over the repeats."""
+        mean: Floats = self.probabilities.mean(axis=0)
+        return mean
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """What a fold's model answered, and what is known of it."""
+
+    predictions: Floats
+    auc: float
+    importance: Floats | None
+    chosen: Mapping[str, Any]
+    converged: bool
+
+    def same(self, other: "_Fold") -> bool:
+        """Return whether another way came to the same, to the last bit."""
+        mine, theirs = (
+            np.concatenate([one.predictions, [] if one.importance is None else one.importance]) for one in (self, other)
+        )
+        return np.array_equal(mine, theirs) and (self.chosen, self.converged) == (other.chosen, other.converged)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All numbers about one family.
+
+    Attributes:
+        out_of_fold: each score of the averaged out-of-fold probabilities of the training records.
+        holdout: each score of the final model on the hold-out, which nothing was fitted or chosen on.
+        subgroups: out-of-fold, by sex and age band.
+        fold_auc_mean: mean ROC AUC within folds: what the literature reports.
+        fold_auc_sd: its standard deviation over the folds.
+        chosen: how many folds took which candidate of the search space.
+        unconverged: in how many folds the model did not converge.
+    """
+
+    out_of_fold: Mapping[str, Estimate]
+    holdout: Mapping[str, Estimate]
+    subgroups: tuple[subgroups.Subgroup, ...]
+    fold_auc_mean: float
+    fold_auc_sd: float
+    chosen: Mapping[str, int]
+    unconverged: int
+
+    def metrics(self) -> dict[str, float]:
+        """Return the scores as a run logs them: ``cv_…`` and ``holdout_…``, each with ``…_low`` and ``…_high``.
+
+        What is not defined is left out. ``fold_roc_auc`` and ``fold_roc_auc_sd`` are about single folds.
+        """
+        found = {"fold_roc_auc": self.fold_auc_mean, "fold_roc_auc_sd": self.fold_auc_sd}
+        for prefix, estimates in (("cv", self.out_of_fold), ("holdout", self.holdout)):
+            for name, one in estimates.items():
+                ends = {"": one.value, "_low": one.low, "_high": one.high}
+                found |= {f"{prefix}_{name}{end}": value for end, value in ends.items() if value is not None}
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything, ready for JSON."""
+        return {
+            "out_of_fold": {name: one.as_dict() for name, one in self.out_of_fold.items()},
+            "holdout": {name: one.as_dict() for name, one in self.holdout.items()},
+            "subgroups": [one.as_dict() for one in self.subgroups],
+            "fold_roc_auc": {"mean": self.fold_auc_mean, "sd": self.fold_auc_sd},
+            "chosen": dict(self.chosen),
+            "unconverged_folds": self.unconverged,
+        }
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "Evaluation":
+        """Return what ``as_dict`` gave."""
+        return cls(
+            out_of_fold={name: Estimate(**one) for name, one in found["out_of_fold"].items()},
+            holdout={name: Estimate(**one) for name, one in found["holdout"].items()},
+            subgroups=tuple(subgroups.Subgroup.from_dict(one) for one in found["subgroups"]),
+            fold_auc_mean=found["fold_roc_auc"]["mean"],
+            fold_auc_sd=found["fold_roc_auc"]["sd"],
+            chosen=found["chosen"],
+            unconverged=found["unconverged_folds"],
+        )
+
+
+def cross_validate(name: str, records: LabelledDataset, plan: Ints, *, profile: Profile, seed: int) -> CrossValidation:
+    """Fit the family's recipe once for each fold and repeat of ``plan``, and score what it did not see.
+
+    The recipe chooses its hyperparameters anew in each fold, from that fold's training records. A family's twin does
+    the work where on the first fold it answers exactly as the family itself; where not, the log says so.
+
+    Args:
+        name: the family.
+        records: n training records.
+        plan: (repeats, n) fold numbers.
+        profile: hyperparameters' profile.
+        seed: of the models' own randomness.
+    """
+    work = _Work(name, records, profile, seed)
+    recipe, splits = families.family(name), int(plan.max()) + 1
+    twin = recipe.twin is not None and _twin_agrees(work, plan[0] == 0)
+    probabilities, found = np.full(plan.shape, np.nan), []
+    for repeat, of_record in enumerate(plan):
+        for fold in range(splits):
+            test = of_record == fold
+            found.append(_fold(work, test, look=repeat < IMPORTANCE_REPEATS, twin=twin))
+            probabilities[repeat, test] = found[-1].predictions
+        log.info("%s: %d of %d folds", recipe.title, len(found), splits * len(plan))
+    unconverged = sum(not one.converged for one in found)
+    if unconverged:
+        log.warning("%s did not converge in %d of %d folds", recipe.title, unconverged, len(found))
+    return CrossValidation(
+        probabilities,
+        np.array([one.auc for one in found]),
+        np.array([one.importance for one in found if one.importance is not None]),
+        tuple(one.chosen for one in found),
+        unconverged,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What all folds have in common."""
+
+    name: str
+    records: LabelledDataset
+    profile: Profile
+    seed: int
+
+
+def _fold(work: _Work, test: NDArray[np.bool_], *, look: bool, twin: bool) -> _Fold:
+    records = work.records
+    train = LabelledDataset(records.features[~test], records.labels[~test], records.groups[~test])
+    features, labels = records.features[test], records.labels[test]
+    twin = twin and not np.isnan(train.features).all(axis=0).any()  # the family itself knows what to do then
+    # a twin's inputs come from here only: checking them and its hyperparameters anew would take most of its time
+    with sklearn.config_context(assume_finite=twin, skip_parameter_validation=twin):
+        model = families.fit(work.name, train, profile=work.profile, seed=work.seed, twin=twin)
+        predictions = families.probability(model, features)
+        drops = importance.permuted(model, features, labels, seed=work.seed) if look else None
+    return _Fold(
+        predictions=predictions,
+        auc=float(roc_auc_score(labels, predictions)),
+        importance=drops,
+        chosen=families.chosen_parameters(work.name, model),
+        converged=families.converged(model),
+    )
+
+
+def _twin_agrees(work: _Work, test: NDArray[np.bool_]) -> bool:
+    """Return whether a family's twin gives the same numbers as the family on one fold, and warn where it does not."""
+    title = families.family(work.name).title
+    expected = _fold(work, test, look=True, twin=False)
+    try:
+        found = _fold(work, test, look=True, twin=True)
+    except Exception as error:  # whatever it is, the family itself can do the work
+        log.warning("%s: the quick way fails (%s: %s); going on the slow way", title, type(error).__name__, error)
+        return False
+    if found.same(expected):
+        return True
+    apart = float(np.abs(found.predictions - expected.predictions).max())
+    log.warning("%s: the quick way answers otherwise, by up to %.2g; going on the slow way", title, apart)
+    return False
+
+
+def evaluate(
+    cv: CrossValidation, records: LabelledDataset, holdout: LabelledDataset, holdout_answers: Floats, *, seed: int
+) -> Evaluation:
+    """Return all numbers about a family, each with its interval.
+
+    Args:
+        cv: its answers on the fold plan of ``records``.
+        records: n training records.
+        holdout: m records that nothing was fitted or chosen on.
+        holdout_answers: (m,) the final model's probabilities for them.
+        seed: of the bootstrap.
+    """
+    return Evaluation(
+        out_of_fold=metrics.evaluate(records.labels, cv.averaged, records.groups, seed=seed),
+        holdout=metrics.evaluate(holdout.labels, holdout_answers, holdout.groups, seed=seed),
+        subgroups=subgroups.evaluate(records, cv.averaged, seed=seed),
+        fold_auc_mean=float(cv.fold_aucs.mean()),
+        fold_auc_sd=float(cv.fold_aucs.std(ddof=1)),
+        chosen=Counter(", ".join(f"{key}={value}" for key, value in sorted(one.items())) for one in cv.chosen),
+        unconverged=cv.unconverged,
+    )

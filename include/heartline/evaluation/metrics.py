@@ -1,0 +1,218 @@
+"""How good (n,) probabilities are against (n,) labels: each score with a 95 % interval. Pure functions.
+
+Plain proportions (accuracy, precision, recall, specificity) have Wilson intervals, which hold at 0 and 1, where a
+bootstrap has nothing to vary. Everything else has a percentile bootstrap over groups of identical records.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartline import contract
+from heartline.evaluation import bootstrap
+from heartline.evaluation.bootstrap import DRAWS, Ranked
+from heartline.storage.dataset import Floats, Ints
+
+CONFIDENCE = 0.95
+CLIP = 1e-6  # the logarithm of a probability is taken no nearer to 0 and 1
+
+_Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+
+TITLES = {
+    "roc_auc": "ROC AUC",
+    "pr_auc": "PR AUC (average precision)",
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "precision": "Precision",
+    "recall": "Recall (sensitivity)",
+    "specificity": "Specificity",
+    "f1": "F1",
+    "log_loss": "Log loss",
+    "brier": "Brier score",
+    "rmse": "RMSE of the probability",
+    "calibration_slope": "Calibration slope",
+    "calibration_intercept": "Calibration intercept",
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score with its 95 % interval.
+
+    Attributes:
+        value: None where it is not defined.
+        low: lower end; None where there is no interval.
+        high: upper end; None where there is no interval.
+        n: the records that it is about: for recall the sick, for precision those that were called sick.
+        note: why something is None.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    note: str = ""
+
+    def as_dict(self) -> dict[str, float | int | str | None]:
+        """Return the attributes by name, ready for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """Return ``0.908 (0.871 to 0.943)``, or why there is no number."""
+        if self.value is None:
+            return self.note
+        return f"{self.value:.3f}" + (f" ({self.low:.3f} to {self.high:.3f})" if self.low is not None else "")
+
+
+def evaluate(
+    labels: Ints, probabilities: Floats, groups: Ints, *, seed: int, draws: int = DRAWS
+) -> dict[str, Estimate]:
+    """Return every score in ``TITLES`` with its interval.
+
+    Args:
+        labels: (n,) 0 or 1, n at least 1.
+        probabilities: (n,) 0 to 1.
+        groups: (n,) records with the same number are drawn together.
+        seed: of the bootstrap.
+        draws: of the bootstrap; fewer from 30,000 records on (``resampling.draws``).
+    """
+    found = proportions(labels, probabilities, groups)
+    ranked = Ranked.of(labels, probabilities)
+    every = np.ones((1, len(labels)))
+    values = _scores(every, labels, probabilities, ranked)[:, 0]
+    drawn = bootstrap.over_draws(
+        groups, lambda weights: _scores(weights, labels, probabilities, ranked).T, seed=seed, count=draws
+    )
+    undefined = _undefined(labels, probabilities)
+    for position, name in enumerate(_RESAMPLED):
+        found[name] = _estimate(float(values[position]), drawn[:, position], len(labels), undefined)
+    if found["roc_auc"].value in (0.0, 1.0):
+        found["roc_auc"] = _separated(found["roc_auc"], labels)
+    return {name: found[name] for name in TITLES}
+
+
+def proportions(labels: Ints, probabilities: Floats, groups: Ints) -> dict[str, Estimate]:
+    """Return accuracy, precision, recall and specificity at the contract's threshold, with Wilson intervals."""
+    predictions = probabilities >= contract.THRESHOLD
+    sick = labels == 1
+    right = predictions == sick
+    return {
+        "accuracy": share(right, np.ones(len(labels), np.bool_), groups, "there are no records"),
+        "precision": share(right, predictions, groups, "no record was called sick"),
+        "recall": share(right, sick, groups, "no record has the disease"),
+        "specificity": share(right, ~sick, groups, "no record is without the disease"),
+    }
+
+
+def share(true: NDArray[np.bool_], among: NDArray[np.bool_], groups: Ints, if_none: str) -> Estimate:
+    """Return the share of ``true`` among the records ``among``, with the interval of Wilson (1927).
+
+    Several records of one group count as one in the width of the interval: they say no more than one does.
+
+    Args:
+        true: (n,).
+        among: (n,).
+        groups: (n,).
+        if_none: the note where no record is among them.
+    """
+    n = int(among.sum())
+    if n == 0:
+        return Estimate(None, None, None, 0, if_none)
+    value = float(true[among].mean())
+    low, high = wilson(value, len(np.unique(groups[among])))
+    return Estimate(value, low, high, n)
+
+
+def wilson(value: float, n: int) -> tuple[float, float]:
+    """Return the score interval of a proportion of n (Wilson 1927, "Probable inference", JASA 22)."""
+    middle = (value + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * math.sqrt(value * (1 - value) / n + _Z**2 / (4 * n**2))
+    return max(0.0, min(value, middle - half)), min(1.0, max(value, middle + half))
+
+
+_RESAMPLED = (
+    "roc_auc",
+    "pr_auc",
+    "balanced_accuracy",
+    "f1",
+    "log_loss",
+    "brier",
+    "rmse",
+    "calibration_slope",
+    "calibration_intercept",
+)
+
+
+def _scores(weights: Floats, labels: Ints, probabilities: Floats, ranked: Ranked) -> Floats:
+    """Return (scores, draws) the values of ``_RESAMPLED``, NaN where one is not defined."""
+    predictions = probabilities >= contract.THRESHOLD
+    clipped = np.clip(probabilities, CLIP, 1 - CLIP)
+    surprise = -np.log(np.where(labels == 1, clipped, 1 - clipped))
+    # summed in an order that does not depend on the machine, as a matrix product's would
+    total = weights.sum(axis=1)
+    sick, called, hits = ((weights * one).sum(axis=1) for one in (labels, predictions, labels * predictions))
+    levels = ranked.counts(weights)
+    area = bootstrap.roc_auc(*levels)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a draw without a class: NaN is what is meant
+        precision_area = np.where(total > sick, bootstrap.average_precision(*levels), np.nan)
+        balanced = (hits / sick + 1 - (called - hits) / (total - sick)) / 2
+        f1 = np.where(sick > 0, 2 * hits / (called + sick), np.nan)
+    brier = (weights * (probabilities - labels) ** 2).sum(axis=1) / total
+    slope, intercept = bootstrap.recalibration(weights, labels, probabilities)
+    return np.stack(
+        [
+            area,
+            precision_area,
+            balanced,
+            f1,
+            (weights * surprise).sum(axis=1) / total,
+            brier,
+            np.sqrt(brier),
+            slope,
+            intercept,
+        ]
+    )
+
+
+def _estimate(value: float, drawn: Floats, n: int, undefined: str) -> Estimate:
+    if not math.isfinite(value):
+        return Estimate(None, None, None, n, undefined)
+    ends = bootstrap.spread_of(drawn, CONFIDENCE)
+    if ends is None:
+        return Estimate(value, None, None, n, "too few records for an interval")
+    if ends[0] == ends[1]:
+        return Estimate(value, None, None, n, "no interval: every bootstrap sample gives the same")
+    return Estimate(value, min(value, ends[0]), max(value, ends[1]), n)
+
+
+def _undefined(labels: Ints, probabilities: Floats) -> str:
+    """Return why a score may have no value."""
+    if labels.all():
+        return "no record is without the disease"
+    if not labels.any():
+        return "no record has the disease"
+    if probabilities.min() == probabilities.max():
+        return "every record has the same probability"
+    return "the two classes do not overlap"
+
+
+def _separated(estimate: Estimate, labels: Ints) -> Estimate:
+    """Return an interval for an area of 0 or 1, where every draw gives the same and a bootstrap claims certainty.
+
+    It is the score interval of Newcombe (2006, "Confidence intervals for an effect size measure based on the
+    Mann-Whitney statistic, part 2", Statistics in Medicine 25), with the variance of Hanley and McNeil.
+    """
+    sick = int(labels.sum())
+    healthy = len(labels) - sick
+    low, high = 0.5, 1.0
+    for _ in range(50):
+        area = (low + high) / 2
+        among = (len(labels) / 2 - 1) * ((1 - area) / (2 - area) + area / (1 + area))
+        variance = area * (1 - area) * (1 + among) / (sick * healthy)
+        low, high = (low, area) if (1 - area) ** 2 < _Z**2 * variance else (area, high)
+    if estimate.value == 1.0:
+        return Estimate(1.0, low, 1.0, estimate.n)
+    return Estimate(0.0, 0.0, 1 - low, estimate.n)

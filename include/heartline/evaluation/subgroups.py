@@ -1,0 +1,136 @@
+"""How good probabilities are within each sex and age band, and where there are too few records to say so."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartline import contract
+from heartline.evaluation import bootstrap, metrics
+from heartline.evaluation.metrics import Estimate
+from heartline.storage.dataset import Floats, Ints, LabelledDataset
+
+# Decades round the middle of the cohorts that the contract comes from: finer bands would be too small to judge.
+AGE_BANDS = (45, 55, 65)
+# Below these an interval spans most of what is possible, or does not hold what it promises.
+MIN_RECORDS = 20
+MIN_OF_CLASS = 10
+
+TITLES = {
+    "roc_auc": "ROC AUC",
+    "recall": "Recall (sensitivity)",
+    "specificity": "Specificity",
+    "calibration_in_the_large": "Calibration in the large",
+}
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """One sex or age band.
+
+    Attributes:
+        kind: ``sex`` or ``age``.
+        name: for example ``female`` or ``45 to 54``.
+        n: its records.
+        sick: how many of them have the disease.
+        estimates: ROC AUC, recall, specificity, and calibration in the large (observed minus expected share of the
+            sick: above 0 the risk is higher than the model says). None with a note where there are too few records.
+        warnings: what cannot be said, in words; empty where everything can.
+    """
+
+    kind: str
+    name: str
+    n: int
+    sick: int
+    estimates: dict[str, Estimate]
+    warnings: tuple[str, ...]
+
+    @property
+    def prevalence(self) -> float | None:
+        """The share of the sick; None without records."""
+        return self.sick / self.n if self.n else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything, ready for JSON."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "n": self.n,
+            "sick": self.sick,
+            "prevalence": self.prevalence,
+            "estimates": {name: one.as_dict() for name, one in self.estimates.items()},
+            "warnings": list(self.warnings),
+        }
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "Subgroup":
+        """Return what ``as_dict`` gave."""
+        estimates = {name: Estimate(**one) for name, one in found["estimates"].items()}
+        return cls(found["kind"], found["name"], found["n"], found["sick"], estimates, tuple(found["warnings"]))
+
+
+def evaluate(records: LabelledDataset, probabilities: Floats, *, seed: int) -> tuple[Subgroup, ...]:
+    """Return the subgroups by sex and by age band, each with its numbers or the reason why there are none.
+
+    Args:
+        records: n records.
+        probabilities: (n,) for them.
+        seed: of the bootstrap.
+    """
+    return tuple(
+        _subgroup(kind, name, records.labels[members], probabilities[members], records.groups[members], seed)
+        for kind, name, members in _members(records.features)
+    )
+
+
+def _members(features: Floats) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+    sex = features[:, contract.FEATURE_NAMES.index("sex")]
+    (column,) = (one for one in contract.FEATURES if one.name == "sex")
+    for code, label in column.codes.items():
+        yield "sex", label, sex == code
+    age = features[:, contract.FEATURE_NAMES.index("age")]
+    bands = np.digitize(age, AGE_BANDS)
+    names = [f"under {AGE_BANDS[0]}"]
+    names += [f"{low} to {high - 1}" for low, high in pairwise(AGE_BANDS)]
+    for band, name in enumerate([*names, f"{AGE_BANDS[-1]} and over"]):
+        yield "age", name, bands == band
+
+
+def _subgroup(kind: str, name: str, labels: Ints, probabilities: Floats, groups: Ints, seed: int) -> Subgroup:
+    n, sick = len(labels), int(labels.sum())
+    estimates = {}
+    for score, why in _refusals(n, sick).items():
+        if why:
+            estimates[score] = Estimate(None, None, None, n, why)
+    if missing := [score for score in TITLES if score not in estimates]:
+        found = metrics.evaluate(labels, probabilities, groups, seed=seed)
+        found["calibration_in_the_large"] = _in_the_large(labels, probabilities, groups, seed)
+        estimates |= {score: found[score] for score in missing}
+    warnings = tuple(
+        f"{name}: no {TITLES[score]}, {one.note}" for score, one in sorted(estimates.items()) if one.value is None
+    )
+    return Subgroup(kind, name, n, sick, {score: estimates[score] for score in TITLES}, warnings)
+
+
+def _refusals(n: int, sick: int) -> dict[str, str]:
+    """Return why each score is not given; empty where it is."""
+    few = "" if n >= MIN_RECORDS else f"{n} records of at least {MIN_RECORDS}"
+    few_sick = "" if sick >= MIN_OF_CLASS else f"{sick} sick records of at least {MIN_OF_CLASS}"
+    few_well = "" if n - sick >= MIN_OF_CLASS else f"{n - sick} records without disease of at least {MIN_OF_CLASS}"
+    return {
+        "roc_auc": few or few_sick or few_well,
+        "recall": few or few_sick,
+        "specificity": few or few_well,
+        "calibration_in_the_large": few,
+    }
+
+
+def _in_the_large(labels: Ints, probabilities: Floats, groups: Ints, seed: int) -> Estimate:
+    gaps = labels - probabilities
+    drawn = bootstrap.over_draws(groups, lambda weights: (weights * gaps).sum(axis=1) / weights.sum(axis=1), seed=seed)
+    ends = bootstrap.spread_of(drawn, metrics.CONFIDENCE)
+    low, high = ends if ends else (None, None)
+    return Estimate(float(gaps.mean()), low, high, len(labels))

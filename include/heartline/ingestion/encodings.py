@@ -1,0 +1,235 @@
+"""The two encodings in which these records go round: UCI's own, and the recoding of the Kaggle ``heart.csv``.
+
+Kaggle's file holds Cleveland's patients with other codes and the label turned round. Read as UCI it trains a model that
+scores well and predicts health. So an encoding is decided from evidence, or asked for, and never guessed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from heartline import contract
+from heartline.errors import DataError
+from heartline.ingestion import label_polarity
+
+UCI = "uci"
+KAGGLE = "kaggle"
+AUTO = "auto"
+ENCODINGS = (AUTO, UCI, KAGGLE)
+
+MISSING = -9.0  # how the archive's unprocessed files write a missing value
+
+# Kaggle's code on the left, UCI's on the right; NaN where Kaggle gave a missing value a code.
+KAGGLE_CODES: dict[str, dict[float, float]] = {
+    "cp": {3: 1, 1: 2, 2: 3, 0: 4},
+    "restecg": {1: 0, 2: 1, 0: 2},
+    "slope": {2: 1, 1: 2, 0: 3},
+    "ca": {0: 0, 1: 1, 2: 2, 3: 3, 4: np.nan},
+    "thal": {2: 3, 1: 6, 3: 7, 0: np.nan},
+    contract.LABEL.name: {1: 0, 0: 1},
+}
+_KAGGLE_NAMES = {
+    "trtbps": "trestbps",
+    "thalachh": "thalach",
+    "exng": "exang",
+    "slp": "slope",
+    "caa": "ca",
+    "thall": "thal",
+    "output": contract.LABEL.name,
+    "target": contract.LABEL.name,
+}
+ALIASES: dict[str, str] = {**{name: name for name in contract.COLUMN_NAMES}, **_KAGGLE_NAMES}
+
+_ENOUGH = 0.1  # of the rows must have codes of one encoding only, for the codes to speak
+_STRAY = 0.05  # of the rows may have codes of the other one only: single errors, which the row checks set aside
+_TITLES = {UCI: "UCI", KAGGLE: "Kaggle"}
+
+Topic = Literal["names", "codes", "label"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One observation about a file's encoding.
+
+    Attributes:
+        topic: what was looked at.
+        speaks_for: the encodings that it supports: none, one, or both where it contradicts itself.
+        text: a sentence for people.
+    """
+
+    topic: Topic
+    speaks_for: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The encoding of a file.
+
+    Attributes:
+        encoding: ``uci`` or ``kaggle``; where it could not be decided, the empty string.
+        evidence: sentences, each about one observation.
+        problem: why it could not be decided, else the empty string.
+    """
+
+    encoding: str
+    evidence: list[str]
+    problem: str = ""
+
+
+def judge(frame: pd.DataFrame, names: Sequence[str], requested: str) -> Decision:
+    """Decide in which encoding records are written.
+
+    Args:
+        frame: (n, 14) the contract's columns as they were read.
+        names: the header's names as spelled; empty where the file has none.
+        requested: ``uci`` or ``kaggle`` is taken as said, ``auto`` decides from the evidence.
+
+    Raises:
+        DataError: ``requested`` is none of these.
+    """
+    _expect_one_of(ENCODINGS, requested)
+    frame = _without_minus_nine(frame)
+    found = [_from_names(names), *_from_codes(frame), _from_label(frame)]
+    evidence = [f"{one.topic}: {one.text}" for one in found]
+    if requested != AUTO:
+        return Decision(requested, [f"asked for: encoding={requested}", *evidence])
+    supported = {encoding for one in found for encoding in one.speaks_for}
+    spoken = {one.topic for one in found if one.speaks_for}
+    if len(supported) > 1:
+        return Decision("", evidence, "the evidence about the encoding conflicts")
+    if not ("codes" in spoken or {"names", "label"} <= spoken):
+        return Decision("", evidence, "nothing shows in which encoding they are")
+    return Decision(supported.pop(), evidence)
+
+
+def decode(frame: pd.DataFrame, encoding: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return records in UCI's codes, and the cells that are no code of their encoding.
+
+    Args:
+        frame: (n, 14) as it was read; -9 is a missing value in both encodings.
+        encoding: ``uci`` or ``kaggle``.
+
+    Returns:
+        the decoded frame, in which a cell without a meaning is missing, and a table of those cells: row, field, value,
+        reason.
+
+    Raises:
+        DataError: there is no such encoding.
+    """
+    _expect_one_of((UCI, KAGGLE), encoding)
+    decoded = _without_minus_nine(frame)
+    if encoding == UCI:
+        return decoded, no_odd_cells()
+    decoded = decoded.copy(deep=False)
+    odd = [no_odd_cells()]
+    for name, codes in KAGGLE_CODES.items():
+        values = decoded[name]
+        unknown = values[values.notna() & ~values.isin(list(codes))]
+        decoded[name] = values.map(codes).astype("float64")
+        odd.append(
+            pd.DataFrame(
+                {
+                    "row": unknown.index.to_numpy("int64"),
+                    "field": name,
+                    "value": [f"{value:.15g}" for value in unknown],
+                    "reason": f"not a code of the Kaggle encoding: {', '.join(f'{code:g}' for code in sorted(codes))}",
+                }
+            )
+        )
+    return decoded, pd.concat(odd, ignore_index=True)
+
+
+def no_odd_cells() -> pd.DataFrame:
+    """Return an empty table of cells: row, field, value, reason."""
+    return pd.DataFrame(
+        {"row": pd.Series(dtype="int64"), **{name: pd.Series(dtype="str") for name in ("field", "value", "reason")}}
+    )
+
+
+def _expect_one_of(known: Sequence[str], encoding: str) -> None:
+    """Refuse what is not spelled exactly so: taken for another encoding it would turn the label round."""
+    if encoding not in known:
+        raise DataError(
+            f"unknown encoding {encoding!r}",
+            where="parameter encoding",
+            expected=f"{', '.join(known[:-1])} or {known[-1]}",
+            hint="choose one of these, in small letters",
+        )
+
+
+def _without_minus_nine(frame: pd.DataFrame) -> pd.DataFrame:
+    written = [name for name in frame.columns if (frame[name] == MISSING).any()]
+    return frame.assign(**{name: frame[name].mask(frame[name] == MISSING) for name in written}) if written else frame
+
+
+def _from_names(names: Sequence[str]) -> Evidence:
+    plain = {name.strip().lower(): name.strip() for name in names}
+    kaggles = [spelled for name, spelled in plain.items() if name in _KAGGLE_NAMES]
+    if kaggles:
+        return Evidence("names", (KAGGLE,), f"{', '.join(kaggles)} {'is' if len(kaggles) == 1 else 'are'} Kaggle's")
+    if contract.LABEL.name in plain:
+        return Evidence("names", (UCI,), f"the label is called {contract.LABEL.name}, as in the UCI archive")
+    return Evidence("names", (), "no header with names" if not plain else "none that only one encoding has")
+
+
+def _exclusive() -> dict[str, dict[str, list[float]]]:
+    """Return the codes that only one encoding has, by encoding and column."""
+    known = {column.name: {float(code) for code in column.codes} for column in contract.COLUMNS}
+    return {
+        UCI: {name: sorted(known[name] - set(codes)) for name, codes in KAGGLE_CODES.items()},
+        KAGGLE: {name: sorted(set(codes) - known[name]) for name, codes in KAGGLE_CODES.items()},
+    }
+
+
+def _from_codes(frame: pd.DataFrame) -> list[Evidence]:
+    """Look at the codes that only one encoding has.
+
+    A single one may be an error of that row. Two in one row are a row of that encoding.
+    """
+    hits: dict[str, np.ndarray] = {}
+    texts = {}
+    for encoding, columns in _exclusive().items():
+        per_row = np.zeros(len(frame), dtype="int8")
+        seen = []
+        for name, codes in columns.items():
+            for code in codes:
+                matches = frame[name].to_numpy() == code
+                if matches.any():
+                    per_row += matches  # codes of one column exclude each other
+                    seen.append(f"{name} {code:g}")
+        hits[encoding] = per_row
+        texts[encoding] = ", ".join(seen)
+    alone = {
+        UCI: (hits[UCI] > 0) & (hits[KAGGLE] == 0),
+        KAGGLE: (hits[KAGGLE] > 0) & (hits[UCI] == 0),
+    }
+    found = []
+    for encoding in (UCI, KAGGLE):
+        rows = int((hits[encoding] > 0).sum())
+        if not rows:
+            continue
+        whole = int((alone[encoding] & (hits[encoding] > 1)).sum())
+        share = alone[encoding].sum() / len(frame)
+        other = KAGGLE if encoding == UCI else UCI
+        leads = share >= _ENOUGH and rows > int((hits[other] > 0).sum())
+        speaks = leads or whole > 0 or rows > _STRAY * len(frame)
+        text = f"{rows} of {len(frame)} rows have codes that only {_TITLES[encoding]} has ({texts[encoding]})"
+        found.append(Evidence("codes", (encoding,) if speaks else (), text))
+    if not found:
+        return [Evidence("codes", (), "none that only one encoding has")]
+    return found
+
+
+def _from_label(frame: pd.DataFrame) -> Evidence:
+    aucs = label_polarity.aucs(frame)
+    if len(aucs) < label_polarity.MIN_COLUMNS:
+        return Evidence("label", (), "too few values of both classes to see which way it points")
+    against = label_polarity.contradictions(aucs)
+    shown = ", ".join(f"{name} {auc:.2f}" for name, auc in aucs.items())
+    if len(against) > contract.MAX_CONTRADICTIONS:
+        return Evidence("label", (KAGGLE,), f"higher means healthy, as Kaggle's does (AUC of {shown})")
+    return Evidence("label", (UCI,), f"higher means disease, as UCI's does (AUC of {shown})")

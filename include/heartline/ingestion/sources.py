@@ -1,0 +1,236 @@
+"""Where records come from: the sample cohort, the UCI archive, a file, a web address, a database.
+
+A source is named by one word or address. Nothing falls back to another source: one that cannot be read is an error.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from heartline import contract
+from heartline.errors import SourceError
+from heartline.ingestion import archives, encodings, http, sql, synthetic, tables, uci
+
+Origin = Literal["sample", "uci", "file", "url", "postgres"]
+
+DEFAULT_QUERY = f"SELECT {', '.join(contract.COLUMN_NAMES)} FROM patients"  # noqa: S608 - nobody's input: the contract's names
+
+_SAMPLE = re.compile(r"sample(?::(\d{1,12}))?")
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """Records as a source gave them, not yet checked.
+
+    Attributes:
+        table: the records, and what in them is odd.
+        origin: the kind of source.
+        description: the source in words, without passwords.
+        sha256: the digest of the bytes that were read, packed or not, if the source consists of bytes. The records
+            come from the same bytes: a source is read once.
+    """
+
+    table: tables.Table
+    origin: Origin
+    description: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How sources are reached.
+
+    Attributes:
+        uci_url: the UCI archive's zip, or a copy of it.
+        uci_sha256: the digest of the file in it.
+        cache: the folder for copies of what was fetched, or None.
+        database_url: a SQLAlchemy address, or empty.
+        limits: of downloads; ``seconds`` limits SQL statements and ``size`` files, too.
+    """
+
+    uci_url: str = uci.URL
+    uci_sha256: str = uci.SHA256
+    cache: Path | None = None
+    database_url: str = field(default="", repr=False)
+    limits: http.Limits = field(default_factory=http.Limits)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Return the settings of ``HEARTLINE_…`` variables; what is not set or empty keeps its default.
+
+        ``HEARTLINE_UCI_URL``, ``HEARTLINE_CACHE_DIR`` (``HEARTLINE_HOME``/cache), ``HEARTLINE_DATABASE_URL``,
+        ``HEARTLINE_SOURCE_SECONDS``, ``HEARTLINE_SOURCE_MAX_BYTES``.
+
+        Raises:
+            SourceError: a number is none.
+        """
+        home = environment.get("HEARTLINE_HOME")
+        cache = environment.get("HEARTLINE_CACHE_DIR") or (f"{home}/cache" if home else "")
+        usual = http.Limits()
+        return cls(
+            uci_url=environment.get("HEARTLINE_UCI_URL") or uci.URL,
+            cache=Path(cache) if cache else None,
+            database_url=environment.get("HEARTLINE_DATABASE_URL", ""),
+            limits=http.Limits(
+                seconds=_whole_number(environment, "HEARTLINE_SOURCE_SECONDS", int(usual.seconds)),
+                size=_whole_number(environment, "HEARTLINE_SOURCE_MAX_BYTES", usual.size),
+            ),
+        )
+
+
+def read(spec: str, *, query: str | None = None, settings: Settings | None = None) -> Records:
+    """Return the records of a source.
+
+    Args:
+        spec: ``sample`` or ``sample:N``, ``uci``, ``postgres``, an absolute path or file:// address, or an http(s)
+            address; files are CSV or Parquet, as they are or in gzip or zip.
+        query: SQL for ``postgres``; without it the contract's columns of the table ``patients``.
+        settings: how sources are reached; without them those of the environment.
+
+    Raises:
+        SourceError: there is no such source, or it cannot be reached or read.
+        DataError: what was read is not a table of records.
+    """
+    settings = settings or Settings.from_environment()
+    spec = spec.strip()
+    if query and spec != "postgres":
+        raise SourceError(
+            "only the source postgres takes a query",
+            where=f"parameter query, with source {_public(spec)}",
+            expected="no query",
+            hint="leave it empty, or choose the source postgres",
+        )
+    if match := _SAMPLE.fullmatch(spec):
+        return _read_sample(int(match[1] or synthetic.DEFAULT_ROWS))
+    if spec == "uci":
+        return _read_uci(settings)
+    if spec == "postgres":
+        return _read_postgres(query or DEFAULT_QUERY, settings)
+    if spec.lower().startswith(("http://", "https://")):
+        return _parsed(http.fetch(spec, settings.limits), "url", http.public(spec), settings)
+    if spec.startswith(("/", "file://")):
+        path = _path(spec)
+        return _parsed(_bytes_of(path, settings.limits.size), "file", str(path), settings)
+    raise SourceError(
+        f"unknown source {_public(spec)!r}",
+        where="parameter source",
+        expected="sample, sample:N, uci, postgres, an absolute path, or an http(s) address",
+        hint="choose one of these; a path starts with a slash",
+    )
+
+
+def _read_sample(n: int) -> Records:
+    table = tables.Table(synthetic.generate(n), encodings.no_odd_cells(), contract.COLUMN_NAMES)
+    return Records(table, "sample", f"synthetic cohort of {n:,} records, seed {synthetic.DEFAULT_SEED}")
+
+
+def _read_uci(settings: Settings) -> Records:
+    where = _public(settings.uci_url)
+
+    def archive() -> bytes:
+        if settings.uci_url.startswith(("/", "file://")):
+            return _bytes_of(_path(settings.uci_url), settings.limits.size)
+        return http.fetch(settings.uci_url, settings.limits)
+
+    data, cached = uci.cleveland(
+        archive, where=where, cache=settings.cache, sha256=settings.uci_sha256, size=settings.limits.size
+    )
+    return _parsed(data, "uci", f"{uci.MEMBER} of {where}{', kept from an earlier run' if cached else ''}", settings)
+
+
+def _read_postgres(query: str, settings: Settings) -> Records:
+    if not settings.database_url:
+        raise SourceError(
+            "no database is configured",
+            where="setting HEARTLINE_DATABASE_URL",
+            expected="postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
+            hint="set it where the task runs",
+        )
+    where = f"{sql.public(settings.database_url)}, query: {sql.shorten(query)}"
+    limits = settings.limits
+    names, frame = sql.select(
+        settings.database_url, query, seconds=limits.seconds, connect_seconds=limits.connect_seconds
+    )
+    return Records(tables.conform(frame, names, where=where), "postgres", where)
+
+
+def _parsed(data: bytes, origin: Origin, description: str, settings: Settings) -> Records:
+    content = archives.unpack(data, where=description, size=settings.limits.size)
+    return Records(tables.parse(content, where=description), origin, description, hashlib.sha256(data).hexdigest())
+
+
+def _path(spec: str) -> Path:
+    if not spec.startswith("file://"):
+        return Path(spec)
+    parts = urlsplit(spec)
+    if parts.netloc not in ("", "localhost") or not parts.path:
+        raise SourceError(
+            f"{spec!r} is not a file of this machine",
+            where="parameter source",
+            expected="file:///absolute/path",
+            hint="write three slashes after file:",
+        )
+    return Path(unquote(parts.path))
+
+
+def _bytes_of(path: Path, size: int) -> bytes:
+    try:
+        found = path.stat()
+        if path.is_dir():
+            raise IsADirectoryError
+        if not path.is_file():
+            raise OSError("it is a device or a pipe")
+        if found.st_size > size:
+            raise http.too_large(str(path), size)
+        data = path.read_bytes()
+        after = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if _identity(found) != _identity(after):
+        raise SourceError(
+            "the file changed while it was read",
+            where=str(path),
+            expected="a file that stays as it is",
+            hint="try again when it is complete",
+        )
+    return data
+
+
+def _identity(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _unreadable(path: Path, error: OSError) -> SourceError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        problem, hint = "there is no such file", "check the path; it is looked up on the machine that runs the task"
+    elif isinstance(error, IsADirectoryError):
+        problem, hint = "this is a folder, not a file", "name the file in it"
+    elif isinstance(error, PermissionError):
+        problem, hint = "the file may not be read", "give the user that runs the task the right to read it"
+    else:
+        problem, hint = (
+            f"the file cannot be read: {error.strerror or error}",
+            "check the path and its disk",
+        )
+    return SourceError(problem, where=str(path), expected="a readable CSV or Parquet file", hint=hint)
+
+
+def _public(spec: str) -> str:
+    return http.public(spec) if "://" in spec else spec
+
+
+def _whole_number(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name) or str(default)
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise SourceError(
+        f"{text!r} is not a positive whole number",
+        where=f"setting {name}",
+        expected=f"a number such as {default}",
+        hint="correct it or leave it unset",
+    )

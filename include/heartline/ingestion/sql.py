@@ -1,0 +1,128 @@
+"""Rows of a database by one SQL query, without a way to change anything in it."""
+
+import pandas as pd
+from sqlalchemy import URL, Connection, create_engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from heartline.errors import SourceError
+
+_CHUNK = 50_000  # rows fetched at a time: the driver's own objects take ten times the room of the numbers
+
+
+def select(url: str, query: str, *, seconds: float, connect_seconds: float = 5) -> tuple[list[str], pd.DataFrame]:
+    """Return the names of a query's columns, and its rows.
+
+    On PostgreSQL the transaction is read only and the server ends a statement after ``seconds``; elsewhere nothing is
+    committed.
+
+    Args:
+        url: a SQLAlchemy address.
+        query: one SELECT statement.
+        seconds: the time limit of a statement.
+        connect_seconds: the time limit of the connection.
+
+    Returns:
+        The k names, and shape [n, k] with columns numbered from 0, as a name may occur twice.
+
+    Raises:
+        SourceError: the address is wrong, the database cannot be reached, or it refuses the query.
+    """
+    address = _address(url)
+    statement = _one_statement(query)
+    try:
+        engine = create_engine(address, connect_args=_limits(address, seconds, connect_seconds))
+        connection = engine.connect()
+    except (SQLAlchemyError, ImportError) as error:
+        raise SourceError(
+            f"the database cannot be reached: {_words(error)}",
+            where=_public(address),
+            expected="a database that answers",
+            hint="check HEARTLINE_DATABASE_URL, and that the database runs and lets its user in",
+        ) from None  # the original's text may repeat the address
+    try:
+        with connection:
+            return _rows(connection, statement)
+    except SQLAlchemyError as error:
+        raise SourceError(
+            f"the query failed: {_words(error)}",
+            where=f"{_public(address)}, query: {shorten(statement)}",
+            expected="a SELECT that the database's user may run",
+            hint="correct the query, or create the table that it names",
+        ) from None
+    finally:
+        engine.dispose()
+
+
+def public(url: str) -> str:
+    """Return an address without user, password and options.
+
+    Raises:
+        SourceError: it is not an address.
+    """
+    return _public(_address(url))
+
+
+def _rows(connection: Connection, statement: str) -> tuple[list[str], pd.DataFrame]:
+    options = {"stream_results": True, "no_parameters": True}
+    if connection.dialect.name == "postgresql":
+        options["postgresql_readonly"] = True
+    result = connection.execution_options(**options).exec_driver_sql(statement)
+    names = list(result.keys())
+    numbered = range(len(names))
+    parts = [pd.DataFrame.from_records(part, columns=numbered, coerce_float=True) for part in result.partitions(_CHUNK)]
+    return names, pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=numbered)
+
+
+def _one_statement(query: str) -> str:
+    statement = query.strip().rstrip(";")
+    if not statement or ";" in statement:
+        raise SourceError(
+            "the query is not one statement",
+            where="parameter query",
+            expected="one SELECT statement",
+            hint="remove everything from the first semicolon on",
+        )
+    return statement
+
+
+def _address(url: str) -> URL:
+    try:
+        address = make_url(url)
+    except (SQLAlchemyError, ValueError):
+        raise SourceError(
+            "the address of the database cannot be parsed",
+            where="setting HEARTLINE_DATABASE_URL",
+            expected="postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
+            hint="correct it; characters such as @ and / in a password are written as %40 and %2F",
+        ) from None
+    if address.drivername in ("postgres", "postgresql"):
+        return address.set(drivername="postgresql+psycopg2")
+    return address
+
+
+def _limits(address: URL, seconds: float, connect_seconds: float) -> dict[str, str | int]:
+    if address.get_backend_name() != "postgresql":
+        return {}
+    milliseconds = round(seconds * 1000)
+    return {
+        "connect_timeout": max(2, round(connect_seconds)),  # libpq's smallest
+        "options": f"-c statement_timeout={milliseconds} -c default_transaction_read_only=on",
+    }
+
+
+def _words(error: Exception) -> str:
+    """Return the driver's message on one line, without its quotation of the statement where it has one."""
+    cause = getattr(error, "orig", None) or error
+    primary = getattr(getattr(cause, "diag", None), "message_primary", None)
+    return " ".join(str(primary or cause).split())
+
+
+def _public(address: URL) -> str:
+    port = f":{address.port}" if address.port else ""
+    return f"{address.get_backend_name()}://{address.host or ''}{port}/{address.database or ''}"
+
+
+def shorten(statement: str) -> str:
+    """Return a query on one line of at most 200 characters."""
+    line = " ".join(statement.split())
+    return line if len(line) <= 200 else f"{line[:199]}…"

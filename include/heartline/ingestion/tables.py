@@ -1,0 +1,251 @@
+"""From bytes to records: CSV and Parquet as they are found, brought into the contract's columns.
+
+What a value means is not judged here. A cell that is not a number, and a row that has not the fields it should have,
+are kept beside the records with their row number, so that the quality checks can report them.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from heartline import contract
+from heartline.errors import DataError
+from heartline.ingestion import cells, csv_text, encodings
+
+NOT_A_NUMBER = "not a number"
+
+_PARQUET = b"PAR1"
+_BATCH = 1 << 16  # rows of a Parquet file that are converted at a time
+_LEAST = len(contract.COLUMNS) / 2  # of the contract's columns, for a table to be one of records
+_SHOWN_NAMES = 30
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Records as they were found.
+
+    Attributes:
+        frame: shape [n, 14], the contract's columns in its order, float64, NaN where a value is missing or odd; the
+            index ``row`` is the row number in the source, from 1. A row that is odd as a whole keeps its number, but
+            is not in here. A column that the source lacks is all NaN.
+        odd: shape [k, 4], by row: ``row`` (int64), ``field`` (empty for the whole row), ``value`` (the text as found,
+            at most 200 characters), ``reason``.
+        names: the names of the source's columns as spelled; () for a file without a header.
+        absent: the contract's columns that the source lacks.
+        dropped: the source's columns that the contract has not.
+    """
+
+    frame: pd.DataFrame
+    odd: pd.DataFrame
+    names: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+def parse(data: bytes, *, where: str) -> Table:
+    """Return the records in the bytes of a CSV or Parquet file.
+
+    CSV is text in UTF-8, or else Windows-1252, with or without a header line, its fields divided by comma, semicolon,
+    tab or spaces; without a header its columns are those of the UCI files, in their order. A decimal comma is read
+    where semicolons or tabs divide the fields. Columns are matched by name or alias, in any order and case. In a
+    Parquet file text is read as in CSV, and only a column of type boolean is read as 0 and 1.
+
+    Args:
+        data: the whole file.
+        where: the file or address, for messages.
+
+    Raises:
+        DataError: the bytes are neither, hold no rows, are no table of records, have a column twice or of a type
+            that cannot hold numbers, or no row has the right number of fields.
+    """
+    return _parse_parquet(data, where) if data.startswith(_PARQUET) else _parse_text(data, where)
+
+
+def conform(frame: pd.DataFrame, names: Sequence[str], *, where: str) -> Table:
+    """Return the records of a table that is in memory, as ``parse`` does.
+
+    Args:
+        frame: shape [n, k], columns numbered from 0, cells of any type.
+        names: the k names as the source spells them.
+        where: the source, for messages.
+
+    Raises:
+        DataError: as ``parse``.
+    """
+    positions = locate(names, where=where)
+    columns = {name: _as_arrow(frame[position]) for name, position in positions.items()}
+    _expect_readable({name: column.type for name, column in columns.items()}, where)
+    records = _Collector(list(positions), len(frame))
+    records.add(columns.values())
+    return records.table(names, positions, where)
+
+
+def locate(names: Sequence[str], *, where: str) -> dict[str, int]:
+    """Return the position among ``names`` of each of the contract's columns that is there.
+
+    Raises:
+        DataError: fewer than half of them are there, or one is there more than once.
+    """
+    known = [encodings.ALIASES.get(" ".join(name.split()).lower()) for name in names]
+    counts = Counter(name for name in known if name)
+    more = ", …" if len(names) > _SHOWN_NAMES else ""
+    found = f"{where}, whose columns are: {', '.join(names[:_SHOWN_NAMES])}{more}"
+    if len(counts) < _LEAST:
+        raise DataError(
+            f"this is not a table of records: it has {len(counts)} of the {len(contract.COLUMNS)} columns",
+            where=found,
+            expected=f"the columns {', '.join(contract.COLUMN_NAMES)}",
+            hint="check that this is the right source, and rename its columns",
+        )
+    repeated = [name for name in contract.COLUMN_NAMES if counts[name] > 1]
+    if repeated:
+        raise DataError(
+            f"{'1 column is' if len(repeated) == 1 else f'{len(repeated)} columns are'} there more than once: "
+            f"{', '.join(repeated)}",
+            where=found,
+            expected="each column once, under one of its names",
+            hint="remove or rename the columns that should not count",
+        )
+    return {name: known.index(name) for name in contract.COLUMN_NAMES if name in counts}
+
+
+class _Collector:
+    """Gathers batches of cells in one array, so that the records are in memory once."""
+
+    def __init__(self, fields: Sequence[str], most_rows: int, *, decimal_comma: bool = False) -> None:
+        self._rows = [contract.COLUMN_NAMES.index(name) for name in fields]
+        self._values = np.empty((len(contract.COLUMNS), most_rows))
+        self._values[[row for row in range(len(self._values)) if row not in self._rows]] = np.nan
+        self._decimal_comma = decimal_comma
+        self._odd: list[tuple[int, NDArray[np.int64], list[str]]] = []
+        self.count = 0
+
+    def add(self, batch: Iterable[pa.Array]) -> None:
+        """Take the cells of some further rows, one array for each field."""
+        added = 0
+        for row, column in zip(self._rows, batch, strict=True):
+            numbers, odd, texts = cells.numbers(column, decimal_comma=self._decimal_comma)
+            added = len(numbers)
+            self._values[row, self.count : self.count + added] = numbers
+            if texts:
+                self._odd.append((row, self.count + odd, texts))
+        self.count += added
+
+    def table(
+        self, names: Sequence[str], positions: dict[str, int], where: str, text: csv_text.Text | None = None
+    ) -> Table:
+        """Return the table of what was added.
+
+        Args:
+            names: of all columns of the source.
+            positions: what ``locate`` found among them.
+            where: the source, for messages.
+            text: what the rows come from, if some of them may be malformed.
+
+        Raises:
+            DataError: nothing was added.
+        """
+        if not self.count:
+            raise DataError(
+                "there are no records",
+                where=where,
+                expected="at least one row below the names of the columns",
+                hint="check how the source was made",
+            )
+        index: pd.Index[int] = pd.RangeIndex(1, self.count + 1, name="row")
+        odd = []
+        if text and text.malformed:
+            index = pd.Index(text.numbers(self.count), name="row")
+            odd.append(_odd_rows(text))
+        odd += [_odd_cells(index[at], row, texts) for row, at, texts in self._odd]
+        # pandas keeps the transposed array as it is, without a copy.
+        frame = pd.DataFrame(
+            self._values[:, : self.count].T, columns=list(contract.COLUMN_NAMES), index=index, copy=False
+        )
+        return Table(
+            frame,
+            _in_order(odd),
+            text.header if text else tuple(names),
+            tuple(name for name in contract.COLUMN_NAMES if name not in positions),
+            tuple(name for position, name in enumerate(names) if position not in positions.values()),
+        )
+
+
+def _odd_rows(text: csv_text.Text) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "row": [one.number for one in text.malformed],
+            "field": "",
+            "value": [one.text for one in text.malformed],
+            "reason": [
+                f"{one.fields} {'field' if one.fields == 1 else 'fields'} instead of {len(text.columns)}"
+                for one in text.malformed
+            ],
+        }
+    )
+
+
+def _odd_cells(numbers: "pd.Index[int]", column: int, texts: list[str]) -> pd.DataFrame:
+    field = contract.COLUMN_NAMES[column]
+    return pd.DataFrame({"row": numbers, "field": field, "value": texts, "reason": NOT_A_NUMBER})
+
+
+def _in_order(odd: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    none = encodings.no_odd_cells()
+    if not odd:
+        return none
+    return pd.concat(odd).astype(none.dtypes).sort_values("row", kind="stable", ignore_index=True)
+
+
+def _parse_text(data: bytes, where: str) -> Table:
+    text = csv_text.look(data, where=where)
+    positions = locate(text.columns, where=where)
+    records = _Collector(list(positions), text.most_rows(), decimal_comma=text.decimal_comma)
+    for batch in text.rows(list(positions.values())):
+        records.add(batch)
+    return records.table(text.columns, positions, where, text)
+
+
+def _parse_parquet(data: bytes, where: str) -> Table:
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        names = file.schema_arrow.names
+        positions = locate(names, where=where)
+        _expect_readable({names[at]: file.schema_arrow.field(at).type for at in positions.values()}, where)
+        records = _Collector(list(positions), file.metadata.num_rows)
+        spelled = [names[at] for at in positions.values()]
+        for batch in file.iter_batches(_BATCH, columns=spelled):
+            records.add(batch.column(name) for name in spelled)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"the Parquet file cannot be read: {str(error).strip().partition(chr(10))[0]}",
+            where=where,
+            expected="a complete Parquet file",
+            hint="write the file again",
+        ) from None
+    return records.table(names, positions, where)
+
+
+def _expect_readable(types: dict[str, pa.DataType], where: str) -> None:
+    wrong = [f"{name} is {kind}" for name, kind in types.items() if not cells.readable(kind)]
+    if wrong:
+        raise DataError(
+            f"the type of {'1 column' if len(wrong) == 1 else f'{len(wrong)} columns'} cannot hold numbers",
+            where=f"{where}: {', '.join(wrong)}",
+            expected="numbers, or text that is numbers",
+            hint="convert the column, or rename it if it is another one",
+        )
+
+
+def _as_arrow(column: pd.Series) -> pa.Array:
+    try:
+        found = pa.Array.from_pandas(column)
+        return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+    except (pa.ArrowException, TypeError, OverflowError):  # mixed types, or a number that Arrow cannot hold
+        return pa.array([None if missing else str(cell) for cell, missing in zip(column, column.isna(), strict=True)])

@@ -1,0 +1,93 @@
+"""The Cleveland file of the UCI archive: fetched once, known by its digest."""
+
+import hashlib
+import io
+import logging
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from heartline.errors import SourceError
+from heartline.ingestion import archives
+
+URL = "https://archive.ics.uci.edu/static/public/45/heart+disease.zip"
+MEMBER = "processed.cleveland.data"
+SHA256 = "a74b7efa387bc9d108d7d0115d831fe9b414b29ae7124f331b622b4efa0427c8"
+
+_log = logging.getLogger(__name__)
+
+
+def cleveland(
+    fetch: Callable[[], bytes], *, where: str, cache: Path | None = None, sha256: str = SHA256, size: int = 2 << 30
+) -> tuple[bytes, bool]:
+    """Return the file's bytes, and whether they come from the cache.
+
+    Args:
+        fetch: returns the archive, called only if the cache has no copy with the right digest.
+        where: the archive's address, for messages.
+        cache: the folder of copies, or None for none; one that cannot be written costs a warning only.
+        sha256: the file's digest.
+        size: the largest file, in bytes.
+
+    Raises:
+        SourceError: the archive is not a zip, lacks the file, or the file is another than expected.
+    """
+    cached = _cached(cache, sha256)
+    if cached is not None:
+        return cached, True
+    data = _member(fetch(), where, size)
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise SourceError(
+            f"{MEMBER} is not the file that it was: its sha256 is {found}",
+            where=where,
+            expected=f"sha256 {sha256}",
+            hint="try again; if the archive has changed the file, look at it and give it as a path",
+        )
+    if cache is not None:
+        _keep(data, cache, sha256)
+    return data, False
+
+
+def _member(archive: bytes, where: str, size: int) -> bytes:
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as members:
+            if MEMBER not in members.namelist():
+                raise SourceError(
+                    f"the archive does not hold {MEMBER}",
+                    where=where,
+                    expected=f"a zip with {MEMBER}; this one holds {', '.join(members.namelist()) or 'nothing'}",
+                    hint="check HEARTLINE_UCI_URL",
+                )
+            return archives.bounded(members, MEMBER, where=where, size=size)
+    except archives.BROKEN_ZIP as error:
+        raise SourceError(
+            f"the archive cannot be opened: {error}",
+            where=where,
+            expected="a complete zip file",
+            hint="try again, and check HEARTLINE_UCI_URL",
+        ) from None
+
+
+def _cached(cache: Path | None, sha256: str) -> bytes | None:
+    if cache is None:
+        return None
+    try:
+        data = (cache / sha256).read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(data).hexdigest() == sha256:
+        return data
+    _log.warning("the copy %s is damaged; fetching the file again", cache / sha256)
+    return None
+
+
+def _keep(data: bytes, cache: Path, sha256: str) -> None:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=cache, delete=False) as file:
+            file.write(data)
+        Path(file.name).replace(cache / sha256)
+    except OSError as error:
+        _log.warning("no copy is kept for the next run: %s", error)

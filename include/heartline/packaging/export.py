@@ -1,0 +1,249 @@
+"""A model's export: everything that serving and a later reader need, in one bundle.
+
+It holds ``model.skops``, ``model.onnx``, ``contract.json``, ``reference.json``, ``evaluation.json`` and
+``manifest.json`` with the sha256 of each. The same pipeline gives the same bytes.
+"""
+
+import hashlib
+import io
+import json
+import math
+import re
+import zipfile
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+import skl2onnx
+import skops.io
+from numpy.typing import NDArray
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.pipeline import Pipeline
+from skops.io.exceptions import UntrustedTypesFoundException
+
+from heartline import contract
+from heartline.errors import HeartlineError
+from heartline.packaging import bundle
+from heartline.training import families
+
+if TYPE_CHECKING:
+    from onnx import GraphProto
+
+ONNX_OPSET = 18
+TOLERANCE = 1e-5
+PARITY_ROWS = 4096
+REFERENCE_ROWS = 32
+# what skops may find in every pipeline of ours beside its own list; a family names what else it needs
+TRUSTED_TYPES = ("numpy.dtype", "sklearn.tree._tree.Tree")
+
+Floats = NDArray[np.float64]
+_DIGITS = re.compile(r"\d+")
+
+
+class ExportError(HeartlineError):
+    """A model's export does not answer as the model does, or cannot be stored as one of ours."""
+
+
+def build_bundle(pipeline: Pipeline, *, about: Mapping[str, Any], evaluation: Mapping[str, Any], seed: int) -> bytes:
+    """Return the bundle of a fitted pipeline as a tar archive.
+
+    Args:
+        pipeline: fitted on (n, 13) features.
+        about: name, family, origin and snapshot of the model.
+        evaluation: its scores.
+        seed: of the rows that the export is checked on.
+
+    Raises:
+        ExportError: ONNX and the pipeline disagree, or the stored pipeline cannot be read back as it is.
+    """
+    onnx_model = to_onnx(pipeline)
+    stored = to_skops(pipeline)
+    rows = legal_rows(PARITY_ROWS, seed)
+    check_parity(pipeline, onnx_model, rows)
+    reference = rows[:REFERENCE_ROWS]
+    check_stored(pipeline, stored, reference)
+    files = {
+        "contract.json": to_json(contract.json_schema()),
+        "evaluation.json": to_json(evaluation),
+        "model.onnx": onnx_model,
+        "model.skops": stored,
+        "reference.json": to_json(
+            {
+                "records": [_record(row) for row in reference],
+                "probabilities": families.probability(pipeline, reference).tolist(),
+            }
+        ),
+    }
+    manifest = {
+        "format": 1,
+        "files": {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()
+        },
+        "model": {**about, "contract_version": contract.VERSION, "threshold": contract.THRESHOLD},
+    }
+    return bundle.pack({**files, "manifest.json": to_json(manifest)})
+
+
+def to_onnx(pipeline: Pipeline) -> bytes:
+    """Return the pipeline as ONNX: input ``record`` float32 (n, 13), output ``probabilities`` float32 (n, 2).
+
+    The same pipeline gives the same bytes. skl2onnx writes counts into names, and goes on counting from one export of
+    a process to the next, so names are numbered anew; it also lists the operator sets in the order of a Python set.
+    """
+    model = skl2onnx.to_onnx(
+        pipeline,
+        initial_types=[("record", FloatTensorType([None, len(contract.FEATURES)]))],
+        options={id(pipeline): {"zipmap": False}},
+        target_opset=ONNX_OPSET,
+    )
+    opsets = sorted(model.opset_import, key=lambda one: one.domain)
+    del model.opset_import[:]
+    model.opset_import.extend(opsets)
+    kept = {one.name: one.name for one in (*model.graph.input, *model.graph.output)}
+    _number_names(model.graph, {"": "", **kept})  # an empty name stands for an input that is left out
+    return bytes(model.SerializeToString())
+
+
+def to_skops(pipeline: Pipeline) -> bytes:
+    """Return the pipeline in the skops format, the same bytes for the same pipeline.
+
+    skops names objects by their memory address and stamps the clock into the archive; both are replaced by numbers
+    that depend on the content alone.
+    """
+    source = zipfile.ZipFile(io.BytesIO(skops.io.dumps(pipeline)))
+    schema = source.read("schema.json").decode()
+    numbers: dict[str, str] = {}
+
+    def renumber(match: re.Match[str]) -> str:
+        return match[1] + numbers.setdefault(match[2], str(len(numbers) + 1))
+
+    def rename(match: re.Match[str]) -> str:
+        return f'{match[1]}"{_renamed(match[2], numbers)}"'
+
+    schema = re.sub(r'("__id__": )(\d+)', renumber, schema)
+    schema = re.sub(r'("file": )"([^"]*)"', rename, schema)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in sorted(source.namelist(), key=lambda name: int(numbers.get(name.split(".")[0], 0))):
+            if name != "schema.json":
+                target.writestr(zipfile.ZipInfo(_renamed(name, numbers)), source.read(name), zipfile.ZIP_DEFLATED)
+        target.writestr(zipfile.ZipInfo("schema.json"), schema, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def trusted_types() -> list[str]:
+    """Return the types that our pipelines hold beside those that skops trusts: ours to say, never a file's."""
+    return sorted({*TRUSTED_TYPES, *(name for family in families.FAMILIES.values() for name in family.trusted)})
+
+
+def from_skops(data: bytes) -> Pipeline:
+    """Return the pipeline in ``data``; nothing but the types that we expect is built.
+
+    Raises:
+        ExportError: it holds another type.
+    """
+    trusted = trusted_types()
+    try:
+        return skops.io.loads(data, trusted=trusted)
+    except UntrustedTypesFoundException as error:
+        raise ExportError(
+            f"the stored pipeline is not opened: {str(error).splitlines()[0].rstrip('.')}",
+            where="model.skops",
+            expected=f"nothing beside what skops trusts and {', '.join(trusted)}",
+            hint="if a family of ours needs these types, name them in its entry in "
+            "training.families.FAMILIES; else trust no file",
+        ) from error
+
+
+def check_stored(pipeline: Pipeline, stored: bytes, rows: Floats) -> None:
+    """Read a stored pipeline back and compare it with the one that it was made from.
+
+    Raises:
+        ExportError: it cannot be read, or answers otherwise, be it in the last bit.
+    """
+    predictions = families.probability(from_skops(stored), rows)
+    if not np.array_equal(predictions, families.probability(pipeline, rows)):
+        raise ExportError(
+            "the stored pipeline does not answer as the model does",
+            where="model.skops",
+            expected=f"the same bits on each of {len(rows)} legal rows",
+            hint="look for a step of the pipeline that skops does not store whole",
+        )
+
+
+def legal_rows(count: int, seed: int) -> Floats:
+    """Return ``count`` random rows that the contract allows, (count, 13), some optional values missing.
+
+    They are drawn uniformly from the possible ranges, so most of them lie far from any patient: where an export
+    differs from its model, it differs here too.
+    """
+    random = np.random.default_rng(seed)
+    rows = np.empty((count, len(contract.FEATURES)))
+    for position, column in enumerate(contract.FEATURES):
+        if column.codes:
+            values = random.choice(np.array(list(column.codes), "float64"), count)
+        elif column.whole:
+            values = random.integers(int(column.minimum), int(column.maximum) + 1, count).astype("float64")
+        else:
+            values = random.integers(int(column.minimum * 10), int(column.maximum * 10) + 1, count) / 10
+        if column.optional:
+            values = np.where(random.random(count) < 0.1, np.nan, values)
+        rows[:, position] = values
+    return rows
+
+
+def check_parity(pipeline: Pipeline, onnx_model: bytes, rows: Floats) -> None:
+    """Compare both models on ``rows``: at most 1e-5 apart, and never another answer.
+
+    Raises:
+        ExportError: they differ.
+    """
+    session = onnxruntime.InferenceSession(onnx_model, providers=["CPUExecutionProvider"])
+    exported = session.run(["probabilities"], {"record": rows.astype("float32")})[0][:, 1]
+    expected = families.probability(pipeline, rows)
+    apart = np.abs(exported - expected)
+    # on the threshold itself a difference in the last bit is another answer, but not another model
+    decided = np.abs(expected - contract.THRESHOLD) > TOLERANCE
+    flipped = decided & ((exported >= contract.THRESHOLD) != (expected >= contract.THRESHOLD))
+    if apart.max() > TOLERANCE or flipped.any():
+        worst = int(apart.argmax())
+        raise ExportError(
+            f"the ONNX export differs from the model by up to {apart.max():.2g}, {int(flipped.sum())} answers differ",
+            where=f"row {_record(rows[worst])}",
+            expected=f"at most {TOLERANCE:g} on each of {len(rows)} legal rows, and the same answers",
+            hint="look for a step of the pipeline that is not exact in float32",
+        )
+
+
+def to_json(value: Any) -> bytes:
+    """Return ``value`` as indented JSON with sorted keys."""
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
+
+
+def _number_names(graph: "GraphProto", names: dict[str, str]) -> None:
+    """Number what a graph and those inside it name, in the order in which it appears: ``names`` keeps old to new."""
+
+    def new(name: str) -> str:
+        return names.setdefault(name, f"{_DIGITS.sub('', name)}_{len(names)}")
+
+    for one in (*graph.input, *graph.initializer, *graph.value_info, *graph.output):
+        one.name = new(one.name)
+    for node in graph.node:
+        node.name = new(node.name)
+        node.input[:], node.output[:] = [new(name) for name in node.input], [new(name) for name in node.output]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _number_names(inner, names)
+
+
+def _renamed(name: str, numbers: Mapping[str, str]) -> str:
+    stem, dot, suffix = name.partition(".")
+    return numbers.get(stem, stem) + dot + suffix
+
+
+def _record(row: Floats) -> dict[str, float | int | None]:
+    values: dict[str, float | int | None] = {}
+    for column, value in zip(contract.FEATURES, row.tolist(), strict=True):
+        values[column.name] = None if math.isnan(value) else int(value) if column.whole else value
+    return values

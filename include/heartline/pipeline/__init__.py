@@ -1,0 +1,4 @@
+"""The tasks of the training DAG, one module each: ingest, validate, preprocess, train, compare, register.
+
+May import: every other package of ``heartline``.
+"""

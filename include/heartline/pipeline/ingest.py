@@ -1,0 +1,36 @@
+"""The task ``ingest``: reads a source into the store, as it is."""
+
+import logging
+from typing import Any
+
+from heartline.ingestion import sources
+from heartline.storage import dataset
+from heartline.validation import checkpoint
+
+log = logging.getLogger(__name__)
+
+
+def ingest(source: str, *, query: str | None = None) -> dict[str, Any]:
+    """Read a source into the store, as it is.
+
+    Args:
+        source: ``sample``, ``sample:N``, ``uci``, ``postgres``, or a path or URL of a CSV or Parquet file.
+        query: SQL, for ``postgres``.
+
+    Raises:
+        SourceError: it cannot be reached or read.
+        DataError: it holds no table of records.
+    """
+    records = sources.read(source, query=query)
+    table = records.table
+    log.info("%d rows from %s (origin %s)", len(table.frame), records.description, records.origin)
+    return {
+        "raw": dataset.write_snapshot(table.frame.rename_axis(checkpoint.ROW).reset_index(), dataset.RAW),
+        "odd": dataset.write_snapshot(table.odd, dataset.RAW),
+        "names": list(table.names),
+        "absent": list(table.absent),
+        "left_out": list(table.dropped),
+        "origin": records.origin,
+        "source": records.description,
+        "sha256": records.sha256,
+    }

@@ -1,0 +1,253 @@
+"""The pictures of the comparison page, as SVG to stand inside HTML. The same input gives the same text.
+
+Text stays text, so that it can be searched and read aloud; nothing refers to anything outside the picture.
+"""
+
+import io
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup, escape
+from sklearn.metrics import roc_curve
+
+from heartline import contract
+from heartline.comparison import paired_tests
+from heartline.comparison.compare import Comparison, OutOfFoldPredictions
+from heartline.comparison.paired_tests import Interval
+from heartline.evaluation import curves
+from heartline.reports.model_figures import BLUE, GREY, ORANGE
+
+if TYPE_CHECKING:  # matplotlib costs a second to import: only who draws pays it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 4.4  # inches: two stand side by side on a screen, and one is legible on a telephone
+# colour, line and marker: each alone tells the models apart (the last two colours are Okabe and Ito's, too)
+LOOKS = ((BLUE, "-", "o"), (ORANGE, "--", "s"), ("#009E73", "-.", "^"), ("#AA4499", ":", "D"))
+
+_STYLE: Any = {
+    "svg.hashsalt": "heartline",
+    "svg.fonttype": "none",
+    "axes.unicode_minus": False,  # the words beside it have none either
+    "text.parse_math": False,  # a dollar in a name is a dollar
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+_SVG = "{http://www.w3.org/2000/svg}"
+_LINK = "{http://www.w3.org/1999/xlink}href"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A difference in an interval plot: its words, its numbers, and whether the verdict rests on it."""
+
+    text: str
+    interval: Interval
+    decides: bool
+
+
+def draw(
+    models: Sequence[tuple[str, OutOfFoldPredictions]],
+    comparisons: Sequence[Comparison],
+    *,
+    margin: float,
+    brier_margin: float,
+) -> dict[str, Markup]:
+    """Return the pictures ``roc`` and ``calibration``, and with a comparison ``auc`` and ``brier``.
+
+    Args:
+        models: title and out-of-fold answers of each.
+        comparisons: of them; titled by what the models are called.
+        margin: the difference in ROC AUC that matters.
+        brier_margin: the difference in the Brier score that is too much.
+    """
+    titles = {predictions.name: title for title, predictions in models}
+    square = (WIDTH, WIDTH)
+    pictures: dict[str, tuple[str, tuple[float, float], Callable[[Figure], None]]] = {
+        "roc": ("ROC curves of all models", square, lambda figure: _roc(figure, models)),
+        "calibration": ("Calibration of all models", square, lambda figure: _calibration(figure, models)),
+    }
+    if comparisons:
+        auc, brier = _auc_rows(comparisons, titles), _brier_rows(comparisons, titles)
+        pictures["auc"] = (
+            "Differences in ROC AUC with their 95 % intervals",
+            (WIDTH, 1.2 + 0.5 * len(auc)),
+            lambda figure: intervals(figure, auc, margin, 0.06, "Difference in ROC AUC (right: challenger is ahead)"),
+        )
+        pictures["brier"] = (
+            "Differences in Brier score with their 95 % intervals",
+            (WIDTH, 1.2 + 0.5 * len(brier)),
+            lambda figure: intervals(
+                figure, brier, brier_margin, 0.03, "Difference in Brier score (left: challenger is ahead)"
+            ),
+        )
+    return _drawn(pictures)
+
+
+def _drawn(pictures: "dict[str, tuple[str, tuple[float, float], Callable[[Figure], None]]]") -> dict[str, Markup]:
+    import matplotlib as mpl
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    found = {}
+    # defaults first: somebody's matplotlibrc must not change the bytes
+    with style.context("default"), mpl.rc_context(_STYLE):
+        for name, (label, size, picture) in pictures.items():
+            figure = Figure(figsize=size, layout="constrained")
+            picture(figure)
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+            found[name] = inline(buffer.getvalue(), name, label)
+    return found
+
+
+def inline(svg: bytes, name: str, label: str) -> Markup:
+    """Return matplotlib's SVG as an element of an HTML page that holds others.
+
+    Args:
+        svg: as matplotlib wrote it.
+        name: goes before each id, which would else be another picture's too.
+        label: what the picture shows, for those who do not see it.
+    """
+    root = ET.fromstring(svg)  # noqa: S314 (matplotlib wrote it just now)
+    for parent in list(root.iter()):
+        for child in list(parent):
+            # metadata holds addresses, and a style would be the whole page's: comparison.css has it
+            if child.tag in (f"{_SVG}metadata", f"{_SVG}style"):
+                parent.remove(child)
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(_SVG)
+        for key, value in list(element.attrib.items()):
+            if key == "id":
+                element.set(key, f"{name}-{value}")
+            elif key == _LINK:
+                del element.attrib[key]
+                element.set("href", value.replace("#", f"#{name}-", 1))
+            elif value.startswith("url(#"):
+                element.set(key, value.replace("url(#", f"url(#{name}-", 1))
+    inner = "".join(ET.tostring(child, encoding="unicode", short_empty_elements=False) for child in root)
+    opening = Markup('<svg class="chart" viewBox="{}" role="img" aria-label="{}">').format(root.get("viewBox"), label)
+    return opening + Markup(inner) + Markup("</svg>")  # noqa: S704 (ElementTree escaped its text)
+
+
+def swatch(position: int) -> Markup:
+    """Return a model's line and colour as a small picture, for tables."""
+    colour, line, _ = LOOKS[position % len(LOOKS)]
+    dashes = {"-": "none", "--": "6 3", "-.": "7 3 2 3", ":": "2 3"}[line]
+    return Markup(
+        '<svg class="swatch" viewBox="0 0 24 6" aria-hidden="true"><path d="M0 3H24" fill="none" stroke="{}" '
+        'stroke-width="3" stroke-dasharray="{}"/></svg>'
+    ).format(escape(colour), dashes)
+
+
+def _roc(figure: "Figure", models: Sequence[tuple[str, OutOfFoldPredictions]]) -> None:
+    axis = figure.subplots()
+    axis.plot([0, 1], [0, 1], color=GREY, linestyle=(0, (1, 3)), linewidth=1)
+    for position, (title, one) in enumerate(models):
+        colour, line, marker = LOOKS[position % len(LOOKS)]
+        x, y, _ = roc_curve(one.labels, one.probabilities)
+        area = paired_tests.auc(one.labels, one.probabilities)
+        axis.plot(x, y, color=colour, linestyle=line, linewidth=1.8, label=f"{title}, AUC {area:.3f}")
+        called = one.probabilities >= contract.THRESHOLD
+        at = [float(called[one.labels == label].mean()) for label in (0, 1)]
+        axis.plot(*at, marker, color=colour, markersize=7, markeredgecolor="white")
+    axis.plot([], [], "o", color=GREY, markersize=6, label=f"at the threshold of {contract.THRESHOLD:g}")
+    _unit_square(axis, "Share of the healthy called sick", "Share of the sick found")
+    axis.legend(loc="lower right")
+
+
+def _calibration(figure: "Figure", models: Sequence[tuple[str, OutOfFoldPredictions]]) -> None:
+    axis = figure.subplots()
+    axis.plot([0, 1], [0, 1], color=GREY, linestyle=(0, (1, 3)), linewidth=1, label="as predicted")
+    for position, (title, one) in enumerate(models):
+        colour, line, marker = LOOKS[position % len(LOOKS)]
+        found = curves.calibration(one.labels, one.probabilities)
+        spread = np.abs([found.observed - found.low, found.high - found.observed])
+        axis.errorbar(found.predicted, found.observed, spread, fmt="none", ecolor=colour, elinewidth=1, alpha=0.45)
+        axis.plot(
+            found.predicted,
+            found.observed,
+            color=colour,
+            linestyle=line,
+            marker=marker,
+            markersize=5,
+            linewidth=1.4,
+            label=title,
+        )
+    _unit_square(axis, "Predicted probability, in tenths", "Observed share of the sick, 95 %")
+    axis.legend(loc="upper left")
+
+
+def _unit_square(axis: "Axes", x: str, y: str) -> None:
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
+    axis.grid(color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+
+
+def _auc_rows(comparisons: Sequence[Comparison], titles: dict[str, str]) -> list[Row]:
+    rows = []
+    for one in comparisons:
+        whose = f"{titles[one.challenger]}: " if len(comparisons) > 1 else ""
+        folds = Interval(one.folds.delta, one.folds.low, one.folds.high)
+        rows += [
+            Row(f"{whose}Bootstrap (decides)", one.auc, True),
+            Row(f"{whose}DeLong", one.delong.auc, False),
+            Row(f"{whose}Nadeau–Bengio, within folds", folds, False),
+        ]
+    return rows
+
+
+def _brier_rows(comparisons: Sequence[Comparison], titles: dict[str, str]) -> list[Row]:
+    whose = [f"{titles[one.challenger]}: " if len(comparisons) > 1 else "" for one in comparisons]
+    return [Row(f"{name}Bootstrap", one.brier, True) for name, one in zip(whose, comparisons, strict=True)]
+
+
+def intervals(figure: "Figure", rows: Sequence[Row], margin: float, usual: float, xlabel: str) -> None:
+    """Draw differences with their intervals, one below the other.
+
+    Args:
+        figure: an empty one.
+        rows: from the top on.
+        margin: where the line of the margin is drawn.
+        usual: how far the axis reaches to both sides if nothing lies outside.
+        xlabel: of the axis.
+    """
+    axis = figure.subplots()
+    ends = [abs(end) for row in rows for end in (row.interval.low, row.interval.high)]
+    reach = 1.06 * max(usual, margin, *ends)
+    axis.axvline(0, color="black", linewidth=1, label="no difference")
+    axis.axvline(margin, color=ORANGE, linewidth=1.2, linestyle="--", label=f"margin, {margin:+g}")
+    for position, row in enumerate(rows):
+        one, colour = row.interval, BLUE if row.decides else GREY
+        y = len(rows) - 1 - position
+        spread = [[max(0.0, one.value - one.low)], [max(0.0, one.high - one.value)]]
+        axis.errorbar(
+            [one.value],
+            [y],
+            xerr=spread,
+            fmt="o" if row.decides else "s",
+            color=colour,
+            capsize=4,
+            markersize=7 if row.decides else 5,
+            linewidth=2.2 if row.decides else 1.4,
+        )
+        axis.text(
+            0.01,
+            y + 0.28,
+            row.text,
+            transform=axis.get_yaxis_transform(),
+            fontsize=8.5,
+            fontweight="bold" if row.decides else "normal",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1},
+            in_layout=False,
+        )
+    axis.set(xlim=(-reach, reach), ylim=(-0.5, len(rows) - 0.25), xlabel=xlabel, yticks=[])
+    axis.spines["left"].set_visible(False)
+    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+    figure.legend(loc="outside upper left", ncols=2)

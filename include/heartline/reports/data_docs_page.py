@@ -1,0 +1,148 @@
+"""A run's Data Docs as one page for people who never saw Great Expectations.
+
+On top stands in plain words what became of the records and why; below it each expectation, as ``data_docs_checks`` has
+it from Great Expectations. The page is complete in itself: no script, and nothing that is loaded from elsewhere.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from heartline import contract
+from heartline.reports import data_docs_checks, data_docs_site
+
+if TYPE_CHECKING:
+    from great_expectations.core import ExpectationSuiteValidationResult
+
+    from heartline.validation.checkpoint import Report
+    from heartline.validation.findings import Finding
+
+_LAYERS = (
+    ("set", "stops the run", "bad", "About the records as a whole: no model is trained on records that fail here."),
+    (
+        "row",
+        "rows set aside",
+        "fair",
+        "Values that are impossible, missing or no numbers. Their rows went to quarantine and are not used.",
+    ),
+    ("unusual", "unusual, only a warning", "fair", "Values that are possible but rare. Their rows are used."),
+)
+_ENCODINGS = {
+    "uci": "They were read as the codes of the UCI archive.",
+    "kaggle": "They were read as the codes of the Kaggle file, and turned back into those of the UCI archive.",
+}
+_UNDECIDED = "It could not be decided whose codes they are, UCI's or Kaggle's."
+
+
+def render(result: "ExpectationSuiteValidationResult", report: "Report", *, run: str, source: str) -> bytes:
+    """Return the page: HTML in UTF-8, the same bytes for the same input.
+
+    Args:
+        result: what Great Expectations returned for the suite.
+        report: the outcome of the checks.
+        run: the orchestrator's name for the run.
+        source: where the records came from.
+    """
+    template = data_docs_site.templates().get_template("data_docs_page.html")
+    page = template.render(
+        verdict=_verdict(report),
+        tone="bad" if report.stopped else "fair" if report.findings or report.quarantined else "",
+        summary=list(_summary(report)),
+        run=run,
+        source=source,
+        report=report,
+        total=_counted(report.rows, "row"),
+        segments=_segments(report),
+        limit=f"{100 * report.max_quarantine:g}%",
+        groups=list(_groups(report)),
+        encoding=_ENCODINGS.get(report.encoding, _UNDECIDED),
+        checks=data_docs_checks.by_column(result),
+        contract=contract,
+        version=result.meta["great_expectations_version"],
+    )
+    return page.encode()
+
+
+def _verdict(report: "Report") -> str:
+    if report.stopped:
+        return "The run stopped at these records"
+    if report.quarantined:
+        return f"The run went on, with {_counted(report.quarantined, 'row')} set aside"
+    if report.findings:
+        return "The run went on, with some unusual values"
+    return "The run went on: every check was met"
+
+
+def _summary(report: "Report") -> Iterator[str]:
+    """Say in sentences what became of the records of a run that went on."""
+    yield f"{_counted(report.used, 'record')} of {report.rows:,} went on to training."
+    if report.duplicates:
+        yield f"{_counted(report.duplicates, 'row')} repeated an earlier one and counted once."
+    if report.quarantined:
+        yield (
+            f"{_counted(report.quarantined, 'row')} held values that cannot be right, and went to quarantine: mend "
+            "them in the source, and the next run will use them."
+        )
+    if any(one.layer == "unusual" for one in report.findings):
+        yield "Some values are possible but rare. They were used; see whether they are right."
+
+
+def _segments(report: "Report") -> list[dict[str, Any]]:
+    """Return the parts into which the rows were divided, for the bar and its legend."""
+    fit = "usable" if report.stopped else "used"
+    parts = (
+        ("used", fit, report.used, "not used, as the run stopped" if report.stopped else "went on to training"),
+        ("duplicates", "repeated", report.duplicates, "the same record as an earlier row"),
+        ("quarantined", "set aside", report.quarantined, "quarantine: rows with impossible or missing values"),
+    )
+    return [
+        {
+            "style": style,
+            "name": name,
+            "count": count,
+            "shown": f"{count:,}",
+            "meaning": meaning,
+            "percent": f"{100 * count / max(report.rows, 1):.2f}",
+            "share": _share(count, report.rows),
+        }
+        for style, name, count, meaning in parts
+    ]
+
+
+def _groups(report: "Report") -> Iterator[dict[str, Any]]:
+    """Return the findings by layer, gravest first."""
+    for layer, title, tone, meaning in _LAYERS:
+        found = [_described(one, report.rows) for one in report.findings if one.layer == layer]
+        if found:
+            yield {"title": title, "tone": tone, "meaning": meaning, "findings": found}
+
+
+def _described(finding: "Finding", rows: int) -> dict[str, Any]:
+    column = data_docs_checks.COLUMNS.get(finding.column)
+    count, shown = finding.count, len(finding.rows)
+    of_row = not finding.column and finding.layer == "row"
+    return {
+        "title": "Whole rows" if of_row else data_docs_checks.title(finding.column),
+        "name": column.name if column else "",
+        "unit": column.unit if column else "",
+        "about": column.description if column else "",
+        "codes": ", ".join(f"{code} {label}" for code, label in column.codes.items()) if column else "",
+        "expected": finding.expected,
+        "found": f"something else in {count:,} of {_counted(rows, 'row')} ({_share(count, rows)})"
+        if count
+        else finding.found,
+        "rows": finding.rows,
+        "more": f"The first {shown} of {count:,} rows." if 0 < shown < count else "",
+    }
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _share(count: int, rows: int) -> str:
+    share = 100 * count / max(rows, 1)
+    if 0 < share < 0.1:
+        return "less than 0.1%"
+    if 99.9 < share < 100:
+        return "more than 99.9%"
+    return f"{share:.1f}".removesuffix(".0") + "%"

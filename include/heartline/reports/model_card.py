@@ -1,0 +1,157 @@
+"""A model's card: what it is for and not for, what it was trained on, how good it is, and where its limits are.
+
+Its sections are those of Mitchell and others (2019), "Model Cards for Model Reporting", Proceedings of the Conference
+on Fairness, Accountability, and Transparency.
+
+The card is HTML, not Markdown: sources, file names and notes stand in it, and what HTML needs to make them harmless is
+settled, while Markdown has no one way to do it. MLflow shows both among a run's artifacts. For a version's description
+the card would be too long: MLflow's database has 5,000 characters for that.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from heartline import contract
+from heartline.comparison import wording
+from heartline.comparison.candidates import Candidate
+from heartline.comparison.verdict import Verdict
+from heartline.evaluation import metrics, subgroups
+from heartline.evaluation.cross_validation import Evaluation
+from heartline.evaluation.metrics import Estimate
+from heartline.reports import data_docs_site, tables
+
+_SOURCES = {
+    "sample": "Synthetic records with statistics like those of the Cleveland cohort. No patient stands behind them.",
+    "uci": (
+        "The Cleveland cohort of the UCI archive: patients of one centre, the Cleveland Clinic Foundation, who were "
+        "referred for coronary angiography in the 1980s."
+    ),
+    "file": "Records from a file. Where and how they were collected their owners know, and Heartline does not.",
+    "url": "Records from a download. Where and how they were collected their owners know, and Heartline does not.",
+    "postgres": "Records from a database. Where and how they were collected their owners know, and Heartline does not.",
+}
+_CITATION = (
+    "Janosi, A., Steinbrunn, W., Pfisterer, M., Detrano, R. (1989). Heart Disease. UCI Machine Learning Repository, "
+    "doi 10.24432/C52P4X. Licence: Creative Commons Attribution 4.0 International (CC BY 4.0). Principal "
+    "investigators: Andras Janosi (Hungarian Institute of Cardiology, Budapest), William Steinbrunn "
+    "(University Hospital, Zurich), Matthias Pfisterer (University Hospital, Basel), Robert Detrano "
+    "(V.A. Medical Center, Long Beach, and Cleveland Clinic Foundation)."
+)
+
+
+def render(candidate: Candidate, verdict: Verdict, *, about: Mapping[str, str]) -> bytes:
+    """Return the card: HTML in UTF-8, the same bytes for the same input.
+
+    Args:
+        candidate: the model.
+        verdict: of the comparison that it took part in.
+        about: what it was trained on: at least ``comparison_tables.REQUIRED``; the rest is shown, too, for example the
+            counts of rows and the encoding.
+
+    Raises:
+        ValueError: ``about`` is not complete.
+    """
+    found = candidate.evaluation
+    page = (
+        data_docs_site.templates()
+        .get_template("model_card.html")
+        .render(
+            warnings=tables.warnings(about),
+            title=candidate.title,
+            note=candidate.note,
+            name=contract.MODEL_NAME,
+            role=_role(candidate, verdict),
+            tone="same" if verdict.winner not in (None, candidate.name) else tables.tone(verdict),
+            verdict=verdict,
+            contract=contract,
+            threshold=f"{contract.THRESHOLD:g}",
+            parameters=sorted((name, str(value)) for name, value in candidate.parameters.items()),
+            tuning=_tuning(found),
+            source=_SOURCES.get(about["origin"], f"Records of origin {about['origin']}."),
+            facts=tables.facts(about),
+            training=f"{len(candidate.predictions.labels):,}",
+            sick=f"{int(candidate.predictions.labels.sum()):,}",
+            scores=tables.score_rows([found.out_of_fold, found.holdout]),
+            folds=f"{found.fold_auc_mean:.3f} ± {found.fold_auc_sd:.3f}",
+            groups=tables.subgroup_rows([found]),
+            group_scores=subgroups.TITLES,
+            calibration=list(_calibration(found.out_of_fold)),
+            limits=list(_limits(candidate, about)),
+            citation=_CITATION if about["origin"] == "uci" else "",
+        )
+    )
+    return page.encode()
+
+
+def _role(candidate: Candidate, verdict: Verdict) -> str:
+    if verdict.winner is None:
+        return "No model of this comparison was put forward."
+    if verdict.winner == candidate.name:
+        return "This is the model that was put forward."
+    return f"This model was not put forward; {wording.plain(verdict.winner)} was."
+
+
+def _tuning(found: Evaluation) -> list[tuple[str, str]]:
+    """Return how many folds took which candidate of the search space, the most frequent first."""
+    if not any(found.chosen):
+        return []
+    total = sum(found.chosen.values())
+    ordered = sorted(found.chosen.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [(name, f"{count:,} of {total:,} folds") for name, count in ordered]
+
+
+def _calibration(estimates: Mapping[str, Estimate]) -> Iterator[str]:
+    """Say what the calibration's slope and intercept mean, as far as their intervals allow."""
+    for name, best, below, above in (
+        (
+            "calibration_slope",
+            1.0,
+            "the model is too sure: its probabilities are too near to 0 and 1",
+            "the model is not sure enough: its probabilities are too far from 0 and 1",
+        ),
+        (
+            "calibration_intercept",
+            0.0,
+            "risks are lower than predicted",
+            "risks are higher than predicted",
+        ),
+    ):
+        one = estimates.get(name)
+        shown = tables.cell(one)
+        if one is None or one.low is None or one.high is None or not shown["value"]:
+            yield f"{metrics.TITLES[name]}: {shown['value'] or shown['note']}."
+            continue
+        said = below if one.high < best else above if one.low > best else f"no detectable deviation from {best:g}"
+        yield f"{metrics.TITLES[name]} {shown['value']} (95 % interval {shown['interval']}): {said}."
+
+
+def _limits(candidate: Candidate, about: Mapping[str, str]) -> Iterator[str]:
+    if about["origin"] == "sample":
+        yield "Trained on synthetic records: it must not be used on patients, not even for study."
+    elif about["origin"] == "uci":
+        yield (
+            "One centre, 303 patients, decades ago, all of them referred for angiography: among them disease is far "
+            "more frequent than among the patients of a general practice, so elsewhere its probabilities may be "
+            "too high."
+        )
+    else:
+        yield "No records of another centre have tested it. Elsewhere its probabilities may be too high or too low."
+    n = len(candidate.predictions.labels)
+    yield (
+        f"{n:,} training records"
+        + (" are few: the intervals are wide, and a difference that matters may not be seen." if n < 1000 else ".")
+    )
+    yield (
+        "Out-of-fold numbers are about the recipe: each is from models trained on a part of the records. They do not "
+        "count what another cohort would change. The hold-out is about this model, and is smaller."
+    )
+    yield (
+        "Sex is the only attribute beside age by which it could be examined: the records hold nothing about ethnicity, "
+        "income or access to care."
+    )
+    if candidate.evaluation.unconverged:
+        yield (
+            f"It did not converge in {candidate.evaluation.unconverged} of "
+            f"{len(candidate.predictions.fold_aucs)} folds."
+        )
+    for group in candidate.evaluation.subgroups:
+        yield from (f"{one}." for one in group.warnings)

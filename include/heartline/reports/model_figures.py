@@ -1,0 +1,274 @@
+"""The pictures of a family. Each has the same axes for every family, and the same evidence gives the same bytes."""
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from heartline import contract
+from heartline.evaluation import curves, importance
+from heartline.evaluation.cross_validation import CrossValidation, Evaluation
+from heartline.evaluation.metrics import Estimate
+from heartline.storage.dataset import Floats, LabelledDataset
+
+if TYPE_CHECKING:  # matplotlib costs a second to import: only who draws pays it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Form = Literal["svg", "png"]
+
+SIZE = (6.0, 4.5)  # inches: 600 × 450 points of the screen
+DOTS = 100
+# Okabe and Ito's colours, which people who see red and green alike can tell apart
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
+HEALTHY, SICK = ("no disease", BLUE), ("disease", ORANGE)
+IMPORTANCE_RANGE = (-0.05, 0.15)
+SCORES_RANGE = (0.0, 0.4)
+ODDS_RANGE = (0.25, 6.0)
+
+_STYLE: Any = {
+    "svg.hashsalt": "heartline",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the pictures of a family show.
+
+    Attributes:
+        title: the family as people name it.
+        basis: what the numbers rest on, for example ``10 × 10 folds``.
+        records: n training records.
+        cv: the family's answers on their fold plan.
+        estimates: scores of the averaged out-of-fold probabilities.
+        odds: odds ratios of the final model; empty where it has no coefficients.
+        seed: of the ROC curve's band.
+    """
+
+    title: str
+    basis: str
+    records: LabelledDataset
+    cv: CrossValidation
+    estimates: Mapping[str, Estimate]
+    odds: list[importance.OddsRatio]
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        title: str,
+        model: Pipeline,
+        records: LabelledDataset,
+        found: tuple[CrossValidation, Evaluation],
+        *,
+        profile: str,
+        seed: int,
+    ) -> "Evidence":
+        """Return the evidence about a family.
+
+        Args:
+            title: the family as people name it.
+            model: fitted on all of ``records``.
+            records: n training records.
+            found: the family's answers on their fold plan, and the numbers about them.
+            profile: the evaluation's profile, by name.
+            seed: of the bootstraps.
+        """
+        cv, evaluation = found
+        repeats = len(cv.probabilities)
+        return cls(
+            title,
+            f"{len(cv.fold_aucs) // repeats} × {repeats} folds, {profile} profile",
+            records,
+            cv,
+            evaluation.out_of_fold,
+            importance.odds_ratios(model, records, seed=seed),
+            seed,
+        )
+
+
+def draw(evidence: Evidence, *, form: Form = "svg") -> dict[str, bytes]:
+    """Return the pictures by file name: ``roc.svg`` and so on, ``odds_ratios.svg`` only for a linear model."""
+    import matplotlib as mpl
+    from matplotlib import style
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    pictures = dict(_PICTURES)
+    if evidence.odds:
+        pictures["odds_ratios"] = _odds_ratios
+    files = {}
+    # defaults first: somebody's matplotlibrc must not change the bytes
+    with style.context("default"), mpl.rc_context(_STYLE):
+        for name, picture in pictures.items():
+            figure = Figure(figsize=SIZE, layout=ConstrainedLayoutEngine(rect=(0, 0, 1, 0.89)))
+            picture(figure, evidence)
+            buffer = io.BytesIO()
+            metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
+            figure.savefig(buffer, format=form, dpi=DOTS, metadata=metadata)
+            files[f"{name}.{form}"] = buffer.getvalue()
+    return files
+
+
+def _head(figure: "Figure", evidence: Evidence, what: str, basis: str = "") -> None:
+    about = basis or f"{len(evidence.records)} training records, out-of-fold probabilities; {evidence.basis}"
+    figure.text(0.01, 0.985, f"{evidence.title}: {what}", va="top", fontsize=12, fontweight="bold")
+    figure.text(0.01, 0.925, about, va="top", fontsize=8.5, color="#444444")
+
+
+def _unit_square(axis: "Axes", x: str, y: str) -> None:
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
+    axis.grid(color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+
+
+def _roc(figure: "Figure", evidence: Evidence) -> None:
+    axis = figure.subplots()
+    records = evidence.records
+    curve = curves.roc(records.labels, evidence.cv.averaged, records.groups, seed=evidence.seed)
+    axis.fill_between(curve.grid, curve.low, curve.high, color=BLUE, alpha=0.2, linewidth=0, label="95 %, pointwise")
+    label = f"ROC AUC {evidence.estimates['roc_auc']}"
+    axis.plot(curve.false_positives, curve.true_positives, color=BLUE, linewidth=1.8, label=label)
+    axis.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="chance")
+    predictions = evidence.cv.averaged >= contract.THRESHOLD
+    at = [float(predictions[records.labels == label].mean()) for label in (0, 1)]
+    axis.plot(*at, "o", color=ORANGE, markersize=7, label=f"threshold {contract.THRESHOLD:g}")
+    _unit_square(axis, "1 − specificity (share of the healthy called sick)", "Recall (share of the sick found)")
+    axis.legend(loc="lower right")
+    _head(figure, evidence, "ROC curve")
+
+
+def _precision_recall(figure: "Figure", evidence: Evidence) -> None:
+    axis = figure.subplots()
+    labels = evidence.records.labels
+    recall, precision = curves.precision_recall(labels, evidence.cv.averaged)
+    label = f"PR AUC {evidence.estimates['pr_auc']}"
+    axis.step(recall, precision, where="pre", color=BLUE, linewidth=1.8, label=label)
+    share = float(labels.mean())
+    axis.axhline(share, color=GREY, linestyle=":", label=f"chance ({share:.2f}, the share of the sick)")
+    found, right = evidence.estimates["recall"].value, evidence.estimates["precision"].value
+    if found is not None and right is not None:
+        axis.plot(found, right, "o", color=ORANGE, markersize=7, label=f"threshold {contract.THRESHOLD:g}")
+    _unit_square(axis, "Recall (share of the sick found)", "Precision (share of those called sick who are)")
+    axis.legend(loc="lower left")
+    _head(figure, evidence, "precision and recall")
+
+
+def _confusion(figure: "Figure", evidence: Evidence) -> None:
+    axis = figure.subplots()
+    predictions = (evidence.cv.averaged >= contract.THRESHOLD).astype(int)
+    counts = np.bincount(2 * evidence.records.labels + predictions, minlength=4).reshape(2, 2)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), count in np.ndenumerate(counts):
+        share = shares[row, column]
+        axis.text(
+            column,
+            row,
+            f"{count}\n{share:.0%} of the {('healthy', 'sick')[row]}",
+            ha="center",
+            va="center",
+            fontsize=14,
+            color="white" if share > 0.55 else "black",
+        )
+    axis.set_xticks([0, 1], ["called healthy", "called sick"])
+    axis.set_yticks([0, 1], ["no disease", "disease"], rotation=90, va="center")
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    _head(figure, evidence, f"confusion matrix at {contract.THRESHOLD:g}")
+
+
+def _calibration(figure: "Figure", evidence: Evidence) -> None:
+    axis, below = figure.subplots(2, sharex=True, height_ratios=(4, 1))
+    found = curves.calibration(evidence.records.labels, evidence.cv.averaged)
+    spread = np.abs([found.observed - found.low, found.high - found.observed])
+    axis.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect")
+    axis.errorbar(
+        found.predicted, found.observed, spread, fmt="o", color=BLUE, capsize=3, label="observed share, 95 % (Wilson)"
+    )
+    slope, intercept = (evidence.estimates[f"calibration_{name}"] for name in ("slope", "intercept"))
+    axis.plot([], [], " ", label=f"slope {slope}\nintercept {intercept}")
+    _unit_square(axis, "", "Observed share of the sick")
+    axis.legend(loc="lower right", fontsize=9, frameon=True, framealpha=0.8, edgecolor="none")
+    shares = found.counts / found.counts.sum()
+    below.stairs(shares, found.edges, fill=True, color=BLUE, alpha=0.6)
+    below.set(
+        xlabel="Predicted probability, in tenths", ylabel="Share of\nrecords", ylim=(0, max(0.4, float(shares.max())))
+    )
+    _head(figure, evidence, "calibration")
+
+
+def _scores(figure: "Figure", evidence: Evidence) -> None:
+    axis = figure.subplots()
+    edges = np.linspace(0, 1, 21)
+    highest = np.zeros(1)
+    for label, ((name, colour), hatch) in enumerate(zip((HEALTHY, SICK), ("", "///"), strict=True)):
+        members = evidence.cv.averaged[evidence.records.labels == label]
+        shares = np.histogram(members, edges)[0] / len(members)
+        title = f"{name} ({len(members)})"
+        axis.stairs(shares, edges, fill=True, fc=(colour, 0.35), ec=colour, hatch=hatch, linewidth=1.5, label=title)
+        highest = np.maximum(highest, shares.max())
+    axis.axvline(contract.THRESHOLD, color=GREY, linestyle="--", label=f"threshold {contract.THRESHOLD:g}")
+    axis.set(xlim=(-0.02, 1.02), xlabel="Predicted probability, in twentieths", ylabel="Share of the class")
+    axis.set_ylim(_widened(SCORES_RANGE, highest, highest))
+    axis.legend(loc="upper left")
+    _head(figure, evidence, "distribution of scores")
+
+
+def _importance(figure: "Figure", evidence: Evidence) -> None:
+    from matplotlib.ticker import MultipleLocator
+
+    axis = figure.subplots()
+    drops = evidence.cv.importance
+    mean, spread = drops.mean(axis=0), drops.std(axis=0, ddof=1)
+    positions = np.arange(len(mean))[::-1]
+    axis.barh(positions, mean, xerr=spread, color=BLUE, ecolor=GREY, capsize=2, height=0.65)
+    axis.set_yticks(positions, [column.title for column in contract.FEATURES])
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.xaxis.set_major_locator(MultipleLocator(0.05))
+    axis.set(xlim=_widened(IMPORTANCE_RANGE, mean - spread, mean + spread), xlabel="Fall in ROC AUC when shuffled")
+    basis = f"Held-out records of {len(drops)} folds, mean ± standard deviation over folds; {evidence.basis}"
+    _head(figure, evidence, "permutation importance", basis)
+
+
+def _odds_ratios(figure: "Figure", evidence: Evidence) -> None:
+    axis = figure.subplots()
+    values, lows, highs = (np.array([getattr(one, name) for one in evidence.odds]) for name in ("value", "low", "high"))
+    positions = np.arange(len(values))[::-1]
+    spread = np.abs([values - lows, highs - values])
+    axis.errorbar(values, positions, xerr=spread, fmt="o", color=BLUE, capsize=2, markersize=5)
+    axis.set_yticks(positions, [one.label for one in evidence.odds], fontsize=8)
+    axis.axvline(1, color=GREY, linestyle=":")
+    axis.set_xscale("log")
+    axis.set_xlim(_widened(ODDS_RANGE, lows, highs))
+    ticks = [0.25, 0.5, 1, 2, 4]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_xticks([], minor=True)
+    axis.set_xlabel("Odds ratio (log scale)")
+    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    basis = (
+        f"Final model, {len(evidence.records)} training records, middle 95 % of {importance.REFITS} bootstrap refits"
+    )
+    _head(figure, evidence, "odds ratios", basis)
+
+
+def _widened(usual: tuple[float, float], lows: Floats, highs: Floats) -> tuple[float, float]:
+    """Return the usual range, so that families can be compared; wider only where something would lie outside."""
+    return min(usual[0], float(lows.min())), max(usual[1], float(highs.max()))
+
+
+_PICTURES: Mapping[str, Callable[["Figure", Evidence], None]] = {
+    "roc": _roc,
+    "precision_recall": _precision_recall,
+    "confusion_matrix": _confusion,
+    "calibration": _calibration,
+    "scores": _scores,
+    "importance": _importance,
+}

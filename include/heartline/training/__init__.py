@@ -1,0 +1,4 @@
+"""Defines the model families: preprocessing, hyperparameters, tuning and fitting.
+
+May import: ``storage``.
+"""

@@ -1,0 +1,97 @@
+"""What happens to a record before a model sees it: imputation and encoding, as the first steps of each pipeline.
+
+They are fitted inside the pipeline and therefore inside each training fold, so nothing of a test record leaks. The
+column groups and the categories come from the contract.
+"""
+
+from typing import Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from heartline import contract
+from heartline.storage.dataset import Floats
+
+
+def preprocessor(*, scale: bool) -> ColumnTransformer:
+    """Return the unfitted step that turns (n, 13) raw features into the model's inputs.
+
+    Args:
+        scale: whether ordered numbers are standardised. A linear model needs it; a forest must not have it, because in
+            the float32 of the ONNX export rounded values would fall on the other side of a split.
+    """
+    ordered: list[tuple[str, object]] = [("impute", SimpleImputer(strategy="median"))]
+    if scale:
+        ordered.append(("scale", StandardScaler()))
+    categories = _categories()
+    codes = [
+        ("impute", SimpleImputer(strategy="most_frequent")),
+        ("encode", OneHotEncoder(categories=categories, handle_unknown="error", sparse_output=False)),
+    ]
+    return ColumnTransformer(
+        [
+            ("numbers", Pipeline(ordered), _positions(contract.NUMERIC)),
+            ("codes", Pipeline(codes), _positions(contract.CATEGORICAL)),
+        ]
+    )
+
+
+class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """The same step in a few array operations: equal to ``preprocessor`` to the last bit, in a thirtieth of the time.
+
+    For the many fits of a cross-validation. What is kept and served has the public classes.
+    """
+
+    def __init__(self, *, scale: bool) -> None:
+        self.scale = scale
+
+    def fit(self, features: Floats, labels: object = None) -> Self:
+        """Learn from (n, 13) raw features; ``labels`` are not looked at.
+
+        Raises:
+            ValueError: a column is wholly missing, which ``preprocessor`` would drop.
+        """
+        if np.isnan(features).all(axis=0).any():
+            raise ValueError("a column is wholly missing")
+        numbers, codes = features[:, _positions(contract.NUMERIC)], features[:, _positions(contract.CATEGORICAL)]
+        categories = _categories()
+        self._medians = np.nanmedian(numbers, axis=0)
+        counts = [(column[:, None] == known).sum(axis=0) for column, known in zip(codes.T, categories, strict=True)]
+        # of equally frequent codes the smallest: they are in ascending order
+        self._frequent = np.array([known[count.argmax()] for known, count in zip(categories, counts, strict=True)])
+        if self.scale:
+            self._scaler = StandardScaler().fit(_filled(numbers, self._medians))
+        return self
+
+    def transform(self, features: Floats) -> Floats:
+        """Return the model's inputs for (n, 13) raw features.
+
+        Raises:
+            ValueError: a code that the contract does not know.
+        """
+        numbers = _filled(features[:, _positions(contract.NUMERIC)], self._medians)
+        codes = _filled(features[:, _positions(contract.CATEGORICAL)], self._frequent)
+        if self.scale:
+            numbers = self._scaler.transform(numbers)
+        categories = _categories()
+        which = np.repeat(np.arange(len(categories)), [len(known) for known in categories])
+        indicators = codes[:, which] == np.concatenate(categories)
+        if indicators.sum() != codes.size:
+            raise ValueError("a code that the contract does not know")
+        return np.ascontiguousarray(np.hstack([numbers, indicators.astype("float64")]))
+
+
+def _filled(values: Floats, replacements: Floats) -> Floats:
+    return np.where(np.isnan(values), replacements, values)
+
+
+def _categories() -> list[Floats]:
+    return [np.array(list(column.codes), "float64") for column in contract.FEATURES if column.kind == "code"]
+
+
+def _positions(names: tuple[str, ...]) -> list[int]:
+    return [contract.FEATURE_NAMES.index(name) for name in names]

@@ -1,0 +1,212 @@
+"""Virtual environments from locked requirements, made by uv. Needs nothing but the standard library."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stack.bootstrap.progress import run
+from stack.errors import MachineError
+from stack.settings import STATE, own_folder
+
+UV_PIN = Path(__file__).with_name("uv.txt")
+UV_OLDEST = (0, 13)  # knows UV_SYSTEM_CERTS, by which a company's own certificates are accepted
+STAMP = "heartline-stamp"
+
+# What another program's settings could change in a child of ours. PYTHONDONTWRITEBYTECODE alone makes every start of
+# Airflow three times slower.
+_FOREIGN = re.compile(r"(PYTHON|VIRTUAL_ENV|CONDA_|__PYVENV_LAUNCHER__)")
+
+_CAUSES = (
+    (r"no space left|disk quota", "the disk is full", "about 3 GB of free space", "free some space"),
+    (
+        r"read-only file system|permission denied|operation not permitted",
+        "a folder cannot be written",
+        "a clone and a cache folder (UV_CACHE_DIR) that belong to this user",
+        "use a clone of this user's",
+    ),
+    (
+        r"failed to fetch|error sending request|dns error|connection (refused|error|reset)|timed out|certificate"
+        r"|max retries|could not find a version|no matching distribution|unable to connect|could not connect",
+        "the package registry cannot be reached",
+        "access to a Python package registry",
+        "look at the network, proxy (HTTPS_PROXY) and mirror (UV_DEFAULT_INDEX, PIP_INDEX_URL)",
+    ),
+    (
+        r"hash mismatch|do not match the hashes|none of the hashes",
+        "a package is not the one that was locked",
+        "packages with the digests in the lock",
+        "look at the mirror, then clear the cache (UV_CACHE_DIR)",
+    ),
+    (
+        r"ensurepip|no module named (venv|pip)",
+        "this Python lacks its module venv",
+        "a complete Python, or uv on PATH",
+        "install it (Debian, Ubuntu: apt install python3-venv)",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment and the locks that it must satisfy, in the order in which they are installed."""
+
+    folder: Path
+    locks: tuple[Path, ...]
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.folder / "bin" / "python"
+
+    @property
+    def stamp(self) -> Path:
+        """The file that says what is completely installed; absent while anything is under way."""
+        return self.folder / STAMP
+
+    def exists(self) -> bool:
+        """Tell whether it was completed once, for these locks or for former ones."""
+        return self.stamp.exists() and self.python.exists()
+
+    def ready(self) -> bool:
+        """Tell whether every lock is installed, as it is now."""
+        return self.exists() and not self._missing()
+
+    def _missing(self) -> list[Path]:
+        installed = self.stamp.read_text().splitlines()
+        if not installed or installed[0] != self._identity():
+            return list(self.locks)
+        return [lock for lock in self.locks if _entry(lock) not in installed]
+
+    def _identity(self) -> str:
+        # An environment cannot be moved, nor outlive the interpreter that it was made with.
+        return f"{self.folder} {self.python.resolve()}"
+
+    def make(self, uv: str) -> None:
+        """Bring it to its locks; from scratch, unless a former call completed.
+
+        Raises:
+            MachineError: a step failed.
+        """
+        name = self.folder.name
+        fresh = not self.exists() or self.stamp.read_text().split("\n")[0] != self._identity()
+        missing = list(self.locks) if fresh else self._missing()
+        if self.locks[0] in missing:
+            missing = list(self.locks)  # bringing the first one in takes out what the others had added
+        self.stamp.unlink(missing_ok=True)
+        if fresh:
+            if self.folder.exists():
+                shutil.rmtree(self.folder)  # whatever an interrupted call left; uv refuses what it does not recognize
+            command = [uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(self.folder)]
+            _run(command, f"making {name}")
+        for lock in missing:
+            # Only the first lock is complete in itself; what follows adds to it.
+            verb = "sync" if lock == self.locks[0] else "install"
+            arguments = ["--require-hashes", "--compile-bytecode", "--python", str(self.python)]
+            source = [str(lock)] if verb == "sync" else ["-r", str(lock)]
+            _run([uv, "pip", verb, *arguments, *source], f"{name}: packages of {lock.name}")
+        part = self.stamp.with_suffix(".part")
+        part.write_text("\n".join([self._identity(), *map(_entry, self.locks)]) + "\n")
+        part.replace(self.stamp)
+
+
+def _entry(lock: Path) -> str:
+    return f"{lock.name} {hashlib.sha256(lock.read_bytes()).hexdigest()}"
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """Return this process's environment without what would make a Python child behave differently, and ``extra``."""
+    kept = {name: value for name, value in os.environ.items() if not _FOREIGN.match(name)}
+    return kept | extra
+
+
+def find_uv(root: Path) -> str:
+    """Return the path of uv: the user's if it is recent enough, else a pinned one below the clone's state folder.
+
+    Raises:
+        MachineError: it cannot be installed.
+    """
+    theirs = shutil.which("uv")
+    if theirs and _version(theirs) >= UV_OLDEST:
+        return theirs
+    folder = root / STATE / "uv"
+    ours, stamp = folder / "bin" / "uv", folder / STAMP
+    pin = hashlib.sha256(UV_PIN.read_bytes()).hexdigest()
+    if not (ours.exists() and stamp.exists() and stamp.read_text() == pin):
+        own_folder(root / STATE)
+        stamp.unlink(missing_ok=True)
+        _run([sys.executable, "-m", "venv", "--clear", str(folder)], "making a place for the installer")
+        install = ["install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:"]
+        _run([str(folder / "bin" / "python"), "-m", "pip", *install, "-r", str(UV_PIN)], "installing the installer, uv")
+        stamp.write_text(pin)
+    return str(ours)
+
+
+def _version(uv: str) -> tuple[int, ...]:
+    try:
+        answer = subprocess.run([uv, "--version"], capture_output=True, text=True, timeout=20, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    found = re.search(r"(\d+)\.(\d+)", answer)
+    return (int(found[1]), int(found[2])) if found else ()
+
+
+def _run(command: Sequence[str], label: str) -> None:
+    environment = child_environment(UV_SYSTEM_CERTS="1", UV_PYTHON_DOWNLOADS="never", UV_NO_PROGRESS="1")
+    if "UV_CACHE_DIR" not in environment and not _writable(_uv_cache(environment)):
+        environment["UV_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"heartline-uv-cache-{os.getuid()}")
+    code, output = run(command, label, environment)
+    if code:
+        raise _explain(output, label, code)
+
+
+def _uv_cache(environment: dict[str, str]) -> Path:
+    base = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "uv"
+
+
+def _writable(path: Path) -> bool:
+    while not path.exists():
+        path = path.parent
+    return os.access(path, os.W_OK)
+
+
+def _explain(output: str, label: str, code: int) -> MachineError:
+    tail = "\n            ".join(output.strip().splitlines()[-8:]) or f"it ended with exit code {code} and said nothing"
+    unknown = ("", "set-up failed", "a step that succeeds", "see what it said above")
+    _, what, expected, hint = next((cause for cause in _CAUSES if re.search(cause[0], output, re.IGNORECASE)), unknown)
+    return MachineError(
+        what,
+        where=f"set-up, {label}:\n            {tail}",
+        expected=expected,
+        hint=f"{hint}, then call the same command again",
+    )
+
+
+def ensure(root: Path, environments: Sequence[Environment], say: Callable[[str], None]) -> None:
+    """Make what is not ready.
+
+    Raises:
+        MachineError: a lock is missing, or a step failed.
+    """
+    for environment in environments:
+        for lock in environment.locks:
+            if not lock.exists():
+                raise MachineError(
+                    "a file of locked requirements is missing",
+                    where=str(lock),
+                    expected="the file as it is in the repository",
+                    hint="restore it: git checkout -- " + str(lock.relative_to(root)),
+                )
+    wanted = [environment for environment in environments if not environment.ready()]
+    if wanted:
+        say("setting up (the first time this takes a minute or two) …")
+        uv = find_uv(root)
+        for environment in wanted:
+            environment.make(uv)

@@ -1,0 +1,123 @@
+"""What `heartline` does before there is a virtual environment. Needs nothing but the standard library."""
+
+import contextlib
+import difflib
+import os
+import sys
+from typing import NoReturn
+
+from heartline.errors import HeartlineError
+from stack.bootstrap.environments import Environment, child_environment, ensure
+from stack.errors import Exit, StackError, UsageError, from_os_error
+from stack.locks import exclusive
+from stack.secrets import env_file
+from stack.settings import (
+    REQUIREMENTS,
+    ROOT,
+    SERVING_REQUIREMENTS,
+    SERVING_VENV,
+    STATE,
+    TEST_REQUIREMENTS,
+    VENV,
+    check_name,
+    own_folder,
+)
+
+COMMANDS = {
+    "up": "Start everything here, train where there is no model yet, and print a prediction.",
+    "train": "Start a training run and follow it.",
+    "predict": "Ask the service for a prediction.",
+    "promote": "Put a registered version into production.",
+    "rollback": "Put the version back that was in production before.",
+    "history": "Show who moved production, when, from what to what.",
+    "export": "Write a version's training and test rows as CSV: X_train, X_test, y_train, y_test.",
+    "status": "Show each part of the stack, and what production serves.",
+    "logs": "Show the logs of the parts.",
+    "keys": "Make, list and revoke the keys that the service asks for.",
+    "init": "Generate the secrets of the docker compose stack.",
+    "down": "Stop everything that was started here.",
+    "test": "Run lint, types and tests.",
+}
+
+HELP = f"""Heartline: patient records in, a served heart-disease model out.
+
+Usage: ./heartline COMMAND [OPTIONS]
+
+{chr(10).join(f"  {name:<10}{line}" for name, line in COMMANDS.items())}
+
+`./heartline COMMAND --help` says more about each.
+Exit codes: 0 done, 1 the work failed, 2 usage, 3 machine or set-up, 4 in use, 5 not healthy, 130 interrupted.
+"""
+
+_HELP_FLAGS = {"-h", "--help"}
+
+MAIN = Environment(ROOT / VENV, (ROOT / REQUIREMENTS,))
+SERVING = Environment(ROOT / SERVING_VENV, (ROOT / SERVING_REQUIREMENTS,))
+TESTING = Environment(ROOT / VENV, (ROOT / REQUIREMENTS, ROOT / TEST_REQUIREMENTS))
+NEEDS = {"up": (MAIN, SERVING), "test": (TESTING, SERVING)}
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out what needs no package, or set up and hand over to ``stack.commands.cli``.
+
+    Returns:
+        The exit code; does not return where another program takes over.
+    """
+    try:
+        return _launch(arguments)
+    except OSError as error:
+        return _fail(from_os_error(error))
+    except HeartlineError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        print("\nheartline: interrupted; the next call goes on from here", file=sys.stderr)
+        return Exit.INTERRUPTED
+
+
+def _launch(arguments: list[str]) -> int:
+    command = arguments[0] if arguments else "--help"
+    if command in _HELP_FLAGS:
+        print(HELP, end="")
+        return Exit.OK
+    if command not in COMMANDS:
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        raise UsageError(
+            f"there is no command {command!r}",
+            where="command line",
+            expected="one of " + ", ".join(COMMANDS),
+            hint=f"did you mean {near[0]!r}?" if near else "see ./heartline --help",
+        )
+    asked_for_help = bool(_HELP_FLAGS & set(arguments[1:2]))
+    if asked_for_help and not MAIN.exists():
+        print(f"{COMMANDS[command]}\n\nIts options are shown once `./heartline up` has set this clone up.")
+        return Exit.OK
+    if command == "init" and len(arguments) == 1:
+        print(env_file.summary(env_file.init(ROOT)))
+        return Exit.OK
+    if command in NEEDS and not asked_for_help:
+        _set_up(command)
+    elif not MAIN.exists():
+        print("nothing has been set up here yet: ./heartline up", file=sys.stderr)
+        return Exit.OK if command == "down" else Exit.UNHEALTHY
+    return _hand_over(arguments)
+
+
+def _hand_over(arguments: list[str]) -> NoReturn:
+    python = str(MAIN.python)
+    environment = child_environment(PYTHONPATH=str(ROOT / "include"), PYTHONSAFEPATH="1", PYTHONNOUSERSITE="1")
+    os.execve(python, [python, "-m", "stack", *arguments], environment)  # noqa: S606 - no shell is wanted
+
+
+def _set_up(command: str) -> None:
+    if all(environment.ready() for environment in NEEDS[command]):
+        return
+    check_name(ROOT, "the clone")
+    own_folder(ROOT / STATE)
+    with exclusive(ROOT / STATE / "setup.lock", command, with_children=True):
+        ensure(ROOT, NEEDS[command], lambda line: print(line, file=sys.stderr, flush=True))
+
+
+def _fail(error: HeartlineError) -> int:
+    with contextlib.suppress(BrokenPipeError):
+        print(f"heartline: {error}", file=sys.stderr)
+    return error.code if isinstance(error, StackError) else Exit.FAILED

@@ -1,0 +1,4 @@
+"""HTTP clients of the running stack: Airflow, MLflow, the service.
+
+May import: ``secrets``.
+"""

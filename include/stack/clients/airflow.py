@@ -1,0 +1,127 @@
+"""Airflow's REST API, as far as the launcher needs it."""
+
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from stack.clients.http import call, session
+from stack.errors import StackError, UnhealthyError, UsageError, WorkError
+from stack.settings import USER
+
+_PARAGRAPH = "\n\n"  # what follows the first one is the schema
+ACTIVE = ("queued", "running")
+
+
+class Airflow:
+    """A client of the api-server of the local stack."""
+
+    def __init__(self, url: str, password: str) -> None:
+        self.url = url
+        self._password = password
+        self._http = session()
+
+    def _log_in(self) -> None:
+        credentials = {"username": USER, "password": self._password}
+        answer = call(self._http, "POST", f"{self.url}/auth/token", "airflow", json=credentials)
+        if answer.status_code != 201:
+            raise UnhealthyError(
+                f"Airflow refuses the launcher's login ({answer.status_code})",
+                where=f"{self.url}/auth/token",
+                expected="the user and password that `up` wrote for it",
+                hint="./heartline down, then ./heartline up",
+            )
+        self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        if "Authorization" not in self._http.headers:
+            self._log_in()
+        url = f"{self.url}/api/v2/{path}"
+        answer = call(self._http, method, url, "airflow", **arguments)
+        if answer.status_code == 401:  # a token lives for a day
+            self._log_in()
+            answer = call(self._http, method, url, "airflow", **arguments)
+        return answer
+
+    def _get(self, path: str, **query: Any) -> Any:
+        answer = self._request("GET", path, params=query)
+        if not answer.ok:
+            raise _refused(answer, WorkError)
+        return answer.json()
+
+    def dag(self, dag_id: str) -> dict[str, Any] | None:
+        """Return the details of a DAG, among them ``params`` and ``is_paused``; None where Airflow does not know it."""
+        answer = self._request("GET", f"dags/{quote(dag_id)}/details")
+        if answer.status_code == 404:
+            return None
+        if not answer.ok:
+            raise _refused(answer, WorkError)
+        details: dict[str, Any] = answer.json()
+        return details
+
+    def import_errors(self) -> list[str]:
+        """Return what went wrong where DAG files could not be imported."""
+        found = self._get("importErrors", limit=20)["import_errors"]
+        return [f"{error['filename']}: {error['stack_trace'].strip().splitlines()[-1]}" for error in found]
+
+    def trigger(self, dag_id: str, params: dict[str, Any]) -> str:
+        """Start a run and return its id.
+
+        Raises:
+            UsageError: a parameter is not what the DAG's schema says.
+        """
+        body = {"logical_date": None, "conf": params}
+        answer = self._request("POST", f"dags/{quote(dag_id)}/dagRuns", json=body)
+        if answer.status_code in (400, 422):
+            raise _refused(answer, UsageError)
+        if not answer.ok:
+            raise _refused(answer, WorkError)
+        return str(answer.json()["dag_run_id"])
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """Return a run, among its fields ``state``."""
+        found: dict[str, Any] = self._get(f"dags/{quote(dag_id)}/dagRuns/{quote(run_id)}")
+        return found
+
+    def active_runs(self, dag_id: str) -> list[str]:
+        """Return the ids of the runs that are queued or running, the oldest first."""
+        found = self._get(f"dags/{quote(dag_id)}/dagRuns", state=list(ACTIVE), order_by="run_after", limit=50)
+        return [str(run["dag_run_id"]) for run in found["dag_runs"]]
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Return the task instances of a run."""
+        found: list[dict[str, Any]] = self._get(
+            f"dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/taskInstances", limit=100
+        )["task_instances"]
+        return found
+
+    def log(self, task: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the events in the log of a task instance's latest try."""
+        place = (
+            f"dags/{quote(task['dag_id'])}/dagRuns/{quote(task['dag_run_id'])}/taskInstances/{quote(task['task_id'])}"
+        )
+        query = {"map_index": task["map_index"], "full_content": True}
+        answer = self._request(
+            "GET", f"{place}/logs/{task['try_number']}", params=query, headers={"Accept": "application/json"}
+        )
+        content = answer.json().get("content") if answer.ok else None
+        return [event for event in content if isinstance(event, dict)] if isinstance(content, list) else []
+
+    def returned(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """Return what a task returned; None where it returned nothing."""
+        path = f"dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/taskInstances/{quote(task_id)}/xcomEntries/return_value"
+        answer = self._request("GET", path, params={"deserialize": False, "stringify": False})
+        return answer.json()["value"] if answer.ok else None
+
+
+def _refused(answer: requests.Response, kind: type[StackError]) -> StackError:
+    try:
+        detail = answer.json()["detail"]
+    except (requests.JSONDecodeError, KeyError, TypeError):
+        detail = answer.text[:500]
+    return kind(
+        f"Airflow refused the request ({answer.status_code}): {str(detail).partition(_PARAGRAPH)[0]}",
+        where=answer.url.partition("?")[0],
+        expected="a request that fits the DAG's parameters",
+        hint="correct the parameter, or see ./heartline logs airflow",
+    )

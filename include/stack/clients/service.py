@@ -1,0 +1,106 @@
+"""The prediction service, as a client sees it."""
+
+import os
+import time
+from typing import Any
+
+import requests
+
+from heartline.contract import FEATURES
+from stack.clients.http import call, get, session
+from stack.errors import UnhealthyError, WorkError
+from stack.secrets import api_keys
+from stack.settings import Settings
+
+WAIT = 90.0  # seconds until a new production version must be served
+SURE = 4 * (os.cpu_count() or 1)  # answers in a row by which each worker will have been asked
+
+
+def example() -> dict[str, float]:
+    """Return a plausible record, from the contract."""
+    return {column.name: column.example for column in FEATURES}
+
+
+def served(settings: Settings) -> dict[str, Any] | None:
+    """Return what the service says about the model that it serves; None where it does not answer, or serves none."""
+    answer = get(f"{settings.service_url}/model", headers=_key(settings))
+    if answer is None or not answer.ok:
+        return None
+    told: dict[str, Any] = answer.json()
+    model = told.get("model", told)
+    return model if isinstance(model, dict) else None
+
+
+def wait_until_served(settings: Settings, version: str) -> None:
+    """Wait until the service answers with this version, whichever of its workers is asked.
+
+    Raises:
+        UnhealthyError: it does not in time; shows what it says instead.
+    """
+    deadline, answers = time.monotonic() + WAIT, 0
+    while time.monotonic() < deadline:
+        model = served(settings)
+        answers = answers + 1 if model and str(model.get("version")) == version else 0
+        if answers == SURE:
+            return
+        if not answers:
+            time.sleep(0.1)
+    ready = get(f"{settings.service_url}/readyz")
+    raise UnhealthyError(
+        f"the service does not serve version {version} after {WAIT:.0f} s",
+        where=f"{settings.service_url}/readyz: " + (ready.text.strip()[:500] if ready is not None else "no answer"),
+        expected=f"`production` of the registry, version {version}",
+        hint="./heartline logs service says why it was refused",
+    )
+
+
+def predict(settings: Settings, body: bytes | Any) -> Any:
+    """Return the service's answer to a record or a list of records.
+
+    Raises:
+        WorkError: it was refused; names every bad field.
+        UnhealthyError: the service does not answer, or has no model yet.
+    """
+    arguments = {"data": body} if isinstance(body, bytes) else {"json": body}
+    headers = {"Content-Type": "application/json"} | _key(settings)
+    answer = call(session(), "POST", f"{settings.service_url}/predict", "service", headers=headers, **arguments)
+    if answer.ok:
+        return answer.json()
+    problem = _problem(answer)
+    if answer.status_code >= 500:
+        raise UnhealthyError(
+            f"the service cannot answer now ({answer.status_code}): {problem.get('detail') or answer.text[:300]}",
+            where=f"{settings.service_url}/predict",
+            expected="a model in production",
+            hint="./heartline status shows what production serves; ./heartline up trains where there is no model",
+        )
+    raise WorkError(
+        f"the record was refused ({answer.status_code}): {problem.get('detail') or answer.text[:300]}",
+        where="".join(f"\n            {line}" for line in _fields(problem)) or f"{settings.service_url}/predict",
+        expected=str(problem.get("expected") or f"a record as {settings.service_url}/model describes it"),
+        hint=str(problem.get("hint") or "correct the record"),
+    )
+
+
+def _key(settings: Settings) -> dict[str, str]:
+    """Return the field with the launcher's own key; none where the service asks for none."""
+    key = api_keys.own(settings)
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _problem(answer: requests.Response) -> dict[str, Any]:
+    try:
+        told = answer.json()
+    except requests.JSONDecodeError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _fields(problem: dict[str, Any]) -> list[str]:
+    """Return a line for each bad field of a problem document."""
+    lines = []
+    for error in problem.get("errors") or []:
+        about = dict(error)
+        rest = "; ".join(f"{key}: {value}" for key, value in about.items() if key not in ("pointer", "detail"))
+        lines.append(f"{about.get('pointer')}: {about.get('detail')}; {rest}")
+    return lines

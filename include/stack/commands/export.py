@@ -1,0 +1,130 @@
+"""The training set and the hold-out of a registered version as CSV files, for people who work elsewhere."""
+
+import posixpath
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
+
+from heartline import contract
+from heartline.storage import dataset
+from stack.clients.mlflow import PRODUCTION, Registry
+from stack.errors import UsageError
+from stack.processes.definitions import SCHEDULER
+from stack.processes.lifecycle import Stack
+from stack.settings import MODEL
+
+TARGET = "has_heart_disease"  # what the models learn, and what the service answers
+
+
+def export(stack: Stack, folder: Path, version: str | None) -> dict[str, Any]:
+    """Write ``X_train.csv``, ``X_test.csv``, ``y_train.csv`` and ``y_test.csv``: the rows that a version rests on.
+
+    Args:
+        stack: a stack that runs.
+        folder: a new or empty folder.
+        version: a registered version; the one in production if not given.
+
+    Returns:
+        what was written, and what it is.
+
+    Raises:
+        UsageError: the folder holds something, or there is no such version.
+        UnhealthyError: MLflow does not answer.
+        StoreError: the snapshot cannot be read.
+        OSError: the folder cannot be written.
+    """
+    folder = folder.expanduser().absolute()
+    _refuse_what_is_there(folder)
+    version, tags = _version(Registry(stack.settings.mlflow_url), version)
+    train, test = dataset.train_test_split(dataset.read_snapshot(_snapshot_uri(stack, tags["snapshot"])))
+    folder.mkdir(parents=True, exist_ok=True)
+    # Half an export must not look like one: the files get their places when all of them are complete.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as under_way:
+        for part, frame in (("train", train), ("test", test)):
+            _write(_features(frame), Path(under_way, f"X_{part}.csv"))
+            _write(_target(frame), Path(under_way, f"y_{part}.csv"))
+        for path in sorted(Path(under_way).iterdir()):
+            path.rename(folder / path.name)
+    return {
+        "folder": str(folder),
+        "version": version,
+        "origin": tags.get("origin"),
+        "snapshot": tags["snapshot"],
+        "contract": contract.VERSION,
+        "train": _counts(train),
+        "test": _counts(test),
+    }
+
+
+def _refuse_what_is_there(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        problem = "is not a folder"
+    elif folder.exists() and any(folder.iterdir()):
+        problem = "is not empty"
+    else:
+        return
+    raise UsageError(
+        f"the folder for the export {problem}",
+        where=str(folder),
+        expected="a new or an empty folder, so that no other export is overwritten",
+        hint="name another one",
+    )
+
+
+def _version(registry: Registry, version: str | None) -> tuple[str, dict[str, str]]:
+    """Return the version and its tags, once it is sure that its rows can be told."""
+    if version is None:
+        version = registry.at(PRODUCTION)
+        if version is None:
+            raise UsageError(
+                "there is no version to export",
+                where=f"alias {PRODUCTION} in {registry.url}",
+                expected="a version in production",
+                hint="./heartline promote, or name a version with --version",
+            )
+    tags = registry.version(version) if version.isdigit() else None
+    if tags is None or "snapshot" not in tags:
+        raise UsageError(
+            f"the model {MODEL} has no version {version!r}",
+            where=f"{registry.url}/#/models/{MODEL}",
+            expected="the number of a version that a training run registered",
+            hint="choose one that MLflow lists, or leave it out to take the one in production",
+        )
+    if tags.get("contract_version") != contract.VERSION:
+        raise UsageError(
+            f"version {version} was trained under another contract: {tags.get('contract_version')}",
+            where=f"tag contract_version of version {version} in {registry.url}",
+            expected=f"{contract.VERSION}, because this checkout may divide the records in another way",
+            hint="call it from the checkout that trained the version, or train again",
+        )
+    return version, tags
+
+
+def _snapshot_uri(stack: Stack, digest: str) -> str:
+    settings = next(part.settings for part in stack.parts() if part.name == SCHEDULER)
+    return posixpath.join(settings["HEARTLINE_STORE"].rstrip("/"), "snapshots", f"{digest}.parquet")
+
+
+def _features(frame: pd.DataFrame) -> pa.Table:
+    """Return the features, whole numbers as such: a float column would not say that it has no fractions."""
+    table = pa.Table.from_pandas(frame[list(contract.FEATURE_NAMES)], preserve_index=False)
+    whole = {column.name for column in contract.FEATURES if column.whole}
+    return table.cast(
+        pa.schema([field.with_type(pa.int64()) if field.name in whole else field for field in table.schema])
+    )
+
+
+def _target(frame: pd.DataFrame) -> pa.Table:
+    return pa.table({TARGET: pa.array(dataset.labels_and_groups(frame).labels)})
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    csv.write_csv(table, path, csv.WriteOptions(quoting_header="none"))
+
+
+def _counts(frame: pd.DataFrame) -> dict[str, int]:
+    return {"rows": len(frame), TARGET: int((frame[contract.LABEL.name] > 0).sum())}

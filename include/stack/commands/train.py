@@ -1,0 +1,215 @@
+"""Starting training runs with checked parameters, and putting a version into production."""
+
+import getpass
+import json
+import os
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from heartline.registry import alias_history
+from stack import console
+from stack.clients.airflow import Airflow
+from stack.clients.mlflow import Registry
+from stack.commands import promote as production
+from stack.commands.follow import follow
+from stack.errors import UnhealthyError, UsageError, WorkError
+from stack.processes.lifecycle import Stack
+from stack.settings import DAG
+from stack.source_choice import check
+
+DAG_LIMIT = 120.0  # seconds until the dag-processor must have read a new DAG file
+LAST_TASK = "register"
+
+
+def client(stack: Stack) -> Airflow:
+    """Return a client of this stack's Airflow."""
+    return Airflow(stack.settings.airflow_url, stack.credentials["airflow_admin_password"])
+
+
+def assignments(given: Iterable[str]) -> dict[str, str]:
+    """Split ``PARAM=VALUE`` arguments.
+
+    Raises:
+        UsageError: one has another form.
+    """
+    found = {}
+    for argument in given:
+        name, equals, value = argument.partition("=")
+        if not equals or not name:
+            raise UsageError(
+                f"{argument!r} sets nothing",
+                where="--set",
+                expected="PARAM=VALUE, for example --set profile=quick",
+                hint="correct it; Airflow's trigger form lists the parameters",
+            )
+        found[name] = value
+    if "source" in found:
+        found["source"] = check(found["source"], "--set source")
+    return found
+
+
+def parameters(source: str | None, given: Iterable[str]) -> dict[str, str]:
+    """Return the ``PARAM=VALUE`` arguments together with ``--source``.
+
+    Raises:
+        UsageError: one has another form, the source is named twice, or it is a file that cannot be used.
+    """
+    found = assignments(given)
+    if source is None:
+        return found
+    if "source" in found:
+        raise UsageError(
+            "the source is named twice",
+            where="--source and --set source",
+            expected="one of them",
+            hint="leave one out",
+        )
+    return {"source": check(source, "--source")} | found
+
+
+def typed(given: dict[str, str], params: dict[str, Any]) -> dict[str, Any]:
+    """Give each value the type that the DAG's schema asks for.
+
+    Args:
+        given: values as they were typed.
+        params: the DAG's ``params``, as Airflow describes them.
+
+    Raises:
+        UsageError: the DAG has no such parameter.
+    """
+    values: dict[str, Any] = {}
+    for name, text in given.items():
+        if name not in params:
+            raise UsageError(
+                f"the DAG {DAG} has no parameter {name!r}",
+                where="--set",
+                expected="one of " + ", ".join(sorted(params)),
+                hint="correct the name",
+            )
+        values[name] = _value(text, params[name].get("schema", {}).get("type", "string"))
+    return values
+
+
+def _value(text: str, kinds: str | list[str]) -> Any:
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if text in ("", "null") and "null" in kinds:
+        return None
+    if "string" in kinds:
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text  # Airflow refuses it, and says which type it wants
+
+
+def wait_for_dag(airflow: Airflow) -> dict[str, Any]:
+    """Return the training DAG's details, once Airflow has read its file.
+
+    Raises:
+        WorkError: its file cannot be imported.
+        UnhealthyError: Airflow does not know it in time.
+        UsageError: it is paused, so that a run would wait for ever.
+    """
+    deadline = time.monotonic() + DAG_LIMIT
+    while True:
+        details = airflow.dag(DAG)
+        if details:
+            break
+        problems = airflow.import_errors()
+        if problems:
+            raise WorkError(
+                "a DAG file cannot be imported",
+                where="\n            ".join(problems),
+                expected=f"the DAG {DAG}",
+                hint="correct the file; Airflow reads it again within seconds",
+            )
+        if time.monotonic() > deadline:
+            raise UnhealthyError(
+                f"Airflow does not know the DAG {DAG} after {DAG_LIMIT:.0f} s",
+                where=airflow.url,
+                expected="its file in dags/",
+                hint="./heartline logs dag-processor",
+            )
+        time.sleep(0.2)
+    if details["is_paused"]:
+        raise UsageError(
+            f"the DAG {DAG} is paused",
+            where=f"{airflow.url}/dags/{DAG}",
+            expected="a DAG that may run",
+            hint="unpause it there, with the switch beside its name",
+        )
+    return details
+
+
+def train(stack: Stack, given: dict[str, str]) -> dict[str, Any]:
+    """Start a training run, follow it, and return what its last task returned.
+
+    Raises:
+        StackError: it could not be started, or it failed.
+    """
+    airflow = client(stack)
+    details = wait_for_dag(airflow)
+    run = airflow.trigger(DAG, typed(given, details["params"]))
+    shown = ", ".join(f"{name}={value}" for name, value in given.items()) or "the DAG's own parameters"
+    console.say(f"training: run {run} with {shown}")
+    return _result(airflow, run)
+
+
+def join(stack: Stack) -> dict[str, Any] | None:
+    """Follow the run that is already under way, and return what its last task returned; None where none is."""
+    airflow = client(stack)
+    active = airflow.active_runs(DAG)
+    if not active:
+        return None
+    console.say(f"training: run {active[0]} is already under way")
+    return _result(airflow, active[0])
+
+
+def _result(airflow: Airflow, run: str) -> dict[str, Any]:
+    begun = time.monotonic()
+    try:
+        follow(airflow, DAG, run)
+    except KeyboardInterrupt:
+        console.say(f"\nthe run goes on without being watched: {airflow.url}/dags/{DAG}/runs/{run}")
+        raise
+    console.done("training", time.monotonic() - begun)
+    result = airflow.returned(DAG, run, LAST_TASK)
+    if not isinstance(result, dict) or "version" not in result:
+        raise WorkError(
+            f"the run registered no version: {LAST_TASK} returned {result!r}",
+            where=f"run {run}",
+            expected="a mapping with the field version",
+            hint=f"see the log of {LAST_TASK} in Airflow",
+        )
+    if result["version"] is None:
+        raise WorkError(
+            f"no model of this run is good enough for `staging`: {result.get('reason')}",
+            where=f"run {run}; it registered the versions {', '.join(result.get('versions', {}).values())}",
+            expected="a model that passes the minimum bars",
+            hint="see the comparison in MLflow; train on more or better data, or promote one of these versions"
+            " knowingly",
+        )
+    return result
+
+
+def promote(stack: Stack, version: str | None, *, how: str = alias_history.PROMOTE, force: bool = False) -> str:
+    """Point `production` of a stack at a version, in this user's name: see ``production.promote``."""
+    return production.promote(Registry(stack.settings.mlflow_url), version, by=_user(), how=how, force=force)
+
+
+def rollback(stack: Stack, *, force: bool = False) -> str:
+    """Point `production` of a stack at the version before, in this user's name: see ``production.rollback``."""
+    return production.rollback(Registry(stack.settings.mlflow_url), by=_user(), force=force)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user id without a name, as in a container
+        return f"user {os.getuid()}"
+
+
+def moves(stack: Stack) -> list[alias_history.Move]:
+    """Return the moves of `production` of a stack: see ``production.moves``."""
+    return production.moves(Registry(stack.settings.mlflow_url))

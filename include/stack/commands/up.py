@@ -1,0 +1,78 @@
+"""`heartline up`: from nothing, or from whatever there is, to a prediction."""
+
+import json
+from pathlib import Path
+
+from heartline.registry.alias_history import FIRST_UP
+from stack import console, source_choice
+from stack.clients import service
+from stack.clients.mlflow import PRODUCTION, STAGING, Registry
+from stack.commands import train
+from stack.errors import WorkError
+from stack.processes import lifecycle
+from stack.processes.lifecycle import Stack
+from stack.settings import USER
+
+
+def up(stack: Stack, given: dict[str, str]) -> None:
+    """Start the stack, train where there is no model in production, and print a prediction.
+
+    Args:
+        stack: what to start.
+        given: parameters of the training DAG, as they were typed.
+
+    Raises:
+        HeartlineError: a step did not succeed.
+    """
+    with stack.locked("up"):
+        home = stack.settings.home
+        choice = source_choice.choose(given.get("source"), home)
+        if source_choice.remembered(home) is None:
+            source_choice.remember(home, choice.source)
+        lifecycle.start(stack)
+        version = Registry(stack.settings.mlflow_url).at(PRODUCTION)
+        if version is None:
+            version = train.promote(stack, _first_version(stack, given, choice), how=FIRST_UP)
+        elif given:
+            console.say(f"nothing is trained: version {version} is in production. ./heartline train trains another one")
+        with console.step(f"service answers with version {version}"):
+            service.wait_until_served(stack.settings, version)
+    _show_prediction(stack)
+
+
+def _first_version(stack: Stack, given: dict[str, str], choice: source_choice.Choice) -> str:
+    """Return a version for production: the staged one, or that of a run that is under way, or of a new one."""
+    if not given:
+        result = train.join(stack)
+        staged = str(result["version"]) if result else Registry(stack.settings.mlflow_url).at(STAGING)
+        if staged:
+            return staged
+    home = stack.settings.home
+    source = source_choice.check(given.get("source", choice.source), "as it was first given to `up`")
+    console.say(f"there is no model yet: training one on `{source}`")
+    if choice.fallback:
+        console.loud(
+            f"{choice.reason},\nso this model learns from SYNTHETIC patients: for trying things out, not for people."
+            "\nYour own records: ./heartline train --source FILE"
+        )
+    try:
+        result = train.train(stack, given | {"source": source})
+    except WorkError:
+        source_choice.remember(home, None)
+        raise
+    source_choice.remember(home, source)
+    return str(result["version"])
+
+
+def _show_prediction(stack: Stack) -> None:
+    settings, record = stack.settings, service.example()
+    answer = service.predict(settings, record)
+    print(f"POST {settings.service_url}/predict\n{json.dumps(record)}\n\n{json.dumps(answer, indent=2)}\n")
+    print(f"Airflow  {settings.airflow_url}  (user {USER}, password in {_short(stack.login_file)})")
+    print(f"MLflow   {settings.mlflow_url}")
+    print(f"Service  {settings.service_url}")
+
+
+def _short(path: Path) -> str:
+    cwd = Path.cwd()
+    return str(path.relative_to(cwd) if path.is_relative_to(cwd) else path)

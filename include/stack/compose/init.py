@@ -1,0 +1,67 @@
+"""`python -m stack.compose.init`: what docker compose does before Airflow and MLflow start, at every `up`."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import psycopg2  # type: ignore[import-untyped]
+
+from stack.errors import StackError, UnhealthyError
+from stack.processes.databases import SUPERUSER, Server, provide
+from stack.secrets.credentials import Credentials, write_private
+from stack.settings import USER
+
+HOST, PORT = "postgres", 5432
+
+
+class FromEnvironment(Credentials):
+    """The secrets of ``.env``, as docker compose hands them over."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __getitem__(self, name: str) -> str:
+        """Return a secret; a missing one was refused by docker compose already."""
+        return os.environ[name.upper()]
+
+
+def databases(credentials: Credentials) -> None:
+    """Create the roles and databases that are missing.
+
+    Raises:
+        UnhealthyError: PostgreSQL does not answer, or refuses a password of ``.env``.
+    """
+    server = Server(HOST, PORT, SUPERUSER, credentials["postgres_password"], SUPERUSER, "")
+    try:
+        server.connect().close()
+        provide(server, credentials)
+    except (psycopg2.OperationalError, StackError) as error:
+        raise UnhealthyError(
+            f"PostgreSQL refuses: {error.what if isinstance(error, StackError) else _last_line(error)}",
+            where=f"{HOST}:{PORT}",
+            expected="the .env with which the database volume was made",
+            hint="bring that .env back; or, to begin anew WITHOUT the data, docker compose down --volumes",
+        ) from error
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]
+
+
+def main() -> NoReturn:
+    """Provide the databases and Airflow's login, then hand over to Airflow's migration."""
+    credentials = FromEnvironment()
+    try:
+        databases(credentials)
+    except UnhealthyError as error:
+        sys.exit(f"heartline: {error}")
+    passwords = Path(os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
+    passwords.parent.mkdir(exist_ok=True)
+    write_private(passwords, json.dumps({USER: credentials["airflow_admin_password"]}))
+    os.execvp("airflow", ["airflow", "db", "migrate"])  # noqa: S606 - no shell is wanted
+
+
+if __name__ == "__main__":
+    main()

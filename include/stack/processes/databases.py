@@ -1,0 +1,138 @@
+"""The four databases and their roles, on the embedded server or on the user's own."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+import psycopg2  # type: ignore[import-untyped]
+from psycopg2 import sql
+
+from stack.errors import MachineError, UnhealthyError
+from stack.secrets.credentials import Credentials
+from stack.settings import HOST, Settings
+
+NAMES = ("airflow", "mlflow", "heartline", "predictions")  # each names a role and the database that it owns
+SUPERUSER = "postgres"
+TIMEOUT = 5  # seconds to connect
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL server and the user who may create roles and databases there."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    database: str
+    query: str
+
+    @classmethod
+    def of(cls, settings: Settings, credentials: Credentials) -> Self:
+        """Return the server that the settings name: the user's, or the embedded one."""
+        if not settings.postgres_url:
+            password = credentials["postgres_password"]
+            return cls(HOST, settings.postgres_port, SUPERUSER, password, SUPERUSER, "")
+        parts = urlsplit(settings.postgres_url)
+        user = unquote(parts.username or SUPERUSER)
+        return cls(
+            host=parts.hostname or "localhost",
+            port=parts.port or 5432,
+            user=user,
+            password=unquote(parts.password or ""),
+            database=unquote(parts.path.lstrip("/")) or user,
+            query=parts.query,
+        )
+
+    def address(self, name: str, password: str, driver: str | None = "psycopg2") -> str:
+        """Return the SQLAlchemy URL of one of our databases, for its own role; without a driver, libpq's URL."""
+        query = dict(parse_qsl(self.query))
+        if driver == "asyncpg" and "sslmode" in query:
+            query["ssl"] = query.pop("sslmode")  # the same setting has another name there
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        rest = f"?{urlencode(query)}" if query else ""
+        scheme = f"postgresql+{driver}" if driver else "postgresql"
+        return f"{scheme}://{name}:{quote(password, safe='')}@{host}:{self.port}/{name}{rest}"
+
+    def connect(self, user: str | None = None, password: str | None = None, database: str | None = None) -> Any:
+        """Open a connection in autocommit mode, for the superuser unless told otherwise.
+
+        Raises:
+            psycopg2.OperationalError: the server does not answer, or refuses.
+        """
+        connection = psycopg2.connect(
+            host=self.host,
+            port=self.port,
+            user=user or self.user,
+            password=self.password if password is None else password,
+            dbname=database or self.database,
+            connect_timeout=TIMEOUT,
+            **dict(parse_qsl(self.query)),
+        )
+        connection.autocommit = True
+        return connection
+
+    def version(self) -> str:
+        """Return the server's version, for example ``18.4``.
+
+        Raises:
+            psycopg2.Error: it does not answer.
+        """
+        connection = self.connect()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SHOW server_version")
+                return str(cursor.fetchone()[0]).split()[0]
+        finally:
+            connection.close()
+
+
+def provide(server: Server, credentials: Credentials) -> None:
+    """Create the roles and databases that are missing. What exists is left as it is.
+
+    Raises:
+        UnhealthyError: the server does not answer.
+        MachineError: the user may not create them, or a role exists with another password.
+    """
+    try:
+        connection = server.connect()
+    except psycopg2.OperationalError as error:
+        raise UnhealthyError(
+            f"PostgreSQL does not answer: {str(error).strip().splitlines()[-1]}",
+            where=f"{server.host}:{server.port}, user {server.user}",
+            expected="a connection within a few seconds",
+            hint="look at HEARTLINE_POSTGRES_URL, or at ./heartline logs postgres",
+        ) from error
+    try:
+        with connection.cursor() as cursor:
+            for name in NAMES:
+                _provide(cursor, server, name, credentials[f"{name}_db_password"])
+    except psycopg2.Error as error:
+        raise MachineError(
+            f"PostgreSQL refused: {str(error).strip().splitlines()[0]}",
+            where=f"{server.host}:{server.port}, user {server.user}",
+            expected="a user who may create roles and databases",
+            hint="give HEARTLINE_POSTGRES_URL such a user, or ALTER ROLE … CREATEDB CREATEROLE",
+        ) from error
+    finally:
+        connection.close()
+
+
+def _provide(cursor: Any, server: Server, name: str, password: str) -> None:
+    cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
+    if cursor.fetchone() is None:
+        cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(sql.Identifier(name)), (password,))
+    cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
+    if cursor.fetchone() is None:
+        # Whoever is no superuser must be a member of a role to create a database for it.
+        cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(name)))
+        cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(name)))
+    try:
+        server.connect(name, password, name).close()
+    except psycopg2.OperationalError as error:
+        raise MachineError(
+            f"the role {name} exists with a password that this clone does not know",
+            where=f"{server.host}:{server.port}: {str(error).strip().splitlines()[-1]}",
+            expected="roles that this clone's own `up` created, or that nobody else uses",
+            hint=f"DROP DATABASE {name}; DROP ROLE {name}; when nobody needs them, or use another server",
+        ) from error

@@ -1,0 +1,251 @@
+"""The parts of the stack: what each is started with. One table, nothing is started here."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stack.bootstrap.environments import child_environment
+from stack.processes.databases import Server
+from stack.processes.env_markers import DIGEST_VARIABLE, PART_VARIABLE, STACK_VARIABLE, start_file
+from stack.processes.postgres import Cluster, server_options
+from stack.secrets import api_keys
+from stack.secrets.credentials import Credentials, write_private
+from stack.settings import HOST, REQUIREMENTS, SERVING_REQUIREMENTS, SERVING_VENV, USER, VENV, Settings
+from stack.source_choice import absolute, remembered
+
+# Settings of other Airflow, MLflow, PostgreSQL or gunicorn installations must not reach ours.
+_FOREIGN = re.compile(r"(AIRFLOW_|_?MLFLOW_|PG[A-Z]|GUNICORN_|SUPERVISOR_|HEARTLINE_(STACK|PART|POSTGRES_URL|BUNDLE))")
+
+# Settings that a part must be restarted for when they change.
+_PIPELINE = ("HEARTLINE_SCHEDULE", "HEARTLINE_TIMEZONE", "HEARTLINE_UCI_URL")
+_SERVICE = tuple(
+    f"HEARTLINE_{name}"
+    for name in (
+        "ALLOW_ANONYMOUS",
+        "MAX_BODY_BYTES",
+        "MAX_RECORDS",
+        "MAX_WAITING",
+        "POLL_SECONDS",
+        "PREDICTION_LOG_DAYS",
+        "PREDICTION_LOG_SPILL_BYTES",
+        "REQUEST_SECONDS",
+        "SERVICE_HOST",
+        "SERVICE_THREADS",
+        "SERVICE_WORKERS",
+    )
+)
+
+_QUIET = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GX_ANALYTICS_ENABLED": "false",
+    "ORT_DISABLE_TELEMETRY": "1",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONUTF8": "1",
+    "PYTHONNOUSERSITE": "1",
+    "PYTHONSAFEPATH": "1",
+    "SPT_NOENV": "1",  # setproctitle would overwrite the environment in which leftovers are recognized
+}
+
+POSTGRES, MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR, SERVICE = (
+    "postgres",
+    "mlflow",
+    "airflow",
+    "scheduler",
+    "dag-processor",
+    "service",
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process that the supervisor keeps.
+
+    Attributes:
+        name: its name in the supervisor, in ``status`` and of its log.
+        command: the command line, with an absolute path.
+        settings: what its environment says beyond the user's.
+        folder: the folder it runs in.
+        port: the TCP port it listens on, if any.
+        port_variable: the setting that moves the port.
+        stop_signal: the signal that asks it to end.
+        user: the user who runs it, or None for the one who calls.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    settings: dict[str, str]
+    folder: Path
+    port: int | None = None
+    port_variable: str | None = None
+    stop_signal: str = "TERM"
+    user: str | None = None
+
+    def digest(self) -> str:
+        """Return the sha256 of what it is started with: a running part with another one is out of date."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=str).encode()).hexdigest()
+
+    def write(self, settings: Settings) -> None:
+        """Write down how to start it, for ``stack.processes.exec_process``, readable by this user only."""
+        marks = {STACK_VARIABLE: str(settings.home), PART_VARIABLE: self.name, DIGEST_VARIABLE: self.digest()}
+        start = {
+            "command": self.command,
+            "environment": base_environment() | self.settings | marks,
+            "folder": str(self.folder),
+            "user": self.user,
+        }
+        write_private(start_file(settings.home, self.name), json.dumps(start, indent=1))
+
+
+def base_environment() -> dict[str, str]:
+    """Return the user's environment as every part gets it."""
+    kept = {name: value for name, value in child_environment().items() if not _FOREIGN.match(name)}
+    for name in ("NO_PROXY", "no_proxy"):
+        kept[name] = ",".join(filter(None, [kept.get(name), HOST, "localhost"]))
+    return kept | _QUIET
+
+
+def parts(settings: Settings, credentials: Credentials) -> list[Part]:
+    """Return all parts, in the order in which they are started; no ``postgres`` when the user brings a server."""
+    server = Server.of(settings, credentials)
+    python = str(settings.root / VENV / "bin" / "python")
+    code = {"HEARTLINE_LOCK": _digest(settings.root, [REQUIREMENTS, "include/stack/airflow_config/*.py"])}
+    airflow = code | _airflow(settings, credentials, server)
+    everything = [
+        _mlflow(settings, code, server, credentials, python),
+        Part(
+            AIRFLOW,
+            (python, "-m", "airflow", "api-server"),
+            airflow,
+            settings.home,
+            settings.airflow_port,
+            "HEARTLINE_AIRFLOW_PORT",
+        ),
+        # Without a server for logs: the api-server reads them from the disk that they share.
+        Part(SCHEDULER, (python, "-m", "airflow", "scheduler", "--skip-serve-logs"), airflow, settings.home),
+        Part(DAG_PROCESSOR, (python, "-m", "airflow", "dag-processor"), airflow, settings.home),
+        _service(settings, server, credentials),
+    ]
+    return everything if settings.postgres_url else [_postgres(settings), *everything]
+
+
+def _postgres(settings: Settings) -> Part:
+    cluster = Cluster.of(settings)
+    return Part(
+        POSTGRES,
+        (*cluster.command, *server_options(settings)),
+        {"LC_ALL": "C"},
+        cluster.data,
+        settings.postgres_port,
+        "HEARTLINE_POSTGRES_PORT",
+        stop_signal="INT",  # ends sessions and writes everything down; TERM would wait for the sessions
+        user=cluster.user,
+    )
+
+
+def _mlflow(settings: Settings, code: dict[str, str], server: Server, credentials: Credentials, python: str) -> Part:
+    port = settings.mlflow_port
+    return Part(
+        MLFLOW,
+        (python, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1", "--serve-artifacts"),
+        code
+        | {
+            "MLFLOW_BACKEND_STORE_URI": server.address("mlflow", credentials["mlflow_db_password"]),
+            "MLFLOW_ARTIFACTS_DESTINATION": str(settings.home / "artifacts"),
+            "MLFLOW_SERVER_ALLOWED_HOSTS": f"{HOST},{HOST}:{port},localhost,localhost:{port}",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven more processes of 200 MB that nothing here uses
+        },
+        settings.home,
+        port,
+        "HEARTLINE_MLFLOW_PORT",
+    )
+
+
+def _service(settings: Settings, server: Server, credentials: Credentials) -> Part:
+    python = str(settings.root / SERVING_VENV / "bin" / "python")
+    return Part(
+        SERVICE,
+        (python, "-m", "gunicorn", "-c", str(settings.root / "serving" / "gunicorn.conf.py")),
+        {"HEARTLINE_POLL_SECONDS": "1"}  # on one machine, looking often costs nothing
+        | _given(_SERVICE)
+        | {
+            "HEARTLINE_LOCK": _digest(settings.root, [SERVING_REQUIREMENTS, "serving/**/*.py"]),
+            "HEARTLINE_MLFLOW_URL": settings.mlflow_url,
+            "HEARTLINE_CACHE": str(settings.home / "cache" / "models"),
+            "HEARTLINE_SERVICE_PORT": str(settings.service_port),
+            api_keys.VARIABLE: api_keys.in_force(settings),
+            "HEARTLINE_PREDICTION_LOG_URL": os.environ.get("HEARTLINE_PREDICTION_LOG_URL")
+            or server.address("predictions", credentials["predictions_db_password"], driver=None),
+        },
+        settings.root,
+        settings.service_port,
+        "HEARTLINE_SERVICE_PORT",
+    )
+
+
+def _airflow(settings: Settings, credentials: Credentials, server: Server) -> dict[str, str]:
+    """Return what every Airflow process and every task must know."""
+    include = settings.root / "include"
+    password = credentials["airflow_db_password"]
+    airflow_home = settings.home / "airflow"
+    own = _given(_PIPELINE)
+    nightly = os.environ.get("HEARTLINE_SOURCE") or remembered(settings.home)
+    if nightly:
+        own["HEARTLINE_SOURCE"] = absolute(nightly)
+    return own | {
+        "PYTHONPATH": f"{include}{os.pathsep}{include / 'stack' / 'airflow_config'}",
+        "HEARTLINE_HOME": str(settings.home),
+        "HEARTLINE_STORE": os.environ.get("HEARTLINE_STORE") or f"file://{settings.home / 'store'}",
+        "HEARTLINE_DATABASE_URL": os.environ.get("HEARTLINE_DATABASE_URL")
+        or server.address("heartline", credentials["heartline_db_password"]),
+        "HEARTLINE_DATA_DOCS_URL": f"http://localhost:{settings.airflow_port}/data-docs",  # where people are logged in
+        # in which a candidate answers before it is registered
+        "HEARTLINE_SERVING_PYTHON": str(settings.root / SERVING_VENV / "bin" / "python"),
+        "MLFLOW_TRACKING_URI": settings.mlflow_url,
+        "AIRFLOW_HOME": str(airflow_home),
+        "AIRFLOW__API__BASE_URL": settings.airflow_url,
+        "AIRFLOW__API__HOST": HOST,
+        "AIRFLOW__API__PORT": str(settings.airflow_port),
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API__SECRET_KEY": credentials["airflow_api_secret_key"],
+        "AIRFLOW__API_AUTH__JWT_SECRET": credentials["airflow_jwt_secret"],
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(settings.root / "dags"),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__FERNET_KEY": credentials["airflow_fernet_key"],
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(settings.root / "plugins"),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords_file(settings)),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",  # seconds until a new DAG file is seen, instead of 300
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.address("airflow", password),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": server.address("airflow", password, "asyncpg"),
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(airflow_home / "logs"),
+        # Whoever is killed is missed within half a minute instead of five.
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+        # The three that make a run of short tasks take seconds: the scheduler looks more often.
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
+    }
+
+
+def passwords_file(settings: Settings) -> Path:
+    """Return the path of the file from which Airflow reads its users' passwords."""
+    return settings.home / "airflow" / "passwords.json"
+
+
+def _given(names: Iterable[str]) -> dict[str, str]:
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+def _digest(root: Path, patterns: Iterable[str]) -> str:
+    found = sorted(path for pattern in patterns for path in root.glob(pattern) if path.is_file())
+    return hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()[:16]

@@ -1,0 +1,66 @@
+"""Passwords and keys: generated on first use, kept in files that only their owner can read."""
+
+import base64
+import os
+import secrets
+from pathlib import Path
+
+from stack.errors import UnhealthyError
+
+# A file of this name below HEARTLINE_HOME/secrets, or the upper-case variable in the .env file of docker compose.
+SHARED = (
+    "postgres_password",
+    "airflow_db_password",
+    "mlflow_db_password",
+    "heartline_db_password",
+    "predictions_db_password",
+    "airflow_admin_password",
+    "airflow_fernet_key",
+    "airflow_api_secret_key",
+    "airflow_jwt_secret",
+)
+LOCAL = (*SHARED, "supervisor_password")
+
+
+def generate(name: str) -> str:
+    """Return a new random secret that is safe in URLs, shells and YAML; a Fernet key where the name asks for one."""
+    if name.endswith("fernet_key"):
+        return base64.urlsafe_b64encode(os.urandom(32)).decode()
+    return secrets.token_hex(32)  # 64 characters: Airflow signs with SHA-512, which wants as many bytes
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file of mode 0600 that is either whole or absent."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    part.touch(mode=0o600, exist_ok=False)
+    part.write_text(text)
+    part.replace(path)
+
+
+class Credentials:
+    """The local stack's secrets, by name."""
+
+    def __init__(self, home: Path) -> None:
+        self.folder = home / "secrets"
+
+    def __getitem__(self, name: str) -> str:
+        """Return a secret, generating it when this is its first use.
+
+        Raises:
+            UnhealthyError: there is no state folder.
+        """
+        if name not in LOCAL:
+            raise KeyError(name)
+        path = self.folder / name
+        if not path.exists():
+            if not self.folder.parent.exists():
+                raise UnhealthyError(
+                    "this stack was never started",
+                    where=str(self.folder.parent),
+                    expected="the state folder that ./heartline up makes",
+                    hint="./heartline up",
+                )
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            write_private(path, generate(name) + "\n")
+        return path.read_text().strip()

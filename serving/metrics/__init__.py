@@ -1,0 +1,4 @@
+"""Prometheus metrics over all worker processes.
+
+May import: ``model``.
+"""

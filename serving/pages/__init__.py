@@ -1,0 +1,4 @@
+"""The HTML pages: the prediction form and the API documentation.
+
+May import: ``api``, ``model``.
+"""

@@ -1,0 +1,243 @@
+// The page for people: reads the form, asks POST /predict?explain=true, and draws the answer.
+// Where the service wants a key, the browser has asked for it before it showed this page, and sends it along.
+
+const form = document.getElementById("form");
+const result = document.getElementById("result");
+const problem = document.getElementById("problem");
+const status = document.getElementById("status");
+const askButton = document.getElementById("ask");
+const controls = [...form.querySelectorAll("[name]")];
+const threshold = Number(form.dataset.threshold);
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)$/;
+
+const VISIBLE = 0.0005; // less is shown as × 1.00, or as 0.0 percentage points
+
+const byId = (id) => document.getElementById(id);
+const titleOf = (control) => control.labels[0].firstChild.textContent.trim();
+
+function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+// What is empty is left out. What is no number is sent as it was typed: the service says what the field may hold.
+function readRecord() {
+  const record = {};
+  for (const control of controls) {
+    const text = control.value.trim();
+    if (text !== "") record[control.name] = NUMBER.test(text) ? Number(text) : text;
+  }
+  return record;
+}
+
+function fill(record) {
+  form.reset();
+  for (const control of controls) control.value = record[control.name] ?? "";
+}
+
+function setError(control, text) {
+  byId(`${control.id}-error`).textContent = text;
+  if (text) control.setAttribute("aria-invalid", "true");
+  else control.removeAttribute("aria-invalid");
+}
+
+function clearProblems() {
+  problem.hidden = true;
+  problem.textContent = "";
+  for (const control of controls) setError(control, "");
+}
+
+function showProblem(text, focused = problem) {
+  result.hidden = true;
+  status.textContent = "";
+  problem.textContent = text;
+  problem.hidden = false;
+  focused.focus();
+}
+
+function showFieldErrors(errors) {
+  const bad = [];
+  const others = [];
+  for (const error of errors) {
+    const control = controls.find((one) => `/${one.name}` === error.pointer);
+    if (!control) {
+      others.push(`${error.pointer} ${error.detail}.`);
+      continue;
+    }
+    setError(control, `${"value" in error ? "Not possible" : "Missing"}. Allowed: ${error.allowed}.`);
+    bad.push(control);
+  }
+  const fields = bad.length === 1 ? "One field needs" : `${bad.length} fields need`;
+  const text = bad.length ? `${fields} another value: ${bad.map(titleOf).join(", ")}.` : "";
+  showProblem([text, ...others].join(" ").trim(), bad[0]);
+}
+
+// One digit, and as many more as it takes to tell a probability from the threshold that it is held against.
+function percent(share) {
+  if (share > 0.9995 && share < 1) return "over\u00a099.9\u00a0%";
+  if (share > 0 && share < 0.0005) return "under\u00a00.1\u00a0%";
+  let text = "";
+  for (let digits = 1; digits <= 5; digits += 1) {
+    text = (100 * share).toFixed(digits);
+    if (share === threshold || text !== (100 * threshold).toFixed(digits)) break;
+  }
+  return `${text}\u00a0%`;
+}
+
+const signed = (number, text) => `${number > 0 ? "+" : number < 0 ? "−" : ""}${text}`;
+
+function factor(logOdds) {
+  const odds = Math.exp(logOdds);
+  return `×\u00a0${odds >= 100 ? Math.round(odds) : odds < 0.01 ? odds.toPrecision(1) : odds.toFixed(2)}`;
+}
+
+function drawProbability(answer) {
+  const { probability, has_heart_disease: has } = answer;
+  const words = has ? "heart disease" : "no heart disease";
+  const limit = `${Number((100 * threshold).toFixed(3))}\u00a0%`;
+  byId("probability").textContent = percent(probability);
+  byId("probability").dataset.exact = probability;
+  byId("verdict").textContent = words;
+  byId("verdict").className = has ? "badge yes" : "badge";
+  byId("fill").className = has ? "fill yes" : "fill";
+  byId("fill").style.width = `${100 * probability}%`;
+  byId("mark").style.left = `${100 * threshold}%`;
+  byId("mark-label").textContent = `threshold ${limit}`;
+  byId("mark-label").style.left = `${100 * threshold}%`;
+  byId("mark-label").style.transform = `translateX(${-100 * threshold}%)`;
+  byId("picture").setAttribute("aria-label", `A bar from 0 to 100 %, filled to ${percent(probability)}; the threshold is at ${limit}.`);
+  byId("meaning").textContent =
+    `Among people with such a record the model expects heart disease in ${percent(probability)}. ` +
+    `This ${has ? "reaches" : "is below"} the threshold of ${limit}, so its answer is: ${words}.`;
+}
+
+function drawImputed(names) {
+  const titles = controls.filter((control) => names.includes(control.name)).map(titleOf);
+  byId("imputed").hidden = titles.length === 0;
+  byId("imputed").textContent =
+    `Left empty, and filled in by the model with the typical value of its training records: ${titles.join(", ")}.`;
+}
+
+function shownValue(control, value) {
+  if (control.tagName === "SELECT") return control.querySelector(`option[value="${CSS.escape(value)}"]`)?.label ?? String(value);
+  const unit = control.parentElement.querySelector(".unit");
+  return unit ? `${value} ${unit.textContent}` : String(value);
+}
+
+function contributionRow(control, one, largest, onLogOdds) {
+  const size = largest ? (50 * Math.abs(one.contribution)) / largest : 0;
+  const bar = make("span", { className: one.contribution > 0 ? "raises" : "lowers" });
+  bar.style.width = `${size}%`;
+  const points = signed(one.contribution, (100 * Math.abs(one.contribution)).toFixed(1));
+  let text = onLogOdds ? factor(one.contribution) : points;
+  if (one.standard_error !== undefined) text += ` ± ${(200 * one.standard_error).toFixed(1)}`;
+  return make(
+    "tr",
+    {},
+    make("th", { scope: "row" }, make("span", { className: "name", textContent: titleOf(control) }),
+      make("span", { className: "soft small", textContent: shownValue(control, one.value) })),
+    make("td", {}, make("div", { className: "both", ariaHidden: "true" }, bar)),
+    make("td", { className: "number", textContent: text }),
+  );
+}
+
+function drawContributions(answer) {
+  const found = answer.contributions;
+  byId("why").hidden = !found;
+  if (!found) return;
+  const onLogOdds = found.scale === "log_odds";
+  const start = onLogOdds ? 1 / (1 + Math.exp(-found.base)) : found.base;
+  const known = Object.entries(found.features)
+    .filter(([, one]) => one.value !== null)
+    .sort(([, a], [, b]) => Math.abs(b.contribution) - Math.abs(a.contribution));
+  const moved = known.filter(([, one]) => Math.abs(one.contribution) >= VISIBLE);
+  const same = known.filter(([, one]) => Math.abs(one.contribution) < VISIBLE);
+  byId("same").hidden = same.length === 0;
+  byId("same").textContent = `Without an effect on this answer: ${same.map(([name]) => titleOf(form.elements[name])).join(", ")}.`;
+  const largest = Math.max(0, ...known.map(([, one]) => Math.abs(one.contribution)));
+  byId("unit-head").textContent = onLogOdds ? "odds" : "points";
+  byId("scale-text").textContent =
+    `With nothing known, which is a record of typical values, the model says ${percent(start)}. ` +
+    (onLogOdds
+      ? `Each value multiplies the odds of heart disease: ×\u00a02 doubles them, ×\u00a00.5 halves them. All together lead to ${percent(answer.probability)}.`
+      : `Each value moves this by so many percentage points, on average over all orders in which the values can be taken in. All together lead to ${percent(answer.probability)}.`) +
+    (found.method === "sampled" ? " These are estimates from a part of the orders, with twice their standard error." : "");
+  byId("contributions").replaceChildren(
+    ...moved.map(([name, one]) => contributionRow(form.elements[name], one, largest, onLogOdds)),
+  );
+}
+
+function drawModel(model) {
+  for (const element of document.querySelectorAll("[data-fact]")) {
+    const text = model[element.dataset.fact];
+    element.textContent = element.dataset.fact === "family" ? text.replaceAll("_", " ") : (text ?? "not recorded");
+  }
+  byId("sample").hidden = model.origin !== "sample";
+  const changed = byId("changed");
+  changed.hidden = model.version === form.dataset.version && model.contract_version === form.dataset.contract;
+  // an answer does not say how good its model is: what the page was loaded with holds for that version alone
+  for (const element of document.querySelectorAll("[data-of-loaded]")) element.hidden = !changed.hidden;
+  changed.textContent = `The service has moved to version ${model.version} since this page was loaded. Load it again for that version's form and threshold.`;
+}
+
+function showAnswer(answer) {
+  drawProbability(answer);
+  drawImputed(answer.imputed);
+  drawContributions(answer);
+  drawModel(answer.model);
+  byId("prediction-id").textContent = answer.prediction_id;
+  result.hidden = false;
+  status.textContent = byId("meaning").textContent;
+  byId("result-title").focus({ preventScroll: true });
+  result.scrollIntoView({ block: "start" });
+}
+
+async function post(path, record) {
+  const headers = { "Content-Type": "application/json" };
+  const response = await fetch(path, { method: "POST", headers, body: JSON.stringify(record) });
+  return [response.status, await response.json()];
+}
+
+async function ask() {
+  const record = readRecord();
+  let [code, body] = await post("predict?explain=true", record);
+  if (code === 409) [code, body] = await post("predict", record);
+  clearProblems();
+  if (code === 200) {
+    showAnswer(body);
+  } else if (code === 422 && body.errors) {
+    showFieldErrors(body.errors);
+  } else {
+    showProblem(`${body.title}: ${body.detail}. Hint: ${body.hint}.`);
+  }
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (askButton.getAttribute("aria-disabled") === "true") return;
+  askButton.setAttribute("aria-disabled", "true");
+  status.textContent = "Asking the model …";
+  try {
+    await ask();
+  } catch {
+    clearProblems();
+    showProblem("The service was not reached, or what came back was no answer of it. Is it running? Ask again.");
+  } finally {
+    askButton.removeAttribute("aria-disabled");
+  }
+});
+
+form.addEventListener("reset", () => {
+  clearProblems();
+  result.hidden = true;
+  status.textContent = "";
+});
+
+for (const button of form.querySelectorAll("button")) button.disabled = false;
+for (const button of form.querySelectorAll("[data-record]")) {
+  button.addEventListener("click", () => {
+    fill(JSON.parse(button.dataset.record));
+    status.textContent = `Filled in: ${button.textContent}`;
+  });
+}

@@ -1,0 +1,230 @@
+"""The tables of the prediction log, and every statement that touches them.
+
+Each statement has a deadline that holds even where the server stands still or packets are dropped: connections are
+psycopg2's asynchronous ones, and ``LogDatabase._wait`` does the waiting.
+"""
+
+import select
+import time
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import psycopg2  # type: ignore[import-untyped]
+from psycopg2 import extensions
+
+from serving.prediction_log.entries import Batch, Found
+from serving.settings import PREFIX, SettingError
+
+CONNECT_SECONDS = 3.0
+STATEMENT_SECONDS = 10.0
+SLICE_MILLISECONDS = 100  # after which a shorter deadline is noticed
+EXPIRED_AT_ONCE = 5_000  # rows of one DELETE, so that it is over long before its time-out
+APPLICATION = "heartline-service"
+LOCK = 0x4865617274  # of our advisory locks, with the numbers of the two purposes
+MAKE_SCHEMA, EXPIRE = 1, 2
+
+# What each version adds to the one before it; a database remembers how far it is.
+SCHEMA = (
+    """
+    CREATE TABLE model (
+        key text PRIMARY KEY,
+        name text NOT NULL,
+        version text NOT NULL,
+        alias text NOT NULL,
+        family text NOT NULL,
+        origin text NOT NULL,
+        snapshot text NOT NULL,
+        contract_version text NOT NULL,
+        bundle text NOT NULL,
+        run_id text,
+        source text,
+        trained_at timestamptz
+    );
+    CREATE TABLE prediction (
+        prediction_id uuid PRIMARY KEY,
+        request_id text NOT NULL,
+        request_row integer NOT NULL,
+        answered timestamptz NOT NULL,
+        model_key text NOT NULL REFERENCES model,
+        has_heart_disease boolean NOT NULL,
+        probability double precision NOT NULL,
+        imputed text[] NOT NULL,
+        features jsonb NOT NULL
+    );
+    CREATE INDEX prediction_answered ON prediction (answered);
+    """,
+)
+
+
+class LogDatabaseError(Exception):
+    """The database did not take or give what it was asked; the text says why, without any secret."""
+
+
+def check_url(url: str) -> None:
+    """Find ``url`` readable, as the database's driver decides.
+
+    Raises:
+        SettingError: it is not. Its text does not repeat the URL, which holds a password.
+    """
+    try:
+        extensions.parse_dsn("" if url == "off" else url)
+    except psycopg2.Error:
+        raise SettingError(
+            "the value cannot be read",
+            where=PREFIX + "PREDICTION_LOG_URL",
+            expected="postgresql://user:password@host:port/database, special characters in it as %XX",
+            hint="correct the variable, or unset it to log nothing",
+        ) from None
+
+
+class LogDatabase:
+    """One connection, opened when it is needed and closed after any failure. It belongs to one thread.
+
+    Args:
+        url: libpq's, of a role that owns the database.
+        seconds: that a statement may take; it may be changed at any time.
+    """
+
+    def __init__(self, url: str, seconds: float = STATEMENT_SECONDS) -> None:
+        self._url = url
+        self._connection: Any = None
+        self._known: set[str] = set()
+        self.seconds = seconds
+
+    def open(self) -> None:
+        """Connect, and make the tables that are missing, unless that was done.
+
+        Raises:
+            LogDatabaseError: it cannot be reached, or the tables are of a newer service.
+        """
+        if self._connection is None:
+            self._run(self._open)
+
+    def write(self, batch: Batch) -> int:
+        """Add a batch and return how many of its records were new.
+
+        Raises:
+            LogDatabaseError: it was not added.
+            ValueError: the database will never take it.
+        """
+        return int(self._run(lambda: self._write(batch)))
+
+    def find(self, prediction_id: str) -> Found | None:
+        """Return an answer, or None.
+
+        Raises:
+            LogDatabaseError: the database did not say.
+        """
+        found: Found | None = self._run(lambda: self._find(prediction_id))
+        return found
+
+    def expire(self, days: int) -> int:
+        """Delete what is older than ``days``, and return how many records that were.
+
+        One process at a time does it; the others delete nothing.
+
+        Raises:
+            LogDatabaseError: it was not done to the end.
+        """
+        return int(self._run(lambda: self._expire(days)))
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        connection, self._connection = self._connection, None
+        self._known.clear()
+        if connection is not None:
+            with suppress(psycopg2.Error):
+                connection.close()
+
+    def _run(self, action: Any) -> Any:
+        try:
+            if self._connection is None:
+                self._open()
+            return action()
+        except psycopg2.DataError as error:
+            self.close()
+            raise ValueError(_first_line(error)) from None
+        except psycopg2.Error as error:
+            self.close()
+            raise LogDatabaseError(_first_line(error)) from None
+
+    def _open(self) -> None:
+        if self._connection is not None:
+            return
+        self._connection = psycopg2.connect(self._url, application_name=APPLICATION, async_=True)
+        self._wait(CONNECT_SECONDS)
+        milliseconds = int(self.seconds * 1000)
+        self._execute(
+            "SET timezone = 'UTC'; SET statement_timeout = %s; SET lock_timeout = %s", milliseconds, milliseconds
+        )
+        self._make_schema()
+
+    def _make_schema(self) -> None:
+        self._execute("BEGIN; SELECT pg_advisory_xact_lock(%s)", LOCK + MAKE_SCHEMA)
+        self._execute("CREATE TABLE IF NOT EXISTS prediction_log (schema_version integer NOT NULL)")
+        version = self._execute("SELECT max(schema_version) FROM prediction_log").fetchone()[0] or 0
+        if version > len(SCHEMA):
+            raise psycopg2.OperationalError(
+                f"its tables are of version {version}, and this service knows those up to {len(SCHEMA)}"
+            )
+        for number, statements in enumerate(SCHEMA[version:], version + 1):
+            self._execute(statements)
+            self._execute("INSERT INTO prediction_log VALUES (%s)", number)
+        self._execute("COMMIT")
+
+    def _write(self, batch: Batch) -> int:
+        if batch.model.key not in self._known:
+            self._execute(_ADD_MODEL, msgspec.json.encode(batch.model).decode())
+            self._known.add(batch.model.key)
+        return int(self._execute(_ADD_PREDICTIONS, bytes(batch.entries).decode()).rowcount)
+
+    def _find(self, prediction_id: str) -> Found | None:
+        row = self._execute(_FIND, prediction_id).fetchone()
+        return msgspec.json.decode(row[0], type=Found) if row else None
+
+    def _expire(self, days: int) -> int:
+        if not self._execute("SELECT pg_try_advisory_lock(%s)", LOCK + EXPIRE).fetchone()[0]:
+            return 0
+        gone, deleted = 0, EXPIRED_AT_ONCE
+        while deleted == EXPIRED_AT_ONCE:
+            deleted = int(self._execute(_EXPIRE, days, EXPIRED_AT_ONCE).rowcount)
+            gone += deleted
+        self._execute("SELECT pg_advisory_unlock(%s)", LOCK + EXPIRE)
+        return gone
+
+    def _execute(self, statement: str, *values: Any) -> Any:
+        """Run a statement to its end and return its cursor."""
+        cursor = self._connection.cursor()
+        cursor.execute(statement, values)
+        self._wait(STATEMENT_SECONDS)
+        return cursor
+
+    def _wait(self, seconds: float) -> None:
+        """Wait until the server has answered; no longer than ``seconds``, nor than ``self.seconds`` says meanwhile."""
+        begun = time.monotonic()
+        while (state := self._connection.poll()) != extensions.POLL_OK:
+            poller = select.poll()
+            poller.register(
+                self._connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT
+            )
+            while not poller.poll(SLICE_MILLISECONDS):
+                if time.monotonic() - begun >= min(seconds, self.seconds):
+                    raise psycopg2.OperationalError(f"no answer within {min(seconds, self.seconds):g} seconds")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+_COLUMNS = """prediction_id uuid, request_id text, request_row integer, answered timestamptz, model_key text,
+    has_heart_disease boolean, probability double precision, imputed text[], features jsonb"""
+_NAMES = ", ".join(column.split()[0] for column in _COLUMNS.split(","))
+_ADD_MODEL = "INSERT INTO model SELECT * FROM json_populate_record(NULL::model, %s) ON CONFLICT DO NOTHING"
+# One parameter for a whole batch: the JSON that would go to disk goes to the server as it is.
+_ADD_PREDICTIONS = f"""INSERT INTO prediction ({_NAMES})
+    SELECT {_NAMES} FROM json_to_recordset(%s) AS added({_COLUMNS}) ON CONFLICT DO NOTHING"""  # noqa: S608 - our names
+_FIND = """SELECT json_build_object('entry', to_json(p), 'model', to_json(m))::text
+    FROM prediction AS p JOIN model AS m ON m.key = p.model_key WHERE p.prediction_id = %s"""
+_EXPIRE = """DELETE FROM prediction WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM prediction WHERE answered < now() - make_interval(days => %s) LIMIT %s))"""

@@ -1,0 +1,109 @@
+"""What the log of predictions keeps of an answer, in the form in which it goes to disk and to the database."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import msgspec
+
+from serving.model.model_store import Served
+from serving.model.predict import Prediction
+from serving.model.records import Record
+from serving.model.registry_client import Training
+
+REQUEST_ID = re.compile(r"[\w.:/+=-]{1,100}", re.ASCII)
+
+# When, the id of the request as the client said it, the model, the records and their answers.
+Answered = tuple[float, str | None, Served, Sequence[Record], Sequence[Prediction]]
+
+
+class LoggedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that answered, as the log knows it; ``key`` is a digest of the rest."""
+
+    key: str = ""
+    name: str
+    version: str
+    alias: str
+    family: str
+    origin: str
+    snapshot: str
+    contract_version: str
+    bundle: str
+    run_id: str | None
+    source: str | None
+    trained_at: str | None
+
+    def keyed(self) -> Self:
+        """Return it with its key."""
+        rest = msgspec.json.encode(msgspec.structs.replace(self, key=""))
+        return msgspec.structs.replace(self, key=hashlib.sha256(rest).hexdigest()[:32])
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One answered record; ``request_row`` is its position in the request, from 0."""
+
+    prediction_id: str
+    request_id: str
+    request_row: int
+    answered: datetime
+    model_key: str
+    has_heart_disease: bool
+    probability: float
+    imputed: list[str]
+    features: dict[str, Any]
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Answers of one model; ``entries`` is the JSON of a list of ``Entry``."""
+
+    model: LoggedModel
+    entries: msgspec.Raw
+
+
+class Found(msgspec.Struct, frozen=True):
+    """An answer with the model that gave it."""
+
+    entry: Entry
+    model: LoggedModel
+
+
+def describe_model(served: Served) -> LoggedModel:
+    """Return what the log keeps of the model that answered."""
+    about = served.model.about
+    training = served.training or Training()
+    return LoggedModel(
+        name=served.version.name,
+        version=served.version.version,
+        alias=served.alias,
+        family=about.family,
+        origin=about.origin,
+        snapshot=about.snapshot,
+        contract_version=about.contract_version,
+        bundle=served.model.digest,
+        run_id=training.run_id,
+        source=training.source,
+        trained_at=training.trained_at,
+    ).keyed()
+
+
+def entries(answered: Answered, model_key: str) -> list[Entry]:
+    """Return what the log keeps of the answers to one request."""
+    seconds, request_id, _, records, predictions = answered
+    at = datetime.fromtimestamp(seconds, UTC)
+    if request_id is None or not REQUEST_ID.fullmatch(request_id):
+        request_id = predictions[0].prediction_id
+    return [
+        Entry(p.prediction_id, request_id, row, at, model_key, p.has_heart_disease, p.probability, p.imputed, record)
+        for row, (p, record) in enumerate(zip(predictions, records, strict=True))
+    ]
+
+
+def halves(batch: Batch) -> Sequence[Batch]:
+    """Return ``batch`` as two, or as none where it is of one record."""
+    entries = msgspec.json.decode(batch.entries, type=list[msgspec.Raw])
+    if len(entries) < 2:
+        return ()
+    middle = len(entries) // 2
+    return [Batch(batch.model, msgspec.Raw(msgspec.json.encode(part))) for part in (entries[:middle], entries[middle:])]

@@ -1,0 +1,311 @@
+"""GET /metrics: what is counted, over all workers, and what no client can add."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.parser import text_string_to_metric_families
+
+from serving.metrics import multiprocess, prometheus
+from serving.settings import SettingError, Settings
+from tests.serving.fakes import RECORD, FakeRegistry, Service, make_bundle
+from tests.serving.gunicorns import ROOT, Gunicorn
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def parsed(text: str) -> Samples:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    """Return what is counted; what is not there was never counted."""
+    return samples.get((name, frozenset(labels.items())), 0.0)
+
+
+def counted(service: Service) -> Samples:
+    response = service.client.get("/metrics")
+    assert response.status_code == 200
+    assert response.content_type == "text/plain; version=0.0.4; charset=utf-8"
+    return parsed(response.text)
+
+
+def reason(samples: Samples, name: str) -> list[str]:
+    return [dict(labels)["reason"] for (found, labels) in samples if found == name]
+
+
+def test_requests_are_counted_by_route_method_and_status(service: Service) -> None:
+    asked = [
+        ("POST", "/predict", "/predict", "POST", "415"),
+        ("GET", "/predict", "/predict", "GET", "405"),
+        ("GET", "/healthz", "/healthz", "GET", "200"),
+        ("HEAD", "/healthz", "/healthz", "HEAD", "200"),
+        ("GET", "/predictions/1", "/predictions/<prediction_id>", "GET", "503"),
+        ("GET", "/predictions/2", "/predictions/<prediction_id>", "GET", "503"),
+        ("DELETE", "/predictions/3", "/predictions/<prediction_id>", "DELETE", "405"),
+        ("GET", "/nothing", "other", "GET", "404"),
+        ("GET", "//healthz", "other", "GET", "308"),
+        ("BREW", "/nothing/else", "other", "other", "404"),
+    ]
+    before = counted(service)
+
+    for method, path, *_ in asked:
+        service.client.open(path, method=method)
+    after = counted(service)
+
+    expected = Counter((route, method, status) for _, _, route, method, status in asked)
+    for (route, method, status), times in expected.items():
+        name, labels = "heartline_requests_total", {"path": route, "method": method, "status": status}
+        assert value(after, name, **labels) - value(before, name, **labels) == times, labels
+    assert not [labels for (_, labels) in after if any("/nothing" in text or text == "BREW" for _, text in labels)]
+
+
+def test_the_time_of_requests_is_counted(service: Service) -> None:
+    before = counted(service)
+    service.client.post("/predict", json=RECORD)
+    after = counted(service)
+
+    for name, least, most in (("count", 1, 1), ("bucket", 1, 1), ("sum", 1e-5, 10)):
+        labels = {"path": "/predict"} | ({"le": "+Inf"} if name == "bucket" else {})
+        found = f"heartline_request_seconds_{name}"
+        assert least <= value(after, found, **labels) - value(before, found, **labels) <= most
+
+
+def test_a_request_that_fails_inside_is_counted_as_500(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(service.app.view_functions, "heartline.healthz", fail)
+    before = counted(service)
+    service.client.get("/healthz")
+    after = counted(service)
+
+    labels = {"path": "/healthz", "method": "GET", "status": "500"}
+    assert value(after, "heartline_requests_total", **labels) - value(before, "heartline_requests_total", **labels) == 1
+
+
+def test_answers_and_what_was_filled_in_are_counted(service: Service) -> None:
+    before = counted(service)
+    service.client.post("/predict", json=[RECORD, {"age": 20, "sex": 0}, {"age": 20, "sex": 0, "chol": 200}])
+    service.client.post("/predict", json=RECORD)
+    after = counted(service)
+
+    def more(name: str, **labels: str) -> float:
+        return value(after, name, **labels) - value(before, name, **labels)
+
+    assert more("heartline_predictions_total", version="1", has_heart_disease="true") == 2
+    assert more("heartline_predictions_total", version="1", has_heart_disease="false") == 2
+    assert more("heartline_imputed_total", feature="ca") == 2
+    assert more("heartline_imputed_total", feature="chol") == 1
+
+
+def test_bad_fields_are_counted_by_the_names_of_the_contract_only(service: Service) -> None:
+    before = counted(service)
+    service.client.post("/predict", json=[{**RECORD, "age": 999, "invented": 1}, {**RECORD, "age": -1}, 7])
+    service.client.post("/predict", data="age,sex\nx,1\n", content_type="text/csv")
+    after = counted(service)
+
+    def more(field: str) -> float:
+        name = "heartline_invalid_fields_total"
+        return value(after, name, field=field) - value(before, name, field=field)
+
+    assert (more("age"), more("other"), more("invented")) == (3, 2, 0)
+
+
+def test_it_tells_which_version_answers_and_why_another_does_not(registry: FakeRegistry, service: Service) -> None:
+    served = counted(service)
+    registry.register({**make_bundle(0.5), "model.onnx": b"broken"})
+    refusing = counted(service.poll())
+    registry.register(make_bundle(1.0))
+    healed = counted(service.poll())
+
+    (model,) = [dict(labels) for (name, labels) in served if name == "heartline_model_info"]
+    assert (model["version"], model["origin"], model["contract_version"]) == ("1", "sample", "2.1.0")
+    assert value(served, "heartline_serving_workers", version="1") == 1
+    assert value(served, "heartline_refusing_workers") == 0
+    assert reason(served, "heartline_refused_info") == []
+
+    assert value(refusing, "heartline_serving_workers", version="1") == 1
+    assert value(refusing, "heartline_refusing_workers") == 1
+    assert reason(refusing, "heartline_refused_info") == ["version 2: size of model.onnx differs"]
+
+    assert value(healed, "heartline_serving_workers", version="1") == 0
+    assert value(healed, "heartline_serving_workers", version="3") == 1
+    assert value(healed, "heartline_refusing_workers") == 0
+    assert reason(healed, "heartline_refused_info") == []
+
+
+def test_it_tells_when_the_registry_was_heard_and_why_it_is_not(registry: FakeRegistry, service: Service) -> None:
+    heard = counted(service)
+    registry.stop()
+    time.sleep(0.01)
+    silent = counted(service.poll())
+
+    at = value(heard, "heartline_registry_heard_timestamp_seconds")
+    assert at == pytest.approx(time.time(), abs=30)
+    assert value(silent, "heartline_registry_heard_timestamp_seconds") == at
+    assert [value(now, "heartline_registry_silent_workers") for now in (heard, silent)] == [0, 1]
+    assert reason(heard, "heartline_registry_info") == []
+    (told,) = reason(silent, "heartline_registry_info")
+    assert registry.url in told
+
+
+def test_it_answers_without_a_model(settings: Settings, tmp_path: Path) -> None:
+    samples = counted(Service(msgspec.structs.replace(settings, cache=str(tmp_path / "empty"))))
+
+    assert not [name for name, _ in samples if name == "heartline_model_info"]
+    assert value(samples, "heartline_waiting_workers") == 0
+
+
+@pytest.fixture
+def gunicorn(registry: FakeRegistry, tmp_path: Path) -> Iterator[Gunicorn]:
+    registry.register(make_bundle())
+    service = Gunicorn(tmp_path, HEARTLINE_MLFLOW_URL=registry.url, HEARTLINE_POLL_SECONDS=0.2)
+    yield service
+    service.stop()
+
+
+def folder_of(service: Gunicorn) -> Path:
+    """Return where the workers of ``service`` count."""
+    variables = Path(f"/proc/{service.workers()[-1]}/maps").read_text()
+    (found,) = {str(Path(line.split()[-1]).parent) for line in variables.splitlines() if ".db" in line}
+    return Path(found)
+
+
+def test_all_workers_are_one_sum_that_outlives_each_of_them(gunicorn: Gunicorn) -> None:
+    gunicorn.wait_until_it_answers()
+
+    def now() -> Samples:
+        with urllib.request.urlopen(f"{gunicorn.url}/metrics", timeout=10) as response:
+            return parsed(response.read().decode())
+
+    def answered() -> float:
+        return value(now(), "heartline_predictions_total", version="1", has_heart_disease="true")
+
+    # when requests are spread over the workers, then each of them tells the same sum
+    for _ in range(40):
+        assert gunicorn.ask("/predict", RECORD)[0] == 200
+    assert {answered() for _ in range(10)} == {40}
+    assert value(now(), "heartline_serving_workers", version="1") == 2
+    folder = folder_of(gunicorn)
+    files = len(list(folder.glob("*.db")))
+
+    # when workers die, then what they counted stays, and what they were does not
+    for dead in range(3):
+        os.kill(gunicorn.workers()[dead], signal.SIGKILL)
+        gunicorn.wait_until(lambda started=dead + 3: len(gunicorn.workers()) == started)  # type: ignore[misc]
+        gunicorn.wait_until_it_answers()
+        assert answered() == 40
+    gunicorn.wait_until(lambda: value(now(), "heartline_serving_workers", version="1") == 2)
+    assert len(list(folder.glob("*.db"))) <= files + len(multiprocess.SUMS)
+
+    # when it ends, then it leaves nothing
+    gunicorn.stop()
+    assert not folder.exists()
+
+
+def test_what_an_ended_worker_counted_is_added_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiprocess, "_mine", (tmp_path, 0))
+    monkeypatch.setenv(multiprocess.VARIABLE, str(tmp_path))
+
+    def write(pid: int, amount: float) -> None:
+        for name in (f"counter_{pid}", f"gauge_livesum_{pid}"):
+            file = MmapedDict(str(tmp_path / f"{name}.db"))  # type: ignore[no-untyped-call]
+            file.write_value("key", amount, 0.0)  # type: ignore[no-untyped-call]
+            file.close()  # type: ignore[no-untyped-call]
+
+    for pid, amount in ((11, 2.0), (12, 3.0), (11, 4.0)):
+        write(pid, amount)
+        multiprocess.retire(pid)
+    multiprocess.retire(11)
+
+    assert {path.name for path in tmp_path.glob("*.db")} == {"counter_retired.db"}
+    values = MmapedDict.read_all_values_from_file(str(tmp_path / "counter_retired.db"))  # type: ignore[no-untyped-call]
+    assert [(key, amount) for key, amount, *_ in values] == [("key", 9.0)]
+
+
+def test_a_file_that_was_cut_short_costs_its_counts_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(multiprocess, "_mine", (tmp_path, 0))
+    monkeypatch.setenv(multiprocess.VARIABLE, str(tmp_path))
+    (tmp_path / "counter_11.db").write_bytes((999).to_bytes(4, "little") + bytes(4) + (500).to_bytes(4, "little"))
+
+    multiprocess.retire(11)
+
+    assert "what counter_11.db counted is lost" in caplog.text
+    assert not (tmp_path / "counter_11.db").exists()
+
+
+def test_folders_of_killed_services_are_removed_and_no_others(tmp_path: Path) -> None:
+    old = time.time() - 2 * multiprocess.SETTLED_SECONDS
+    for name in ("dead", "alive", "young", "foreign"):
+        folder = tmp_path / (name if name == "foreign" else f"{multiprocess.PREFIX}{name}")
+        folder.mkdir()
+        (folder / "alive").touch()
+        os.utime(folder, None if name == "young" else (old, old))
+    script = f"""
+import pathlib
+from serving.metrics import multiprocess
+multiprocess.MEMORY = pathlib.Path({str(tmp_path)!r})
+made = multiprocess.make()
+assert multiprocess.make() == made
+import prometheus_client.values, os
+assert prometheus_client.values.ValueClass._multiprocess
+print(made.name)
+if os.fork() == 0:
+    raise SystemExit
+os.wait()
+assert made.is_dir()
+"""
+    with (tmp_path / f"{multiprocess.PREFIX}alive" / "alive").open() as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f"{multiprocess.PREFIX}alive", f"{multiprocess.PREFIX}young", "foreign"}
+    assert done.stdout.startswith(multiprocess.PREFIX)
+
+
+def test_without_a_folder_to_count_in_it_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(multiprocess, "MEMORY", tmp_path / "none")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
+
+    with pytest.raises(SettingError) as raised:
+        multiprocess._made()
+
+    assert str(raised.value).startswith("there is no folder for what the workers count: Not a directory\n")
+
+
+def test_the_path_of_a_known_route_is_looked_up_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every request pays for it."""
+    service.client.get("/healthz")
+    monkeypatch.setattr(prometheus._Metered, "_route", lambda *_: pytest.fail("it is looked up again"))
+
+    assert service.client.get("/healthz").status_code == 200
+
+
+def test_paths_that_a_client_invents_are_not_kept(service: Service) -> None:
+    service.client.get("/healthz")
+    kept = dict(service.app.wsgi_app._paths)  # type: ignore[attr-defined]
+
+    for path in ("//healthz", "///healthz", "healthz", "/static/page.js", "/predictions/x", "/nothing"):
+        service.client.get("/", environ_overrides={"PATH_INFO": path}).close()
+
+    assert service.app.wsgi_app._paths == kept  # type: ignore[attr-defined]

@@ -1,0 +1,102 @@
+"""A PostgreSQL server of the tests' own: the embedded one's binaries, a data folder that is thrown away."""
+
+import pwd
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+
+from stack.processes.databases import Server, provide
+from stack.processes.postgres import Cluster, remove_shared_folder, server_options
+from stack.secrets.credentials import Credentials
+from stack.settings import Settings
+from tests.running import ROOT, free_ports
+from tests.waiting import until
+
+ROLE = "predictions"
+
+
+class Postgres:
+    """A cluster with the roles and databases that `up` makes, and its server process."""
+
+    def __init__(self, home: Path) -> None:
+        self._settings = Settings(ROOT, home, 1, 2, 3, free_ports(1)[0], None)
+        self._settings.make_home()
+        credentials = Credentials(home)
+        self._cluster = Cluster.of(self._settings)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._cluster.prepare(credentials)
+        self._server = Server.of(self._settings, credentials)
+        self.password = credentials[f"{ROLE}_db_password"]
+        self.url = self._server.address(ROLE, self.password, driver=None)
+        try:
+            self.start()
+            provide(self._server, credentials)
+        except BaseException:
+            self.remove()
+            raise
+
+    def start(self) -> None:
+        """Start it, unless it runs, and wait until it answers."""
+        if self._process:
+            return
+        user = self._cluster.user
+        self._process = subprocess.Popen(
+            [*self._cluster.command, *server_options(self._settings), "-c", "fsync=off"],
+            cwd=self._cluster.data,
+            user=pwd.getpwnam(user).pw_uid if user else None,
+            extra_groups=[] if user else None,
+            stderr=subprocess.DEVNULL,
+        )
+        until(self._answers, passing=psycopg2.OperationalError)
+
+    def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """End it, at once unless told otherwise, as ``pg_ctl stop -m immediate`` does."""
+        if self._process:
+            self._process.send_signal(how)
+            self._process.wait(120)
+            self._process = None
+
+    def freeze(self) -> None:
+        """Make the server and all its sessions stand still: it takes connections and says nothing."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def run(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement of the log's role."""
+        connection = psycopg2.connect(self.url)
+        connection.autocommit = True
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(query, values)
+                return list(cursor.fetchall()) if cursor.description else []
+        finally:
+            connection.close()
+
+    def clear(self) -> None:
+        """Take the log's tables away."""
+        self.run("DROP TABLE IF EXISTS prediction, model, prediction_log")
+
+    def remove(self) -> None:
+        """End it and delete everything."""
+        self.stop()
+        remove_shared_folder(self._settings.home)
+        shutil.rmtree(self._settings.home)
+
+    def _answers(self) -> str:
+        assert self._process
+        assert self._process.poll() is None
+        return self._server.version()
+
+    def _signal_all(self, how: signal.Signals) -> None:
+        assert self._process
+        main = psutil.Process(self._process.pid)
+        for process in [main, *main.children(recursive=True)]:
+            process.send_signal(how)

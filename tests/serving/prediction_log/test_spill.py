@@ -1,0 +1,120 @@
+"""The files on which predictions wait for the database: bounded, whole, and each with one owner."""
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from serving.prediction_log.spill import Spill, SpillFullError
+
+MANY = 1_000_000
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let the system refuse to write more into a file, as a full disk would."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_was_put_in_comes_out_in_order(tmp_path: Path) -> None:
+    spill = Spill(tmp_path / "log", MANY)
+    for number in range(3):
+        spill.append(b"%d" % number, number + 1)
+    assert spill.records == 6
+    assert list(spill.lines()) == [(b"0", 1), (b"1", 2), (b"2", 3)]
+    assert spill.records == 0
+    assert list((tmp_path / "log").iterdir()) == []
+
+
+def test_what_was_not_dealt_with_comes_again(tmp_path: Path) -> None:
+    spill = Spill(tmp_path, MANY)
+    for number in range(3):
+        spill.append(b"%d" % number, 1)
+    lines = spill.lines()
+    assert [next(lines), next(lines)] == [(b"0", 1), (b"1", 1)]
+    spill.append(b"3", 1)
+    assert list(spill.lines()) == [(b"1", 1), (b"2", 1), (b"3", 1)]
+
+
+def test_all_files_together_are_bounded(tmp_path: Path) -> None:
+    spill, other = Spill(tmp_path, 100), Spill(tmp_path, 100)
+    spill.append(b"x" * 50, 1)
+    with pytest.raises(SpillFullError, match="holds 62 of 100 bytes"):
+        other.append(b"x" * 50, 1)
+    other.append(b"x" * 20, 1)
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
+    spill = Spill(tmp_path, MANY)
+    spill.append(b"first", 1)
+    with files_of_at_most(1000), pytest.raises(SpillFullError, match="File too large"):
+        spill.append(b"x" * 5000, 1)
+    spill.append(b"last", 1)
+    assert list(spill.lines()) == [(b"first", 1), (b"last", 1)]
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("a file")
+    with pytest.raises(SpillFullError, match="cannot be written to"):
+        Spill(tmp_path / "log", MANY).append(b"x", 1)
+
+
+def test_a_file_has_one_owner_until_it_is_given_up(tmp_path: Path) -> None:
+    owner, first, second = (Spill(tmp_path, MANY) for _ in range(3))
+    owner.append(b"x", 7)
+    first.take_over()
+    assert first.records == 0
+    owner.close()
+    first.take_over()
+    second.take_over()
+    first.take_over()
+    assert (first.records, second.records) == (7, 0)
+    first.append(b"y", 1)
+    assert list(first.lines()) == [(b"x", 7), (b"y", 1)]
+
+
+def test_a_file_that_its_owner_deleted_meanwhile_is_nobody_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, other = Spill(tmp_path, MANY), Spill(tmp_path, MANY)
+    owner.append(b"x", 1)
+    opened = Path.open
+
+    def open_and_delete(path: Path, *how: str) -> object:
+        file = opened(path, *how)
+        assert list(owner.lines()) == [(b"x", 1)]
+        return file
+
+    monkeypatch.setattr(Path, "open", open_and_delete)
+    other.take_over()
+    assert other.records == 0
+    assert list(other.lines()) == []
+
+
+@pytest.mark.parametrize("at", range(1, 15))
+def test_wherever_a_line_is_torn_it_is_not_taken_for_whole(tmp_path: Path, at: int) -> None:
+    owner, other = Spill(tmp_path, MANY), Spill(tmp_path, MANY)
+    owner.append(b"whole", 2)
+    owner.append(b"torn", 3)
+    owner.close()
+    (path,) = tmp_path.iterdir()
+    os.truncate(path, path.stat().st_size - at)
+    other.take_over()
+    (whole, torn) = list(other.lines())
+    assert whole == (b"whole", 2)
+    assert torn[0] is None
+    assert torn[1] >= 1
+
+
+def test_a_batch_is_found_by_what_is_in_it(tmp_path: Path) -> None:
+    spill = Spill(tmp_path, MANY)
+    assert spill.line_with(b"b") is None
+    spill.append(b"aaa", 1)
+    spill.append(b"abc", 1)
+    assert Spill(tmp_path, MANY).line_with(b"b") == b"abc"

@@ -1,0 +1,124 @@
+import pytest
+
+from tests.unit.ingestion.tables.support import NAMES, NO_RECORDS, OTHER, ROW, csv, refused, table
+from tests.unit.messages import message
+
+
+@pytest.mark.parametrize("data", [b"", b"\n \n", b"\xef\xbb\xbf\n"], ids=["nothing", "blank lines", "only a mark"])
+def test_an_empty_file_is_refused(data):
+    assert str(refused(data)) == message(
+        "the file is empty",
+        where="some.csv",
+        expected="a CSV or Parquet file with records in it",
+        hint="check how the file was made, and whether it was copied to the end",
+    )
+
+
+@pytest.mark.parametrize("rest", [b"", b"\n\n", b" \n\t\n"])
+def test_a_header_alone_is_refused(rest):
+    assert str(refused(csv(NAMES) + rest)) == NO_RECORDS
+
+
+def test_with_half_of_the_columns_a_table_is_one_of_records():
+    assert table(csv(NAMES[:7], ROW[:7])).absent == tuple(NAMES[7:])
+    assert str(refused(csv(NAMES[:6], ROW[:6]))) == message(
+        "this is not a table of records: it has 6 of the 14 columns",
+        where="some.csv, whose columns are: age, sex, cp, trestbps, chol, fbs",
+        expected=f"the columns {', '.join(NAMES)}",
+        hint="check that this is the right source, and rename its columns",
+    )
+
+
+def test_of_very_many_names_thirty_are_shown():
+    error = refused(csv([f"gene{number}" for number in range(500)], ["1"] * 500))
+    assert error.where.endswith("gene28, gene29, …")
+
+
+@pytest.mark.parametrize("name", ["Age", " age "])
+def test_a_column_that_occurs_twice_is_named(name):
+    assert str(refused(csv([*NAMES, name], [*ROW, "52"]))) == message(
+        "1 column is there more than once: age",
+        where=f"some.csv, whose columns are: {', '.join(NAMES)}, {name.strip()}",
+        expected="each column once, under one of its names",
+        hint="remove or rename the columns that should not count",
+    )
+
+
+def test_a_column_that_occurs_under_two_names_is_named():
+    assert str(refused(csv([*NAMES, "target", "thall"], [*ROW, "1", "1"]))) == message(
+        "2 columns are there more than once: thal, num",
+        where=f"some.csv, whose columns are: {', '.join(NAMES)}, target, thall",
+        expected="each column once, under one of its names",
+        hint="remove or rename the columns that should not count",
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        pytest.param(csv(NAMES, ROW) + b'"' + csv(OTHER, ROW), "some.csv, row 2", id="a row"),
+        pytest.param(csv(NAMES, ROW) + b'"\n' + csv(OTHER, ROW), "some.csv, row 2", id="a line of its own"),
+        pytest.param(csv(NAMES, [*ROW[:-1], '"1'], OTHER), "some.csv, row 1", id="the last cell"),
+        pytest.param(csv([*NAMES, "note"], [*ROW, "x"], [*ROW, '"x'], [*ROW, "x"]), "some.csv", id="a note"),
+        pytest.param(csv(NAMES, ROW[:-1], ROW, *[[*ROW[:-1], '"1']] * 2), "some.csv, row 3", id="two in a column"),
+        pytest.param(csv(NAMES, ['"52', *ROW[1:]], *[ROW] * 40_000), "some.csv", id="more than a block"),
+        pytest.param(csv(NAMES, ["5" * 4_000_000, *ROW[1:]]), "some.csv", id="no quote, but an endless row"),
+    ],
+)
+def test_a_quote_that_is_never_closed_swallows_no_row(data, where):
+    assert str(refused(data)) == message(
+        "the text cannot be divided into rows",
+        where=where,
+        expected="each quote closed in its row, and rows of at most 1,048,576 bytes",
+        hint="look for a quote that is never closed",
+    )
+
+
+@pytest.mark.parametrize("n", [1, 25])
+def test_a_file_in_which_no_row_has_the_fields_of_the_header_is_refused(n):
+    shown = ", ".join(f"row {number} has 15" for number in range(1, min(n, 10) + 1))
+    assert str(refused(csv(NAMES, *[[*ROW, "1"]] * n))) == message(
+        "no row has 14 fields",
+        where=f"some.csv: {shown}{', …' if n > 10 else ''}",
+        expected="14 fields in each row, as in the header",
+        hint="check what stands between the fields; put a field that holds it in quotes",
+    )
+
+
+def test_a_file_whose_rows_go_on_and_on_without_the_fields_of_the_header_is_not_read_to_the_end():
+    ragged = [[*ROW, "1"]] * 10_000
+    error = refused(csv(NAMES, *ragged, ROW))
+    assert error.what == "none of the first 10,000 rows has 14 fields"
+    assert error.where.endswith("row 10 has 15, …")
+    assert len(table(csv(NAMES, ROW, *ragged)).odd) == 10_000
+
+
+def test_records_without_header_and_of_another_width_are_refused():
+    assert str(refused(csv(*[ROW[:-1]] * 3))) == message(
+        "no row has 14 fields",
+        where="some.csv: row 1 has 13, row 2 has 13, row 3 has 13",
+        expected="14 fields in each row, as in the UCI files",
+        hint="check what stands between the fields; put a field that holds it in quotes",
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "problem", "where"),
+    [
+        (
+            csv(NAMES, ROW).decode().encode("utf-16-le"),
+            "the file is binary, or text in UTF-16",
+            "some.csv, NUL at byte 2",
+        ),
+        (csv(NAMES, ROW) + b"5\0", "the file is binary, or text in UTF-16", "some.csv, NUL at byte 138"),
+        (b"x" * 200_000, "the first line is neither names nor values", "some.csv"),
+        (b"  <!DOCTYPE html><html>", "this is a web page, not a table", "some.csv"),
+    ],
+)
+def test_what_is_no_table_is_refused(data, problem, where):
+    assert str(refused(data)) == message(
+        problem,
+        where=where,
+        expected="a CSV file in UTF-8, or a Parquet file",
+        hint="check where the file comes from, or save it in one of these formats",
+    )

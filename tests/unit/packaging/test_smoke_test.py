@@ -1,0 +1,404 @@
+"""A bundle is admitted when the service itself answers with it, and whatever happens no process is left."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import psutil
+import pytest
+import yaml
+from onnx import numpy_helper
+from sklearn.pipeline import Pipeline
+
+from heartline import contract
+from heartline.packaging import export, smoke_test
+from heartline.packaging.bundle import BundleError, pack, unpack
+from heartline.storage import dataset
+from heartline.training import families
+from stack.bootstrap import launcher
+from stack.processes import definitions
+from stack.secrets.credentials import Credentials
+from stack.settings import Settings
+from tests.conftest import ROOT
+from tests.waiting import until
+
+Files = dict[str, bytes]
+PYTHON = ROOT / ".venv-serving" / "bin" / "python"
+EXPECTED = "a service that loads the bundle and answers its reference records within 1e-05"
+REFUSED = "look for what the family's pipeline or its export does that the service cannot; it is not registered"
+FAILED = "start it by hand with the bundle in a folder that HEARTLINE_BUNDLE names (serving/README.md)"
+
+
+@pytest.fixture(scope="module")
+def built(cohort: Any) -> dict[str, bytes]:
+    records = dataset.to_labelled(dataset.canonical(cohort))
+    profile = families.Profile("test", splits=2, repeats=1, trees=30)
+    models = {name: families.fit(name, records, profile=profile, seed=0) for name in families.FAMILIES}
+    return {name: _bundle(name, model) for name, model in models.items()}
+
+
+def _bundle(family: str, model: Pipeline) -> bytes:
+    about = {"name": "heart-disease", "family": family, "origin": "sample", "snapshot": "0" * 64}
+    return export.build_bundle(model, about=about, evaluation={}, seed=0)
+
+
+@pytest.fixture
+def files(built: dict[str, bytes]) -> Files:
+    return unpack(built["logistic_regression"])
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every gate of a test has its folder in that test's, by which its processes are found."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("HEARTLINE_SERVING_PYTHON", raising=False)
+    yield
+    until(lambda: not services(tmp_path))  # a process that was killed is seen for a moment longer
+    assert list(tmp_path.glob("heartline-gate-*")) == []
+
+
+def services(folder: Path) -> list[str]:
+    """The command lines of the processes that were given a bundle below ``folder``."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("HEARTLINE_BUNDLE", "").startswith(str(folder)):
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue  # it ended meanwhile
+    return found
+
+
+def seal(files: Files) -> bytes:
+    """Return a bundle of ``files`` with a manifest that is true of them."""
+    manifest = json.loads(files["manifest.json"])
+    manifest["files"] = {
+        name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        for name, data in files.items()
+        if name != "manifest.json"
+    }
+    return pack({**files, "manifest.json": json.dumps(manifest).encode()})
+
+
+def named(bundle: bytes) -> str:
+    digest = hashlib.sha256(unpack(bundle)["manifest.json"]).hexdigest()
+    return f"bundle {digest[:12]} of logistic_regression"
+
+
+def refusal(bundle: bytes, **arguments: Any) -> str:
+    with pytest.raises(smoke_test.GateError) as caught:
+        smoke_test.admit(bundle, **arguments)
+    return str(caught.value)
+
+
+def text(what: str, where: str, hint: str) -> str:
+    return f"{what}\n  where:    {where}\n  expected: {EXPECTED}\n  hint:     {hint}"
+
+
+@pytest.fixture
+def real(need: Callable[[object, str], None]) -> None:
+    need(PYTHON.is_file(), "the service's environment (./heartline test makes it)")
+
+
+@pytest.mark.usefixtures("real")
+def test_both_families_are_admitted_side_by_side(built: dict[str, bytes]) -> None:
+    # when
+    with ThreadPoolExecutor() as pool:
+        admissions = list(pool.map(smoke_test.admit, built.values()))
+    # then
+    for bundle, admission in zip(built.values(), admissions, strict=True):
+        manifest = unpack(bundle)["manifest.json"]
+        assert admission.bundle == hashlib.sha256(manifest).hexdigest()
+        assert admission.records == export.REFERENCE_ROWS
+        assert admission.apart < 1e-6
+    assert smoke_test.admit(built["random_forest"]) == admissions[list(built).index("random_forest")]
+
+
+def flip_onnx(files: Files) -> bytes:
+    data = files["model.onnx"]
+    return pack({**files, "model.onnx": data[:-1] + bytes([data[-1] ^ 1])})
+
+
+def lie_in_the_manifest(files: Files) -> bytes:
+    manifest = json.loads(files["manifest.json"])
+    manifest["files"]["contract.json"]["sha256"] = "0" * 64
+    return pack({**files, "manifest.json": json.dumps(manifest).encode()})
+
+
+def shift_a_reference(files: Files) -> bytes:
+    reference = json.loads(files["reference.json"])
+    reference["probabilities"][7] += 1e-3 if reference["probabilities"][7] < 0.5 else -1e-3
+    return seal({**files, "reference.json": json.dumps(reference).encode()})
+
+
+def answer_nan(files: Files) -> bytes:
+    model = onnx.load_from_string(files["model.onnx"])
+    final = next(node for node in model.graph.node if "probabilities" in node.output)
+    final.output[list(final.output).index("probabilities")] = "sound"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([np.nan], "float32"), "nan"))
+    model.graph.node.append(onnx.helper.make_node("Add", ["sound", "nan"], ["probabilities"]))
+    return seal({**files, "model.onnx": model.SerializeToString()})
+
+
+def ask_for_more(files: Files) -> bytes:
+    schema = json.loads(files["contract.json"])
+    schema["properties"]["weight"] = {"type": "number", "minimum": 20, "maximum": 300}
+    return seal({**files, "contract.json": json.dumps(schema).encode()})
+
+
+@pytest.mark.usefixtures("real")
+@pytest.mark.parametrize(
+    ("tamper", "reason"),
+    [
+        (flip_onnx, "digest of model.onnx differs"),
+        (lie_in_the_manifest, "digest of contract.json differs"),
+        (shift_a_reference, "an answer is 0.001 away from reference.json, more than 1e-05"),
+        (answer_nan, "model.onnx gives something that is not a probability"),
+        (ask_for_more, "contract.json is no contract: x-features and properties name different fields"),
+    ],
+)
+def test_a_bundle_that_the_service_refuses_is_refused_in_its_words(
+    files: Files, tamper: Callable[[Files], bytes], reason: str
+) -> None:
+    bundle = tamper(files)
+    what = f"the service will not serve this bundle: refused: version candidate: {reason}"
+    assert refusal(bundle) == text(what, named(bundle), REFUSED)
+
+
+@pytest.mark.usefixtures("real")
+def test_a_file_that_only_training_reads_must_be_true_too(files: Files) -> None:
+    data = files["model.skops"]
+    bundle = pack({**files, "model.skops": data[:-1] + bytes([data[-1] ^ 1])})
+    with pytest.raises(BundleError, match=r"^model\.skops differs from its digest in manifest\.json\n"):
+        smoke_test.admit(bundle)
+
+
+@pytest.fixture
+def acting(tmp_path: Path) -> Callable[[str], Path]:
+    """Make an interpreter that runs a shell script in place of the service."""
+
+    def make(script: str) -> Path:
+        python = tmp_path / "python"
+        python.write_text(f'#!/bin/sh\nif [ "$1" = -IS ]; then exec {sys.executable} "$@"; fi\n{script}\n')
+        python.chmod(0o755)
+        return python
+
+    return make
+
+
+ANSWERING = """
+import json, re, socket, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def answer(self, status, body, missing=0):
+        data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data) + missing))
+        self.end_headers()
+        self.wfile.write(data)
+    def do_GET(self):
+        self.answer(200, {{}})
+    def do_POST(self):
+        self.answer({status}, {body}, {missing})
+
+server = HTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
+server.socket = socket.socket(fileno=int(re.search("fd://([0-9]+)", " ".join(sys.argv))[1]))
+server.serve_forever()
+"""
+
+
+@pytest.fixture
+def answering(tmp_path: Path, acting: Callable[[str], Path]) -> Callable[..., Path]:
+    """Make an interpreter that runs a service which is ready, and answers any records with ``body``."""
+
+    def make(body: object, *, status: int = 200, missing: int = 0) -> Path:
+        script = tmp_path / "service.py"
+        script.write_text(ANSWERING.format(status=status, body=repr(body), missing=missing))
+        return acting(f'exec {sys.executable} {script} "$@"')
+
+    return make
+
+
+def predictions(files: Files) -> list[dict[str, Any]]:
+    probabilities = json.loads(files["reference.json"])["probabilities"]
+    return [{"probability": one, "has_heart_disease": one >= contract.THRESHOLD} for one in probabilities]
+
+
+def test_right_answers_of_a_service_are_taken(files: Files, answering: Callable[..., Path]) -> None:
+    python = answering({"predictions": predictions(files)})
+    assert smoke_test.admit(pack(files), python=python).apart == 0
+
+
+def test_another_probability_is_refused(files: Files, answering: Callable[..., Path]) -> None:
+    answers = predictions(files)
+    answers[4]["probability"] += 2e-5
+    bundle = pack(files)
+    what = "the service answers reference record 4 with a probability 2e-05 off"
+    assert refusal(bundle, python=answering({"predictions": answers})) == text(what, named(bundle), REFUSED)
+
+
+def test_another_label_is_refused(files: Files, answering: Callable[..., Path]) -> None:
+    answers = predictions(files)
+    answers[9]["has_heart_disease"] ^= True
+    bundle = pack(files)
+    what = "the service gives reference record 9 the other label"
+    assert refusal(bundle, python=answering({"predictions": answers})) == text(what, named(bundle), REFUSED)
+
+
+def test_a_missing_answer_is_refused(files: Files, answering: Callable[..., Path]) -> None:
+    bundle = pack(files)
+    what = "the service gives 31 answers to 32 records"
+    python = answering({"predictions": predictions(files)[:-1]})
+    assert refusal(bundle, python=python) == text(what, named(bundle), REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        ({"body": {"detail": "a fault"}, "status": 500}, "the service fails on the reference records: a fault"),
+        ({"body": "<html>"}, "the service answered /predict with something that is not JSON"),
+        ({"body": {}}, "the service answers /predict in another form than it should"),
+        (
+            {"body": {"predictions": [{"probability": None, "has_heart_disease": True}]}},
+            "the service gives 1 answers to 32 records",
+        ),
+        ({"body": [1], "missing": 1}, "the service broke off its answer to /predict"),
+    ],
+)
+def test_an_answer_that_is_none_is_refused(
+    files: Files, answering: Callable[..., Path], answer: dict[str, Any], what: str
+) -> None:
+    assert refusal(pack(files), python=answering(**answer)).splitlines()[0] == what
+
+
+def test_a_service_that_hangs_is_ended(
+    files: Files, acting: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = pack(files)
+    python = acting("echo loading; trap '' INT; sleep 600 & sleep 600")
+    check = smoke_test._check_ready
+
+    def after_its_first_words(service: Any) -> None:
+        until(service.log.read_text)
+        check(service)
+
+    monkeypatch.setattr(smoke_test, "_check_ready", after_its_first_words)
+    start = time.monotonic()
+    assert refusal(bundle, python=python, seconds=0.5) == text(
+        "the service did not answer /readyz within 0.5 seconds",
+        f"{named(bundle)}; the service's last words:\n            loading",
+        FAILED,
+    )
+    assert time.monotonic() - start < 300, "it waited for the end of the sleep"
+
+
+def test_a_service_that_ends_at_once_is_quoted(files: Files, acting: Callable[[str], Path]) -> None:
+    bundle = pack(files)
+    python = acting("for line in 1 2 3 4 5 6 7 8 9; do echo line $line >&2; done; exit 3")
+    quoted = "".join(f"\n            line {number}" for number in range(2, 10))
+    assert refusal(bundle, python=python) == text(
+        "the service ended with exit code 3", f"{named(bundle)}; the service's last words:{quoted}", FAILED
+    )
+
+
+def test_a_service_that_is_killed_says_nothing(files: Files, acting: Callable[[str], Path]) -> None:
+    bundle = pack(files)
+    assert refusal(bundle, python=acting("kill -9 $$")) == text(
+        "the service ended with exit code 137", f"{named(bundle)}; the service's last words: nothing", FAILED
+    )
+
+
+def test_the_service_ends_with_a_gate_that_is_killed(
+    files: Files, acting: Callable[[str], Path], tmp_path: Path
+) -> None:
+    # given a process in the middle of the question
+    (tmp_path / "bundle.tar").write_bytes(pack(files))
+    script = (
+        "import sys, pathlib; from heartline.packaging import smoke_test; "
+        "smoke_test.admit(pathlib.Path(sys.argv[1]).read_bytes(), python=pathlib.Path(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "bundle.tar"), str(acting("trap '' INT; sleep 600"))]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "include"), "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(command, env=environment)
+    until(lambda: any("sleep" in one for one in services(tmp_path)))
+    # when
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    # then
+    until(lambda: not services(tmp_path))
+    for folder in tmp_path.glob("heartline-gate-*"):  # of which the operating system disposes, not we
+        subprocess.run(["rm", "-r", str(folder)], check=True)
+
+
+def test_the_service_learns_no_secret(
+    files: Files, acting: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEARTLINE_DATABASE_URL", "postgresql://me:secret@host/db")
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", "--workers=64")
+    monkeypatch.setenv("HEARTLINE_STACK", "/home")
+    refusal(pack(files), python=acting(f"env > {tmp_path}/environment; exit 1"))
+    told = set(re.findall(r"^(\w+)=", (tmp_path / "environment").read_text(), re.MULTILINE))
+    given = {"HEARTLINE_BUNDLE", "HEARTLINE_CACHE", "ORT_DISABLE_TELEMETRY", "PYTHONNOUSERSITE", "PYTHONSAFEPATH"}
+    assert told - {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"} <= {*smoke_test._HANDED_ON, *given}
+    assert {"HEARTLINE_STACK", *given} <= told
+
+
+def test_without_the_services_python_it_says_what_to_do(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEARTLINE_SERVING_PYTHON", "/nowhere/python")
+    with pytest.raises(smoke_test.NoServiceError) as caught:
+        smoke_test.admit(pack(files))
+    assert str(caught.value) == (
+        "there is no Python with the service's requirements at /nowhere/python\n"
+        "  where:    setting HEARTLINE_SERVING_PYTHON\n"
+        "  expected: an interpreter into whose environment serving/requirements.txt was installed\n"
+        "  hint:     ./heartline up makes one in .venv-serving; elsewhere install that file, and set the variable"
+    )
+
+
+def test_a_python_that_cannot_be_run_is_named(files: Files, tmp_path: Path) -> None:
+    (tmp_path / "python").write_text("no program")
+    (tmp_path / "python").chmod(0o755)
+    with pytest.raises(smoke_test.NoServiceError, match=r"/python cannot be run: Exec format error\n"):
+        smoke_test.admit(pack(files), python=tmp_path / "python")
+
+
+def test_without_the_services_code_it_says_what_to_do(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smoke_test, "ROOT", tmp_path)
+    with pytest.raises(smoke_test.NoServiceError, match=r"^the code of the service is not here\n"):
+        smoke_test.admit(pack(files), python=Path(sys.executable))
+
+
+def test_airflow_is_told_where_the_services_python_is(tmp_path: Path) -> None:
+    # given
+    settings = Settings.load({"HEARTLINE_HOME": str(tmp_path)}, ROOT)
+    local = {part.name: part.settings for part in definitions.parts(settings, Credentials(tmp_path))}
+    compose = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
+    # when
+    here = local[definitions.SCHEDULER]["HEARTLINE_SERVING_PYTHON"]
+    there = compose["services"]["airflow-scheduler"]["environment"]["HEARTLINE_SERVING_PYTHON"]
+    # then
+    assert here == str(launcher.SERVING.python)
+    environment = there.removesuffix("/bin/python")
+    assert f"python -m venv --without-pip {environment}" in (ROOT / "Dockerfile").read_text()
+
+
+def test_no_bundle_of_the_shell_reaches_the_service_of_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEARTLINE_BUNDLE", "/candidate")
+    assert "HEARTLINE_BUNDLE" not in definitions.base_environment()

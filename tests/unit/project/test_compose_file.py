@@ -1,0 +1,188 @@
+"""docker-compose.yaml as a text, without an engine: what must hold before anything is started."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stack.processes import definitions
+from stack.secrets import env_file
+from stack.secrets.credentials import Credentials
+from stack.settings import PORTS, Settings
+
+ROOT = Path(__file__).parents[3]
+TEXT = (ROOT / "docker-compose.yaml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DOCKERFILES = [ROOT / "Dockerfile", ROOT / "serving" / "Dockerfile"]
+
+ONE_SHOT = {name for name, service in SERVICES.items() if service["restart"] == "no"}
+LASTING = set(SERVICES) - ONE_SHOT
+
+# Airflow's settings that are a place or a secret, so that they cannot be those of the local stack.
+OF_THE_PLACE = re.compile(r"AIRFLOW_HOME|.*(KEY|SECRET|FOLDER|FILE|HOST|PORT|URL|CONN|CONN_ASYNC)$")
+
+
+def environment(service: dict[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in service.get("environment", {}).items() if value is not None}
+
+
+def required() -> dict[str, set[str]]:
+    """The variables without which nothing can be started, and what is said then."""
+    found: dict[str, set[str]] = {}
+    for name, message in re.findall(r"\$\{(\w+):\?([^}]*)\}", TEXT):
+        found.setdefault(name, set()).add(message)
+    return found
+
+
+def test_what_must_be_set_is_what_init_generates(tmp_path: Path) -> None:
+    env_file.init(tmp_path)
+    assert set(required()) == set(env_file.read_env(tmp_path / ".env"))
+
+
+def test_a_missing_secret_says_what_to_do() -> None:
+    assert {message for messages in required().values() for message in messages} == {"run ./heartline init first"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_secret_is_written_down(name: str) -> None:
+    for variable, value in environment(SERVICES[name]).items():
+        if re.search(r"PASSWORD$|SECRET|_KEY$|TOKEN", variable):
+            assert re.fullmatch(r"\$\{\w+:\?[^}]*\}", value), variable
+        for password in re.findall(r"://[^:/@\s]+:(.*)@", value):
+            assert re.fullmatch(r"\$\{\w+:\?[^}]*\}", password), variable
+
+
+def test_only_the_three_doors_are_open_and_only_on_loopback() -> None:
+    published = {port for service in SERVICES.values() for port in service.get("ports", [])}
+    doors = [name for name in PORTS if name != "HEARTLINE_POSTGRES_PORT"]
+    assert published == {f"127.0.0.1:${{{name}:-{PORTS[name]}}}:{PORTS[name]}" for name in doors}
+
+
+@pytest.mark.parametrize("name", sorted(LASTING))
+def test_everything_that_lasts_comes_back_and_tells_whether_it_is_healthy(name: str) -> None:
+    service = SERVICES[name]
+    assert service["restart"] == "unless-stopped"
+    assert service["healthcheck"]["test"][0] == "CMD"
+    # what the images have: their own program or Python, no curl
+    assert service["healthcheck"]["test"][1] in {"python", "pg_isready"}
+
+
+def test_the_order_of_the_start_is_by_health() -> None:
+    conditions = {
+        (name, needed): how["condition"]
+        for name, service in SERVICES.items()
+        for needed, how in service.get("depends_on", {}).items()
+    }
+    assert conditions  # and each waits for the end of what ends, and for the health of what lasts
+    for (_, needed), condition in conditions.items():
+        assert condition == ("service_completed_successfully" if needed in ONE_SHOT else "service_healthy")
+    # `up --wait` takes the end of a one-shot container for a failure unless somebody waits for it
+    assert {needed for _, needed in conditions} >= ONE_SHOT
+    assert ("init", "postgres") in conditions
+    assert all((name, "init") in conditions for name in ("mlflow", "airflow-api-server", "airflow-dag-processor"))
+    assert {needed for name, needed in conditions if name == "airflow-scheduler"} == {"airflow-api-server", "mlflow"}
+
+
+def test_images_are_upstream_ones_with_a_version_or_our_own() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    ours = {f"heartline:{version}", f"heartline-serving:{version}"}
+    assert {service["image"] for service in SERVICES.values()} == {"postgres:17"} | ours
+    built = {service["image"]: service for service in SERVICES.values() if "build" in service}
+    assert set(built) == ours
+    for service in SERVICES.values():  # ours are in no registry: nothing may be looked for there
+        assert service["image"] not in ours or service["pull_policy"] in {"build", "never"}
+    bases = {base for path in DOCKERFILES for base in re.findall(r"^FROM (\S+)", path.read_text(), re.MULTILINE)}
+    assert bases == {"python:3.13-slim"}
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.parent.name)
+def test_the_images_run_as_somebody_else_than_root(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert [line for line in lines if line.startswith("USER")][-1] == "USER heartline"
+    assert not any(line.startswith("# syntax") for line in lines)  # would have to be pulled
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_container_has_rights_that_it_does_not_need(name: str) -> None:
+    service = SERVICES[name]
+    assert not {"privileged", "cap_add", "user", "network_mode", "pid", "devices"} & set(service)
+    if name != "postgres":  # its image begins as root, to hand the data folder over, and goes on as another user
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_only_what_init_needs_knows_the_superuser() -> None:
+    assert {name for name, service in SERVICES.items() if "POSTGRES_PASSWORD" in environment(service)} == {
+        "postgres",
+        "init",
+    }
+
+
+def test_the_service_logs_to_the_database_that_init_makes() -> None:
+    given = environment(SERVICES["serving"])["HEARTLINE_PREDICTION_LOG_URL"]
+    password = environment(SERVICES["init"])["PREDICTIONS_DB_PASSWORD"]
+    assert given == f"${{HEARTLINE_PREDICTION_LOG_URL:-postgresql://predictions:{password}@postgres:5432/predictions}}"
+
+
+def test_airflow_is_set_as_in_the_local_stack(tmp_path: Path) -> None:
+    # given
+    settings = Settings.load({"HEARTLINE_HOME": str(tmp_path)}, ROOT)
+    local = {part.name: part for part in definitions.parts(settings, Credentials(tmp_path))}
+    ours = {name: value for name, value in local[definitions.SCHEDULER].settings.items() if name.startswith("AIRFLOW_")}
+    # when
+    theirs = {k: v for k, v in environment(SERVICES["airflow-scheduler"]).items() if k.startswith("AIRFLOW_")}
+    # then
+    assert set(theirs) == set(ours)
+    for name in set(ours):
+        assert theirs[name] == ours[name] or OF_THE_PLACE.fullmatch(name), name
+
+
+@pytest.mark.parametrize(
+    ("service", "part"),
+    [
+        ("airflow-api-server", definitions.AIRFLOW),
+        ("airflow-scheduler", definitions.SCHEDULER),
+        ("airflow-dag-processor", definitions.DAG_PROCESSOR),
+    ],
+)
+def test_airflow_is_called_as_in_the_local_stack(service: str, part: str, tmp_path: Path) -> None:
+    settings = Settings.load({"HEARTLINE_HOME": str(tmp_path)}, ROOT)
+    local = {one.name: one for one in definitions.parts(settings, Credentials(tmp_path))}
+    assert tuple(SERVICES[service]["command"][1:]) == local[part].command[3:]
+
+
+def test_the_images_are_as_quiet_as_the_local_stack() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    for name in ("DO_NOT_TRACK", "GX_ANALYTICS_ENABLED", "MLFLOW_DISABLE_TELEMETRY", "ORT_DISABLE_TELEMETRY"):
+        assert f"{name}={definitions._QUIET[name]}" in text
+
+
+def test_every_setting_is_in_the_documentation() -> None:
+    documented = set(re.findall(r"`(HEARTLINE_\w+)`", (ROOT / "docs" / "compose.md").read_text()))
+    taken = set(re.findall(r"\$\{(HEARTLINE_\w+):-", TEXT))
+    taken |= {
+        name
+        for service in SERVICES.values()
+        for name, value in service.get("environment", {}).items()
+        if value is None and name.startswith("HEARTLINE_")
+    }
+    assert documented == taken
+
+
+def test_nothing_private_reaches_the_engine() -> None:
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    assert {rule for rule in rules if rule.startswith("!")} == {
+        "!dags",
+        "!include",
+        "!plugins",
+        "!serving",
+        "!requirements.txt",
+    }
+    assert rules[-1] == "**/.*"

@@ -1,0 +1,176 @@
+"""Virtual environments from locks, with a pretended uv that writes down what it is asked."""
+
+import sys
+
+import pytest
+
+from stack.bootstrap import environments
+from stack.bootstrap.environments import Environment, ensure, find_uv
+from stack.errors import Exit, MachineError
+
+UV = """#!/bin/sh
+echo "$@" >> {folder}/calls
+[ -e {folder}/broken ] && cat {folder}/broken && exit 2
+if [ "$1" = venv ]; then
+    for last; do :; done
+    mkdir -p "$last/bin" && ln -s {python} "$last/bin/python"
+elif [ "$1" = --version ]; then
+    echo "uv {version}"
+fi
+"""
+
+
+@pytest.fixture
+def uv(tmp_path):
+    """A pretended uv; its calls stand in the file beside it."""
+
+    def make(version="99.0.0"):
+        folder = tmp_path / "tools"
+        folder.mkdir(exist_ok=True)
+        path = folder / "uv"
+        path.write_text(UV.format(folder=folder, python=sys.executable, version=version))
+        path.chmod(0o755)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch, uv):
+    """A clone with two locks, and the pretended uv on PATH."""
+    root = tmp_path / "clone"
+    root.mkdir()
+    (root / "main.txt").write_text("a==1\n")
+    (root / "more.txt").write_text("b==1\n")
+    monkeypatch.setenv("PATH", f"{uv().parent}:/usr/bin:/bin")
+    return root
+
+
+def calls(root):
+    path = root.parent / "tools" / "calls"
+    text = path.read_text() if path.exists() else ""
+    path.unlink(missing_ok=True)
+    return [line.split()[0] if line.startswith("venv") else " ".join(line.split()[:2]) for line in text.splitlines()]
+
+
+def main(root):
+    return Environment(root / "venv", (root / "main.txt",))
+
+
+def both(root):
+    return Environment(root / "venv", (root / "main.txt", root / "more.txt"))
+
+
+def make(root, environment):
+    ensure(root, [environment], lambda _: None)
+
+
+def test_an_environment_is_made_once(root):
+    make(root, main(root))
+    assert calls(root) == ["--version", "venv", "pip sync"]
+    assert main(root).ready()
+
+    make(root, main(root))
+    assert calls(root) == []
+
+
+def test_packages_are_checked_and_compiled(root):
+    make(root, main(root))
+    asked = (root.parent / "tools" / "calls").read_text()
+    assert "--require-hashes --compile-bytecode" in asked
+
+
+def test_another_lock_is_added_to_what_is_there(root):
+    make(root, main(root))
+    calls(root)
+    make(root, both(root))
+    assert calls(root) == ["--version", "pip install"]
+    assert main(root).ready()
+    assert both(root).ready()
+
+
+def test_a_changed_lock_is_brought_in(root):
+    make(root, both(root))
+    calls(root)
+    (root / "main.txt").write_text("a==2\n")
+    assert not main(root).ready()
+    make(root, main(root))
+    assert calls(root) == ["--version", "pip sync"]
+    assert not both(root).ready(), "the sync took out what the second lock had added"
+
+
+def test_an_interrupted_set_up_begins_anew(root):
+    make(root, main(root))
+    main(root).stamp.unlink()
+    (root / "venv" / "half").touch()
+    calls(root)
+
+    make(root, main(root))
+
+    assert calls(root) == ["--version", "venv", "pip sync"]
+    assert not (root / "venv" / "half").exists()
+
+
+def test_a_clone_that_was_moved_is_set_up_anew(root):
+    make(root, main(root))
+    moved = root.rename(root.with_name("moved"))
+    assert not main(moved).ready()
+    make(moved, main(moved))
+    assert main(moved).ready()
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        (
+            "error: Failed to fetch: https://mirror/simple/a/\n  cause: dns error",
+            "the package registry cannot be reached",
+        ),
+        ("ERROR: [Errno 28] No space left on device", "the disk is full"),
+        ("error: failed to create file: Read-only file system (os error 30)", "a folder cannot be written"),
+        ("error: Hash mismatch for `a==1`", "a package is not the one that was locked"),
+        ("Error: Command '... -m ensurepip ...' returned non-zero", "this Python lacks its module venv"),
+        ("something else", "set-up failed"),
+    ],
+)
+def test_a_failing_set_up_says_why_and_leaves_no_stamp(root, said, what):
+    (root.parent / "tools" / "broken").write_text(said)
+    with pytest.raises(MachineError) as caught:
+        main(root).make(str(root.parent / "tools" / "uv"))
+    assert caught.value.what == what
+    assert said.splitlines()[0] in caught.value.where
+    assert caught.value.code == Exit.MACHINE
+    assert not main(root).exists()
+
+
+def test_a_recent_uv_of_the_user_is_used(root, uv):
+    assert find_uv(root) == str(uv())
+
+
+def test_an_old_uv_is_not_used(root, uv, monkeypatch):
+    uv("0.1.2")
+    asked = []
+    monkeypatch.setattr(environments, "_run", lambda command, label: asked.append(command))
+    (root / ".heartline" / "uv").mkdir(parents=True)
+    (root / ".heartline" / "HEARTLINE").touch()
+
+    found = find_uv(root)
+
+    assert found == str(root / ".heartline" / "uv" / "bin" / "uv")
+    assert asked[0][1:3] == ["-m", "venv"]
+    assert "--require-hashes" in asked[1]
+
+
+def test_the_installer_is_pinned_with_hashes():
+    lines = [line for line in environments.UV_PIN.read_text().splitlines() if not line.startswith("#")]
+    assert lines[0].startswith("uv==")
+    assert all("--hash=sha256:" in line for line in lines[1:])
+
+
+def test_what_would_change_a_child_is_not_handed_on(monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("VIRTUAL_ENV", "/elsewhere")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy")
+    environment = environments.child_environment(EXTRA="1")
+    assert not {"PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"} & set(environment)
+    assert (environment["HTTPS_PROXY"], environment["EXTRA"]) == ("http://proxy", "1")

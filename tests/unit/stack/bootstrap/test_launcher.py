@@ -1,0 +1,133 @@
+"""The launcher, as far as it goes before there is a virtual environment."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stack.bootstrap.launcher import COMMANDS
+from stack.commands.cli import cli
+from tests.running import ROOT
+
+LAUNCHER = ROOT / "heartline"
+
+# Runs the launcher as if by another version of Python.
+DISGUISED = (
+    "import sys, runpy; sys.version_info = ({version}, 0, 'final', 0); runpy.run_path({path!r}, run_name='__main__')"
+)
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A clone in which nothing was set up."""
+    shutil.copy(LAUNCHER, tmp_path)
+    shutil.copytree(ROOT / "include", tmp_path / "include", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def call(folder, *arguments, path="/usr/bin:/bin", python=sys.executable):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HEARTLINE_")}
+    return subprocess.run(
+        [python, str(folder / "heartline"), *arguments],
+        env=kept | {"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def disguised(version, path):
+    code = DISGUISED.format(version=version, path=str(LAUNCHER))
+    return subprocess.run(
+        [sys.executable, "-c", code, "--help"],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_help_needs_no_set_up(clone):
+    for arguments in ([], ["--help"], ["-h"]):
+        done = call(clone, *arguments)
+        assert done.returncode == 0
+        assert all(f"  {name}" in done.stdout for name in COMMANDS)
+    assert not (clone / ".venv").exists()
+    assert not (clone / ".heartline").exists()
+
+
+def test_help_of_a_command_needs_no_set_up(clone):
+    for name, line in COMMANDS.items():
+        done = call(clone, name, "--help")
+        assert (done.returncode, done.stdout.splitlines()[0]) == (0, line)
+    assert not (clone / ".venv").exists()
+
+
+def test_the_launcher_and_the_command_line_know_the_same_commands():
+    assert list(COMMANDS) == list(cli.commands)
+
+
+def test_every_command_describes_itself():
+    for command in cli.commands.values():
+        assert command.help
+        assert all(option.help for option in command.params if option.param_type_name == "option")
+
+
+def test_an_unknown_command_is_named_with_a_near_one(clone):
+    done = call(clone, "statsu")
+    assert done.returncode == 2
+    assert done.stderr.startswith("heartline: there is no command 'statsu'")
+    assert "did you mean 'status'?" in done.stderr
+
+
+@pytest.mark.parametrize(("command", "code"), [("status", 5), ("train", 5), ("logs", 5), ("down", 0)])
+def test_nothing_is_installed_to_say_that_nothing_runs(clone, command, code):
+    done = call(clone, command)
+    assert done.returncode == code
+    assert done.stderr == "nothing has been set up here yet: ./heartline up\n"
+    assert not (clone / ".venv").exists()
+
+
+def test_a_missing_lock_is_named(clone):
+    done = call(clone, "up")
+    assert done.returncode == 3
+    assert str(clone / "requirements.txt") in done.stderr
+
+
+def test_an_unsuitable_python_is_said_in_one_line(tmp_path):
+    for version in ("3, 8", "3, 10", "3, 14", "2, 7"):
+        done = disguised(version, str(tmp_path))
+        assert done.returncode == 3
+        assert done.stdout == ""
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("heartline: needs Python 3.11 to 3.13, this is " + version.replace(", ", "."))
+
+
+def test_a_suitable_python_on_path_takes_over(tmp_path):
+    name = f"python3.{sys.version_info.minor}"
+    stub = tmp_path / "stubs" / name  # as of a version manager that has not got this version
+    stub.parent.mkdir()
+    stub.write_text("#!/bin/sh\nexit 127\n")
+    stub.chmod(0o755)
+    (tmp_path / name).symlink_to(sys.executable)
+    done = disguised("3, 8", f"{stub.parent}:{tmp_path}")
+    assert done.returncode == 0
+    assert done.stderr.startswith("heartline: this is Python 3.8, going on with ")
+    assert done.stdout.startswith("Heartline: ")
+
+
+def test_real_old_pythons_can_read_the_launcher(need, tmp_path):
+    names = ["python2.7", "python3.6", "python3.8", "python3.9", "python3.10"]
+    versions = Path.home() / ".pyenv" / "versions"
+    places = [place for name in names for place in (shutil.which(name), *versions.glob(f"{name[6:]}.*/bin/{name}"))]
+    works = [str(place) for place in places if place and not subprocess.run([place, "-c", ""], check=False).returncode]
+    need(works, "one of " + ", ".join(names))
+    for python in works:
+        done = call(ROOT, "--help", path=str(tmp_path), python=python)
+        assert done.returncode == 3
+        assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,190 @@
+"""The failures of the command line: one shape, one exit code each, no traceback."""
+
+import errno
+import json
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+
+import click
+import pytest
+
+from heartline.registry.alias_history import Move
+from stack.commands import cli
+from stack.errors import Exit, from_os_error
+from stack.processes import lifecycle
+from tests.running import free_ports
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Run the command line in an empty state folder, and return its exit code and what it said."""
+    monkeypatch.setenv("HEARTLINE_HOME", str(tmp_path / "home"))
+    for name, port in zip(("AIRFLOW", "MLFLOW", "SERVICE", "POSTGRES"), free_ports(4), strict=True):
+        monkeypatch.setenv(f"HEARTLINE_{name}_PORT", str(port))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["heartline", *arguments])
+        code = cli.main()
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return run
+
+
+def shape(said):
+    """The four parts of the one error shape."""
+    return [word for word in ("heartline: ", "\n  where:", "\n  expected:", "\n  hint:") if word not in said]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["up", "--nothing"], Exit.USAGE),
+        (["up", "--set", "profile"], Exit.USAGE),
+        (["up", "--source", "sample", "--set", "source=uci"], Exit.USAGE),
+        (["up", "--source", "/nowhere/records.csv"], Exit.USAGE),
+        (["train", "--set", "source=/nowhere/records.csv"], Exit.USAGE),
+        (["train"], Exit.UNHEALTHY),
+        (["promote"], Exit.UNHEALTHY),
+        (["rollback"], Exit.UNHEALTHY),
+        (["rollback", "3"], Exit.USAGE),
+        (["history"], Exit.UNHEALTHY),
+        (["predict"], Exit.UNHEALTHY),
+        (["predict", "/nowhere/record.json"], Exit.USAGE),
+        (["logs", "nothing"], Exit.USAGE),
+        (["status", "much"], Exit.USAGE),
+    ],
+)
+def test_a_failure_has_the_one_shape_and_its_exit_code(call, tmp_path, arguments, code):
+    found, said = call(*arguments)
+    assert found == code
+    assert shape(said) == []
+    assert "Traceback" not in said
+
+
+def test_a_wrong_command_line_creates_nothing(call, tmp_path):
+    call("up", "--source", "/nowhere/records.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_status_of_nothing(call):
+    code, said = call("status")
+    assert code == Exit.UNHEALTHY
+    assert "does not run: ./heartline up" in said
+
+
+@pytest.fixture
+def moves(monkeypatch):
+    """Two moves of production, the second one forced."""
+    when = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
+    made = [Move(when, "", "1", "anna", "first up"), Move(when + timedelta(days=1), "1", "2", "bea", "promote", True)]
+    monkeypatch.setattr(cli.training, "moves", lambda stack: made)
+    return made
+
+
+def test_history_shows_the_last_move_first(call, moves):
+    code, said = call("history")
+    assert code == Exit.OK
+    assert [line.split() for line in said.splitlines()] == [
+        ["when", "(UTC)", "from", "to", "by", "how"],
+        ["2026-03-02", "12:30:15", "1", "2", "bea", "promote,", "forced"],
+        ["2026-03-01", "12:30:15", "-", "1", "anna", "first", "up"],
+    ]
+
+
+def test_history_for_programs(call, moves):
+    code, said = call("history", "--json")
+    assert code == Exit.OK
+    assert json.loads(said) == [moves[1].as_dict(), moves[0].as_dict()]
+
+
+def test_history_of_nothing(call, moves):
+    moves.clear()
+    assert call("history") == (Exit.OK, "production was never moved\n")
+    assert call("history", "--json") == (Exit.OK, "[]\n")
+
+
+@pytest.mark.parametrize("given", [(), ("--force",)])
+@pytest.mark.parametrize(("command", "arguments"), [("promote", ("4",)), ("rollback", ())])
+def test_a_move_is_waited_for(call, monkeypatch, command, arguments, given):
+    done = []
+    monkeypatch.setattr(cli.training, command, lambda stack, *version, force: done.append((*version, force)) or "4")
+    monkeypatch.setattr(cli.service, "wait_until_served", lambda settings, version: done.append(version))
+    code, said = call(command, *arguments, *given)
+    assert code == Exit.OK
+    assert said.startswith("production is at version 4\n")
+    assert done == [(*arguments, bool(given)), "4"]
+
+
+def test_down_of_nothing_is_fine_and_creates_nothing(call, tmp_path):
+    assert call("down", "--purge") == (Exit.OK, "nothing runs, and there is no state\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_down_purge_deletes_a_home_that_is_ours(call, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    cli.Settings.load().make_home()
+    (home / "store").mkdir()
+    assert call("down", "--purge")[0] == Exit.OK
+    assert not home.exists()
+
+
+def test_down_purge_leaves_a_home_that_is_not(call, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "thesis.tex").touch()
+    code, said = call("down", "--purge")
+    assert code == Exit.USAGE
+    assert "holds other things" in said
+    assert (home / "thesis.tex").exists()
+
+
+def test_a_command_that_meets_another_is_told_so(call, tmp_path):
+    with lifecycle.Stack.of(cli.Settings.load()).locked("up"):
+        code, said = call("down")
+    assert code == Exit.IN_USE
+    assert "`heartline up`, process" in said
+    assert shape(said) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, click.Abort])
+def test_an_interruption(call, monkeypatch, error):
+    def interrupted(_):
+        raise error
+
+    monkeypatch.setattr(cli.status_module, "look", interrupted)
+    assert call("status")[0] == Exit.INTERRUPTED
+
+
+def test_what_nobody_expects_is_no_traceback_either(call, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli.status_module, "look", lambda _: {}["key"])
+    code, said = call("status")
+    assert code == Exit.MACHINE
+    assert "KeyError: 'key'" in said
+    assert "Traceback" not in said
+    assert "Traceback" in (tmp_path / "home" / "logs" / "launcher.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("number", "what"),
+    [
+        (errno.ENOSPC, "no space left on device"),
+        (errno.EROFS, "read-only file system"),
+        (errno.EACCES, "permission denied"),
+        (errno.EIO, "input/output error"),
+    ],
+)
+def test_what_the_system_refuses_is_said_with_its_place(call, monkeypatch, number, what):
+    def refused(*_):
+        raise OSError(number, os.strerror(number), "/some/file")
+
+    monkeypatch.setattr(cli.status_module, "look", refused)
+    code, said = call("status")
+    assert code == Exit.MACHINE
+    assert f"heartline: {what}\n  where:    /some/file\n" in said
+    assert shape(said) == []
+
+
+def test_an_error_without_a_file_has_a_place_too():
+    assert "HEARTLINE_HOME" in from_os_error(OSError(errno.ENOSPC, "No space left on device")).where

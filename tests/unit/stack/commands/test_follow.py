@@ -1,0 +1,104 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from stack import console
+from stack.commands import follow
+from stack.errors import UnhealthyError, WorkError
+
+
+def task(name, state, start="10:00:00", end="10:00:02", tries=1, mapped=-1, label=None):
+    day = "2026-01-01T{}+00:00"
+    return {
+        "dag_id": "d",
+        "dag_run_id": "r",
+        "task_id": name,
+        "map_index": mapped,
+        "rendered_map_index": label,
+        "state": state,
+        "try_number": tries,
+        "start_date": start and day.format(start),
+        "end_date": end and day.format(end),
+    }
+
+
+class Pretended:
+    """An Airflow that answers a row of looks; a look is an exception, or a state and the tasks."""
+
+    url = "http://airflow"
+
+    def __init__(self, *looks, log=()):
+        self.looks, self.events = list(looks), list(log)
+
+    def run(self, dag_id, run_id):
+        if isinstance(self.looks[0], Exception):
+            raise self.looks.pop(0)
+        return {"state": self.looks[0][0]}
+
+    def tasks(self, dag_id, run_id):
+        return self.looks.pop(0)[1]
+
+    def log(self, one):
+        return self.events
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch):
+    monkeypatch.setattr(follow.time, "sleep", lambda _: None)
+
+
+def test_each_change_is_a_line_where_there_is_no_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(console, "err", console.Console(width=120, highlight=False))
+    airflow = Pretended(
+        ("running", [task("ingest", "running", end=None)]),
+        ("running", [task("ingest", "success"), task("train", "up_for_retry", mapped=0, label="forest")]),
+        ("success", [task("ingest", "success"), task("train", "success", tries=2, mapped=0, label="forest")]),
+    )
+    follow.follow(airflow, "d", "r")
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["ingest success 2.0 s", "train [forest] up_for_retry 2.0 s", "train [forest] success 2.0 s"]
+
+
+def test_the_table_shows_state_duration_and_tries(capsys):
+    now = datetime(2026, 1, 1, 10, 0, 9, tzinfo=UTC)
+    assert follow.seconds(task("a", "running", end=None), now) == 9
+    assert follow.seconds(task("a", None, start=None, end=None), now) is None
+    tasks = [
+        task("ingest", "success"),
+        task("train", "running", tries=3, mapped=1, label="a_b"),
+        task("compare", None, None, None),
+    ]
+    console.Console(width=80).print(follow.table(tasks))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        ["ingest", "success", "2.0", "s"],
+        ["train", "[a_b]", "running", "2.0", "s", "try", "3"],
+        ["compare", "waiting"],
+    ]
+
+
+def test_a_failed_run_shows_the_words_of_the_exception():
+    said = "a column is missing\n  where:    x.csv"
+    log = [{"event": "starting"}, {"event": "failed", "error_detail": [{"exc_type": "DataError", "exc_value": said}]}]
+    airflow = Pretended(("failed", [task("ingest", "failed"), task("train", "upstream_failed", None, None)]), log=log)
+    with pytest.raises(WorkError) as caught:
+        follow.follow(airflow, "d", "r")
+    assert caught.value.what == "the run failed in ingest"
+    assert "DataError: a column is missing" in caught.value.where
+    assert "x.csv" in caught.value.where
+
+
+def test_without_an_exception_the_end_of_the_log_is_shown():
+    assert follow.reason([{"event": f"line {n}"} for n in range(30)]).splitlines()[-1] == "line 29"
+    assert follow.reason([]) == "its log is empty"
+
+
+def test_airflow_may_be_away_for_a_while(monkeypatch):
+    away = UnhealthyError("away", where="", expected="", hint="")
+    follow.follow(Pretended(away, away, ("success", [])), "d", "r")
+
+
+def test_but_not_for_ever(monkeypatch):
+    monkeypatch.setattr(follow, "PATIENCE", -1)
+    with pytest.raises(UnhealthyError):
+        follow.follow(Pretended(UnhealthyError("away", where="", expected="", hint="")), "d", "r")

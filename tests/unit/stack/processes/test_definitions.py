@@ -1,0 +1,134 @@
+import dataclasses
+import json
+
+import pytest
+
+from stack import source_choice
+from stack.processes.definitions import AIRFLOW, MLFLOW, POSTGRES, SCHEDULER, SERVICE, base_environment, parts
+from stack.processes.env_markers import DIGEST_VARIABLE, PART_VARIABLE, STACK_VARIABLE, start_file
+from stack.secrets.credentials import LOCAL
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch):
+    for name in ("HEARTLINE_SOURCE", "HEARTLINE_SCHEDULE", "HEARTLINE_STORE", "HEARTLINE_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def by_name(settings, credentials):
+    return {part.name: part for part in parts(settings, credentials)}
+
+
+def test_no_secret_stands_on_a_command_line(settings, credentials):
+    secrets = [credentials[name] for name in LOCAL]
+    for part in parts(settings, credentials):
+        assert not any(secret in word for secret in secrets for word in part.command)
+
+
+def test_each_part_gets_only_the_secrets_that_it_needs(settings, credentials):
+    found = by_name(settings, credentials)
+    given = {name: json.dumps(part.settings) for name, part in found.items()}
+    assert credentials["postgres_password"] not in "".join(given.values())
+    assert credentials["mlflow_db_password"] in given[MLFLOW]
+    assert credentials["airflow_db_password"] in given[SCHEDULER]
+    assert [name for name in LOCAL if credentials[name] in given[SERVICE]] == ["predictions_db_password"]
+
+
+def test_the_service_logs_to_its_own_database_unless_told_otherwise(settings, credentials, monkeypatch):
+    name = "HEARTLINE_PREDICTION_LOG_URL"
+    password = credentials["predictions_db_password"]
+    monkeypatch.delenv(name, raising=False)
+    assert by_name(settings, credentials)[SERVICE].settings[name] == (
+        f"postgresql://predictions:{password}@127.0.0.1:{settings.postgres_port}/predictions"
+    )
+    monkeypatch.setenv(name, "off")
+    assert by_name(settings, credentials)[SERVICE].settings[name] == "off"
+
+
+def test_everything_listens_on_the_loopback_interface(settings, credentials):
+    found = by_name(settings, credentials)
+    assert "listen_addresses=127.0.0.1" in found[POSTGRES].command
+    assert found[MLFLOW].command[found[MLFLOW].command.index("--host") + 1] == "127.0.0.1"
+    assert found[AIRFLOW].settings["AIRFLOW__API__HOST"] == "127.0.0.1"
+    assert "0.0.0.0" not in json.dumps([dataclasses.asdict(part) for part in found.values()], default=str)
+
+
+def test_every_port_has_its_setting(settings, credentials):
+    found = {part.port_variable: part.port for part in parts(settings, credentials) if part.port}
+    assert found == {
+        "HEARTLINE_AIRFLOW_PORT": settings.airflow_port,
+        "HEARTLINE_MLFLOW_PORT": settings.mlflow_port,
+        "HEARTLINE_SERVICE_PORT": settings.service_port,
+        "HEARTLINE_POSTGRES_PORT": settings.postgres_port,
+    }
+
+
+def test_settings_of_other_programs_do_not_reach_a_part(monkeypatch):
+    foreign = {
+        "AIRFLOW__CORE__DAGS_FOLDER": "/theirs",
+        "MLFLOW_TRACKING_URI": "http://theirs",
+        "PGPASSWORD": "theirs",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "GUNICORN_CMD_ARGS": "--bind 0.0.0.0",
+        "HEARTLINE_POSTGRES_URL": "postgresql://superuser:secret@host/db",
+    }
+    for name, value in foreign.items():
+        monkeypatch.setenv(name, value)
+    assert not set(foreign) & set(base_environment())
+
+
+def test_parts_find_each_other_beside_a_proxy(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "intranet")
+    assert base_environment()["NO_PROXY"] == "intranet,127.0.0.1,localhost"
+    assert base_environment()["no_proxy"].endswith("127.0.0.1,localhost")
+
+
+def test_no_part_reports_to_anybody():
+    environment = base_environment()
+    assert environment["GX_ANALYTICS_ENABLED"] == "false"
+    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert environment["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_what_a_part_is_started_with_is_for_its_owner_and_marked(settings, credentials):
+    part = by_name(settings, credentials)[MLFLOW]
+    part.write(settings)
+    path = start_file(settings.home, MLFLOW)
+    start = json.loads(path.read_text())
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert start["command"] == list(part.command)
+    assert start["environment"][STACK_VARIABLE] == str(settings.home)
+    assert start["environment"][PART_VARIABLE] == MLFLOW
+    assert start["environment"][DIGEST_VARIABLE] == part.digest()
+
+
+def test_a_changed_setting_changes_the_digest_of_the_parts_that_read_it(settings, credentials, monkeypatch):
+    before = by_name(settings, credentials)
+    monkeypatch.setenv("HEARTLINE_SCHEDULE", "0 4 * * *")
+    after = by_name(settings, credentials)
+    assert {name for name in after if after[name].digest() != before[name].digest()} == {
+        "airflow",
+        "scheduler",
+        "dag-processor",
+    }
+    assert after[SCHEDULER].settings["HEARTLINE_SCHEDULE"] == "0 4 * * *"
+
+
+def test_the_nightly_run_reads_what_the_first_up_took(settings, credentials, monkeypatch, tmp_path):
+    assert "HEARTLINE_SOURCE" not in by_name(settings, credentials)[SCHEDULER].settings
+    source_choice.remember(settings.home, "uci")
+    assert by_name(settings, credentials)[SCHEDULER].settings["HEARTLINE_SOURCE"] == "uci"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEARTLINE_SOURCE", "data.csv")
+    assert by_name(settings, credentials)[SCHEDULER].settings["HEARTLINE_SOURCE"] == str(tmp_path / "data.csv")
+
+
+def test_with_a_server_of_the_users_own_there_is_no_postgres(settings, credentials):
+    theirs = dataclasses.replace(settings, postgres_url="postgresql://me:pw@db.example:6000/postgres?sslmode=require")
+    found = by_name(theirs, credentials)
+    assert POSTGRES not in found
+    assert found[MLFLOW].settings["MLFLOW_BACKEND_STORE_URI"] == (
+        f"postgresql+psycopg2://mlflow:{credentials['mlflow_db_password']}@db.example:6000/mlflow?sslmode=require"
+    )
+    assert "ssl=require" in found[SCHEDULER].settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC"]
+    assert "me:pw" not in json.dumps([part.settings for part in found.values()])

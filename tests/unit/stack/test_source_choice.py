@@ -1,0 +1,92 @@
+import pytest
+
+from stack import source_choice
+from stack.errors import UsageError
+from tests.running import free_ports
+
+
+@pytest.fixture
+def home(settings, monkeypatch):
+    monkeypatch.delenv("HEARTLINE_SOURCE", raising=False)
+    monkeypatch.setenv("HEARTLINE_UCI_URL", f"http://127.0.0.1:{free_ports(1)[0]}/heart.zip")
+    return settings.home
+
+
+@pytest.mark.parametrize(
+    "source", ["sample", "sample:500", "uci", "postgres", "https://host/a.csv", "s3://bucket/a.csv"]
+)
+def test_names_and_addresses_are_taken_as_they_are(source):
+    assert source_choice.check(source, "--source") == source
+
+
+def test_a_path_becomes_absolute(tmp_path, monkeypatch):
+    (tmp_path / "a b.csv").write_text("1")
+    monkeypatch.chdir(tmp_path)
+    assert source_choice.check("a b.csv", "--source") == str(tmp_path / "a b.csv")
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda path: None, "does not exist"),
+        (lambda path: path.touch(), "is empty: 0 bytes"),
+        (lambda path: path.mkdir(), "is not a file"),
+    ],
+)
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_a_file_that_cannot_be_used_is_said_at_once(tmp_path, make, problem, form):
+    path = tmp_path / "records.csv"
+    make(path)
+    with pytest.raises(UsageError) as caught:
+        source_choice.check(form.format(path), "--source")
+    assert caught.value.what == f"the source {problem}"
+    assert caught.value.where == f"{path} (--source)"
+
+
+def test_what_was_asked_for_comes_first(home, monkeypatch):
+    monkeypatch.setenv("HEARTLINE_SOURCE", "postgres")
+    source_choice.remember(home, "uci")
+    assert source_choice.choose("sample:9", home).source == "sample:9"
+
+
+def test_then_the_setting_then_what_was_remembered(home, monkeypatch):
+    source_choice.remember(home, "uci")
+    assert source_choice.choose(None, home).source == "uci"
+    monkeypatch.setenv("HEARTLINE_SOURCE", "postgres")
+    assert source_choice.choose(None, home).source == "postgres"
+
+
+def test_a_file_that_was_deleted_later_does_not_keep_the_stack_from_starting(home, monkeypatch, tmp_path):
+    source_choice.remember(home, str(tmp_path / "deleted.csv"))
+    assert source_choice.choose(None, home).source == str(tmp_path / "deleted.csv")
+    monkeypatch.setenv("HEARTLINE_SOURCE", str(tmp_path / "deleted too.csv"))
+    assert source_choice.choose(None, home).source == str(tmp_path / "deleted too.csv")
+    source_choice.remember(home, None)
+    with pytest.raises(UsageError, match="does not exist"):
+        source_choice.choose(None, home)
+
+
+def test_then_the_archive_where_it_answers(home, monkeypatch, answers):
+    server = answers()
+    server.answers["GET /heart.zip"] = (200, "PK")
+    monkeypatch.setenv("HEARTLINE_UCI_URL", f"{server.url}/heart.zip")
+    choice = source_choice.choose(None, home)
+    assert (choice.source, choice.fallback) == ("uci", False)
+
+
+@pytest.mark.parametrize("status", [404, 500, None])
+def test_else_the_sample_and_loudly(home, monkeypatch, answers, status):
+    if status:
+        server = answers()
+        server.answers["GET /heart.zip"] = (status, "")
+        monkeypatch.setenv("HEARTLINE_UCI_URL", f"{server.url}/heart.zip")
+    choice = source_choice.choose(None, home)
+    assert (choice.source, choice.fallback) == ("sample", True)
+    assert "/heart.zip does not answer" in choice.reason
+
+
+def test_a_remembered_source_can_be_forgotten(home):
+    source_choice.remember(home, "sample")
+    source_choice.remember(home, None)
+    source_choice.remember(home, None)
+    assert source_choice.remembered(home) is None

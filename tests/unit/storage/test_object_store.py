@@ -1,0 +1,60 @@
+import hashlib
+import pickle
+from pathlib import Path
+
+import pytest
+
+from heartline.errors import DataError
+from heartline.storage import object_store as stores
+
+
+def _path(uri: str) -> Path:
+    return Path(uri.removeprefix("file://"))
+
+
+def test_object_is_named_by_its_bytes_and_written_once(store):
+    uri = stores.put(b"abc", "things", ".txt")
+    written = _path(uri).stat().st_mtime_ns
+
+    assert uri == f"{store.as_uri()}/things/{hashlib.sha256(b'abc').hexdigest()}.txt"
+    assert stores.put(b"abc", "things", ".txt") == uri
+    assert _path(uri).stat().st_mtime_ns == written
+    assert stores.get(uri) == b"abc"
+    assert [path.name for path in _path(uri).parent.iterdir()] == [_path(uri).name]
+
+
+def test_damaged_object_is_not_returned(store):
+    uri = stores.put(b"abc", "things", ".txt")
+    _path(uri).write_bytes(b"abd")
+    with pytest.raises(stores.StoreError, match="not what its name says") as caught:
+        stores.get(uri)
+    assert caught.value.where == uri
+
+
+def test_missing_object_says_what_to_do(store):
+    with pytest.raises(stores.StoreError, match="cannot be read") as caught:
+        stores.get(f"{store.as_uri()}/things/{'0' * 64}.txt")
+    assert "HEARTLINE_STORE" in caught.value.hint
+
+
+def test_unwritable_store_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(stores.StoreError, match="cannot be written"):
+        stores.put(b"abc", "things", ".txt", store=(tmp_path / "file").as_uri())
+
+
+def test_foreign_uri_is_refused():
+    with pytest.raises(stores.StoreError, match="not an address"):
+        stores.get("file:///etc/passwd")
+
+
+def test_missing_setting_is_named(monkeypatch):
+    monkeypatch.delenv("HEARTLINE_STORE", raising=False)
+    with pytest.raises(stores.StoreError, match="no store is configured"):
+        stores.put(b"abc", "things", ".txt")
+
+
+def test_errors_survive_a_process_boundary():
+    error = pickle.loads(pickle.dumps(DataError("a", where="b", expected="c", hint="d")))
+    assert type(error) is DataError
+    assert str(error) == "a\n  where:    b\n  expected: c\n  hint:     d"

@@ -1,0 +1,144 @@
+"""The quick way through a cross-validation: the same numbers to the last bit, or the slow way and a warning."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.ensemble import RandomForestClassifier
+
+from heartline import contract
+from heartline.evaluation import cross_validation
+from heartline.packaging import export
+from heartline.storage import dataset
+from heartline.storage.dataset import LabelledDataset
+from heartline.training import families, fast_forest
+from heartline.training.preprocessing import Encoder, preprocessor
+
+PROFILE = families.Profile("test", splits=4, repeats=1, trees=60)
+
+
+@pytest.fixture(scope="module")
+def records(cohort) -> LabelledDataset:
+    return dataset.to_labelled(dataset.canonical(cohort))
+
+
+@pytest.fixture(scope="module")
+def plan(records) -> np.ndarray:
+    return dataset.plan_folds(records, splits=4, repeats=1, seed=0)
+
+
+def validate(name: str, records: LabelledDataset, plan: np.ndarray) -> cross_validation.CrossValidation:
+    return cross_validation.cross_validate(name, records, plan, profile=PROFILE, seed=3)
+
+
+def assert_same(one: cross_validation.CrossValidation, other: cross_validation.CrossValidation) -> None:
+    assert (one.probabilities == other.probabilities).all()
+    assert (one.fold_aucs == other.fold_aucs).all()
+    assert (one.importance == other.importance).all()
+    assert (one.chosen, one.unconverged) == (other.chosen, other.unconverged)
+
+
+@given(rows=st.integers(2, 300), seed=st.integers(0, 2**32 - 1), missing=st.sampled_from([0.0, 0.05, 0.4]), scale=...)
+def test_the_encoder_equals_the_public_steps(rows: int, seed: int, missing: float, scale: bool):
+    random = np.random.default_rng(seed)
+    features = export.legal_rows(rows + 50, seed=seed)
+    features[random.random(features.shape) < missing] = np.nan
+    train = features[:rows]
+    empty = np.isnan(train).all(axis=0)
+    train[0, empty] = np.array([column.minimum for column in contract.FEATURES])[empty]
+    expected = preprocessor(scale=scale).fit(train).transform(features)
+    found = Encoder(scale=scale).fit(train).transform(features)
+    assert (found == expected).all()
+    assert found.flags.c_contiguous == expected.flags.c_contiguous
+
+
+def test_the_encoder_refuses_what_it_cannot_do():
+    features = export.legal_rows(20, seed=0)
+    encoder = Encoder(scale=True).fit(features)
+    unknown, missing = features.copy(), features.copy()
+    unknown[3, contract.FEATURE_NAMES.index("thal")] = 5
+    with pytest.raises(ValueError, match="a code that the contract does not know"):
+        encoder.transform(unknown)
+    missing[:, 0] = np.nan
+    with pytest.raises(ValueError, match="a column is wholly missing"):
+        Encoder(scale=False).fit(missing)
+
+
+@pytest.mark.parametrize("threads_from", [0, 1_000_000])
+@pytest.mark.parametrize("more", [{}, {"min_samples_leaf": 3}, {"max_samples": 40}])
+def test_the_forest_equals_the_public_one(records, monkeypatch, threads_from, more):
+    monkeypatch.setattr(fast_forest, "THREADS_FROM", threads_from)
+    inputs = preprocessor(scale=False).fit_transform(records.features)
+    given = {"n_estimators": 30, "random_state": 5, "n_jobs": 1, **more}
+    public = RandomForestClassifier(**given).fit(inputs, records.labels)
+    found = fast_forest.Forest(**given).fit(inputs, records.labels)
+    assert (found.predict_proba(inputs) == public.predict_proba(inputs)).all()
+    for mine, theirs in zip(found.estimators_samples_, public.estimators_samples_, strict=True):
+        assert (mine == theirs).all()
+    for mine, theirs in zip(found.estimators_, public.estimators_, strict=True):
+        assert (mine.predict_proba(inputs) == theirs.predict_proba(inputs)).all()
+
+
+def test_the_forest_refuses_what_it_does_not_know(records):
+    with pytest.raises(ValueError, match="cannot grow a forest with bootstrap, criterion"):
+        fast_forest.Forest(criterion="entropy", bootstrap=False).fit(records.features, records.labels)
+    with pytest.raises(ValueError, match="cannot grow a forest from one class"):
+        fast_forest.Forest().fit(records.features, np.ones_like(records.labels))
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_a_twin_gives_what_its_family_gives(records, plan, monkeypatch, caplog, name):
+    fits, fit = [], families.fit
+
+    def noted(*given, twin=False, **more):
+        fits.append(twin)
+        return fit(*given, twin=twin, **more)
+
+    monkeypatch.setattr(families, "fit", noted)
+    with caplog.at_level(logging.WARNING):
+        quick = validate(name, records, plan)
+        assert fits == [False, True] + [True] * 4
+        monkeypatch.setitem(families.FAMILIES, name, replace(families.family(name), twin=None))
+        slow = validate(name, records, plan)
+        assert fits[6:] == [False] * 4
+    assert_same(quick, slow)
+    assert not caplog.messages
+
+
+def test_a_twin_that_answers_otherwise_is_not_used(records, plan, monkeypatch, caplog):
+    expected = validate("random_forest", records, plan)
+    answer = fast_forest.Forest.predict_proba
+    monkeypatch.setattr(fast_forest.Forest, "predict_proba", lambda self, inputs: answer(self, inputs) * (1 - 2**-53))
+    found = validate("random_forest", records, plan)
+    assert_same(found, expected)
+    (message,) = caplog.messages
+    assert message.startswith("Random forest: the quick way answers otherwise, by up to ")
+    assert message.endswith("e-16; going on the slow way")
+
+
+def test_a_twin_that_fails_is_not_used(records, plan, monkeypatch, caplog):
+    def gone(*given):
+        raise ImportError("cannot import name '_splitter'")
+
+    monkeypatch.setattr(fast_forest.Forest, "_grow", gone)
+    found = validate("random_forest", records, plan)
+    assert np.isfinite(found.probabilities).all()
+    assert caplog.messages == [
+        "Random forest: the quick way fails (ImportError: cannot import name '_splitter'); going on the slow way"
+    ]
+
+
+def test_a_fold_whose_training_part_lacks_a_column_goes_the_slow_way(records, plan, monkeypatch):
+    features = records.features.copy()
+    features[plan[0] != 2, contract.FEATURE_NAMES.index("oldpeak")] = np.nan
+    few = LabelledDataset(features, records.labels, records.groups)
+    with pytest.warns(UserWarning, match="Skipping features without any observed values"):
+        quick = validate("logistic_regression", few, plan)
+    monkeypatch.setitem(
+        families.FAMILIES, "logistic_regression", replace(families.family("logistic_regression"), twin=None)
+    )
+    with pytest.warns(UserWarning, match="Skipping features without any observed values"):
+        assert_same(quick, validate("logistic_regression", few, plan))

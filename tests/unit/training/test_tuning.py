@@ -1,0 +1,118 @@
+"""The choice among a family's candidates: inside the training records, and the same every time."""
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import roc_auc_score
+
+from heartline.storage import dataset
+from heartline.storage.dataset import LabelledDataset
+from heartline.training import families, tuning
+
+PROFILE = families.Profile("test", splits=4, repeats=1, trees=60)
+
+
+@pytest.fixture(scope="module")
+def records(cohort) -> LabelledDataset:
+    return dataset.to_labelled(dataset.canonical(cohort))
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_one_candidate_of_the_grid_is_taken_and_named(records, family):
+    model = families.fit(family, records, profile=PROFILE, seed=0)
+    chosen = families.chosen_parameters(family, model)
+    assert chosen in families.family(family).grid
+    assert len(families.family(family).grid) > 1
+    wanted = {**families.family(family).parameters(PROFILE), **chosen}
+    assert wanted in families.candidates(family, PROFILE)
+    assert {key: model[-1].get_params()[key] for key in wanted} == wanted
+
+
+def test_the_candidate_with_the_smaller_loss_is_taken_and_on_a_tie_the_first(records):
+    recipe = families.family("logistic_regression")
+    pipelines = [recipe.build({"C": c, "max_iter": 1000}, 0) for c in (3.0, 2.0, 1.0)]
+
+    def chosen(*losses: float) -> int:
+        left = iter(losses)
+        return tuning.choose(pipelines, records, lambda *_: next(left), seed=0)
+
+    assert chosen(0.2, 0.1, 0.3) == 1
+    assert chosen(0.2, 0.1, 0.1) == 1
+    assert chosen(0.1, 0.1, 0.1) == 0
+
+
+def test_noise_asks_for_more_shrinkage_than_signal():
+    random = np.random.default_rng(0)
+    features = np.column_stack([random.normal(size=(200, 1)), np.zeros((200, 12))])
+    recipe = families.family("logistic_regression")
+    inputs = random.normal(size=(200, 20))
+    losses = {}
+    for name, log_odds in (("noise", 0 * inputs[:, 0]), ("signal", 4 * inputs[:, 0])):
+        labels = (random.random(200) < 1 / (1 + np.exp(-log_odds))).astype("int64")
+        records = LabelledDataset(features, labels, np.arange(200))
+        for c in (0.001, 10.0):
+            model = recipe.build({"C": c, "max_iter": 1000}, 0)[-1]
+            losses[name, c] = tuning.out_of_fold(model, inputs, records, 0)
+    assert losses["noise", 0.001] < losses["noise", 10.0]
+    assert losses["signal", 10.0] < losses["signal", 0.001]
+
+
+def test_a_small_forest_estimates_the_loss_of_a_large_one(records):
+    """One small forest has a standard deviation of 0.005 here, a mean of 30 of 0.0009."""
+    inputs = families.family("random_forest").build({}, 0)[:-1].fit_transform(records.features)
+    small, uncorrected = [], []
+    for seed in range(30):
+        forest = RandomForestClassifier(50, random_state=seed, oob_score=True)
+        small.append(tuning.out_of_bag(forest, inputs, records, seed))
+        uncorrected.append(np.mean((forest.oob_decision_function_[:, 1] - records.labels) ** 2))
+    large = RandomForestClassifier(500, random_state=0, oob_score=True).fit(inputs, records.labels)
+    expected = np.mean((large.oob_decision_function_[:, 1] - records.labels) ** 2)
+    assert np.mean(small) == pytest.approx(expected, abs=0.003)
+    assert np.mean(uncorrected) > expected + 0.004
+
+
+def test_a_class_with_one_record_leaves_the_first_candidate(records):
+    rows = np.r_[np.flatnonzero(records.labels == 0), np.flatnonzero(records.labels == 1)[:1]]
+    few = LabelledDataset(records.features[rows], records.labels[rows], records.groups[rows])
+    pipelines = [families.family("logistic_regression").build({"C": c}, 0) for c in (1.0, 2.0)]
+    assert tuning.choose(pipelines, few, tuning.out_of_fold, seed=0) == 0
+
+
+def test_the_search_looks_at_a_bounded_number_of_records(records, monkeypatch):
+    monkeypatch.setattr(tuning, "MAX_ROWS", 100)
+    seen = []
+
+    def loss(model, inputs, few, seed):
+        seen.append((len(inputs), len(few), int(few.groups.max()) + 1 == len(np.unique(few.groups))))
+        return 0.0
+
+    pipelines = [families.family("logistic_regression").build({"C": c}, 0) for c in (1.0, 2.0)]
+    tuning.choose(pipelines, records, loss, seed=0)
+    assert seen == [(100, 100, True)] * 2
+
+
+def test_a_forest_is_bounded_from_a_hundred_thousand_records_on():
+    (small, *_) = families.candidates("random_forest", PROFILE, 100_000)
+    (large, *_) = families.candidates("random_forest", PROFILE, 100_001)
+    assert (small["max_samples"], large["max_samples"]) == (None, 100_000)
+
+
+@pytest.mark.parametrize("twin", [False, True])
+def test_a_bounded_forest_is_tuned_and_fitted(records, monkeypatch, twin):
+    monkeypatch.setattr(tuning, "MAX_ROWS", 100)
+    monkeypatch.setattr(families, "MAX_SAMPLES", 250)
+    model = families.fit("random_forest", records, profile=PROFILE, seed=0, twin=twin)
+    assert model[-1].max_samples == 250
+    assert {len(drawn) for drawn in model[-1].estimators_samples_} == {250}
+    assert roc_auc_score(records.labels, families.probability(model, records.features)) > 0.9
+
+
+def test_a_model_that_does_not_converge_is_returned_and_known(records, monkeypatch):
+    recipe = families.family("logistic_regression")
+    model = families.fit("logistic_regression", records, profile=PROFILE, seed=0)
+    assert families.converged(model)
+    assert families.converged(families.fit("random_forest", records, profile=PROFILE, seed=0))
+    hasty = recipe.build({"C": 1.0, "max_iter": 1}, 0)
+    with pytest.warns(UserWarning, match="failed to converge"):
+        hasty.fit(records.features, records.labels)
+    assert not families.converged(hasty)
