@@ -27,10 +27,11 @@ import onnxruntime
 from growth_page import draw, markdown
 from pipeline_cost import forked, machine
 
+from heartline.arrays import Floats, Ints
 from heartline.comparison import paired_tests
 from heartline.ingestion import synthetic
 from heartline.packaging import export
-from heartline.storage import dataset
+from heartline.storage import splits
 from heartline.training import families
 
 Result = dict[str, Any]
@@ -166,11 +167,11 @@ def _read_onnx(data: bytes) -> int:
     return len(onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).get_inputs())
 
 
-def _records(rows: int, seed: int) -> dataset.LabelledDataset:
-    return dataset.to_labelled(synthetic.generate(rows, seed))
+def _records(rows: int, seed: int) -> splits.LabelledDataset:
+    return splits.to_labelled(synthetic.generate(rows, seed))
 
 
-def _fitted(records: dataset.LabelledDataset, trees: int, bound: int | None) -> tuple[Any, Result]:
+def _fitted(records: splits.LabelledDataset, trees: int, bound: int | None) -> tuple[Any, Result]:
     recipe, profile = families.family(FAMILY), replace(families.profile("full"), trees=trees)
     parameters = {**recipe.parameters(profile, len(records)), **LEAF, "max_samples": bound}
     model = recipe.build(parameters, SEED)
@@ -199,7 +200,7 @@ def _gain(folder: Path, tested: int) -> Result:
     }
 
 
-def _score(labels: dataset.Ints, answers: dataset.Floats) -> Result:
+def _score(labels: Ints, answers: Floats) -> Result:
     return {"auc": paired_tests.auc(labels, answers), "brier": float(np.mean((answers - labels) ** 2))}
 
 

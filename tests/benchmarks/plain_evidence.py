@@ -26,10 +26,11 @@ from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import Pipeline
 
 from heartline import contract
+from heartline.arrays import Floats, Ints
 from heartline.comparison import compare
 from heartline.evaluation import bootstrap, cross_validation, importance, metrics
-from heartline.storage import dataset
-from heartline.storage.dataset import Floats, Ints, LabelledDataset
+from heartline.storage import splits
+from heartline.storage.splits import LabelledDataset
 from heartline.training import families, tuning
 
 SCORES: Mapping[str, Callable[[Ints, Floats], float]] = {
@@ -101,7 +102,7 @@ def tuned(name: str, train: LabelledDataset, profile: families.Profile, seed: in
 def out_of_fold(model: Any, inputs: Floats, train: LabelledDataset, seed: int) -> float:
     """Return the Brier score of an inner cross-validation."""
     numbered = LabelledDataset(train.features, train.labels, np.unique(train.groups, return_inverse=True)[1])
-    (plan,) = dataset.plan_folds(numbered, splits=tuning.FOLDS, repeats=1, seed=seed)
+    (plan,) = splits.plan_folds(numbered, splits=tuning.FOLDS, repeats=1, seed=seed)
     answers = cross_val_predict(model, inputs, train.labels, cv=PredefinedSplit(plan), method="predict_proba")
     return float(brier_score_loss(train.labels, answers[:, 1]))
 

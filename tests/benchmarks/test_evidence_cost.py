@@ -9,7 +9,7 @@ import pytest
 
 from heartline.comparison import paired_tests
 from heartline.evaluation import cross_validation, metrics
-from heartline.storage import dataset
+from heartline.storage import record_identity, splits
 from heartline.training import families
 from tests.conftest import ROOT
 
@@ -18,13 +18,13 @@ PAGE = ROOT / "docs" / "evaluation.md"
 
 
 @pytest.fixture(scope="module")
-def records(cohort) -> dataset.LabelledDataset:
-    return dataset.to_labelled(dataset.canonical(cohort))
+def records(cohort) -> splits.LabelledDataset:
+    return splits.to_labelled(record_identity.canonical(cohort))
 
 
 @pytest.mark.parametrize("name", families.FAMILIES)
 def test_both_ways_answer_and_choose_the_same(records, name):
-    plan = dataset.plan_folds(records, splits=4, repeats=1, seed=1)
+    plan = splits.plan_folds(records, splits=4, repeats=1, seed=1)
     ours = cross_validation.cross_validate(name, records, plan, profile=PROFILE, seed=1)
     theirs = plain_evidence.cross_validate(name, records, plan, PROFILE, 1)
     assert ours.probabilities.tolist() == theirs["probabilities"]

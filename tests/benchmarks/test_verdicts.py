@@ -10,7 +10,7 @@ import pytest
 from checked import call
 from sklearn.linear_model import LogisticRegression
 
-from heartline.storage import dataset
+from heartline.storage import record_identity, splits
 from tests.conftest import ROOT
 
 SCRIPT = ROOT / "tests" / "benchmarks" / "verdicts.py"
@@ -72,7 +72,7 @@ def test_the_page_says_that_false_better_is_at_most_five_per_cent():
 
 
 def test_the_page_says_how_many_records_of_cleveland_are_left_for_training(cleveland):
-    train, holdout = dataset.train_test_split(dataset.canonical(cleveland))
+    train, holdout = splits.train_test_split(record_identity.canonical(cleveland))
     text = PAGE.read_text().replace("\n", " ")
     assert f"242 records are four fifths of Cleveland's {len(cleveland)}, the nominal size of its training set" in text
     assert (

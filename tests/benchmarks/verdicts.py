@@ -27,7 +27,7 @@ from heartline.comparison import paired_tests
 from heartline.comparison import verdict as promotion
 from heartline.comparison.compare import Comparison, OutOfFoldPredictions, compare
 from heartline.ingestion import synthetic
-from heartline.storage import dataset
+from heartline.storage import splits
 from heartline.training.preprocessing import preprocessor
 
 Floats = NDArray[np.float64]
@@ -124,11 +124,11 @@ def refitted_pair(seed: int, *, n: int = 242, draws: int = 2000) -> Result:
     Each model sees the cohort through noise of its own. The two noises are alike, so neither model is the better one:
     not on average and not in any way that a rule could find out.
     """
-    records = dataset.to_labelled(synthetic.generate(n, seed))
+    records = splits.to_labelled(synthetic.generate(n, seed))
     features = preprocessor(scale=True).fit_transform(records.features)
     random = np.random.default_rng([seed, 1])
     copies = [features + NOISE * random.standard_normal(features.shape) for _ in range(2)]
-    plan = dataset.plan_folds(records, splits=SPLITS, repeats=REPEATS, seed=seed)
+    plan = splits.plan_folds(records, splits=SPLITS, repeats=REPEATS, seed=seed)
     tests = np.concatenate([plan == fold for fold in range(SPLITS)])
     answers = [
         np.where(tests, logistic_regression(copy, records.labels, ~tests), np.nan) for copy in copies
@@ -140,7 +140,7 @@ def refitted_pair(seed: int, *, n: int = 242, draws: int = 2000) -> Result:
     averaged = [np.nanmean(one, axis=0) for one in answers]
     one = _compared(records.labels, averaged, folds, draws)
 
-    split = dataset.plan_folds(records, splits=5, repeats=1, seed=seed + 1)[0] == 0
+    split = splits.plan_folds(records, splits=5, repeats=1, seed=seed + 1)[0] == 0
     on_split = [
         paired_tests.auc(records.labels[split], logistic_regression(copy, records.labels, ~split[None])[0, split])
         for copy in copies

@@ -9,7 +9,7 @@ from heartline import contract
 from heartline.ingestion import synthetic
 from heartline.packaging import export
 from heartline.packaging.bundle import unpack
-from heartline.storage import dataset
+from heartline.storage import splits
 from heartline.training import families
 from serving.model.bundle import Model
 from serving.model.records import Record
@@ -21,7 +21,7 @@ FAMILIES = tuple(families.FAMILIES)
 @cache
 def pipeline(family: str) -> Pipeline:
     """Return a family's pipeline, fitted on the sample."""
-    records = dataset.to_labelled(synthetic.generate(303, 20))
+    records = splits.to_labelled(synthetic.generate(303, 20))
     return families.fit(family, records, profile=families.profile("quick"), seed=1)
 
 

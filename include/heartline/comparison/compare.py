@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from heartline.arrays import Floats, Ints
 from heartline.comparison import paired_tests
 from heartline.comparison.paired_tests import CONFIDENCE, DeLong, Interval
 from heartline.errors import ComparisonError
-from heartline.storage.dataset import Floats, Ints
 
 DRAWS = 2000
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from heartline.storage.dataset import Floats, Ints
+from heartline.arrays import Floats, Ints
 
 ALPHA = 0.05
 CONFIDENCE = 1 - ALPHA

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from heartline.storage.dataset import Floats, Ints
+from heartline.arrays import Floats, Ints
 
 DRAWS = 1000
 MAX_CELLS = 30_000_000  # draws times records: beyond it fewer are drawn, as the ends of an interval need hundreds only

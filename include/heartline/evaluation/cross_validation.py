@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from heartline import contract
+from heartline.arrays import Floats, Ints
 from heartline.evaluation import importance, metrics, subgroups
 from heartline.evaluation.metrics import Estimate
-from heartline.storage.dataset import Floats, Ints, LabelledDataset
+from heartline.storage.splits import LabelledDataset
 from heartline.training import families
 from heartline.training.families import Profile
 

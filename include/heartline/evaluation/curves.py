@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from heartline.arrays import Floats, Ints
 from heartline.evaluation import bootstrap, metrics
 from heartline.evaluation.bootstrap import Ranked
-from heartline.storage.dataset import Floats, Ints
 
 BINS = 10
 BAND_DRAWS = 500

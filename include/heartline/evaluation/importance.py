@@ -9,8 +9,9 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from heartline import contract
+from heartline.arrays import Floats, Ints
 from heartline.evaluation import bootstrap
-from heartline.storage.dataset import Floats, Ints, LabelledDataset
+from heartline.storage.splits import LabelledDataset
 
 SHUFFLES = 5
 MAX_ROWS = 2000  # of a fold: with more, the copies would fill the memory and the answer would be the same

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartline import contract
+from heartline.arrays import Floats, Ints
 from heartline.evaluation import bootstrap
 from heartline.evaluation.bootstrap import DRAWS, Ranked
-from heartline.storage.dataset import Floats, Ints
 
 CONFIDENCE = 0.95
 CLIP = 1e-6  # the logarithm of a probability is taken no nearer to 0 and 1

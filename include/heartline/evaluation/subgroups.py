@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartline import contract
+from heartline.arrays import Floats, Ints
 from heartline.evaluation import bootstrap, metrics
 from heartline.evaluation.metrics import Estimate
-from heartline.storage.dataset import Floats, Ints, LabelledDataset
+from heartline.storage.splits import LabelledDataset
 
 # Decades round the middle of the cohorts that the contract comes from: finer bands would be too small to judge.
 AGE_BANDS = (45, 55, 65)

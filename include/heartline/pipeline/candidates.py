@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 
 from heartline import contract
+from heartline.arrays import Ints
 from heartline.comparison.candidates import Candidate
 from heartline.comparison.compare import OutOfFoldPredictions
 from heartline.errors import HeartlineError
@@ -25,8 +26,8 @@ from heartline.packaging import export, smoke_test
 from heartline.pipeline import validation
 from heartline.registry import mlflow_registry, runs
 from heartline.reports import model_figures
-from heartline.storage import dataset, object_store
-from heartline.storage.dataset import LabelledDataset
+from heartline.storage import object_store, snapshots, splits
+from heartline.storage.splits import LabelledDataset
 from heartline.training import families
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class TrainingInputs:
 
     records: LabelledDataset
     holdout: LabelledDataset
-    folds: dataset.Ints
+    folds: Ints
     profile: families.Profile
     seed: int
 
@@ -64,9 +65,9 @@ class TrainingInputs:
             StoreError: it is missing or damaged.
         """
         return cls(
-            records=dataset.to_labelled(dataset.read_snapshot(prepared["training"])),
-            holdout=dataset.to_labelled(dataset.read_snapshot(prepared["holdout"])),
-            folds=dataset.read_snapshot(prepared["folds"]).to_numpy("int64").T,
+            records=splits.to_labelled(snapshots.read_snapshot(prepared["training"])),
+            holdout=splits.to_labelled(snapshots.read_snapshot(prepared["holdout"])),
+            folds=snapshots.read_snapshot(prepared["folds"]).to_numpy("int64").T,
             profile=families.profile(prepared["profile"]),
             seed=int(prepared["seed"]),
         )

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from heartline.ingestion import sources
-from heartline.storage import dataset
+from heartline.storage import snapshots
 from heartline.validation import checkpoint
 
 log = logging.getLogger(__name__)
@@ -25,8 +25,8 @@ def ingest(source: str, *, query: str | None = None) -> dict[str, Any]:
     table = records.table
     log.info("%d rows from %s (origin %s)", len(table.frame), records.description, records.origin)
     return {
-        "raw": dataset.write_snapshot(table.frame.rename_axis(checkpoint.ROW).reset_index(), dataset.RAW),
-        "odd": dataset.write_snapshot(table.odd, dataset.RAW),
+        "raw": snapshots.write_snapshot(table.frame.rename_axis(checkpoint.ROW).reset_index(), snapshots.RAW),
+        "odd": snapshots.write_snapshot(table.odd, snapshots.RAW),
         "names": list(table.names),
         "absent": list(table.absent),
         "left_out": list(table.dropped),

@@ -25,7 +25,7 @@ from heartline.packaging.bundle import open_bundle
 from heartline.pipeline import candidates
 from heartline.registry import mlflow_registry, runs
 from heartline.reports import comparison_page, model_card
-from heartline.storage import dataset, object_store
+from heartline.storage import object_store, record_identity, snapshots, splits
 from heartline.training import families
 
 log = logging.getLogger(__name__)
@@ -203,14 +203,16 @@ def _champion(production: mlflow_registry.Version, prepared: Mapping[str, Any], 
         )
         _expect_same_contract(json.loads(bundle["manifest.json"]).get("model", {}))
         model = export.from_skops(bundle["model.skops"])
-        seen = dataset.read_snapshot(object_store.address(production.tags.get("snapshot", ""), "snapshots", ".parquet"))
+        seen = snapshots.read_snapshot(
+            object_store.address(production.tags.get("snapshot", ""), "snapshots", ".parquet")
+        )
     except HeartlineError as error:
         log.warning("version %s in production was not scored: %s", production.number, error.what)
         return Champion(production.number, origin, note=f"its own model was not scored: {error.what}")
-    trained_on = dataset.fingerprints(dataset.train_test_split(seen)[0])[0]
-    today = dataset.read_snapshot(prepared["snapshot"])
-    unseen = today[~np.isin(dataset.fingerprints(today)[0], trained_on)]
-    holdout = dataset.read_snapshot(prepared["holdout"])
+    trained_on = record_identity.fingerprints(splits.train_test_split(seen)[0])[0]
+    today = snapshots.read_snapshot(prepared["snapshot"])
+    unseen = today[~np.isin(record_identity.fingerprints(today)[0], trained_on)]
+    holdout = snapshots.read_snapshot(prepared["holdout"])
     return Champion(
         production.number,
         origin,
@@ -236,7 +238,7 @@ def _expect_same_contract(about: Mapping[str, Any]) -> None:
 def _scores(model: Pipeline, frame: pd.DataFrame, seed: int) -> dict[str, Estimate]:
     if frame.empty:
         return {}
-    records = dataset.to_labelled(frame)
+    records = splits.to_labelled(frame)
     probabilities = families.probability(model, records.features)
     return metrics.evaluate(records.labels, probabilities, records.groups, seed=seed)
 

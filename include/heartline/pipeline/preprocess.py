@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from heartline.errors import DataError
-from heartline.storage import dataset
+from heartline.storage import snapshots, splits
 from heartline.training import families
 
 log = logging.getLogger(__name__)
@@ -20,22 +20,20 @@ def preprocess(validated: Mapping[str, Any], *, profile: str, seed: int) -> dict
         DataError: too few records of a class, or with a value of a column.
     """
     plan = families.profile(profile)
-    records = dataset.read_snapshot(validated["snapshot"])
+    records = snapshots.read_snapshot(validated["snapshot"])
     try:
-        dataset.expect_values(records)
-        train, holdout = dataset.train_test_split(records)
-        folds = dataset.plan_folds(
-            dataset.labels_and_groups(train), splits=plan.splits, repeats=plan.repeats, seed=seed
-        )
+        splits.expect_values(records)
+        train, holdout = splits.train_test_split(records)
+        folds = splits.plan_folds(splits.labels_and_groups(train), splits=plan.splits, repeats=plan.repeats, seed=seed)
     except DataError as error:
         raise _too_little(error, validated) from error
     frame = pd.DataFrame(folds.T, columns=[f"repeat_{number}" for number in range(len(folds))])
     log.info("%d records to train on, %d held out", len(train), len(holdout))
     return {
         **validated,
-        "training": dataset.write_snapshot(train),
-        "holdout": dataset.write_snapshot(holdout),
-        "folds": dataset.write_snapshot(frame, "folds"),
+        "training": snapshots.write_snapshot(train),
+        "holdout": snapshots.write_snapshot(holdout),
+        "folds": snapshots.write_snapshot(frame, "folds"),
         "profile": profile,
         "seed": seed,
     }

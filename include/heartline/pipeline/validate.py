@@ -7,7 +7,7 @@ from typing import Any
 from heartline import contract
 from heartline.ingestion import encodings
 from heartline.pipeline import validation
-from heartline.storage import dataset, object_store
+from heartline.storage import object_store, snapshots
 from heartline.validation import checkpoint
 
 log = logging.getLogger(__name__)
@@ -35,14 +35,14 @@ def validate(
         RegistryError: MLflow cannot be reached.
     """
     raw = validation.Raw(
-        frame=dataset.read_snapshot(ingested["raw"]).set_index(checkpoint.ROW),
-        odd=dataset.read_snapshot(ingested["odd"]),
+        frame=snapshots.read_snapshot(ingested["raw"]).set_index(checkpoint.ROW),
+        odd=snapshots.read_snapshot(ingested["odd"]),
         **{name: ingested[name] for name in ("names", "absent", "left_out", "origin", "source")},
     )
     rules = validation.Rules(encoding, max_quarantine, max_drift)
     validated = validation.validate(raw, rules, run=run)
     report = validated.report
-    snapshot = dataset.write_snapshot(validated.checked.records)
+    snapshot = snapshots.write_snapshot(validated.checked.records)
     evidence = validation.publish(validated, raw, rules, run=run, snapshot=object_store.digest_of(snapshot))
     for one in [*report.evidence, *report.notes, *(str(one) for one in report.findings)]:
         log.info("%s", one)

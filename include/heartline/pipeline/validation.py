@@ -17,7 +17,7 @@ from heartline.errors import DataError
 from heartline.ingestion import encodings
 from heartline.registry import mlflow_registry, runs
 from heartline.reports import data_docs_page, data_docs_site
-from heartline.storage import dataset, object_store
+from heartline.storage import object_store, snapshots
 from heartline.validation import checkpoint, drift
 from heartline.validation.checkpoint import Checked, Report
 
@@ -227,7 +227,7 @@ def _reference(origin: str) -> tuple[dict[str, drift.Partition] | None, str]:
     of_production = f"drift was not looked at: the snapshot of version {production.number} in production"
     uri = object_store.address(production.tags.get("snapshot", ""), "snapshots", ".parquet")
     try:
-        snapshot = dataset.read_snapshot(uri)
+        snapshot = snapshots.read_snapshot(uri)
     except object_store.StoreError:
         return None, f"{of_production} cannot be read from the store"
     if lacking := [name for name in contract.COLUMN_NAMES if name not in snapshot.columns]:

@@ -9,10 +9,11 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from heartline import contract
+from heartline.arrays import Floats
 from heartline.evaluation import curves, importance
 from heartline.evaluation.cross_validation import CrossValidation, Evaluation
 from heartline.evaluation.metrics import Estimate
-from heartline.storage.dataset import Floats, LabelledDataset
+from heartline.storage.splits import LabelledDataset
 
 if TYPE_CHECKING:  # matplotlib costs a second to import: only who draws pays it
     from matplotlib.axes import Axes

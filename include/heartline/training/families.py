@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import ThreadpoolController
 
 from heartline.errors import HeartlineError
-from heartline.storage.dataset import LabelledDataset
+from heartline.storage.splits import LabelledDataset
 from heartline.training import fast_forest, tuning
 from heartline.training.preprocessing import Encoder, preprocessor
 

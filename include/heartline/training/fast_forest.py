@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
-from heartline.storage.dataset import Floats, Ints
+from heartline.arrays import Floats, Ints
 
 KNOWN = ("n_estimators", "min_samples_leaf", "max_samples", "random_state", "n_jobs")  # what may differ from default
 THREADS_FROM = 5_000  # records: below, a tree is done before a second thread has begun

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from heartline import contract
-from heartline.storage.dataset import Floats
+from heartline.arrays import Floats
 
 
 def preprocessor(*, scale: bool) -> ColumnTransformer:

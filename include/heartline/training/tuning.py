@@ -9,7 +9,8 @@ from sklearn.base import ClassifierMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 
-from heartline.storage.dataset import Floats, Ints, LabelledDataset, plan_folds
+from heartline.arrays import Floats, Ints
+from heartline.storage.splits import LabelledDataset, plan_folds
 
 FOLDS = 5
 FOREST = 50  # trees that a candidate is judged by

@@ -17,8 +17,9 @@ from great_expectations.data_context.types.base import (
 from great_expectations.expectations.expectation import Expectation
 
 from heartline import contract
+from heartline.arrays import Flags
 from heartline.ingestion import label_polarity
-from heartline.storage import dataset
+from heartline.storage import record_identity
 from heartline.validation import drift, findings, suite
 from heartline.validation.findings import Finding
 
@@ -114,7 +115,7 @@ def check(
     cells, unreadable = odd[odd["field"] != ""], odd[odd["field"] == ""]
     present = [name for name in contract.COLUMN_NAMES if name not in absent]
     expectations = suite.build(present=present, odd=set(cells["field"]), reference=reference, max_drift=max_drift)
-    order, repeats = dataset.distinct(frame)
+    order, repeats = record_identity.distinct(frame)
     batch = _batch(frame, cells, present, repeats)
     run = _Run(expectations, batch)
     failed: list[Any] = [one for one in run.result.results if not one.success]
@@ -124,9 +125,9 @@ def check(
     good = frame
     if offenders:  # a row may repeat one that was set aside
         good = frame[~frame.index.isin(quarantine[ROW])]
-        order, repeats = dataset.distinct(good)
+        order, repeats = record_identity.distinct(good)
     checked = Checked(
-        records=dataset.canonical(good, order) if not absent else dataset.canonical(good.iloc[:0]),
+        records=record_identity.canonical(good, order) if not absent else record_identity.canonical(good.iloc[:0]),
         used=int(len(good) - repeats.sum()),
         quarantine=quarantine,
         duplicates=good.index[repeats].tolist(),
@@ -174,7 +175,7 @@ def _without_fractions(frame: pd.DataFrame, odd: pd.DataFrame) -> tuple[pd.DataF
     return frame, pd.concat([odd, *moved], ignore_index=True) if moved else odd
 
 
-def _batch(frame: pd.DataFrame, cells: pd.DataFrame, present: Collection[str], repeats: dataset.Flags) -> pd.DataFrame:
+def _batch(frame: pd.DataFrame, cells: pd.DataFrame, present: Collection[str], repeats: Flags) -> pd.DataFrame:
     """Return what the expectations look at: the present columns and what is said about each row and about the set."""
     columns: dict[str, Any] = {name: frame[name] for name in present}
     texts = dict(iter(cells.groupby("field")))

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from heartline import contract
-from heartline.storage import dataset
+from heartline.storage import snapshots, splits
 from stack.clients.mlflow import PRODUCTION, Registry
 from stack.errors import UsageError
 from stack.processes.definitions import SCHEDULER
@@ -40,7 +40,7 @@ def export(stack: Stack, folder: Path, version: str | None) -> dict[str, Any]:
     folder = folder.expanduser().absolute()
     _refuse_what_is_there(folder)
     version, tags = _version(Registry(stack.settings.mlflow_url), version)
-    train, test = dataset.train_test_split(dataset.read_snapshot(_snapshot_uri(stack, tags["snapshot"])))
+    train, test = splits.train_test_split(snapshots.read_snapshot(_snapshot_uri(stack, tags["snapshot"])))
     folder.mkdir(parents=True, exist_ok=True)
     # Half an export must not look like one: the files get their places when all of them are complete.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as under_way:
@@ -119,7 +119,7 @@ def _features(frame: pd.DataFrame) -> pa.Table:
 
 
 def _target(frame: pd.DataFrame) -> pa.Table:
-    return pa.table({TARGET: pa.array(dataset.labels_and_groups(frame).labels)})
+    return pa.table({TARGET: pa.array(splits.labels_and_groups(frame).labels)})
 
 
 def _write(table: pa.Table, path: Path) -> None:

@@ -48,10 +48,10 @@ def store(folder: str, trees: int) -> None:
     from heartline.ingestion import synthetic
     from heartline.packaging import export
     from heartline.packaging.bundle import unpack
-    from heartline.storage import dataset
+    from heartline.storage import record_identity, splits
     from heartline.training import families
 
-    cohort = dataset.to_labelled(dataset.canonical(synthetic.generate()))
+    cohort = splits.to_labelled(record_identity.canonical(synthetic.generate()))
     profile = dataclasses.replace(families.profile("full"), trees=trees)
     names = [column.name for column in contract.FEATURES]
     answers: dict[str, list[float]] = {}

@@ -194,5 +194,5 @@ def raised(path: Path) -> Iterator[tuple[int, str]]:
 
 def test_it_knows_every_problem_of_the_service() -> None:
     assert {(status, slug) for slug, (status, _) in PROBLEMS.items()} == {
-        found for path in SERVING.glob("*.py") for found in raised(path)
+        found for path in SERVING.rglob("*.py") for found in raised(path)
     }

@@ -249,7 +249,7 @@ def test_what_fits_nowhere_is_dropped_and_counted(
 ) -> None:
     monkeypatch.setattr(writer, "QUEUE_RECORDS", 5)
     service = start(NOWHERE, prediction_log_spill_bytes=1000)
-    counted = writer.metrics.LOG_DROPPED._value.get()
+    counted = writer.prometheus.LOG_DROPPED._value.get()
     service.predict([RECORD] * 8)  # alone, one request may have more than the queue
     service.predict()
     assert service.log.describe()["dropped"] == 1
@@ -259,7 +259,7 @@ def test_what_fits_nowhere_is_dropped_and_counted(
     assert "holds 0 of 1000 bytes" in caplog.text
     assert service.get("/readyz")["prediction_log"]["dropped"] == 9
     assert service.get("/model")["prediction_log"]["dropped"] == 9
-    assert writer.metrics.LOG_DROPPED._value.get() - counted == 9
+    assert writer.prometheus.LOG_DROPPED._value.get() - counted == 9
 
 
 def test_a_record_that_the_database_refuses_costs_no_other(

@@ -13,7 +13,7 @@ from heartline.comparison.compare import Comparison, Difference, OutOfFoldPredic
 from heartline.comparison.paired_tests import DeLong, Interval
 from heartline.comparison.verdict import BETTER, NO_DIFFERENCE, VETOED, WORSE, Performance, Rules
 from heartline.evaluation import cross_validation
-from heartline.storage import dataset
+from heartline.storage import record_identity, splits
 from heartline.training.families import PROFILES
 
 GOOD = Performance(auc=0.9, slope=1.0, recalls={"female": (0.7, 20), "male": (0.8, 90)})
@@ -262,9 +262,9 @@ def against_flipped(cleveland):
 
     Both are scored on the labels as they are; each of the two is the challenger once.
     """
-    records = dataset.to_labelled(dataset.train_test_split(dataset.canonical(cleveland))[0])
+    records = splits.to_labelled(splits.train_test_split(record_identity.canonical(cleveland))[0])
     profile = PROFILES["quick"]
-    plan = dataset.plan_folds(records, splits=profile.splits, repeats=profile.repeats, seed=0)
+    plan = splits.plan_folds(records, splits=profile.splits, repeats=profile.repeats, seed=0)
     tests = [repeat == fold for repeat in plan for fold in range(profile.splits)]
 
     @cache

@@ -10,8 +10,8 @@ import pytest
 from heartline import contract
 from heartline.errors import HeartlineError
 from heartline.evaluation import cross_validation, metrics
-from heartline.storage import dataset
-from heartline.storage.dataset import LabelledDataset
+from heartline.storage import record_identity, splits
+from heartline.storage.splits import LabelledDataset
 from heartline.training import families
 
 PROFILE = families.Profile("test", splits=4, repeats=2, trees=20)
@@ -19,12 +19,12 @@ PROFILE = families.Profile("test", splits=4, repeats=2, trees=20)
 
 @pytest.fixture(scope="module")
 def records(cohort) -> LabelledDataset:
-    return dataset.to_labelled(dataset.canonical(cohort))
+    return splits.to_labelled(record_identity.canonical(cohort))
 
 
 @pytest.fixture(scope="module")
 def plan(records) -> np.ndarray:
-    return dataset.plan_folds(records, splits=4, repeats=2, seed=0)
+    return splits.plan_folds(records, splits=4, repeats=2, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_what_a_model_does_not_use_has_no_importance(records, validated):
     constant = records.features.copy()
     constant[:, contract.FEATURE_NAMES.index("chol")] = 200
     flat = replace(records, features=constant)
-    plan = dataset.plan_folds(flat, splits=4, repeats=1, seed=0)
+    plan = splits.plan_folds(flat, splits=4, repeats=1, seed=0)
     cv = cross_validation.cross_validate("logistic_regression", flat, plan, profile=PROFILE, seed=0)
     assert cv.importance[:, contract.FEATURE_NAMES.index("chol")] == pytest.approx(0, abs=1e-12)
 
@@ -128,7 +128,7 @@ def test_what_is_not_defined_is_not_logged(records, validated):
 
 @pytest.mark.parametrize(("family", "expected"), [("logistic_regression", 0.91), ("random_forest", 0.90)])
 def test_on_all_of_cleveland_the_families_score_what_the_literature_says(cleveland, family, expected):
-    records, profile = dataset.to_labelled(dataset.canonical(cleveland)), families.PROFILES["full"]
-    plan = dataset.plan_folds(records, splits=profile.splits, repeats=4, seed=0)
+    records, profile = splits.to_labelled(record_identity.canonical(cleveland)), families.PROFILES["full"]
+    plan = splits.plan_folds(records, splits=profile.splits, repeats=4, seed=0)
     cv = cross_validation.cross_validate(family, records, plan, profile=profile, seed=0)
     assert cv.fold_aucs.mean() == pytest.approx(expected, abs=0.01)

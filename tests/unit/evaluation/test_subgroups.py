@@ -7,8 +7,8 @@ import pytest
 
 from heartline import contract
 from heartline.evaluation import metrics, subgroups
-from heartline.storage import dataset
-from heartline.storage.dataset import LabelledDataset
+from heartline.storage import record_identity, splits
+from heartline.storage.splits import LabelledDataset
 
 
 def _records(sex, age, labels) -> LabelledDataset:
@@ -23,7 +23,7 @@ def _named(found: tuple[subgroups.Subgroup, ...]) -> dict[str, subgroups.Subgrou
 
 
 def test_every_record_is_in_one_sex_and_one_age_band(cohort):
-    records = dataset.to_labelled(dataset.canonical(cohort))
+    records = splits.to_labelled(record_identity.canonical(cohort))
     found = subgroups.evaluate(records, np.full(len(records), 0.5), seed=0)
     assert [(one.kind, one.name) for one in found] == [
         ("sex", "female"),

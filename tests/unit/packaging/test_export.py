@@ -16,14 +16,14 @@ from heartline import contract
 from heartline.errors import HeartlineError
 from heartline.packaging import export
 from heartline.packaging.bundle import BundleError, open_bundle, pack, unpack
-from heartline.storage import dataset
+from heartline.storage import record_identity, splits
 from heartline.training import families
 from heartline.training.preprocessing import preprocessor
 
 
 @pytest.fixture(scope="module")
 def models(cohort) -> dict[str, Pipeline]:
-    records = dataset.to_labelled(dataset.canonical(cohort))
+    records = splits.to_labelled(record_identity.canonical(cohort))
     profile = families.Profile("test", splits=2, repeats=1, trees=30)
     return {name: families.fit(name, records, profile=profile, seed=0) for name in families.FAMILIES}
 
@@ -49,7 +49,7 @@ def test_bundle_is_complete_and_its_manifest_true(model):
 
 @pytest.mark.parametrize("family", families.FAMILIES)
 def test_same_recipe_on_the_same_records_gives_the_same_bytes(cohort, models, family):
-    records = dataset.to_labelled(dataset.canonical(cohort))
+    records = splits.to_labelled(record_identity.canonical(cohort))
     again = families.fit(family, records, profile=families.Profile("test", splits=2, repeats=1, trees=30), seed=0)
     first = export.build_bundle(models[family], about=ABOUT, evaluation={}, seed=0)
     assert export.build_bundle(again, about=ABOUT, evaluation={}, seed=0) == first
@@ -58,7 +58,7 @@ def test_same_recipe_on_the_same_records_gives_the_same_bytes(cohort, models, fa
 @pytest.fixture(scope="module")
 def all_kinds(cohort, models) -> dict[str, Pipeline]:
     """Our families, and one whose ONNX export holds a graph inside the graph."""
-    records = dataset.to_labelled(dataset.canonical(cohort))
+    records = splits.to_labelled(record_identity.canonical(cohort))
     steps = [("preprocess", preprocessor(scale=True)), ("model", KNeighborsClassifier(25))]
     return {**models, "neighbours": Pipeline(steps).fit(records.features, records.labels)}
 
@@ -135,7 +135,7 @@ def test_exactly_the_types_that_are_needed_are_trusted(models):
 
 def test_a_family_names_further_types_in_its_entry(cohort, monkeypatch):
     # given a family that skops knows less of
-    records = dataset.to_labelled(dataset.canonical(cohort))
+    records = splits.to_labelled(record_identity.canonical(cohort))
     steps = [("preprocess", preprocessor(scale=True)), ("model", KNeighborsClassifier(15, algorithm="kd_tree"))]
     neighbours = Pipeline(steps).fit(records.features, records.labels)
     with pytest.raises(export.ExportError, match=r"Untrusted types found in the file: \['[a-zA-Z0-9_.', ]+'\]\n"):

@@ -27,7 +27,7 @@ from sklearn.pipeline import Pipeline
 from heartline import contract
 from heartline.packaging import export, smoke_test
 from heartline.packaging.bundle import BundleError, pack, unpack
-from heartline.storage import dataset
+from heartline.storage import record_identity, splits
 from heartline.training import families
 from stack.bootstrap import launcher
 from stack.processes import definitions
@@ -45,7 +45,7 @@ FAILED = "start it by hand with the bundle in a folder that HEARTLINE_BUNDLE nam
 
 @pytest.fixture(scope="module")
 def built(cohort: Any) -> dict[str, bytes]:
-    records = dataset.to_labelled(dataset.canonical(cohort))
+    records = splits.to_labelled(record_identity.canonical(cohort))
     profile = families.Profile("test", splits=2, repeats=1, trees=30)
     models = {name: families.fit(name, records, profile=profile, seed=0) for name in families.FAMILIES}
     return {name: _bundle(name, model) for name, model in models.items()}

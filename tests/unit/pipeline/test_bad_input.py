@@ -14,7 +14,7 @@ from heartline.errors import DataError
 from heartline.pipeline.ingest import ingest
 from heartline.pipeline.validate import validate
 from heartline.reports import data_docs_site
-from heartline.storage import dataset, object_store
+from heartline.storage import object_store, snapshots
 from tests.unit.messages import message
 
 HEADER = ",".join(contract.COLUMN_NAMES)
@@ -58,7 +58,7 @@ def bench(tmp_path, mlflow_store, module_store, monkeypatch) -> Bench:
 
 
 def _quarantine(outcome: dict) -> list[list[object]]:
-    return dataset.read_snapshot(outcome["quarantine"]).to_numpy().tolist()
+    return snapshots.read_snapshot(outcome["quarantine"]).to_numpy().tolist()
 
 
 def _refusal(source: str, what: str, lines: list[str], hint: str) -> str:

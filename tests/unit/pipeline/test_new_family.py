@@ -21,8 +21,8 @@ from heartline.pipeline.train import train
 from heartline.pipeline.validate import validate
 from heartline.registry import mlflow_registry
 from heartline.reports import model_figures
-from heartline.storage import dataset
 from heartline.storage import object_store as stores
+from heartline.storage import record_identity, splits
 from heartline.training import families
 from heartline.training.preprocessing import preprocessor
 
@@ -48,9 +48,9 @@ def neighbours(monkeypatch) -> families.Family:
 
 
 def test_a_third_family_is_tuned_evaluated_exported_and_drawn(neighbours, cohort):
-    training, held_out = dataset.train_test_split(dataset.canonical(cohort))
-    records, holdout = dataset.to_labelled(training), dataset.to_labelled(held_out)
-    plan = dataset.plan_folds(records, splits=4, repeats=2, seed=0)
+    training, held_out = splits.train_test_split(record_identity.canonical(cohort))
+    records, holdout = splits.to_labelled(training), splits.to_labelled(held_out)
+    plan = splits.plan_folds(records, splits=4, repeats=2, seed=0)
 
     cv = cross_validation.cross_validate(NAME, records, plan, profile=PROFILE, seed=0)
     model = families.fit(NAME, records, profile=PROFILE, seed=0)

@@ -23,8 +23,8 @@ from heartline.pipeline.register import register
 from heartline.pipeline.train import train
 from heartline.pipeline.validate import validate
 from heartline.registry import mlflow_registry, runs
-from heartline.storage import dataset
 from heartline.storage import object_store as stores
+from heartline.storage import record_identity, snapshots
 from serving.model.bundle import Model
 
 FAMILIES = ("logistic_regression", "random_forest")
@@ -308,7 +308,9 @@ def test_a_snapshot_that_is_gone_is_said_and_does_not_stop_a_run(trained, monkey
 
 
 def test_a_snapshot_of_another_contract_is_said_to_be_one(module_store, mlflow_store, monkeypatch, cohort):
-    older = stores.digest_of(dataset.write_snapshot(dataset.canonical(cohort).drop(columns=["slope", "thal"])))
+    older = stores.digest_of(
+        snapshots.write_snapshot(record_identity.canonical(cohort).drop(columns=["slope", "thal"]))
+    )
     version = mlflow_registry.Version("7", {"origin": "sample", "snapshot": older})
     monkeypatch.setattr(mlflow_registry, "aliased", lambda alias: version if alias == "production" else None)
     validated = validate(ingest("sample:250"), run="a new contract")
@@ -328,7 +330,7 @@ def test_same_records_from_a_file_are_the_same_snapshot(module_store, tmp_path):
     frame.sample(frac=1, random_state=1).to_csv(tmp_path / "shuffled.csv", index=False)
     from_file = validate(ingest(str(tmp_path / "shuffled.csv")))
     assert from_file["snapshot"] == _prepare("sample:250")["snapshot"]
-    pd.testing.assert_frame_equal(dataset.read_snapshot(from_file["snapshot"]), dataset.canonical(frame))
+    pd.testing.assert_frame_equal(snapshots.read_snapshot(from_file["snapshot"]), record_identity.canonical(frame))
 
 
 def test_an_alias_set_by_hand_on_a_foreign_version_stops_nothing(trained, mlflow_store, prepared):

@@ -16,8 +16,8 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 from heartline import contract
 from heartline.evaluation import cross_validation, curves, importance
 from heartline.reports import model_figures
-from heartline.storage import dataset
-from heartline.storage.dataset import LabelledDataset
+from heartline.storage import record_identity, splits
+from heartline.storage.splits import LabelledDataset
 from heartline.training import families
 from tests.conftest import ROOT
 
@@ -27,12 +27,12 @@ SHARED = ["roc", "precision_recall", "confusion_matrix", "calibration", "scores"
 
 @pytest.fixture(scope="module")
 def records(cohort) -> LabelledDataset:
-    return dataset.to_labelled(dataset.canonical(cohort))
+    return splits.to_labelled(record_identity.canonical(cohort))
 
 
 @pytest.fixture(scope="module")
 def evidence(records) -> dict[str, model_figures.Evidence]:
-    plan = dataset.plan_folds(records, splits=4, repeats=2, seed=0)
+    plan = splits.plan_folds(records, splits=4, repeats=2, seed=0)
     found = {}
     for name, family in families.FAMILIES.items():
         cv = cross_validation.cross_validate(name, records, plan, profile=PROFILE, seed=0)
@@ -73,7 +73,7 @@ def test_another_process_draws_the_same_bytes(evidence):
 import hashlib, sys
 import numpy as np
 from heartline.reports import model_figures
-from heartline.storage.dataset import LabelledDataset
+from heartline.storage.splits import LabelledDataset
 from heartline.evaluation.cross_validation import CrossValidation
 from heartline.evaluation.metrics import evaluate
 

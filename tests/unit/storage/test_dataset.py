@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from heartline import contract
 from heartline.errors import DataError
 from heartline.ingestion import synthetic
-from heartline.storage import dataset
+from heartline.storage import record_identity, snapshots, splits
 
 NAMES = list(contract.COLUMN_NAMES)
 FEATURES = list(contract.FEATURE_NAMES)
@@ -49,7 +49,7 @@ def test_fingerprints_are_these_for_ever():
     # a change here moves records between training set and hold-out: it makes every comparison over time worthless
     frame = frame_of(RECORD, changed(ca=np.nan, thal=np.nan), changed(num=4), changed(oldpeak=0))
 
-    features, records = dataset.fingerprints(frame)
+    features, records = record_identity.fingerprints(frame)
 
     assert features.tolist() == [0xBD985B92610302EB, 0x11554C9AE28F7A63, 0xBD985B92610302EB, 0x58A976F30E6B6739]
     assert records.tolist() == [0x76EE8681503CC0AB, 0x3D3DCD16222901A9, 0x813AF19AF8BA7E2C, 0x592AC52367E17388]
@@ -57,12 +57,12 @@ def test_fingerprints_are_these_for_ever():
 
 def test_the_mixing_is_splitmix64():
     states = np.array([0, 1234567], dtype="uint64")
-    dataset._mix(states, np.zeros(2, dtype="uint64"))
+    record_identity._mix(states, np.zeros(2, dtype="uint64"))
     assert states.tolist() == [0xE220A8397B1DCDAF, 6457827717110365317]  # the generator's first numbers of these seeds
 
 
 def test_fingerprints_are_those_of_the_values_and_not_of_their_form(cohort, monkeypatch):
-    expected = dataset.fingerprints(cohort)
+    expected = record_identity.fingerprints(cohort)
     other_nan = np.array([0xFFF8000000000001], dtype="uint64").view("float64")[0]
     forms = {
         "the contract's types": cohort.astype(contract.DTYPES),
@@ -72,31 +72,31 @@ def test_fingerprints_are_those_of_the_values_and_not_of_their_form(cohort, monk
         "Fortran order": pd.DataFrame(np.asfortranarray(cohort.to_numpy()), columns=cohort.columns),
     }
     for form, frame in forms.items():
-        for found, wanted in zip(dataset.fingerprints(frame), expected, strict=True):
+        for found, wanted in zip(record_identity.fingerprints(frame), expected, strict=True):
             assert (found == wanted).all(), form
-    monkeypatch.setattr(dataset, "_BLOCK", 7)
-    assert (dataset.fingerprints(cohort)[1] == expected[1]).all()
+    monkeypatch.setattr(record_identity, "_BLOCK", 7)
+    assert (record_identity.fingerprints(cohort)[1] == expected[1]).all()
 
 
 def test_every_column_changes_the_fingerprint():
     for name in NAMES:
-        features, records = dataset.fingerprints(frame_of(RECORD, changed(**{name: 6})))
+        features, records = record_identity.fingerprints(frame_of(RECORD, changed(**{name: 6})))
         assert (features[0] == features[1]) == (name == contract.LABEL.name)
         assert records[0] != records[1]
 
 
 @given(frame=frames)
 def test_distinct_finds_what_repeats_an_earlier_row_in_all_columns(frame):
-    order, repeats = dataset.distinct(frame)
+    order, repeats = record_identity.distinct(frame)
     assert (repeats == frame.duplicated()).all()
     assert not repeats[order].any()
-    pd.testing.assert_frame_equal(dataset.canonical(frame, order), dataset.canonical(frame))
+    pd.testing.assert_frame_equal(record_identity.canonical(frame, order), record_identity.canonical(frame))
 
 
 @given(frame=frames, seed=st.integers(0, 2**32 - 1))
 def test_canonical_holds_each_record_once_whatever_the_order(frame, seed):
-    one = dataset.canonical(frame)
-    again = dataset.canonical(pd.concat([frame, frame.iloc[::2]]).sample(frac=1, random_state=seed))
+    one = record_identity.canonical(frame)
+    again = record_identity.canonical(pd.concat([frame, frame.iloc[::2]]).sample(frac=1, random_state=seed))
 
     pd.testing.assert_frame_equal(one, again)
     assert not np.signbit(one["oldpeak"]).any()
@@ -110,17 +110,17 @@ def test_a_collision_of_hashes_loses_no_record(cohort, monkeypatch, several):
         hashes[:] = (frame["age"] % several).to_numpy()
         return hashes
 
-    monkeypatch.setattr(dataset, "_absorb", colliding)
+    monkeypatch.setattr(record_identity, "_absorb", colliding)
     twice = pd.concat([cohort, cohort.iloc[::3]])
 
-    assert (dataset.distinct(twice)[1] == twice.duplicated()).all()
-    assert len(dataset.canonical(twice)) == len(cohort)
-    pd.testing.assert_frame_equal(dataset.canonical(twice), dataset.canonical(cohort.iloc[::-1]))
+    assert (record_identity.distinct(twice)[1] == twice.duplicated()).all()
+    assert len(record_identity.canonical(twice)) == len(cohort)
+    pd.testing.assert_frame_equal(record_identity.canonical(twice), record_identity.canonical(cohort.iloc[::-1]))
 
 
 def test_records_with_equal_features_are_neighbours_in_the_order_of_their_label():
     frame = frame_of(*(changed(num=num, age=age) for num in (4, 0, 2) for age in (40, 50, 60)))
-    canonical = dataset.canonical(frame)
+    canonical = record_identity.canonical(frame)
     assert canonical["age"].nunique() == 3
     assert [part["num"].tolist() for _, part in canonical.groupby((canonical["age"].diff() != 0).cumsum())] == [
         [0, 2, 4]
@@ -132,25 +132,25 @@ def test_what_does_not_fit_the_contract_is_never_bent_to_fit(name, value):
     with pytest.raises(
         ValueError, match=f"{name} holds values that are no {contract.DTYPES[name]}: the records were not checked"
     ):
-        dataset.canonical(frame_of(RECORD, changed(**{name: value})))
+        record_identity.canonical(frame_of(RECORD, changed(**{name: value})))
 
 
 def test_a_snapshot_depends_on_the_records_and_not_on_their_order_or_repetition(store, cohort):
-    first = dataset.write_snapshot(dataset.canonical(cohort))
+    first = snapshots.write_snapshot(record_identity.canonical(cohort))
     mixed = pd.concat([cohort, cohort.iloc[:9]]).sample(frac=1, random_state=7)[list(reversed(NAMES))]
     other = cohort.copy()
     other.iloc[0, 0] += 1
 
-    assert dataset.write_snapshot(dataset.canonical(mixed)) == first
-    assert dataset.write_snapshot(dataset.canonical(dataset.read_snapshot(first))) == first
-    assert dataset.write_snapshot(dataset.canonical(other)) != first
+    assert snapshots.write_snapshot(record_identity.canonical(mixed)) == first
+    assert snapshots.write_snapshot(record_identity.canonical(snapshots.read_snapshot(first))) == first
+    assert snapshots.write_snapshot(record_identity.canonical(other)) != first
 
 
 def test_a_snapshot_is_read_with_the_types_that_it_was_written_with(store, cohort):
-    canonical = dataset.canonical(cohort)
-    uri = dataset.write_snapshot(canonical)
+    canonical = record_identity.canonical(cohort)
+    uri = snapshots.write_snapshot(canonical)
 
-    pd.testing.assert_frame_equal(dataset.read_snapshot(uri), canonical)
+    pd.testing.assert_frame_equal(snapshots.read_snapshot(uri), canonical)
     assert canonical.dtypes.astype(str).to_dict() == contract.DTYPES
     assert pq.read_schema(uri.removeprefix("file://")).metadata == {
         b"heartline.contract": contract.VERSION.encode(),
@@ -161,19 +161,19 @@ def test_what_is_not_canonical_is_read_as_it_was_written_too(store, cohort):
     raw = cohort.rename_axis("row").reset_index()
     notes = pd.DataFrame({"row": [3, 1], "field": ["age", ""], "value": ["?", "1,2"], "reason": ["", "short"]})
     for frame in (raw, notes, notes.iloc[:0]):
-        pd.testing.assert_frame_equal(dataset.read_snapshot(dataset.write_snapshot(frame, "raw")), frame)
+        pd.testing.assert_frame_equal(snapshots.read_snapshot(snapshots.write_snapshot(frame, "raw")), frame)
 
 
 def test_a_fifth_is_held_out(many):
-    canonical = dataset.canonical(many)
-    train, holdout = dataset.train_test_split(canonical)
+    canonical = record_identity.canonical(many)
+    train, holdout = splits.train_test_split(canonical)
 
     assert len(train) + len(holdout) == len(canonical)
     assert len(holdout) / len(canonical) == pytest.approx(0.2, abs=0.01)
     assert (train["num"] > 0).mean() == pytest.approx((holdout["num"] > 0).mean(), abs=0.03)
     assert features_of(train).isdisjoint(features_of(holdout))
     for part in (train, holdout):
-        pd.testing.assert_frame_equal(part, dataset.canonical(part))
+        pd.testing.assert_frame_equal(part, record_identity.canonical(part))
 
 
 @given(shares=st.lists(st.integers(100, 5_000), min_size=2, max_size=2), seed=st.integers(0, 2**32 - 1))
@@ -182,7 +182,10 @@ def test_records_that_join_move_none_to_the_other_side(many, shares, seed):
     some = many.sample(min(shares), random_state=seed)
     more = pd.concat([many.sample(max(shares), random_state=seed + 1 & 0xFFFFFFFF), some])
 
-    before, after = dataset.train_test_split(dataset.canonical(some)), dataset.train_test_split(dataset.canonical(more))
+    before, after = (
+        splits.train_test_split(record_identity.canonical(some)),
+        splits.train_test_split(record_identity.canonical(more)),
+    )
 
     assert features_of(before[0]) <= features_of(after[0])
     assert features_of(before[1]) <= features_of(after[1])
@@ -191,33 +194,33 @@ def test_records_that_join_move_none_to_the_other_side(many, shares, seed):
 def test_a_corrected_label_does_not_move_a_record(cohort):
     corrected = cohort.assign(num=(cohort["num"] + 1) % 5)
     before, after = (
-        dataset.train_test_split(dataset.canonical(cohort)),
-        dataset.train_test_split(dataset.canonical(corrected)),
+        splits.train_test_split(record_identity.canonical(cohort)),
+        splits.train_test_split(record_identity.canonical(corrected)),
     )
     assert features_of(before[1]) == features_of(after[1])
 
 
 def test_contradictory_labels_of_equal_features_stay_together(cohort):
     both = pd.concat([cohort, cohort.iloc[:100].assign(num=(cohort["num"] + 1) % 5)])
-    train, holdout = dataset.train_test_split(dataset.canonical(both))
+    train, holdout = splits.train_test_split(record_identity.canonical(both))
     assert len(features_of(train)) < len(train)
     assert len(features_of(train)) + len(features_of(holdout)) == len(cohort)
     assert features_of(train).isdisjoint(features_of(holdout))
 
-    records = dataset.to_labelled(train)
-    plan = dataset.plan_folds(records, splits=5, repeats=3, seed=1)
+    records = splits.to_labelled(train)
+    plan = splits.plan_folds(records, splits=5, repeats=3, seed=1)
     for repeat in plan:
         assert pd.Series(repeat).groupby(records.groups).nunique().max() == 1
 
 
 def test_a_side_without_a_class_is_refused(many):
     sick = many["num"] > 0
-    held = dataset.fingerprints(many)[0] < 0.2 * 2**64
+    held = record_identity.fingerprints(many)[0] < 0.2 * 2**64
     parts = many[~sick & ~held].iloc[:80], many[~sick & held].iloc[:20]
     sick_to_train = many[sick & ~held].iloc[:5]
 
     with pytest.raises(DataError) as caught:
-        dataset.train_test_split(dataset.canonical(pd.concat([*parts, sick_to_train])))
+        splits.train_test_split(record_identity.canonical(pd.concat([*parts, sick_to_train])))
 
     assert str(caught.value) == (
         "the hold-out has no record with disease\n"
@@ -226,12 +229,12 @@ def test_a_side_without_a_class_is_refused(many):
         "  hint:     train on more data: chance leaves a class out only where it has a handful of records"
     )
     with pytest.raises(DataError, match="the training set has no record without disease"):
-        dataset.train_test_split(dataset.canonical(pd.concat([parts[1], sick_to_train])))
+        splits.train_test_split(record_identity.canonical(pd.concat([parts[1], sick_to_train])))
 
 
 def test_labelled_holds_features_labels_and_groups(cohort):
-    canonical = dataset.canonical(pd.concat([cohort, cohort.iloc[:5].assign(num=(cohort["num"] + 1) % 5)]))
-    records = dataset.to_labelled(canonical)
+    canonical = record_identity.canonical(pd.concat([cohort, cohort.iloc[:5].assign(num=(cohort["num"] + 1) % 5)]))
+    records = splits.to_labelled(canonical)
 
     assert len(records) == len(cohort) + 5
     assert records.features.dtype == "float64"
@@ -242,49 +245,52 @@ def test_labelled_holds_features_labels_and_groups(cohort):
 
 
 def test_grouped_is_labelled_without_features(cohort):
-    canonical = dataset.canonical(cohort)
-    records, light = dataset.to_labelled(canonical), dataset.labels_and_groups(canonical)
+    canonical = record_identity.canonical(cohort)
+    records, light = splits.to_labelled(canonical), splits.labels_and_groups(canonical)
 
     assert light.features.shape == (len(cohort), 0)
     assert (light.labels == records.labels).all()
     assert (light.groups == records.groups).all()
-    plans = [dataset.plan_folds(one, splits=5, repeats=2, seed=1) for one in (records, light)]
+    plans = [splits.plan_folds(one, splits=5, repeats=2, seed=1) for one in (records, light)]
     assert (plans[0] == plans[1]).all()
 
 
 @given(
-    sick=st.integers(10, 60), healthy=st.integers(10, 60), splits=st.integers(2, 10), seed=st.integers(-(2**63), 2**63)
+    sick=st.integers(10, 60),
+    healthy=st.integers(10, 60),
+    n_splits=st.integers(2, 10),
+    seed=st.integers(-(2**63), 2**63),
 )
-def test_folds_differ_by_at_most_one_record_of_each_class_and_in_all(sick, healthy, splits, seed):
+def test_folds_differ_by_at_most_one_record_of_each_class_and_in_all(sick, healthy, n_splits, seed):
     labels = np.repeat([1, 0], [sick, healthy])
-    records = dataset.LabelledDataset(np.empty((len(labels), 0)), labels, np.arange(len(labels))[::-1])
+    records = splits.LabelledDataset(np.empty((len(labels), 0)), labels, np.arange(len(labels))[::-1])
 
-    plan = dataset.plan_folds(records, splits=splits, repeats=2, seed=seed)
+    plan = splits.plan_folds(records, splits=n_splits, repeats=2, seed=seed)
 
     assert plan.shape == (2, len(labels))
     assert plan.dtype == "int8"
     for repeat in plan:
         for members in (labels == 0, labels == 1, labels >= 0):
-            sizes = np.bincount(repeat[members], minlength=splits)
-            assert len(sizes) == splits
+            sizes = np.bincount(repeat[members], minlength=n_splits)
+            assert len(sizes) == n_splits
             assert np.ptp(sizes) <= 1
 
 
 def test_a_fold_plan_follows_the_seed_and_differs_between_repeats(cohort):
-    records = dataset.to_labelled(dataset.canonical(cohort))
-    plan = dataset.plan_folds(records, splits=5, repeats=4, seed=1)
+    records = splits.to_labelled(record_identity.canonical(cohort))
+    plan = splits.plan_folds(records, splits=5, repeats=4, seed=1)
 
-    assert (plan == dataset.plan_folds(records, splits=5, repeats=4, seed=1)).all()
-    assert (plan[:2] == dataset.plan_folds(records, splits=5, repeats=2, seed=1)).all()
+    assert (plan == splits.plan_folds(records, splits=5, repeats=4, seed=1)).all()
+    assert (plan[:2] == splits.plan_folds(records, splits=5, repeats=2, seed=1)).all()
     assert (plan[0] != plan[1]).any()
-    other = dataset.plan_folds(records, splits=5, repeats=4, seed=2)
+    other = splits.plan_folds(records, splits=5, repeats=4, seed=2)
     assert all((one != two).any() for one in plan for two in other)
 
 
 def test_too_few_records_of_a_class_are_refused(cohort):
     few = pd.concat([cohort[cohort["num"] == 0], cohort[cohort["num"] > 0].iloc[:4]])
     with pytest.raises(DataError) as caught:
-        dataset.plan_folds(dataset.to_labelled(dataset.canonical(few)), splits=5, repeats=1, seed=0)
+        splits.plan_folds(splits.to_labelled(record_identity.canonical(few)), splits=5, repeats=1, seed=0)
     assert str(caught.value) == (
         "too few distinct records with disease to evaluate a model: 4\n"
         "  where:    label 1 of the training set\n"

@@ -12,8 +12,8 @@ from sklearn.ensemble import RandomForestClassifier
 from heartline import contract
 from heartline.evaluation import cross_validation
 from heartline.packaging import export
-from heartline.storage import dataset
-from heartline.storage.dataset import LabelledDataset
+from heartline.storage import record_identity, splits
+from heartline.storage.splits import LabelledDataset
 from heartline.training import families, fast_forest
 from heartline.training.preprocessing import Encoder, preprocessor
 
@@ -22,12 +22,12 @@ PROFILE = families.Profile("test", splits=4, repeats=1, trees=60)
 
 @pytest.fixture(scope="module")
 def records(cohort) -> LabelledDataset:
-    return dataset.to_labelled(dataset.canonical(cohort))
+    return splits.to_labelled(record_identity.canonical(cohort))
 
 
 @pytest.fixture(scope="module")
 def plan(records) -> np.ndarray:
-    return dataset.plan_folds(records, splits=4, repeats=1, seed=0)
+    return splits.plan_folds(records, splits=4, repeats=1, seed=0)
 
 
 def validate(name: str, records: LabelledDataset, plan: np.ndarray) -> cross_validation.CrossValidation:

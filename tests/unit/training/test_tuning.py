@@ -5,8 +5,8 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
-from heartline.storage import dataset
-from heartline.storage.dataset import LabelledDataset
+from heartline.storage import record_identity, splits
+from heartline.storage.splits import LabelledDataset
 from heartline.training import families, tuning
 
 PROFILE = families.Profile("test", splits=4, repeats=1, trees=60)
@@ -14,7 +14,7 @@ PROFILE = families.Profile("test", splits=4, repeats=1, trees=60)
 
 @pytest.fixture(scope="module")
 def records(cohort) -> LabelledDataset:
-    return dataset.to_labelled(dataset.canonical(cohort))
+    return splits.to_labelled(record_identity.canonical(cohort))
 
 
 @pytest.mark.parametrize("family", families.FAMILIES)

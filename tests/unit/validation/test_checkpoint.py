@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from heartline import contract
 from heartline.ingestion import encodings, synthetic
-from heartline.storage import dataset
+from heartline.storage import record_identity
 from heartline.validation import checkpoint, drift
 
 ODD = encodings.no_odd_cells()
@@ -30,7 +30,7 @@ def test_good_records_are_all_used(cohort):
     assert (checked.rows, checked.used, checked.duplicates, checked.quarantined) == (303, 303, [], 0)
     assert _serious(checked) == []
     assert checkpoint.reasons_to_stop(checked, 0) == []
-    pd.testing.assert_frame_equal(checked.records, dataset.canonical(cohort))
+    pd.testing.assert_frame_equal(checked.records, record_identity.canonical(cohort))
 
 
 def test_real_records_pass_with_one_unusual_value(cleveland):
@@ -151,15 +151,15 @@ def test_a_missing_column_stops_the_run_and_nothing_is_used(cohort):
 
 
 def test_counts_that_do_not_add_up_are_a_fault_and_not_a_result(cohort, monkeypatch):
-    monkeypatch.setattr(dataset, "canonical", lambda frame, order: frame.iloc[1:])
+    monkeypatch.setattr(record_identity, "canonical", lambda frame, order: frame.iloc[1:])
     with pytest.raises(RuntimeError, match="303 rows in, but 303 used, 0 duplicates, 0 set aside, 302 records out"):
         checkpoint.check(cohort, ODD)
 
 
 def test_records_that_are_all_good_are_hashed_and_sorted_once(cohort, monkeypatch):
     sizes = []
-    hashes = dataset._feature_hashes
-    monkeypatch.setattr(dataset, "_feature_hashes", lambda frame: sizes.append(len(frame)) or hashes(frame))
+    hashes = record_identity.feature_hashes
+    monkeypatch.setattr(record_identity, "feature_hashes", lambda frame: sizes.append(len(frame)) or hashes(frame))
     checkpoint.check(cohort, ODD)
     assert sizes == [303]
 
@@ -176,7 +176,7 @@ def test_quarantine_above_the_limit_stops_the_run_and_holds_every_row(cohort):
 
 
 def test_records_like_productions_do_not_drift_and_others_do(cohort):
-    reference = drift.reference(dataset.canonical(cohort))
+    reference = drift.reference(record_identity.canonical(cohort))
     alike = checkpoint.check(synthetic.generate(303, seed=11), ODD, reference=reference)
     older = checkpoint.check(cohort.assign(age=np.minimum(cohort["age"] + 15, 110)), ODD, reference=reference)
     meant = checkpoint.check(
@@ -188,7 +188,7 @@ def test_records_like_productions_do_not_drift_and_others_do(cohort):
 
 
 def test_a_value_that_production_never_saw_is_drift_and_not_an_error(cohort):
-    reference = drift.reference(dataset.canonical(cohort[cohort["cp"] != 4]))
+    reference = drift.reference(record_identity.canonical(cohort[cohort["cp"] != 4]))
     checked = checkpoint.check(cohort, ODD, reference=reference)
     (finding,) = [one for one in checked.findings if one.column == "cp"]
     assert finding.layer == "set"
@@ -228,4 +228,4 @@ def test_breaking_one_rule_sets_exactly_those_rows_aside(cohort, data):
     assert set(checked.quarantine["field"]) == {column.name}
     assert checked.used + len(checked.duplicates) + checked.quarantined == 303
     assert bool(checkpoint.reasons_to_stop(checked, 0.05)) == (len(rows) > 0.05 * 303)
-    pd.testing.assert_frame_equal(checked.records, dataset.canonical(cohort.drop(index=rows)))
+    pd.testing.assert_frame_equal(checked.records, record_identity.canonical(cohort.drop(index=rows)))

@@ -8,7 +8,7 @@ import pytest
 
 from heartline.ingestion import synthetic
 from heartline.pipeline.train import train
-from heartline.storage import dataset
+from heartline.storage import splits
 from heartline.training import families
 from tests.unit.pipeline.bad_training.support import FOREST, LINEAR, leave_out, prepare, taken
 
@@ -55,7 +55,7 @@ def cached(monkeypatch, _results) -> Callable[..., None]:
         original = getattr(module, name)
 
         def call(*arguments: Any, **named: Any) -> Any:
-            key = f"{name} {[len(one) for one in arguments if isinstance(one, dataset.LabelledDataset)]}"
+            key = f"{name} {[len(one) for one in arguments if isinstance(one, splits.LabelledDataset)]}"
             if key not in _results:
                 _results[key] = original(*arguments, **named)
             return then(_results[key])

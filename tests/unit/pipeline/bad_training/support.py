@@ -12,8 +12,8 @@ from heartline.evaluation import importance
 from heartline.packaging import smoke_test
 from heartline.pipeline.preprocess import preprocess
 from heartline.reports import model_figures
-from heartline.storage import dataset
 from heartline.storage import object_store as stores
+from heartline.storage import record_identity, snapshots, splits
 
 WITH_REFITS = importance.odds_ratios
 LINEAR, FOREST = "logistic_regression", "random_forest"
@@ -30,9 +30,9 @@ def leave_out(patch: pytest.MonkeyPatch) -> None:
 
 def prepare(frame: pd.DataFrame, *, seed: int = 0, profile: str = "test") -> dict[str, Any]:
     """Return what ``preprocess`` makes of records that passed the checkpoint."""
-    records = dataset.canonical(frame)
+    records = record_identity.canonical(frame)
     validated = {
-        "snapshot": dataset.write_snapshot(records),
+        "snapshot": snapshots.write_snapshot(records),
         "origin": "sample",
         "source": "a test",
         "encoding": "uci",
@@ -50,7 +50,7 @@ def prepare(frame: pd.DataFrame, *, seed: int = 0, profile: str = "test") -> dic
 
 def taken(many: pd.DataFrame, **counts: int) -> pd.DataFrame:
     """Return so many records: healthy and sick ones to train on, healthy and sick ones to hold out."""
-    held = dataset.fingerprints(many)[0] < np.uint64(dataset.HOLDOUT_SHARE * 2**64)
+    held = record_identity.fingerprints(many)[0] < np.uint64(splits.HOLDOUT_SHARE * 2**64)
     sick = (many["num"] > 0).to_numpy()
     kinds = {"healthy": ~sick & ~held, "sick": sick & ~held, "healthy_held": ~sick & held, "sick_held": sick & held}
     return pd.concat([many[kinds[name]].iloc[:count] for name, count in counts.items()])

@@ -24,8 +24,8 @@ from heartline.pipeline.train import train
 from heartline.pipeline.validate import validate
 from heartline.registry import runs
 from heartline.reports import model_figures
-from heartline.storage import dataset
 from heartline.storage import object_store as stores
+from heartline.storage import record_identity, splits
 from heartline.training import families
 from tests.unit.pipeline.bad_training.support import FOREST, LINEAR, NOT_OURS, WITH_REFITS, everything, prepare, taken
 
@@ -151,34 +151,34 @@ def test_what_bounds_a_tree_is_said_wherever_its_parameters_are(module_store, ml
 # ---- a class that a fold could lack
 
 
-@given(healthy=st.integers(0, 15), sick=st.integers(0, 15), splits=st.integers(2, 10), seed=st.integers(0, 99))
+@given(healthy=st.integers(0, 15), sick=st.integers(0, 15), n_splits=st.integers(2, 10), seed=st.integers(0, 99))
 @settings(deadline=None)
-def test_each_fold_and_what_it_is_trained_on_hold_both_classes_or_the_plan_is_refused(healthy, sick, splits, seed):
+def test_each_fold_and_what_it_is_trained_on_hold_both_classes_or_the_plan_is_refused(healthy, sick, n_splits, seed):
     # given groups of one to three records, in every other group of patients one who is not labelled as sick
     sizes = np.random.default_rng(seed).integers(1, 4, healthy + sick)
     groups = np.repeat(np.arange(healthy + sick), sizes)
     labels = (groups >= healthy).astype("int64")
     firsts = np.flatnonzero(np.diff(groups, prepend=-1))
     labels[firsts[(sizes > 1) & (np.arange(len(sizes)) % 2 == 0)]] = 0
-    records = dataset.LabelledDataset(np.empty((len(labels), 0)), labels, groups)
+    records = splits.LabelledDataset(np.empty((len(labels), 0)), labels, groups)
     # when there are too few
-    few = [(title, n) for title, n in zip(dataset.CLASSES, (healthy, sick), strict=True) if n < splits]
+    few = [(title, n) for title, n in zip(splits.CLASSES, (healthy, sick), strict=True) if n < n_splits]
     if few:
         title, number = few[0]
         with pytest.raises(DataError) as caught:
-            dataset.plan_folds(records, splits=splits, repeats=2, seed=seed)
+            splits.plan_folds(records, splits=n_splits, repeats=2, seed=seed)
         assert caught.value.what == f"too few distinct records {title} to evaluate a model: {number}"
-        assert caught.value.expected == f"at least {splits}, one for each fold"
+        assert caught.value.expected == f"at least {n_splits}, one for each fold"
         return
     # when there are enough
-    for repeat in dataset.plan_folds(records, splits=splits, repeats=2, seed=seed):
-        for fold in range(splits):
+    for repeat in splits.plan_folds(records, splits=n_splits, repeats=2, seed=seed):
+        for fold in range(n_splits):
             for side in (repeat == fold, repeat != fold):
                 assert set(labels[side]) == {0, 1}
 
 
 def test_importance_and_subgroups_of_the_smallest_classes_say_what_they_can(cohort):
-    records = dataset.to_labelled(dataset.canonical(cohort))
+    records = splits.to_labelled(record_identity.canonical(cohort))
     model = families.fit(LINEAR, records, profile=families.profile("test"), seed=0)
     one_of_each = [int(np.flatnonzero(records.labels == label)[0]) for label in (0, 1)]
     sex = contract.FEATURE_NAMES.index("sex")
@@ -190,7 +190,7 @@ def test_importance_and_subgroups_of_the_smallest_classes_say_what_they_can(coho
             features = records.features.copy()
             features[:, sex] = np.arange(len(features)) >= women
             labels = np.where(np.arange(len(features)) < women, np.arange(len(features)) < sick, records.labels)
-            few = dataset.LabelledDataset(features, labels.astype("int64"), records.groups)
+            few = splits.LabelledDataset(features, labels.astype("int64"), records.groups)
             (female, *_) = subgroups.evaluate(few, np.full(len(few), 0.4), seed=0)
             assert (female.name, female.n, female.sick) == ("female", women, sick)
             assert (female.estimates["recall"].value is None) == (sick < subgroups.MIN_OF_CLASS)

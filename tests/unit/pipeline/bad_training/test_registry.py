@@ -17,8 +17,8 @@ from heartline.pipeline.preprocess import preprocess
 from heartline.pipeline.register import register
 from heartline.pipeline.train import train
 from heartline.registry import mlflow_registry
-from heartline.storage import dataset
 from heartline.storage import object_store as stores
+from heartline.storage import snapshots
 from heartline.training import families
 from tests.unit.pipeline.bad_training.support import FOREST, LINEAR, everything, prepare, taken
 
@@ -139,7 +139,7 @@ def test_a_champion_of_another_contract_or_with_a_damaged_bundle_is_not_scored(p
     manifest = json.loads(files["manifest.json"])
     manifest["model"] |= {"contract": "0" * 64, "contract_version": "0.9.0"}
     bundle = stores.put(pack({**files, "manifest.json": export.to_json(manifest)}), "bundles", ".tar")
-    snapshot = dataset.write_snapshot(dataset.read_snapshot(prepared["snapshot"]).drop(columns="thal"))
+    snapshot = snapshots.write_snapshot(snapshots.read_snapshot(prepared["snapshot"]).drop(columns="thal"))
     tags = {"bundle": stores.digest_of(bundle), "snapshot": stores.digest_of(snapshot), "family": LINEAR}
     older = mlflow_store.create_model_version(contract.MODEL_NAME, source="s3://older", tags=tags).version
     mlflow_registry.point_alias("production", str(older))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from heartline import contract
-from heartline.storage import dataset
+from heartline.storage import record_identity, snapshots, splits
 from heartline.storage.object_store import StoreError
 from stack.commands import cli
 from stack.commands.export import TARGET, export
@@ -22,7 +22,7 @@ def snapshot(settings, cohort, monkeypatch):
     """The URI of a snapshot in the local stack's own store."""
     with monkeypatch.context() as patch:
         patch.setenv("HEARTLINE_STORE", (settings.home / "store").as_uri())
-        uri = dataset.write_snapshot(dataset.canonical(cohort))
+        uri = snapshots.write_snapshot(record_identity.canonical(cohort))
     monkeypatch.delenv("HEARTLINE_STORE", raising=False)
     return uri
 
@@ -48,7 +48,7 @@ def mlflow(settings, answers, tags):
 def test_what_is_exported_are_the_rows_of_the_training(settings, mlflow, snapshot, tags, tmp_path):
     said = export(Stack.of(settings), tmp_path / "new" / "export", None)
 
-    parts = dict(zip(("train", "test"), dataset.train_test_split(dataset.read_snapshot(snapshot)), strict=True))
+    parts = dict(zip(("train", "test"), splits.train_test_split(snapshots.read_snapshot(snapshot)), strict=True))
     assert sorted(path.name for path in (tmp_path / "new" / "export").iterdir()) == FILES
     for part, frame in parts.items():
         features = pd.read_csv(tmp_path / "new" / "export" / f"X_{part}.csv")
