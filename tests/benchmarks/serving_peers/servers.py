@@ -39,7 +39,7 @@ class Kind:
         folder: where ``models.store`` has put everything.
         extra: variables of the environment.
         headers: of each request.
-        later: whether it goes on working for a request that it has answered.
+        later: whether it still works on a request after it has answered, as the prediction log does.
     """
 
     name: str
@@ -108,11 +108,11 @@ class Server:
         return {pid: time.clock_gettime((~pid << 3) | 2) for pid in self.processes()}  # clock_getcpuclockid(3)
 
     def settle(self) -> None:
-        """Wait until the work of the requests that were answered is done, if there is such work."""
+        """Wait until the work that follows the responses is done, if there is such work."""
         if not self.kind.later:
             return
-        begun, idle, before = time.monotonic(), 0, sum(self.cpu().values())
-        while idle < 2 or time.monotonic() - begun < SETTLED_SECONDS:
+        started, idle, before = time.monotonic(), 0, sum(self.cpu().values())
+        while idle < 2 or time.monotonic() - started < SETTLED_SECONDS:
             time.sleep(IDLE_SECONDS)
             now = sum(self.cpu().values())
             idle = idle + 1 if now - before < IDLE_CPU else 0
