@@ -22,6 +22,7 @@ except SettingError as error:
 from serving.api import auth
 from serving.model.worker_states import GONE, STARTED
 from serving.prediction_log import database
+from serving.worker.unread_bodies import DrainUnreadBodies
 
 try:
     _settings = Settings.from_environment(os.environ)
@@ -98,6 +99,8 @@ def child_exit(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Start serving in this worker: sessions and threads must be created after the fork."""
+    if _settings.worker == "gthread":
+        worker.wsgi.wsgi_app = DrainUnreadBodies(worker.wsgi.wsgi_app)
     worker.wsgi.extensions["model_store"].start(worker.age)
     worker.wsgi.extensions["prediction_log"].start(worker.age)
 

@@ -127,6 +127,9 @@ MEMBERS: dict[str, Member] = {
     "gunicorn.http.message:Message.parse_headers": Member(
         "relied on", "(self, data, from_trailer=False)", "fe09a6b5e706"
     ),
+    "gunicorn.http.body:Body.read": Member("used", "(self, size=None)", "fc1375d3ddfc"),
+    "gunicorn.http.body:LengthReader.read": Member("relied on", "(self, size)", "fc91f195060d"),
+    "gunicorn.http.body:ChunkedReader.read": Member("relied on", "(self, size)", "1aa9df6c4dcb"),
     "gunicorn.http.wsgi:create": Member(
         "relied on", "(req, sock, client, server, cfg, response_class=None, response_args=())", "aaadff15e88a"
     ),

@@ -48,6 +48,7 @@ OWNERS: dict[str, type] = {
     "req": Request,
     "req.body": Body,
     "req.body.reader": LengthReader,
+    "environ['wsgi.input']": Body,
 }
 GUNICORN = [
     Arbiter, Body, Config, LengthReader, PollableMethodQueue, Request, RequestParser, Response, TConn, ThreadWorker,
@@ -63,6 +64,7 @@ OTHERS = {
     "self in Incoming",
     "self._store",
     "sys",
+    "worker.wsgi",  # the Flask application
     "worker.wsgi.extensions['model_store']",
     "worker.wsgi.extensions['prediction_log']",
 }
