@@ -59,7 +59,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     """Train the models, start the servers, measure; return the figures."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        measure.say("train")
+        measure.progress("train")
         models.prepare(folder, given.trees)
         records = measure.Records(folder)
         ours: dict[str, Any] = {"extra": {}} if given.bare else _beside(folder, stack)

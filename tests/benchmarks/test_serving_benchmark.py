@@ -146,3 +146,11 @@ def test_a_page_without_markers_is_refused_before_measuring(tmp_path):
     done = call(SCRIPT, "--page", str(page))
     assert done.returncode == 2
     assert "has no lines" in done.stderr
+
+
+def test_the_page_is_written_for_the_default_worker_only(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    done = call(SCRIPT, "--page", str(page), "--worker", "gthread")
+    assert done.returncode == 2
+    assert "the page is about the default worker" in done.stderr

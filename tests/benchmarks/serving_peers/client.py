@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 HEADERS = {"Content-Type": "application/json"}
-SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 class Client:
@@ -30,7 +30,7 @@ class Client:
         self._path = path
         self._bodies = bodies
         self._headers = {**HEADERS, **(headers or {})}
-        self._connections = [HTTPConnection("127.0.0.1", port, timeout=SECONDS) for _ in range(connections)]
+        self._connections = [HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS) for _ in range(connections)]
 
     def close(self) -> None:
         """Close all connections."""

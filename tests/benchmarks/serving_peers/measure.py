@@ -98,11 +98,11 @@ def requests(kinds: Sequence[Kind], records: Records, rounds: int, share: float 
     with ExitStack() as stack:
         servers = []
         for kind in kinds:
-            say(f"start {kind.name} {kind.family}")
+            progress(f"start {kind.name} {kind.family}")
             servers.append(stack.enter_context(running(kind, records.bodies(kind, 1)[0]))[0])
         max_abs_diff = max(records.check(server) for server in servers)
         for number in range(-1, rounds):  # the first is not counted
-            say(f"round {number + 1} of {rounds}")
+            progress(f"round {number + 1} of {rounds}")
             for load in LOADS:
                 start = number % len(servers)
                 for server in (*servers[start:], *servers[:start]):
@@ -156,7 +156,7 @@ def starts(kinds: Sequence[Kind], records: Records, times: int) -> dict[str, Any
     found: dict[str, Any] = {label(kind): {"start": [], "memory": [], "added": []} for kind in started}
     for number in range(times):
         for kind in started if number == 0 else [kind for kind in started if kind.name == "ours"]:
-            say(f"start {number + 1} of {times}: {kind.name} {kind.family}")
+            progress(f"start {number + 1} of {times}: {kind.name} {kind.family}")
             memory: dict[int, int] = {}
             for workers in (1, 3):
                 bodies = records.bodies(kind, 1)
@@ -189,6 +189,6 @@ def middle(values: Sequence[float]) -> tuple[float, float, float]:
     return median(values), low, high
 
 
-def say(what: str) -> None:
+def progress(what: str) -> None:
     """Print progress to stderr."""
     print(what, file=sys.stderr, flush=True)
