@@ -60,7 +60,7 @@ if os.access(_memory, os.W_OK):
 
 
 def on_starting(server: Any) -> None:
-    """Check the addresses of the command line like those of the settings; say which limits are off."""
+    """Check the addresses of the command line like those of the settings; warn of limits that do not apply."""
     try:
         auth.check_addresses([address[0] for address in server.cfg.address if isinstance(address, tuple)], _settings)
     except SettingError as error:
@@ -91,7 +91,7 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Remove the marks and gauges of a worker that has ended, for whatever reason."""
+    """Record that a worker has ended, for whatever reason: its readiness, its lost predictions, its metrics."""
     server.app.wsgi().extensions["workers"].mark(worker.age, GONE)
     server.app.wsgi().extensions["prediction_log"].lost(worker.age)
     multiprocess.retire(worker.pid)
