@@ -9,19 +9,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that `serving` is found from any folder
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that `serving` can be imported from any folder
 
 from serving.metrics import multiprocess
 from serving.settings import SettingError, Settings
 
 try:
-    multiprocess.make()  # before anything imports prometheus_client, which asks once where it is to count
+    multiprocess.make()  # before anything imports prometheus_client, which reads its folder at import
 except SettingError as error:
     raise SystemExit(str(error)) from None
 
 from serving.api import auth
 from serving.model.worker_states import GONE, STARTED
 from serving.prediction_log import database
+from serving.worker.unread_bodies import DrainUnreadBodies
 
 try:
     _settings = Settings.from_environment(os.environ)
@@ -31,7 +32,7 @@ try:
 except SettingError as error:
     raise SystemExit(str(error)) from None
 
-# For our own loggers. gunicorn keeps its own; a dictConfig would also turn on a costly line for each request.
+# For our own loggers. gunicorn keeps its own; a dictConfig would also turn on the access log, which costs CPU.
 logging.basicConfig(
     level=logging.INFO, format="%(asctime)s [%(process)d] [%(levelname)s] %(message)s", datefmt="[%Y-%m-%d %H:%M:%S %z]"
 )
@@ -40,14 +41,14 @@ wsgi_app = "serving.app:create_app()"
 _host = _settings.service_host
 bind = f"[{_host}]:{_settings.service_port}" if ":" in _host else f"{_host}:{_settings.service_port}"
 workers = _settings.service_workers
-worker_class = "serving.worker.gunicorn_worker.Worker"
+worker_class = {"heartline": "serving.worker.gunicorn_worker.Worker", "gthread": "gthread"}[_settings.worker]
 threads = _settings.service_threads
-preload_app = True  # imports are paid and kept in memory once
+preload_app = True  # modules are imported once, and their memory is shared by the workers
 timeout = 60
-graceful_timeout = 5  # a worker that is to end waits so long for requests that have begun
+graceful_timeout = 5  # a stopping worker waits this long for requests in progress
 keepalive = 15
 backlog = 1024
-# half of the files that a process may open: the registry, the log and the cache need some
+# half of the files that a process may open: the registry client, the log and the cache need some
 worker_connections = min(1000, max(32, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2))
 limit_request_fields = 64
 limit_request_field_size = 8190
@@ -55,21 +56,26 @@ limit_request_line = 4094
 control_socket_disable = True
 _memory = "/dev/shm"  # noqa: S108 - gunicorn makes its own file in it
 if os.access(_memory, os.W_OK):
-    worker_tmp_dir = _memory  # a heartbeat on a slow disk can stall a worker
+    worker_tmp_dir = _memory  # a slow disk would delay the heartbeat of a worker
 
 
 def on_starting(server: Any) -> None:
-    """Refuse an address of the command line as one of the settings would be refused."""
+    """Check the addresses of the command line like those of the settings; warn of limits that do not apply."""
     try:
         auth.check_addresses([address[0] for address in server.cfg.address if isinstance(address, tuple)], _settings)
     except SettingError as error:
         raise SystemExit(str(error)) from None
+    if _settings.worker == "gthread":
+        logging.getLogger("serving.worker").warning(
+            "HEARTLINE_WORKER=gthread: no protection against slow clients; HEARTLINE_MAX_WAITING and"
+            " HEARTLINE_REQUEST_SECONDS have no effect (serving/worker/README.md)"
+        )
 
 
 def when_ready(server: Any) -> None:
-    """Count the workers that are about to start, before the first of them can say that nobody is waited for.
+    """Mark the workers that are about to start, so that none of them reports ready before all are.
 
-    gunicorn forks them one after the other, with pauses, and the first may be done long before the last one is there.
+    gunicorn forks them one after the other, with pauses; the first may have loaded the model before the last exists.
     """
     states = server.app.wsgi().extensions["workers"]
     for age in range(server.worker_age + 1, server.worker_age + server.num_workers + 1):
@@ -77,28 +83,30 @@ def when_ready(server: Any) -> None:
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Count a new worker among those that are not ready; ``age`` is its running number."""
+    """Mark a new worker as not ready; ``age`` is its running number."""
     server.app.wsgi().extensions["workers"].mark(worker.age, STARTED)
-    # What is there now stays for good: a worker's collector neither walks it with each thousand records nor writes into
-    # its pages, which would end their being shared.
+    # The objects that exist now are never freed. Frozen, they are not visited by a worker's garbage collector, which
+    # would cost CPU, and write to their memory pages, which would end the sharing of these pages.
     gc.freeze()
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Count a worker no more that has ended, in whatever way."""
+    """Record that a worker has ended, for whatever reason: its readiness, its lost predictions, its metrics."""
     server.app.wsgi().extensions["workers"].mark(worker.age, GONE)
     server.app.wsgi().extensions["prediction_log"].lost(worker.age)
     multiprocess.retire(worker.pid)
 
 
 def post_worker_init(worker: Any) -> None:
-    """Begin to serve in this worker: sessions and threads must be made after the fork."""
+    """Start serving in this worker: sessions and threads must be created after the fork."""
+    if _settings.worker == "gthread":
+        worker.wsgi.wsgi_app = DrainUnreadBodies(worker.wsgi.wsgi_app)
     worker.wsgi.extensions["model_store"].start(worker.age)
     worker.wsgi.extensions["prediction_log"].start(worker.age)
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """End the threads of a worker that stops; one that failed while it started has none."""
+    """Stop the threads of a worker that stops; a worker that failed to start has none."""
     if worker.wsgi is not None:
         worker.wsgi.extensions["model_store"].stop()
         worker.wsgi.extensions["prediction_log"].stop()

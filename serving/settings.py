@@ -57,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_port: Annotated[int, Meta(ge=1, le=65535, description="a port from 1 to 65535")] = 8080
     service_workers: Annotated[int, Meta(ge=1, le=1024, description="processes, from 1 to 1024")] = 1
     service_threads: Annotated[int, Meta(ge=1, le=256, description="threads a worker, from 1 to 256")] = 8
+    worker: Annotated[Literal["heartline", "gthread"], Meta(description="heartline or gthread")] = "heartline"
     max_records: Annotated[int, Meta(ge=1, description="records in one request, at least 1")] = 10_000
     max_body_bytes: Annotated[int, Meta(ge=1024, description="bytes, at least 1024")] = 8 * 1024 * 1024
     max_waiting: Annotated[int, Meta(ge=1, le=10_000, description="requests of a worker, from 1 to 10000")] = 100

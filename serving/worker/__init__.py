@@ -1,4 +1,4 @@
-"""The gunicorn worker: it reads whole requests before a thread gets them; see README.md in this folder.
+"""The service's gunicorn worker: it reads complete requests before a thread gets them; see README.md in this folder.
 
 May import: ``api``, ``prediction_log``, ``metrics``, ``model``.
 """

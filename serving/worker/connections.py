@@ -1,4 +1,4 @@
-"""A client's connection, from the point of view of the worker: what has come in, and where it waits."""
+"""A client's connection: the request that it is sending, and the queue of the worker that it waits in."""
 
 import logging
 import socket
@@ -11,12 +11,12 @@ from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]
 
 from serving.worker.http_framing import Incoming
 
-SEND_SECONDS = 10.0  # that a client may take to accept an answer
+SEND_TIMEOUT_SECONDS = 10.0  # for a client to accept a response
 LOG = logging.getLogger(__name__)
 
 
-class _Head:
-    """What gunicorn's parser reads from in place of a socket: the heads of the requests, and never more."""
+class _HeadSource:
+    """Stands in for the socket that gunicorn's parser reads: it returns the heads of requests, and nothing else."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -27,7 +27,15 @@ class _Head:
 
 
 class Connection(TConn):  # type: ignore[misc]
-    """A client's connection, and what has come in of its next request."""
+    """A client's connection, with the bytes received of its next request.
+
+    Args:
+        cfg: gunicorn's configuration.
+        sock: the accepted socket.
+        client: the client's address.
+        server: the address that the client connected to.
+        max_body: bytes that a body may have.
+    """
 
     def __init__(self, cfg: Config, sock: socket.socket, client: Any, server: Any, max_body: int) -> None:
         super().__init__(cfg, sock, client, server)
@@ -35,29 +43,29 @@ class Connection(TConn):  # type: ignore[misc]
         self.data_ready = True
         self.max_body = max_body
         self.incoming = Incoming(max_body)
-        self.source = _Head()
-        self.held = 0  # bytes that are counted for it
+        self.source = _HeadSource()
+        self.buffered = 0  # bytes that the worker counts for it
         self.deadline = 0.0
-        self.waits_in: dict[Connection, None] | None = None
+        self.queue: dict[Connection, None] | None = None
         self.on_readable: Callable[[socket.socket], None] = _nothing
 
     def init(self) -> None:
-        """Make ready for a thread that answers; called by gunicorn for each request."""
+        """Prepare for a thread that answers; gunicorn calls it for each request."""
         if self.parser is None:
             self.parser = http.get_parser(self.cfg, self.source, self.client)
             self.initialized = True
         self.source.data = self.incoming.head
-        self.sock.settimeout(SEND_SECONDS)
+        self.sock.settimeout(SEND_TIMEOUT_SECONDS)
 
     def next_request(self) -> None:
-        """Forget the request that was answered, and begin with what came behind it."""
+        """Drop the request that was answered; start the next one with the bytes that followed it."""
         rest = self.incoming.rest
         self.incoming = Incoming(self.max_body)
         if rest:
             self.incoming.feed(rest)
 
     def send(self, data: bytes) -> bytes:
-        """Send what the client takes without a pause, and return the rest; nothing where it has gone."""
+        """Send without blocking; return what is still to be sent, which is nothing if the client has disconnected."""
         try:
             return data[self.sock.send(data) :]
         except BlockingIOError:
@@ -66,21 +74,21 @@ class Connection(TConn):  # type: ignore[misc]
             return b""
 
     def send_all(self, data: bytes) -> bool:
-        """Send it at the client's pace, from a thread, and return whether it took all of it."""
-        self.sock.settimeout(SEND_SECONDS)
+        """Send from a thread, blocking up to the time limit; return whether the client accepted all of it."""
+        self.sock.settimeout(SEND_TIMEOUT_SECONDS)
         try:
             self.sock.sendall(data)
         except TimeoutError:
-            self.was_not_read()
+            self.log_send_timeout()
             return False
         except OSError:
             return False
         return True
 
     @staticmethod
-    def was_not_read() -> None:
-        """Note that a client let its time to read pass."""
-        LOG.warning("a client did not take its answer within %g s", SEND_SECONDS)
+    def log_send_timeout() -> None:
+        """Log that a client did not read its response in time."""
+        LOG.warning("a client did not accept its response within %g s", SEND_TIMEOUT_SECONDS)
 
 
 def _nothing(_: socket.socket) -> None:

@@ -1,8 +1,8 @@
-"""The plain request for a prediction, answered by the worker's event loop itself at a third of the usual cost.
+"""The fast path: the worker's event loop answers the plain request for a prediction at a third of the CPU.
 
-Most of that cost is no work on the records: a thread is woken, and layers that know all of HTTP read and write. Here
-one form of the request is known, which nearly every client sends. Whatever is not surely that, or has a fault, is left
-to the usual way: only one place refuses, and it is not here.
+Most of the cost of a request is not work on its records: a thread is woken, and layers that support all of HTTP parse
+and write. The fast path knows one form of the request, which nearly every client sends. Any other request, and any
+request with a fault, takes the WSGI path: errors are answered there and nowhere else.
 """
 
 import logging
@@ -21,21 +21,21 @@ from serving.prediction_log.writer import PredictionLog
 from serving.worker.http_framing import Incoming
 
 PATH = "/predict"
-MAX_BODY_BYTES = 4096  # some twenty records: a longer list would hold up the other connections
+MAX_BODY_BYTES = 4096  # about twenty records: a longer list would delay the other connections
 MAX_HEAD_BYTES = 4096
 _HEAD = re.compile(rb"POST /predict HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[\x20-\x7e]*\r\n){1,32})\r\n")
 _JSON = {b"application/json", b"application/json; charset=utf-8"}
-# fields that change how a request is framed, or what becomes of the connection
+# fields that change the framing of a request, or what happens to the connection after it
 _SPECIAL = {b"transfer-encoding", b"content-encoding", b"connection", b"expect", b"te", b"trailer", b"upgrade"}
-_ANSWER = (
+_RESPONSE = (
     "HTTP/1.1 200 OK\r\nServer: gunicorn\r\nDate: {}\r\nConnection: keep-alive\r\n"
     "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n"
 )
 LOG = logging.getLogger(__name__)
 
 
-class Direct:
-    """Answers with what the extensions of ``app`` hold; to be asked by one thread."""
+class FastPath:
+    """Answers plain requests with the extensions of ``app``; for use by one thread."""
 
     def __init__(self, app: Flask) -> None:
         self._store: ModelStore = app.extensions["model_store"]
@@ -43,11 +43,11 @@ class Direct:
         self._keys: Keys | None = app.extensions.get("keys")
 
     def answer(self, request: Incoming) -> bytes | None:
-        """Return the whole answer to a request that has come in; None where it takes the usual way."""
-        begun = perf_counter()
+        """Return the complete response to a complete request; None if the request takes the WSGI path."""
+        started = perf_counter()
         served = self._store.status.served
         fields = plain_fields(request.head)
-        if served is None or not served.model.quick or fields is None or not self._may_ask(fields):
+        if served is None or not served.model.quick or fields is None or not self._is_authorized(fields):
             return None
         body = records.plain(request.body) if len(request.body) <= MAX_BODY_BYTES else None
         if not body or not served.model.contract.allows(body):
@@ -57,13 +57,13 @@ class Direct:
             content = answers.answer(
                 served, rows, self._log, fields.get(b"x-request-id"), single=isinstance(body, dict)
             )
-        except Exception:  # the usual way meets it too, and tells
-            LOG.debug("a request is not answered directly", exc_info=True)
+        except Exception:  # the WSGI path meets the same error, and reports it
+            LOG.debug("a request is left to the WSGI path", exc_info=True)
             return None
-        prometheus.count_request(PATH, "POST", "200", perf_counter() - begun)
-        return _ANSWER.format(http_date(), len(content)).encode("ascii") + content
+        prometheus.count_request(PATH, "POST", "200", perf_counter() - started)
+        return _RESPONSE.format(http_date(), len(content)).encode("ascii") + content
 
-    def _may_ask(self, fields: dict[bytes, str]) -> bool:
+    def _is_authorized(self, fields: dict[bytes, str]) -> bool:
         if self._keys is None:
             return True
         key = auth.sent(fields.get(b"authorization", ""), fields.get(b"x-api-key", ""))
@@ -71,10 +71,10 @@ class Direct:
 
 
 def plain_fields(head: bytes) -> dict[bytes, str] | None:
-    """Return the fields of a plain request for a prediction, by their names in small letters; None where it is none.
+    """Return the header fields of a plain request for a prediction by lower-case name; None for any other request.
 
     Args:
-        head: the request line and the fields, with the empty line.
+        head: the request line and the header fields, with the empty line.
     """
     found = _HEAD.fullmatch(head) if len(head) <= MAX_HEAD_BYTES else None
     if not found:

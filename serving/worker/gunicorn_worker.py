@@ -1,7 +1,7 @@
-"""The gunicorn worker of the service: no client can hold a thread, nor more than its share of memory.
+"""The gunicorn worker of the service: slow clients occupy no thread, and no client uses more than its share of memory.
 
-gunicorn's own threads read what a client sends, at the client's pace: as many slow clients as there are threads, and
-nobody else is answered. Here the worker's event loop collects each request, and a thread gets it when it is whole.
+The threads of gunicorn's stock worker read a request at the client's pace: as many slow clients as there are threads
+block the service. Here the worker's event loop reads each request, and a thread gets it once it is complete.
 """
 
 import contextlib
@@ -30,113 +30,117 @@ from serving import problems
 from serving.metrics import prometheus
 from serving.settings import SettingError, Settings
 from serving.worker.connections import Connection
-from serving.worker.fast_path import Direct
+from serving.worker.fast_path import FastPath
 from serving.worker.http_framing import Incoming, State
 
 RECEIVE_BYTES = 256 * 1024
-SMALL_BYTES = 64 * 1024  # what a request may hold while the worker's memory for requests is full
-MEMORY_BODIES = 8  # bodies of the greatest size that a worker holds at one time
-LINGER_SECONDS = 2.0  # that a refused client may go on sending, so that it gets to read why
-WATCHED_PATHS = {"/healthz", "/readyz"}  # answered also where everything else is refused for want of room
+SMALL_REQUEST_BYTES = 64 * 1024  # a request of this size is accepted while the worker's buffer is full
+MAX_BUFFERED_BODIES = 8  # size of that buffer, in bodies of the maximum size
+DRAIN_TIMEOUT_SECONDS = 2.0  # for a refused client to stop sending, so that it can read the response
+HEALTH_PATHS = {"/healthz", "/readyz"}  # answered also when every other request is refused as busy
 LOG = logging.getLogger(__name__)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Collects requests in its event loop, and lets threads answer them.
+    """Reads requests in its event loop, and answers them in threads.
 
-    A connection is in one place at a time: with a thread, or in one of three lists, each in order of its deadlines.
+    A connection is in one place at a time: with a thread, or in one of three queues, each ordered by deadline.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.idle: dict[Connection, None] = {}  # nothing of a request is there yet
-        self.receiving: dict[Connection, None] = {}  # a part of it is
-        self.lingering: dict[Connection, None] = {}  # it was refused
+        self.idle: dict[Connection, None] = {}  # no byte of a request was received
+        self.receiving: dict[Connection, None] = {}  # a part of a request was received
+        self.draining: dict[Connection, None] = {}  # the last response was sent; input is discarded
         self.in_work = 0  # requests that wait for a thread, or have one
-        self.held = 0  # bytes of all requests that are not answered yet
+        self.buffered = 0  # bytes of all requests that are not answered yet
         self.settings: Settings
-        self.direct: Direct | None = None
+        self.fast_path: FastPath | None = None
 
     @classmethod
     def check_config(cls, cfg: Config, log: Any) -> None:
-        """End gunicorn where it was told to speak TLS."""
+        """Check gunicorn's options at the start.
+
+        Raises:
+            SystemExit: TLS is configured, which this worker does not support.
+        """
         super().check_config(cfg, log)
         if cfg.is_ssl:
             error = SettingError(
-                "the service speaks no TLS",
+                "the service's worker does not support TLS",
                 where="the options of gunicorn",
                 expected="neither certfile nor keyfile",
-                hint="let a reverse proxy speak TLS",
+                hint="terminate TLS in a reverse proxy",
             )
             raise SystemExit(str(error))
 
     def load_wsgi(self) -> None:
-        """Load the application, whose settings hold for the worker too."""
+        """Load the application; its settings apply to the worker too."""
         super().load_wsgi()
         self.settings = self.wsgi.extensions["settings"]
-        self.direct = None if self.cfg.accesslog else Direct(self.wsgi)  # it writes no line there
+        self.fast_path = None if self.cfg.accesslog else FastPath(self.wsgi)  # the fast path writes no access log
 
     def accept(self, listener: socket.socket) -> None:
-        """Take a new connection; where there are too many, in place of the one that has waited longest."""
+        """Accept a connection; at the limit of connections, close the one that has waited longest."""
         try:
             sock, client = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
-        except OSError as error:  # there are too many open files
-            LOG.warning("a connection cannot be taken: %s", error.strerror)
-            self._make_room()
+        except OSError as error:  # too many open files
+            LOG.warning("a connection cannot be accepted: %s", error.strerror)
+            self._drop_oldest()
             return
         self.nr_conns += 1
         conn = Connection(self.cfg, sock, client, listener.getsockname(), self.settings.max_body_bytes)
         conn.on_readable = partial(self._on_readable, conn)
         if self.nr_conns >= self.worker_connections:
-            self._make_room()
+            self._drop_oldest()
         self._wait(conn, self.idle, self.cfg.keepalive)
-        self._on_readable(conn)  # the request is often there already
+        self._on_readable(conn)  # the request has often arrived already
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Accept connections, or do not; where the worker is to end, it waits for no client that asks for nothing."""
+        """Start or stop accepting connections; when the worker stops, close those without a request."""
         super().set_accept_enabled(enabled)
         if not self.alive:
-            for conn in [*self.idle, *self.lingering]:
+            for conn in [*self.idle, *self.draining]:
                 self._drop(conn)
 
     def murder_keepalived(self) -> None:
-        """End what has waited too long; called at each turn of the event loop."""
+        """Close connections whose deadline has passed; called in each turn of the event loop."""
         now = time.monotonic()
-        for waiting in (self.idle, self.receiving, self.lingering):
-            while waiting and (conn := next(iter(waiting))).deadline <= now:
-                if waiting is self.receiving:
+        for queue in (self.idle, self.receiving, self.draining):
+            while queue and (conn := next(iter(queue))).deadline <= now:
+                if queue is self.receiving:
                     self._refuse(conn, problems.too_slow(self.settings.request_seconds))
                 else:
                     self._drop(conn)
 
     def finish_request(self, conn: Connection, future: "Future[Any]") -> None:
-        """Go on with a connection that a thread has answered."""
+        """Keep or close a connection after a thread has answered on it."""
         self.in_work -= 1
         conn.sock.setblocking(False)
         if future.cancelled() or future.exception() or not future.result() or not self.alive:
-            self._linger(conn)
+            self._drain(conn)
             return
-        self._go_on(conn)
+        self._start_next(conn)
 
     def handle_request(self, req: Any, conn: Connection) -> Any:
-        """Answer a request whose body is there; runs in a thread."""
+        """Answer a request whose body was received; runs in a thread."""
         body = conn.incoming.body
         if getattr(req.body.reader, "length", len(body)) != len(body):
             raise ParseException("two readings of where the body ends")
         req.body = io.BytesIO(body)
-        req._expected_100_continue = False  # the event loop has answered that
+        req._expected_100_continue = False  # the event loop has sent it
         try:
             return super().handle_request(req, conn)
         except TimeoutError:
-            conn.was_not_read()
+            conn.log_send_timeout()
             return False
         finally:
-            req.body = io.BytesIO()  # nothing is left to be read before the next request
+            req.body = io.BytesIO()  # the parser must find nothing to discard before the next request
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
-        """Answer what is no HTTP; the log repeats nothing of it, because a key may be part of it."""
+        """Answer malformed HTTP with a problem document; log no part of it, because it may contain a key."""
         problem = _problem_of(exc)
         if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             LOG.error("a request failed outside of the application", exc_info=exc)
@@ -145,7 +149,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         _send(client, problem, "")
 
     def _on_readable(self, conn: Connection, _: Any = None) -> None:
-        if conn.waits_in is None:  # it was dropped since the event
+        if conn.queue is None:  # closed since the event
             return
         try:
             data = conn.sock.recv(RECEIVE_BYTES)
@@ -155,25 +159,26 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             data = b""
         if not data:
             self._drop(conn)
-        elif conn.waits_in is not self.lingering:
+        elif conn.queue is not self.draining:
             conn.incoming.feed(data)
-            self._sort(conn, at_once=True)
+            self._process(conn, at_once=True)
 
-    def _sort(self, conn: Connection, *, at_once: bool = False) -> None:
-        """Put a connection where it belongs after something has come in.
+    def _process(self, conn: Connection, *, at_once: bool = False) -> None:
+        """Decide what happens to a connection after bytes were received.
 
-        ``at_once``: whether it may be answered here; not so for what one client sends in advance, before others had
-        their turn.
+        ``at_once``: whether the fast path may answer. It may not answer pipelined requests, so that one client does not
+        delay the others.
         """
         request, limit = conn.incoming, self.settings.max_body_bytes
-        self._count(conn, request.size())
+        self._set_buffered(conn, request.size())
+        full = self.buffered > MAX_BUFFERED_BODIES * limit and conn.buffered > SMALL_REQUEST_BYTES
         match request.state:
-            case State.WHOLE | State.OPEN if self.held > MEMORY_BODIES * limit and conn.held > SMALL_BYTES:
+            case State.COMPLETE | State.PARTIAL if full:
                 self._refuse(conn, problems.busy())
-            case State.WHOLE:
+            case State.COMPLETE:
                 if not (at_once and self._answer(conn)):
-                    self._hand_over(conn)
-            case State.OPEN:
+                    self._dispatch(conn)
+            case State.PARTIAL:
                 self._wait_for_rest(conn)
             case State.HEAD_TOO_LARGE:
                 self._refuse(conn, problems.head_too_large())
@@ -183,37 +188,38 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 self._refuse(conn, problems.malformed_request())
 
     def _answer(self, conn: Connection) -> bool:
-        """Answer here what needs no thread; return whether it was that."""
-        answer = self.direct.answer(conn.incoming) if self.direct and self.alive else None
-        if answer is None:
+        """Answer on the fast path; return whether the request was of that kind."""
+        response = self.fast_path.answer(conn.incoming) if self.fast_path and self.alive else None
+        if response is None:
             return False
-        if rest := conn.send(answer):  # the client does not read what it was answered before
+        if rest := conn.send(response):  # the client has not read its earlier responses
             self._submit(conn, partial(conn.send_all, rest))
         else:
-            self._go_on(conn)
+            self._start_next(conn)
         return True
 
-    def _hand_over(self, conn: Connection) -> None:
+    def _dispatch(self, conn: Connection) -> None:
+        """Give a complete request to the threads, or refuse it if too many wait already."""
         room = self.in_work < self.cfg.threads + self.settings.max_waiting
-        if room or conn.incoming.path() in WATCHED_PATHS:
+        if room or conn.incoming.path() in HEALTH_PATHS:
             self._submit(conn, partial(self.handle, conn))
         else:
             self._refuse(conn, problems.busy())
 
     def _submit(self, conn: Connection, work: Callable[[], bool]) -> None:
-        """Let a thread do what ends with an answer, and returns whether the connection lives on."""
-        self._forget(conn)
+        """Run ``work`` in a thread; it sends a response, and returns whether the connection is kept."""
+        self._stop_waiting(conn)
         self.in_work += 1
         future = self.tpool.submit(work)
         future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
-    def _go_on(self, conn: Connection) -> None:
-        """Wait for the next request of a connection, or begin with what has come of it already."""
-        self._count(conn, 0)
+    def _start_next(self, conn: Connection) -> None:
+        """Wait for the next request of a connection, or process the bytes of it that were received already."""
+        self._set_buffered(conn, 0)
         conn.next_request()
         self._wait(conn, self.idle, self.cfg.keepalive)
-        if conn.incoming.begun():
-            self._sort(conn)
+        if conn.incoming.started():
+            self._process(conn)
 
     def _wait_for_rest(self, conn: Connection) -> None:
         request = conn.incoming
@@ -221,54 +227,59 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             request.expects = False
             with contextlib.suppress(OSError):
                 conn.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if request.begun() and conn.waits_in is self.idle:
+        if request.started() and conn.queue is self.idle:
             self._wait(conn, self.receiving, self.settings.request_seconds)
 
     def _refuse(self, conn: Connection, problem: problems.Problem) -> None:
-        """Answer in place of the application."""
+        """Send a problem document without calling the application, and close the connection."""
         _send(conn.sock, problem, conn.incoming.path())
-        self._linger(conn)
+        self._drain(conn)
 
-    def _linger(self, conn: Connection) -> None:
-        """Let a client read its last answer: to close while it still sends would take that from it."""
+    def _drain(self, conn: Connection) -> None:
+        """Close a connection after its last response.
+
+        Input is discarded for a while first: closing a socket with unread input resets the connection, and the client
+        would lose the response.
+        """
         with contextlib.suppress(OSError):
             conn.sock.shutdown(socket.SHUT_WR)
-        self._count(conn, 0)
+        self._set_buffered(conn, 0)
         conn.incoming = Incoming(0)
         if self.alive:
-            self._wait(conn, self.lingering, LINGER_SECONDS)
+            self._wait(conn, self.draining, DRAIN_TIMEOUT_SECONDS)
         else:
             self._drop(conn)
 
-    def _wait(self, conn: Connection, where: "dict[Connection, None]", seconds: float) -> None:
-        if conn.waits_in is None:
+    def _wait(self, conn: Connection, queue: "dict[Connection, None]", seconds: float) -> None:
+        """Move a connection to ``queue``, with a deadline ``seconds`` from now."""
+        if conn.queue is None:
             self.poller.register(conn.sock, selectors.EVENT_READ, conn.on_readable)
         else:
-            del conn.waits_in[conn]
-        conn.waits_in, conn.deadline = where, time.monotonic() + seconds
-        where[conn] = None
+            del conn.queue[conn]
+        conn.queue, conn.deadline = queue, time.monotonic() + seconds
+        queue[conn] = None
 
-    def _forget(self, conn: Connection) -> None:
-        """Watch a connection no more."""
-        if conn.waits_in is not None:
-            del conn.waits_in[conn]
-            conn.waits_in = None
+    def _stop_waiting(self, conn: Connection) -> None:
+        """Remove a connection from its queue and from the event loop."""
+        if conn.queue is not None:
+            del conn.queue[conn]
+            conn.queue = None
             self.poller.unregister(conn.sock)
 
-    def _count(self, conn: Connection, held: int) -> None:
-        self.held += held - conn.held
-        conn.held = held
+    def _set_buffered(self, conn: Connection, size: int) -> None:
+        self.buffered += size - conn.buffered
+        conn.buffered = size
 
-    def _make_room(self) -> None:
-        """Drop the connection that has waited longest, those first that ask for nothing."""
-        for waiting in (self.lingering, self.idle, self.receiving):
-            if waiting:
-                self._drop(next(iter(waiting)))
+    def _drop_oldest(self) -> None:
+        """Close the connection that has waited longest, first among those without a request."""
+        for queue in (self.draining, self.idle, self.receiving):
+            if queue:
+                self._drop(next(iter(queue)))
                 return
 
     def _drop(self, conn: Connection) -> None:
-        self._forget(conn)
-        self._count(conn, 0)
+        self._stop_waiting(conn)
+        self._set_buffered(conn, 0)
         self.nr_conns -= 1
         conn.close()
 
@@ -282,7 +293,7 @@ def _send(sock: socket.socket, problem: problems.Problem, path: str) -> None:
         **problem.headers,
     }
     lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}", *map(": ".join, fields.items()), "", ""]
-    with contextlib.suppress(OSError):  # it has gone, or takes nothing
+    with contextlib.suppress(OSError):  # the client has disconnected, or does not read
         sock.send("\r\n".join(lines).encode("latin-1") + body)
     prometheus.REQUESTS.labels(prometheus.OTHER, prometheus.OTHER, str(problem.status)).inc()
 

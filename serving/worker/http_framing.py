@@ -1,7 +1,7 @@
-"""Where a request ends in the bytes that a connection brings, so that it can be collected before a thread takes it.
+"""HTTP framing: where a request ends in the bytes of a connection, so that it can be read before a thread gets it.
 
-gunicorn's own parser judges the head later, and refuses every head that is ambiguous; it is handed nothing but heads.
-So a disagreement about where a body ends cannot make one request out of two.
+gunicorn's own parser checks the head later, and refuses every ambiguous one. It reads heads only, never a body, so a
+different reading of where a body ends cannot turn one request into two (request smuggling).
 """
 
 import re
@@ -15,33 +15,33 @@ _MAX_CHUNK_LINE = 4096
 
 
 class State(Enum):
-    """How far a request is."""
+    """How much of a request was received, or why it is refused."""
 
-    OPEN = auto()  # more must come
-    WHOLE = auto()
+    PARTIAL = auto()
+    COMPLETE = auto()
     HEAD_TOO_LARGE = auto()
     BODY_TOO_LARGE = auto()
     BAD_CHUNK = auto()
 
 
 class Incoming:
-    """One request as it comes in.
+    """One request while it is received.
 
     Args:
         max_body: bytes that its body may have.
 
     Attributes:
-        state: how far it is.
-        head: the request line and the fields, with the empty line; empty until they are there.
-        body: the bytes of the body, without the marks of chunks; complete when ``state`` is ``WHOLE``.
-        expects: whether the client waits for a sign before it sends the body; whoever gives it sets this to False.
-        rest: what came after the request: the beginning of the next one.
+        state: how much of it was received, or why it is refused.
+        head: the request line and the header fields, with the empty line; empty until all of it was received.
+        body: the bytes of the body, with chunked coding removed; set when ``state`` is ``COMPLETE``.
+        expects: whether the client waits for ``100 Continue``; the caller that sends it sets this to False.
+        rest: bytes received after the request: the start of the next one.
     """
 
     __slots__ = ("_at", "_chunked", "_data", "_length", "_max_body", "body", "expects", "head", "rest", "state")
 
     def __init__(self, max_body: int) -> None:
-        self.state = State.OPEN
+        self.state = State.PARTIAL
         self.head = self.body = self.rest = b""
         self.expects = False
         self._max_body = max_body
@@ -51,33 +51,33 @@ class Incoming:
         self._at = 0
 
     def size(self) -> int:
-        """Return how many bytes are held."""
+        """Return how many bytes are buffered."""
         return len(self._data) + len(self.body) + len(self.rest) + len(self._chunked or b"")
 
-    def begun(self) -> bool:
-        """Return whether any byte of the request is there."""
+    def started(self) -> bool:
+        """Return whether any byte of the request was received."""
         return bool(self.head or self._data)
 
     def feed(self, data: bytes) -> State:
-        """Take what has come in, and return how far the request is."""
+        """Add received bytes, and return the new state."""
         if not self._data:
-            self._data = data  # most requests come in one piece, of which no copy is made
+            self._data = data  # most requests are received in one piece, which is not copied
         else:
             self._data = self._data if isinstance(self._data, bytearray) else bytearray(self._data)
             self._data += data
         if not self.head:
             self._find_head(max(0, len(self._data) - len(data) - len(_END)))
-        if self.head and self.state is State.OPEN:
+        if self.head and self.state is State.PARTIAL:
             self._find_end()
         return self.state
 
     def path(self) -> str:
-        """Return the path that the head asks for, without its query; empty where it names none."""
+        """Return the path in the request line, without the query; empty if there is none."""
         words = self.head.split(b"\r\n", 1)[0].split(b" ")
         return words[1].split(b"?", 1)[0].decode("latin-1") if len(words) > 2 else ""
 
     def _find_head(self, start: int) -> None:
-        if self._data[:2] == b"\r\n":  # empty lines before a request count for nothing (RFC 9112, 2.2)
+        if self._data[:2] == b"\r\n":  # empty lines before a request are ignored (RFC 9112, 2.2)
             self._data = self._data.lstrip(b"\r\n")
             start = 0
         end = self._data.find(_END, start)
@@ -87,8 +87,8 @@ class Incoming:
             self.head = bytes(self._data[: end + len(_END)])
             self._data = self._data[end + len(_END) :]
             self._read_framing()
-        elif self._data and not self._data[:1].isalpha():  # TLS, for example: nothing that more bytes could make HTTP
-            self.head, self.state = bytes(self._data), State.WHOLE
+        elif self._data and not self._data[:1].isalpha():  # not HTTP, such as TLS
+            self.head, self.state = bytes(self._data), State.COMPLETE
 
     def _read_framing(self) -> None:
         for name, value in _FRAMING.findall(self.head):
@@ -106,7 +106,7 @@ class Incoming:
 
     def _bounded(self, length: bytes) -> int:
         if not length.isdigit():
-            return 0  # gunicorn refuses it, without a look at the body
+            return 0  # gunicorn's parser refuses it, without reading the body
         return int(length) if len(length) <= 18 else self._max_body + 1
 
     def _find_end(self) -> None:
@@ -118,11 +118,11 @@ class Incoming:
     def _finish(self, body: bytes, end: int) -> None:
         self.body, self.rest = body, bytes(self._data[end:])
         self._data = b""
-        self.state = State.WHOLE
+        self.state = State.COMPLETE
 
     def _read_chunks(self, body: bytearray) -> None:
-        """Take the chunks that are whole; ``_at`` is where the next one begins."""
-        while self.state is State.OPEN and (size := self._chunk_size()) is not None:
+        """Decode the complete chunks; ``_at`` is where the next one starts."""
+        while self.state is State.PARTIAL and (size := self._chunk_size()) is not None:
             line_end = self._data.find(b"\r\n", self._at)
             end = line_end + 2 + size
             if len(body) + size > self._max_body:
@@ -142,7 +142,7 @@ class Incoming:
             self._at = 0
 
     def _chunk_size(self) -> int | None:
-        """Return the size that the next chunk begins with; None where it is not there yet, or is none."""
+        """Return the size of the next chunk; None if its line is incomplete, or malformed (which sets ``state``)."""
         end = self._data.find(b"\r\n", self._at, self._at + _MAX_CHUNK_LINE)
         if end < 0:
             if len(self._data) - self._at >= _MAX_CHUNK_LINE:

@@ -1,4 +1,4 @@
-"""The page that says what an answer costs: tables from the figures of ``serving.py``, and what they say of the aims."""
+"""The measured part of docs/serving-speed.md: tables of the figures of ``serving.py``, and a verdict on each target."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -16,13 +16,13 @@ LOADS = {
 }
 SWITCHES = {"HEARTLINE_API_KEYS": "keys", "HEARTLINE_PREDICTION_LOG_URL": "prediction log"}
 
-# The aims: shares of a peer's CPU in the same run, bytes, seconds of CPU.
+# The targets: shares of a peer's CPU in the same run, bytes, seconds of CPU.
 AIM_ONE, AIM_ECHO, AIM_THOUSAND = 1 / 25, 1.2, 1 / 10
 AIM_MEMORY, AIM_START = 40e6, 2.0
 
 
 def markdown(found: Figures) -> str:
-    """Return the tables, and what they say about the aims."""
+    """Return the tables, and the verdict on each target."""
     versions = [f"{name} {number}" for name, number in found["machine"].items() if name != "processor"]
     switches = ", ".join(f"{name} {'on' if key in found['on'] else 'off'}" for key, name in SWITCHES.items())
     parts = [
@@ -36,14 +36,14 @@ def markdown(found: Figures) -> str:
             "CPU from the start to the first answer; memory (PSS) with one worker, and what each further worker adds.",
             _table(("", "start", "one worker", "each further"), _start_rows(found["starts"])),
         ]
-    parts += [f"Probabilities are at most {found['apart']:.0e} from scikit-learn's.", *aims(found)]
+    parts += [f"Probabilities are at most {found['max_abs_diff']:.0e} from scikit-learn's.", *aims(found)]
     return "\n\n".join(
         part if part.startswith("|") else textwrap.fill(part, 120, break_on_hyphens=False) for part in parts
     )
 
 
 def aims(found: Figures) -> list[str]:
-    """Return a sentence for each aim that the figures can tell something about."""
+    """Return a sentence for each target for which there are figures."""
     loads, starts = found["loads"], found["starts"]
     said = []
     for family in FAMILIES:
@@ -76,7 +76,7 @@ def _aim(what: str, load: Figures, ours: str, theirs: str, aim: float) -> str:
 
 
 def _share(share: float) -> str:
-    """Return a share as it reads best: 1/12.5, or 1.18 times."""
+    """Return a share as text: 1/12.5, or 1.18 times."""
     return f"1/{1 / share:.3g}" if share < 0.8 else f"{share:.3g} times"
 
 

@@ -1,4 +1,4 @@
-"""The service as it runs, for tests that take its surroundings away: gunicorn on a port, with a log that is read."""
+"""The service under gunicorn, for tests: a process with a port, environment variables and a log."""
 
 import json
 import os
@@ -16,10 +16,11 @@ from typing import Any
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
-ANSWER_SECONDS = STOP_SECONDS = 60.0  # where a test has something in the way, that lasts longer
+ANSWER_TIMEOUT_SECONDS = STOP_TIMEOUT_SECONDS = 60.0
+WORKERS = ("heartline", "gthread")  # the values of HEARTLINE_WORKER
 
-# what a machine's time-outs are in seconds, tests need in tenths
-IMPATIENT = """
+# statements for ``before``: the time-outs of the registry client, shortened for tests
+SHORT_TIMEOUTS = """
 from serving.model import registry_client
 registry_client.CONNECT_SECONDS = registry_client.READ_SECONDS = 0.3
 registry_client.ANSWER_SECONDS = 0.6
@@ -33,7 +34,13 @@ run()
 
 
 class Gunicorn:
-    """The service on a free port, running in ``folder`` and logging there, with the settings ``variables``."""
+    """The service on a free port.
+
+    Args:
+        folder: the working folder, also of the log.
+        before: Python statements that run before gunicorn.
+        variables: environment variables.
+    """
 
     def __init__(self, folder: Path, before: str = "", **variables: object) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -59,11 +66,11 @@ class Gunicorn:
             )
 
     def ask(self, path: str, body: Any = None) -> tuple[int, Any]:
-        """Return the status and the JSON of the answer."""
+        """Send a request; return the status and the JSON of the response."""
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as response:
+            with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_SECONDS) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             with error:
@@ -71,25 +78,25 @@ class Gunicorn:
 
     def read(self, path: str) -> str:
         """Return the text at ``path``."""
-        with urllib.request.urlopen(self.url + path, timeout=ANSWER_SECONDS) as response:
+        with urllib.request.urlopen(self.url + path, timeout=ANSWER_TIMEOUT_SECONDS) as response:
             return str(response.read().decode())
 
     def log(self) -> str:
-        """Return what was logged until now."""
+        """Return the log so far."""
         return self._log.read_text(errors="replace")
 
     def said_by(self, pid: int) -> list[str]:
-        """Return the lines that the worker ``pid`` logged."""
+        """Return the log lines of the worker ``pid``."""
         return [line for line in self.log().splitlines() if f"[{pid}]" in line]
 
     def workers(self) -> list[int]:
-        """Return the process ids of all workers that were ever started, the last one last."""
+        """Return the process ids of all workers that were started, in order."""
         return [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", self.log())]
 
     def wait_until(self, what: Callable[[], bool]) -> None:
-        """Wait until ``what`` is so; fail with the log if it never is, or the service has ended."""
+        """Wait until ``what`` is true; fail with the log if it does not become true, or the service ends."""
         until(lambda: what() or self.process.poll() is not None, said=lambda: self.log()[-5000:])
-        assert self.process.poll() is None, f"it has ended:\n{self.log()[-5000:]}"
+        assert self.process.poll() is None, f"the service has ended:\n{self.log()[-5000:]}"
 
     def wait_until_it_answers(self, path: str = "/readyz", status: int = 200) -> None:
         """Wait until ``path`` is answered with ``status``."""
@@ -103,11 +110,11 @@ class Gunicorn:
         self.wait_until(answers)
 
     def stop(self) -> None:
-        """End it as a service manager would, and expect that it logged no traceback; to be called once or more."""
+        """Stop it as a service manager would, and check that it logged no traceback; may be called repeatedly."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(timeout=STOP_SECONDS)
+                self.process.wait(timeout=STOP_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

@@ -1,4 +1,4 @@
-"""The service as it runs: gunicorn, its workers, a port, a signal."""
+"""The life of the service under gunicorn: start, new versions, a killed worker, a signal, bad settings."""
 
 import json
 import os
@@ -17,10 +17,12 @@ from typing import Any
 import pytest
 
 from tests.serving.fakes import RECORD, FakeRegistry, make_bundle
+from tests.serving.gunicorns import WORKERS
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 60
+WORKER_CLASSES = {"heartline": "serving.worker.gunicorn_worker.Worker", "gthread": "gthread"}
+TIMEOUT_SECONDS = 60
 
 Run = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -37,7 +39,7 @@ def environment(tmp_path: Path, **variables: object) -> dict[str, str]:
 
 @pytest.fixture
 def gunicorn(tmp_path: Path) -> Iterator[Run]:
-    """Start gunicorn in another folder than the project's; what still runs at the end is killed."""
+    """Start gunicorn in a folder outside the project; processes that still run after the test are killed."""
     started: list[subprocess.Popen[bytes]] = []
 
     def run(**variables: object) -> "subprocess.Popen[bytes]":
@@ -57,7 +59,7 @@ def gunicorn(tmp_path: Path) -> Iterator[Run]:
 def ask(url: str, body: Any = None) -> Any:
     data = json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=SECONDS) as response:
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
         return json.load(response)
 
 
@@ -71,20 +73,24 @@ def healthcheck(port: int) -> int:
         cwd=ROOT,
         env=os.environ | {"HEARTLINE_SERVICE_PORT": str(port)},
         capture_output=True,
-        timeout=SECONDS,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     ).returncode
 
 
-def test_it_starts_predicts_heals_and_ends(gunicorn: Run, registry: FakeRegistry, tmp_path: Path) -> None:
+@pytest.mark.parametrize("worker", WORKERS)
+def test_it_starts_predicts_recovers_and_stops(
+    gunicorn: Run, registry: FakeRegistry, tmp_path: Path, worker: str
+) -> None:
     registry.register(make_bundle())
     port, log = free_port(), tmp_path / "log"
     url = f"http://127.0.0.1:{port}"
     settings = {"HEARTLINE_SERVICE_PORT": port, "HEARTLINE_MLFLOW_URL": registry.url, "HEARTLINE_POLL_SECONDS": 0.2}
 
     # when it starts
-    process = gunicorn(**settings, HEARTLINE_SERVICE_WORKERS=2)
+    process = gunicorn(**settings, HEARTLINE_SERVICE_WORKERS=2, HEARTLINE_WORKER=worker)
     wait_until_ready(url, log)
+    assert f"Using worker: {WORKER_CLASSES[worker]}\n" in log.read_text()
 
     # then it predicts, and its health check agrees
     assert {ask(f"{url}/predict", RECORD)["model"]["version"] for _ in range(20)} == {"1"}
@@ -95,29 +101,32 @@ def test_it_starts_predicts_heals_and_ends(gunicorn: Run, registry: FakeRegistry
     until(lambda: log.read_text().count("serving heart-disease version 2") == 2, said=log.read_text)
     assert {ask(f"{url}/predict", RECORD)["model"]["version"] for _ in range(20)} == {"2"}
 
-    # when the registry goes away and a worker dies, then its successor serves the same
+    # when the registry is unreachable and a worker is killed, then its successor serves the same version
     registry.stop()
     os.kill(int(re.findall(r"Booting worker with pid: (\d+)", log.read_text())[0]), signal.SIGKILL)
     until(lambda: "serving heart-disease version 2 from the cache" in log.read_text(), said=log.read_text)
     assert {ask(f"{url}/predict", RECORD)["model"]["version"] for _ in range(20)} == {"2"}
 
-    # when it is asked to end while a client keeps its connection, then it ends soon, and leaves no port
+    # when it is stopped while a client keeps its connection, then it stops, and the port is closed
     with closing(HTTPConnection("127.0.0.1", port)) as idle:
         idle.request("GET", "/healthz")
         idle.getresponse().read()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=SECONDS) == 0
+        assert process.wait(timeout=TIMEOUT_SECONDS) == 0
     assert healthcheck(port) == 1
     assert "Traceback" not in log.read_text()
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"), [("HEARTLINE_SERVICE_PORT", "eighty"), ("HEARTLINE_CACHE", "/dev/null/cache")]
+    ("variable", "value"),
+    [("HEARTLINE_SERVICE_PORT", "eighty"), ("HEARTLINE_CACHE", "/dev/null/cache"), ("HEARTLINE_WORKER", "sync")],
 )
-def test_a_bad_setting_ends_it_with_one_clear_message(gunicorn: Run, tmp_path: Path, variable: str, value: str) -> None:
+def test_an_invalid_setting_stops_it_with_one_message_of_four_parts(
+    gunicorn: Run, tmp_path: Path, variable: str, value: str
+) -> None:
     process = gunicorn(**{variable: value})
 
-    assert process.wait(timeout=SECONDS) == 1
+    assert process.wait(timeout=TIMEOUT_SECONDS) == 1
     lines = (tmp_path / "log").read_text().splitlines()
     assert len(lines) == 4
     assert lines[1] == f"  where:    {variable}"

@@ -36,6 +36,7 @@ def test_each_can_be_set(tmp_path: Path) -> None:
         "HEARTLINE_SERVICE_PORT": "81",
         "HEARTLINE_SERVICE_WORKERS": "3",
         "HEARTLINE_SERVICE_THREADS": "4",
+        "HEARTLINE_WORKER": "gthread",
         "HEARTLINE_MAX_RECORDS": "7",
         "HEARTLINE_MAX_BODY_BYTES": "4096",
         "HEARTLINE_MAX_WAITING": "9",
@@ -68,6 +69,7 @@ def test_each_can_be_set(tmp_path: Path) -> None:
             "http:// or https:// and the host of the MLflow server, no user",
         ),
         ("HEARTLINE_MAX_RECORDS", "0", "records in one request, at least 1"),
+        ("HEARTLINE_WORKER", "sync", "heartline or gthread"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_allowed(variable: str, value: str, expected: str) -> None:

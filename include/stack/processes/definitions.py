@@ -36,6 +36,7 @@ _SERVICE = tuple(
         "SERVICE_HOST",
         "SERVICE_THREADS",
         "SERVICE_WORKERS",
+        "WORKER",
     )
 )
 

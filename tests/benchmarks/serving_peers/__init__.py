@@ -1,1 +1,1 @@
-"""What the service is measured beside, how each of them is started, and the client that asks them all."""
+"""The servers that the service is compared with, how each is started, and the load client."""

@@ -1,4 +1,4 @@
-"""What the service runs with beside its model: a file of keys, and a database for the log of its predictions."""
+"""What the service needs besides its model: a file of API keys, and a database for the prediction log."""
 
 import hashlib
 import pwd
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from serving_peers.servers import ROOT, free_port
 
-SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 def keys(folder: Path) -> tuple[Path, str]:
@@ -27,10 +27,10 @@ def keys(folder: Path) -> tuple[Path, str]:
 
 @contextmanager
 def log_database(folder: Path) -> Iterator[str]:
-    """Run the stack's PostgreSQL in ``folder``, apart from every server that is measured; hand over its URL.
+    """Run the stack's PostgreSQL in ``folder``, outside of the measured sessions; yield its URL.
 
     Raises:
-        RuntimeError: it ended, or does not answer.
+        RuntimeError: PostgreSQL ended, or does not accept connections.
     """
     sys.path.append(str(ROOT / "include"))
     import psycopg2
@@ -56,7 +56,7 @@ def log_database(folder: Path) -> Iterator[str]:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
             try:
                 server.version()

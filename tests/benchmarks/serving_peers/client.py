@@ -1,4 +1,4 @@
-"""A client that keeps its connections: some threads, each with one of its own, asking without a pause."""
+"""A load client: one thread per connection, each sending requests without a pause on a connection that it keeps."""
 
 import json
 import threading
@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 HEADERS = {"Content-Type": "application/json"}
-SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 class Client:
@@ -30,7 +30,7 @@ class Client:
         self._path = path
         self._bodies = bodies
         self._headers = {**HEADERS, **(headers or {})}
-        self._connections = [HTTPConnection("127.0.0.1", port, timeout=SECONDS) for _ in range(connections)]
+        self._connections = [HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS) for _ in range(connections)]
 
     def close(self) -> None:
         """Close all connections."""
@@ -50,9 +50,9 @@ class Client:
         def work(number: int) -> None:
             try:
                 for body in islice(cycle(self._bodies), number, number + each):
-                    begun = perf_counter()
+                    started = perf_counter()
                     self._post(self._connections[number], body)
-                    taken[number].append(perf_counter() - begun)
+                    taken[number].append(perf_counter() - started)
             except Exception as error:
                 failures.append(error)
 
@@ -69,7 +69,7 @@ class Client:
         return [seconds for connection in taken for seconds in connection]
 
     def answer(self, position: int) -> Any:
-        """Return the JSON that body ``position`` is answered with."""
+        """Send body ``position``; return the JSON of the response."""
         return json.loads(self._post(self._connections[0], self._bodies[position]))
 
     def _post(self, connection: HTTPConnection, body: bytes) -> bytes:
@@ -83,7 +83,7 @@ class Client:
 
 @contextmanager
 def connected(*arguments: Any, **named: Any) -> Iterator[Client]:
-    """Make a client for the block."""
+    """Yield a client; close its connections afterwards."""
     client = Client(*arguments, **named)
     try:
         yield client

@@ -1,4 +1,4 @@
-"""Flask that sends back the JSON that it got: the least that a Flask service can cost."""
+"""Flask that sends back the JSON that it got: the cost of a Flask service that does no work."""
 
 from flask import Flask, Response, jsonify, request
 

@@ -1,5 +1,5 @@
 # ruff: noqa: N999 - the name that gunicorn looks for
-"""How gunicorn runs the peers: with the settings that it runs the service with, which a test holds it to."""
+"""gunicorn's configuration for the other servers: the settings of the service, as a test checks."""
 
 import os
 import sys

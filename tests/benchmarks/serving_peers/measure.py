@@ -1,5 +1,4 @@
-"""What a request costs each server: rounds in which each of them is asked in turn, so that a busy machine is so for
-all."""
+"""CPU of a request: in each round every server is asked in turn, so that other load affects all of them."""
 
 import json
 import sys
@@ -16,18 +15,18 @@ FAMILIES = ("lr", "rf")
 PEERS = ("ours", "mlflow", "plain", "echo")
 TOLERANCE = 1e-5
 WARM_UP = 32
-KEPT_RECORDS = 64  # different ones that single requests hold, one after the other
+KEPT_RECORDS = 64  # number of different records in requests of one record
 
 
 @dataclass(frozen=True)
 class Load:
-    """How a server is asked.
+    """A kind of load.
 
     Attributes:
         name: of the load.
-        records: in each request.
-        connections: that ask at a time.
-        requests: in each round, by server.
+        records: number of records in each request.
+        connections: number of concurrent connections.
+        requests: number of requests in each round, by server.
     """
 
     name: str
@@ -62,10 +61,10 @@ class Records:
         return [kind.body([self._records[row % len(self._records)] for row in range(size)])]
 
     def check(self, server: Server) -> float:
-        """Return by how much the server's answers differ from the pipeline's at most; nothing for the echo.
+        """Return the largest difference between the server's probabilities and the pipeline's; 0 for the echo.
 
         Raises:
-            RuntimeError: by more than 1e-5.
+            RuntimeError: the difference is more than 1e-5.
         """
         kind = server.kind
         if kind.name == "echo":
@@ -73,13 +72,15 @@ class Records:
         expected = self._answers[kind.family]
         with server.client([kind.body(self._records)], 1) as client:
             found = kind.probabilities(client.answer(0))
-        apart = max(abs(one - other) for one, other in zip(found, expected, strict=True))
+        max_abs_diff = max(abs(one - other) for one, other in zip(found, expected, strict=True))
         with server.client(self.bodies(kind, 1), 1) as client:
             singles = [kind.probabilities(client.answer(row))[0] for row in range(8)]
-        apart = max([apart, *(abs(one - other) for one, other in zip(singles, expected[:8], strict=True))])
-        if not apart <= TOLERANCE:
-            raise RuntimeError(f"{kind.name} with {kind.family} answers {apart:.2g} away from the pipeline")
-        return apart
+        max_abs_diff = max(
+            [max_abs_diff, *(abs(one - other) for one, other in zip(singles, expected[:8], strict=True))]
+        )
+        if not max_abs_diff <= TOLERANCE:
+            raise RuntimeError(f"{kind.name} with {kind.family} differs from the pipeline by {max_abs_diff:.2g}")
+        return max_abs_diff
 
 
 def requests(kinds: Sequence[Kind], records: Records, rounds: int, share: float = 1.0) -> dict[str, Any]:
@@ -97,11 +98,11 @@ def requests(kinds: Sequence[Kind], records: Records, rounds: int, share: float 
     with ExitStack() as stack:
         servers = []
         for kind in kinds:
-            say(f"start {kind.name} {kind.family}")
+            progress(f"start {kind.name} {kind.family}")
             servers.append(stack.enter_context(running(kind, records.bodies(kind, 1)[0]))[0])
-        apart = max(records.check(server) for server in servers)
+        max_abs_diff = max(records.check(server) for server in servers)
         for number in range(-1, rounds):  # the first is not counted
-            say(f"round {number + 1} of {rounds}")
+            progress(f"round {number + 1} of {rounds}")
             for load in LOADS:
                 start = number % len(servers)
                 for server in (*servers[start:], *servers[:start]):
@@ -120,7 +121,7 @@ def requests(kinds: Sequence[Kind], records: Records, rounds: int, share: float 
             "p50": median(seconds),
             "p99": seconds[int(0.99 * (len(seconds) - 1))],
         }
-    return {"loads": found, "apart": apart}
+    return {"loads": found, "max_abs_diff": max_abs_diff}
 
 
 def ask(server: Server, bodies: Sequence[bytes], connections: int, count: int) -> tuple[float, list[float]]:
@@ -155,7 +156,7 @@ def starts(kinds: Sequence[Kind], records: Records, times: int) -> dict[str, Any
     found: dict[str, Any] = {label(kind): {"start": [], "memory": [], "added": []} for kind in started}
     for number in range(times):
         for kind in started if number == 0 else [kind for kind in started if kind.name == "ours"]:
-            say(f"start {number + 1} of {times}: {kind.name} {kind.family}")
+            progress(f"start {number + 1} of {times}: {kind.name} {kind.family}")
             memory: dict[int, int] = {}
             for workers in (1, 3):
                 bodies = records.bodies(kind, 1)
@@ -188,6 +189,6 @@ def middle(values: Sequence[float]) -> tuple[float, float, float]:
     return median(values), low, high
 
 
-def say(what: str) -> None:
-    """Tell who waits."""
+def progress(what: str) -> None:
+    """Print progress to stderr."""
     print(what, file=sys.stderr, flush=True)

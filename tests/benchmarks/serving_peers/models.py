@@ -1,4 +1,4 @@
-"""The models that are asked: trained once, and stored for each of the servers."""
+"""The models of the benchmark: trained once, and stored for each of the servers."""
 
 import json
 import math
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def prepare(folder: Path, trees: int) -> None:
-    """Train both families on the sample in a process of their own; ``folder`` gets them, and what to ask.
+    """Train both families on the sample in a process of their own; ``folder`` gets them, and the requests.
 
     Raises:
         RuntimeError: it did not succeed.

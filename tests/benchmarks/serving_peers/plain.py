@@ -1,4 +1,4 @@
-"""The service as it is written in an afternoon: Flask, a frame made from the request, and the fitted pipeline."""
+"""A minimal service to compare with: Flask, a data frame made from the request, and the fitted pipeline."""
 
 import os
 

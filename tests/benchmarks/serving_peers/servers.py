@@ -1,4 +1,4 @@
-"""The servers that are measured, each in a session of its own, and what all processes of a session take.
+"""The measured servers, each in a session of its own, and the CPU and memory of all processes of a session.
 
 Linux only: the clocks of other processes, and ``smaps_rollup``.
 """
@@ -23,8 +23,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 OURS = ROOT / "serving" / "gunicorn.conf.py"
 THEIRS = HERE / "gunicorn.conf.py"
-START_SECONDS, END_SECONDS = 120.0, 15.0
-SETTLED_SECONDS, IDLE_SECONDS, IDLE_CPU = 0.8, 0.1, 0.001  # at least; a look; what it may take between two looks
+START_TIMEOUT_SECONDS, STOP_TIMEOUT_SECONDS = 120.0, 15.0
+# a server is idle after SETTLED_SECONDS at least, if it used less than IDLE_CPU seconds in IDLE_SECONDS, twice
+SETTLED_SECONDS, IDLE_SECONDS, IDLE_CPU = 0.8, 0.1, 0.001
 TICKS = os.sysconf("SC_CLK_TCK")
 TITLES = {"ours": "Heartline", "mlflow": "`mlflow models serve`", "plain": "Flask + pandas", "echo": "Flask echo"}
 
@@ -39,7 +40,7 @@ class Kind:
         folder: where ``models.store`` has put everything.
         extra: variables of the environment.
         headers: of each request.
-        later: whether it goes on working for a request that it has answered.
+        later: whether it still works on a request after it has answered, as the prediction log does.
     """
 
     name: str
@@ -108,11 +109,11 @@ class Server:
         return {pid: time.clock_gettime((~pid << 3) | 2) for pid in self.processes()}  # clock_getcpuclockid(3)
 
     def settle(self) -> None:
-        """Wait until the work of the requests that were answered is done, if there is such work."""
+        """Wait until the work that follows the responses is done, if there is such work."""
         if not self.kind.later:
             return
-        begun, idle, before = time.monotonic(), 0, sum(self.cpu().values())
-        while idle < 2 or time.monotonic() - begun < SETTLED_SECONDS:
+        started, idle, before = time.monotonic(), 0, sum(self.cpu().values())
+        while idle < 2 or time.monotonic() - started < SETTLED_SECONDS:
             time.sleep(IDLE_SECONDS)
             now = sum(self.cpu().values())
             idle = idle + 1 if now - before < IDLE_CPU else 0
@@ -144,10 +145,10 @@ class Server:
 
 @contextmanager
 def running(kind: Kind, first: bytes, workers: int = 1) -> Iterator[tuple[Server, float]]:
-    """Start a server; hand it over with the CPU seconds that it took until it answered ``first``; end it.
+    """Start a server; yield it with the CPU seconds that it took until it answered ``first``; stop it.
 
     Raises:
-        RuntimeError: it ended, or did not answer.
+        RuntimeError: the server ended, or did not answer.
     """
     port = free_port()
     command, variables = kind.command(port, workers)
@@ -171,7 +172,7 @@ def running(kind: Kind, first: bytes, workers: int = 1) -> Iterator[tuple[Server
 
 
 def _wait(server: Server, first: bytes, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while True:
         try:
             with server.client([first], 1) as client:
@@ -188,7 +189,7 @@ def _wait(server: Server, first: bytes, log: Path) -> None:
 def _end(process: "subprocess.Popen[bytes]") -> None:
     os.killpg(process.pid, signal.SIGTERM)
     try:
-        process.wait(END_SECONDS)
+        process.wait(STOP_TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

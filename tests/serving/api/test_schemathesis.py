@@ -10,7 +10,7 @@ import pytest
 
 from serving.api import explain
 from tests.serving import trained
-from tests.serving.gunicorns import ROOT, Gunicorn
+from tests.serving.gunicorns import ROOT, WORKERS, Gunicorn
 
 HERE = Path(__file__).parent
 NO_DATABASE = "postgresql://nobody@127.0.0.1:1/none"
@@ -22,15 +22,16 @@ CHECKS = (
 )
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Gunicorn]:
-    """The service with a model that was trained on the sample."""
+@pytest.fixture(params=WORKERS)
+def service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Gunicorn]:
+    """The service on each worker, with a model that was trained on the sample."""
     folder = tmp_path / "bundle"
     folder.mkdir()
     for name, data in trained.bundle("logistic_regression").items():
         (folder / name).write_bytes(data)
     service = Gunicorn(
         tmp_path,
+        HEARTLINE_WORKER=request.param,
         HEARTLINE_BUNDLE=folder,
         HEARTLINE_MAX_RECORDS=explain.MAX_RECORDS,
         HEARTLINE_PREDICTION_LOG_URL=NO_DATABASE,

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving.metrics import multiprocess, prometheus
 from serving.settings import SettingError, Settings
 from tests.serving.fakes import RECORD, FakeRegistry, Service, make_bundle
-from tests.serving.gunicorns import ROOT, Gunicorn
+from tests.serving.gunicorns import ROOT, WORKERS, Gunicorn
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -171,10 +171,11 @@ def test_it_answers_without_a_model(settings: Settings, tmp_path: Path) -> None:
     assert value(samples, "heartline_waiting_workers") == 0
 
 
-@pytest.fixture
-def gunicorn(registry: FakeRegistry, tmp_path: Path) -> Iterator[Gunicorn]:
+@pytest.fixture(params=WORKERS)
+def gunicorn(registry: FakeRegistry, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Gunicorn]:
     registry.register(make_bundle())
-    service = Gunicorn(tmp_path, HEARTLINE_MLFLOW_URL=registry.url, HEARTLINE_POLL_SECONDS=0.2)
+    variables = {"HEARTLINE_MLFLOW_URL": registry.url, "HEARTLINE_POLL_SECONDS": 0.2}
+    service = Gunicorn(tmp_path, HEARTLINE_WORKER=request.param, **variables)
     yield service
     service.stop()
 

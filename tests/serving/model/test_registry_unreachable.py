@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.serving.fakes import RECORD, FakeRegistry, make_bundle
-from tests.serving.gunicorns import IMPATIENT, Gunicorn
+from tests.serving.gunicorns import SHORT_TIMEOUTS, Gunicorn
 from tests.serving.unreachable import MODES, DarkRegistry, hangs
 from tests.waiting import until
 
@@ -43,7 +43,7 @@ def dark(served: FakeRegistry) -> Iterator[DarkRegistry]:
     dark.close()
 
 
-def start(folder: Path, url: str, before: str = IMPATIENT) -> Gunicorn:
+def start(folder: Path, url: str, before: str = SHORT_TIMEOUTS) -> Gunicorn:
     service = Gunicorn(folder, before, HEARTLINE_MLFLOW_URL=url, HEARTLINE_POLL_SECONDS=0.1)
     service.wait_until_it_answers()
     return service
@@ -246,7 +246,7 @@ def test_a_cache_that_was_changed_is_not_served_after_a_restart_and_is_said_and_
     reason = f"refused: version 1: digest of {name} differs (in the cache)"
 
     # when it starts, then it answers nothing, and says why
-    service = Gunicorn(tmp_path, IMPATIENT, HEARTLINE_MLFLOW_URL=dark.url, HEARTLINE_POLL_SECONDS=0.1)
+    service = Gunicorn(tmp_path, SHORT_TIMEOUTS, HEARTLINE_MLFLOW_URL=dark.url, HEARTLINE_POLL_SECONDS=0.1)
     own.append(service)
     service.wait_until_it_answers("/healthz")
     for path, body in (("/readyz", None), ("/model", None), ("/predict", RECORD)):

@@ -20,8 +20,8 @@ from tests.serving.gunicorns import Gunicorn
 from tests.serving.model import crowd
 
 CLIENTS = 16
-PHASES = 10  # of each kind, in turns: what else the machine does meets both
-FLIPS = 20  # in a phase
+# phases of each kind, in turns (what else the machine does meets both), and flips in a phase
+PHASES = {"heartline": (10, 20), "gthread": (2, 10)}
 BIASES = {
     str(version): 0.7 * version - 3 for version in range(1, 6)
 }  # more than the cache keeps: some are fetched anew
@@ -75,17 +75,19 @@ def flip(service: Gunicorn, registry: FakeRegistry, version: str) -> None:
     service.wait_until(lambda: all(served[-1] == version for served in swaps(service).values()))
 
 
-def observe(folder: Path) -> Observed:
+def observe(folder: Path, worker: str = "heartline") -> Observed:
     registry, seen, choice = FakeRegistry(), Observed(), random.Random(0)
     for bias in BIASES.values():
         registry.register(make_bundle(bias))
-    service = Gunicorn(folder, HEARTLINE_MLFLOW_URL=registry.url, HEARTLINE_POLL_SECONDS=0.05)
+    variables = {"HEARTLINE_MLFLOW_URL": registry.url, "HEARTLINE_POLL_SECONDS": 0.05}
+    service = Gunicorn(folder, HEARTLINE_WORKER=worker, **variables)
     try:
         service.wait_until_it_answers()
         with asking(service.port, folder / "answers.json"):
-            for _ in range(PHASES):
+            phases, flips = PHASES[worker]
+            for _ in range(phases):
                 began = time.monotonic()
-                for _ in range(FLIPS):
+                for _ in range(flips):
                     seen.flips.append(choice.choice([one for one in BIASES if one != registry.production]))
                     flip(service, registry, seen.flips[-1])
                 ended = time.monotonic()
@@ -100,13 +102,13 @@ def observe(folder: Path) -> Observed:
         registry.stop()
 
 
-@pytest.fixture(scope="module")
-def observed(tmp_path_factory: pytest.TempPathFactory) -> Observed:
-    return observe(tmp_path_factory.mktemp("swap"))
+@pytest.fixture(scope="module", params=PHASES)
+def observed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Observed:
+    return observe(tmp_path_factory.mktemp("swap"), request.param)
 
 
 def test_every_worker_followed_every_flip(observed: Observed) -> None:
-    assert len(observed.flips) == 200
+    assert len(observed.flips) in {phases * flips for phases, flips in PHASES.values()}
     assert list(observed.swaps.values()) == 2 * [["5", *observed.flips]]
 
 
@@ -126,6 +128,7 @@ def test_every_answer_is_that_of_the_version_which_it_names(observed: Observed) 
         assert probability == pytest.approx(expected_probability(RECORDS[client], BIASES[version]), abs=1e-6)
 
 
+@pytest.mark.parametrize("observed", ["heartline"], indirect=True)
 def test_requests_take_no_longer_while_versions_are_swapped(observed: Observed, tmp_path: Path) -> None:
     # One request in a hundred is what anything else on the machine delays first, and that may meet the flips of one
     # measurement more than its calm. It does not do so time and again; a swap that holds requests up does.

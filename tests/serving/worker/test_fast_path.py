@@ -1,4 +1,4 @@
-"""What the event loop answers by itself is what the usual way answers; everything else takes the usual way."""
+"""The fast path gives the response of the WSGI path to plain requests; any other request takes the WSGI path."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from serving.api import answers
 from serving.metrics import prometheus
 from serving.model import bundle
 from serving.settings import Settings
-from serving.worker.fast_path import MAX_BODY_BYTES, Direct, plain_fields
+from serving.worker.fast_path import MAX_BODY_BYTES, FastPath, plain_fields
 from serving.worker.http_framing import Incoming
 from tests.serving.fakes import RECORD, FakeRegistry, Service, expected_probability, make_bundle
 from tests.serving.gunicorns import Gunicorn
@@ -24,7 +24,7 @@ UNKNOWN = {"prediction_id", "Date"}
 
 
 def incoming(body: Any, fields: dict[str, str] | None = None, line: str = "POST /predict HTTP/1.1") -> Incoming:
-    """Return a request that has come in."""
+    """Return a request that was received completely."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     head = {**PLAIN, "Content-Length": str(len(data)), **(fields or {})}
     request = Incoming(100_000)
@@ -32,9 +32,9 @@ def incoming(body: Any, fields: dict[str, str] | None = None, line: str = "POST 
     return request
 
 
-def answered(direct: Direct, *request: Any) -> Any:
-    """Return the JSON of a direct answer; None where the request takes the usual way."""
-    answer = direct.answer(incoming(*request))
+def answered(fast_path: FastPath, *request: Any) -> Any:
+    """Return the JSON of the fast path's response; None if the request takes the WSGI path."""
+    answer = fast_path.answer(incoming(*request))
     if answer is None:
         return None
     head, _, content = answer.partition(b"\r\n\r\n")
@@ -44,9 +44,9 @@ def answered(direct: Direct, *request: Any) -> Any:
 
 
 @pytest.fixture
-def direct(service: Service) -> Direct:
-    """The direct way to version 1."""
-    return Direct(service.app)
+def fast_path(service: Service) -> FastPath:
+    """The fast path to version 1."""
+    return FastPath(service.app)
 
 
 def without_ids(answer: Any) -> Any:
@@ -66,13 +66,13 @@ def without_ids(answer: Any) -> Any:
         [RECORD, {"sex": 0, "age": 30}],
     ],
 )
-def test_a_plain_request_gets_what_the_usual_way_answers(service: Service, direct: Direct, body: Any) -> None:
-    usual = service.client.post("/predict", json=body)
+def test_the_fast_path_gives_the_response_of_the_wsgi_path(service: Service, fast_path: FastPath, body: Any) -> None:
+    wsgi = service.client.post("/predict", json=body)
 
-    found = answered(direct, body)
+    found = answered(fast_path, body)
 
-    assert usual.status_code == 200
-    assert without_ids(found) == without_ids(usual.get_json())
+    assert wsgi.status_code == 200
+    assert without_ids(found) == without_ids(wsgi.get_json())
     ids = [one["prediction_id"] for one in found.get("predictions", [found])]
     assert len(set(ids)) == len(ids) == (len(body) if isinstance(body, list) else 1)
 
@@ -88,8 +88,8 @@ def test_a_plain_request_gets_what_the_usual_way_answers(service: Service, direc
         {"Origin": "http://127.0.0.1:8080", "Sec-Fetch-Mode": "cors", "Cookie": "a=b"},
     ],
 )
-def test_what_clients_and_proxies_send_along_is_plain(direct: Direct, fields: dict[str, str]) -> None:
-    assert answered(direct, RECORD, fields)["has_heart_disease"] is True
+def test_header_fields_of_common_clients_and_proxies_are_plain(fast_path: FastPath, fields: dict[str, str]) -> None:
+    assert answered(fast_path, RECORD, fields)["has_heart_disease"] is True
 
 
 @pytest.mark.parametrize(
@@ -130,15 +130,17 @@ def test_what_clients_and_proxies_send_along_is_plain(direct: Direct, fields: di
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_everything_else_takes_the_usual_way(direct: Direct, body: Any, fields: dict[str, str], line: str) -> None:
+def test_any_other_request_takes_the_wsgi_path(
+    fast_path: FastPath, body: Any, fields: dict[str, str], line: str
+) -> None:
     before = counted()
 
-    assert answered(direct, body, fields, *([line] if line else [])) is None
+    assert answered(fast_path, body, fields, *([line] if line else [])) is None
 
-    assert counted() == before  # nothing was noted of it: the usual way does that
+    assert counted() == before  # not counted here: the WSGI path does that
 
 
-def test_a_request_without_a_host_takes_the_usual_way() -> None:
+def test_a_request_without_a_host_takes_the_wsgi_path() -> None:
     assert plain_fields(b"POST /predict HTTP/1.1\r\nContent-Type: application/json\r\n\r\n") is None
     assert plain_fields(b"POST /predict HTTP/1.1\r\nContent-Type: application/json\r\nHost: a\r\n\r\n") == {
         b"content-type": "application/json",
@@ -146,23 +148,23 @@ def test_a_request_without_a_host_takes_the_usual_way() -> None:
     }
 
 
-def test_without_a_model_it_takes_the_usual_way(start: Callable[[], Service]) -> None:
-    assert answered(Direct(start().app), RECORD) is None
+def test_without_a_model_a_request_takes_the_wsgi_path(start: Callable[[], Service]) -> None:
+    assert answered(FastPath(start().app), RECORD) is None
 
 
-def test_a_slow_model_takes_the_usual_way(
+def test_a_slow_model_takes_the_wsgi_path(
     registry: FakeRegistry, start: Callable[[], Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bundle, "QUICK_SECONDS", -1)
     registry.register(make_bundle())
     service = start().poll()
 
-    assert answered(Direct(service.app), RECORD) is None
+    assert answered(FastPath(service.app), RECORD) is None
     assert service.client.post("/predict", json=RECORD).status_code == 200
 
 
-def test_a_model_that_fails_takes_the_usual_way_which_says_so(
-    direct: Direct, service: Service, monkeypatch: pytest.MonkeyPatch
+def test_a_failing_model_takes_the_wsgi_path_which_reports_the_error(
+    fast_path: FastPath, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
         raise bundle.BundleError("model.onnx gives something that is not a probability")
@@ -170,43 +172,47 @@ def test_a_model_that_fails_takes_the_usual_way_which_says_so(
     monkeypatch.setattr(answers, "predict", fail)
     before = counted()
 
-    assert answered(direct, RECORD) is None
+    assert answered(fast_path, RECORD) is None
     assert counted() == before
     assert service.client.post("/predict", json=RECORD).status_code == 500
 
 
-def test_a_swapped_model_answers_at_once(direct: Direct, service: Service, registry: FakeRegistry) -> None:
+def test_a_swapped_model_answers_the_next_request(
+    fast_path: FastPath, service: Service, registry: FakeRegistry
+) -> None:
     registry.register(make_bundle(1.0))
-    assert answered(direct, RECORD)["model"]["version"] == "1"
+    assert answered(fast_path, RECORD)["model"]["version"] == "1"
 
     service.poll()
 
-    found = answered(direct, RECORD)
+    found = answered(fast_path, RECORD)
     assert found["model"]["version"] == "2"
     assert found["probability"] == pytest.approx(expected_probability(RECORD, 1.0), abs=1e-6)
 
 
-def test_keys_are_asked_for(settings: Settings, registry: FakeRegistry, tmp_path: Path) -> None:
+def test_api_keys_are_checked(settings: Settings, registry: FakeRegistry, tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(f"ann 2026-01-01 sha256:{hashlib.sha256(b'hl_ann').hexdigest()}\n")
     file.chmod(0o600)
     registry.register(make_bundle())
-    direct = Direct(Service(msgspec.structs.replace(settings, api_keys=str(file))).poll().app)
+    fast_path = FastPath(Service(msgspec.structs.replace(settings, api_keys=str(file))).poll().app)
 
     for right in ({"X-API-Key": "hl_ann"}, {"Authorization": "Bearer hl_ann"}, {"Authorization": "Basic OmhsX2Fubg=="}):
-        assert answered(direct, RECORD, right)["has_heart_disease"] is True
+        assert answered(fast_path, RECORD, right)["has_heart_disease"] is True
     for wrong in ({}, {"X-API-Key": "hl_bob"}, {"Authorization": "Bearer hl_bob", "X-API-Key": "hl_ann"}):
-        assert answered(direct, RECORD, wrong) is None
+        assert answered(fast_path, RECORD, wrong) is None
 
 
-def test_a_direct_answer_is_counted_and_logged(direct: Direct, service: Service, monkeypatch: Any) -> None:
-    noted: list[Any] = []
-    monkeypatch.setattr(service.app.extensions["prediction_log"], "add", lambda *about: noted.append(about))
+def test_a_response_of_the_fast_path_is_counted_and_logged(
+    fast_path: FastPath, service: Service, monkeypatch: Any
+) -> None:
+    logged: list[Any] = []
+    monkeypatch.setattr(service.app.extensions["prediction_log"], "add", lambda *about: logged.append(about))
     before = counted()
 
-    answer = answered(direct, RECORD, {"X-Request-ID": "r-1"})
+    answer = answered(fast_path, RECORD, {"X-Request-ID": "r-1"})
 
-    ((predictions, records, served, request_id),) = noted
+    ((predictions, records, served, request_id),) = logged
     assert predictions[0].prediction_id == answer["prediction_id"]
     assert (records, served, request_id) == ([RECORD], service.store.status.served, "r-1")
     assert counted() == {**before, "requests": before["requests"] + 1, "answers": before["answers"] + 1}
@@ -224,7 +230,7 @@ def counted() -> dict[str, float]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Callable[[str], Gunicorn]]:
-    """Start the service as it runs, with a program before it."""
+    """Start the service under gunicorn, after the statements ``before``."""
     (tmp_path / "bundle").mkdir()
     for name, data in make_bundle().items():
         (tmp_path / "bundle" / name).write_bytes(data)
@@ -240,16 +246,16 @@ def run(tmp_path: Path) -> Iterator[Callable[[str], Gunicorn]]:
         service.stop()
 
 
-def test_both_ways_send_the_same_fields(run: Callable[[], Gunicorn]) -> None:
+def test_both_paths_send_the_same_header_fields(run: Callable[[], Gunicorn]) -> None:
     service = run()
 
-    plain, usual = fields_of(service, "/predict"), fields_of(service, "/predict?explain=false")
+    fast, wsgi = fields_of(service, "/predict"), fields_of(service, "/predict?explain=false")
 
-    assert plain.keys() == usual.keys()
-    assert plain["content-type"] == usual["content-type"]
+    assert fast.keys() == wsgi.keys()
+    assert fast["content-type"] == wsgi["content-type"]
 
 
-def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(run: Callable[[str], Gunicorn]) -> None:
+def test_a_client_that_reads_slowly_gets_the_complete_response(run: Callable[[str], Gunicorn]) -> None:
     service = run(
         "from serving.worker.connections import Connection\n"
         "Connection.send = lambda self, data: data[self.sock.send(data[:10]) :]\n"

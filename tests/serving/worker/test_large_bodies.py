@@ -1,4 +1,4 @@
-"""Bodies with far too much in them: what they cost, and what is told of them, is bounded."""
+"""Bodies with far too many records or fields: their cost and the size of the response are bounded."""
 
 import json
 import tracemalloc
@@ -15,7 +15,7 @@ from tests.serving.fakes import RECORD, FakeRegistry, Service, make_bundle
 
 @pytest.fixture
 def large(settings: Settings, registry: FakeRegistry) -> Service:
-    """A service that takes as much as it does by default."""
+    """A service with the default limits."""
     registry.register(make_bundle())
     return Service(msgspec.structs.replace(settings, max_body_bytes=8_000_000, max_records=10_000)).poll()
 
@@ -28,7 +28,7 @@ def test_a_body_of_far_too_many_records_is_413_before_it_is_parsed(large: Servic
 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 10 * len(body)  # parsed, it is 25 times as much
+    assert peak < 10 * len(body)  # parsed, it would be 25 times the body
     assert_problem(
         response,
         type="urn:heartline:problem:too-large",
@@ -41,8 +41,7 @@ def test_a_body_of_far_too_many_records_is_413_before_it_is_parsed(large: Servic
     )
 
 
-def test_brackets_in_texts_are_no_records(large: Service) -> None:
-
+def test_brackets_in_strings_do_not_count_as_records(large: Service) -> None:
     response = large.client.post("/predict", json={**RECORD, 'a "{" \\': 10_000 * '{["\\'})
 
     assert response.status_code == 422
@@ -60,7 +59,7 @@ def test_brackets_in_texts_are_no_records(large: Service) -> None:
     ],
     ids=["fields", "records", "one more record", "fields of a record", "no objects"],
 )
-def test_of_very_many_bad_fields_some_are_named_and_the_others_counted(
+def test_of_very_many_invalid_fields_500_are_listed_and_the_rest_counted(
     large: Service, body: Any, named: int, last: str, pointer: str
 ) -> None:
     response = large.client.post("/predict", json=body)
@@ -74,7 +73,7 @@ def test_of_very_many_bad_fields_some_are_named_and_the_others_counted(
     assert not any("more" in error["detail"] for error in document["errors"][:-1])
 
 
-def test_the_fields_of_the_contract_are_named_before_the_unknown_ones(large: Service) -> None:
+def test_fields_of_the_contract_are_listed_before_unknown_ones(large: Service) -> None:
     record = {**{f"x{number}": 0 for number in range(600)}, "age": 0, "sex": 5}
 
     errors = json.loads(large.client.post("/predict", json=record).data)["errors"]
@@ -85,14 +84,14 @@ def test_the_fields_of_the_contract_are_named_before_the_unknown_ones(large: Ser
 
 
 @pytest.mark.parametrize("count", [499, 500])
-def test_as_many_bad_fields_as_are_named_are_all_named(large: Service, count: int) -> None:
+def test_up_to_500_invalid_fields_are_all_listed(large: Service, count: int) -> None:
     document = json.loads(large.client.post("/predict", json=[RECORD] + [{**RECORD, "age": 0}] * count).data)
 
     assert document["detail"] == f"{count} fields are not as the contract says"
     assert [error["pointer"] for error in document["errors"]] == [f"/{row + 1}/age" for row in range(count)]
 
 
-def test_of_very_many_bad_cells_some_are_named_with_their_line_and_the_others_counted(large: Service) -> None:
+def test_of_very_many_invalid_cells_500_are_listed_with_their_line_and_the_rest_counted(large: Service) -> None:
     cells = errors(post(large, "age,sex\n" + "0,1\n" * 3_000))
     columns = errors(post(large, "age,sex," + ",".join(map(str, range(3_000))) + "\n"))
 

@@ -45,6 +45,12 @@ def test_the_service_logs_to_its_own_database_unless_told_otherwise(settings, cr
     assert by_name(settings, credentials)[SERVICE].settings[name] == "off"
 
 
+def test_the_service_gets_the_worker_that_is_set(settings, credentials, monkeypatch):
+    assert "HEARTLINE_WORKER" not in by_name(settings, credentials)[SERVICE].settings
+    monkeypatch.setenv("HEARTLINE_WORKER", "gthread")
+    assert by_name(settings, credentials)[SERVICE].settings["HEARTLINE_WORKER"] == "gthread"
+
+
 def test_everything_listens_on_the_loopback_interface(settings, credentials):
     found = by_name(settings, credentials)
     assert "listen_addresses=127.0.0.1" in found[POSTGRES].command
