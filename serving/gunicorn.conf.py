@@ -87,7 +87,7 @@ def pre_fork(server: Any, worker: Any) -> None:
 def child_exit(server: Any, worker: Any) -> None:
     """Count a worker no more that has ended, in whatever way."""
     server.app.wsgi().extensions["workers"].mark(worker.age, GONE)
-    server.app.wsgi().extensions["prediction_log"].lost(worker.age)
+    server.app.wsgi().extensions["prediction_log"].worker_ended(worker.age)
     multiprocess.retire(worker.pid)
 
 

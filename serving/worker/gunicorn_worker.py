@@ -16,7 +16,6 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-import msgspec
 from gunicorn.config import Config  # type: ignore[import-untyped]
 from gunicorn.http.errors import (  # type: ignore[import-untyped]
     LimitRequestHeaders,
@@ -107,7 +106,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         for waiting in (self.idle, self.receiving, self.lingering):
             while waiting and (conn := next(iter(waiting))).deadline <= now:
                 if waiting is self.receiving:
-                    self._refuse(conn, problems.too_slow(self.settings.request_seconds))
+                    self._refuse(conn, problems.Problem("request-timeout", seconds=self.settings.request_seconds))
                 else:
                     self._drop(conn)
 
@@ -169,18 +168,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._count(conn, request.size())
         match request.state:
             case State.WHOLE | State.OPEN if self.held > MEMORY_BODIES * limit and conn.held > SMALL_BYTES:
-                self._refuse(conn, problems.busy())
+                self._refuse(conn, problems.Problem("overloaded"))
             case State.WHOLE:
                 if not (at_once and self._answer(conn)):
                     self._hand_over(conn)
             case State.OPEN:
                 self._wait_for_rest(conn)
             case State.HEAD_TOO_LARGE:
-                self._refuse(conn, problems.head_too_large())
+                self._refuse(conn, problems.Problem("headers-too-large"))
             case State.BODY_TOO_LARGE:
                 self._refuse(conn, problems.body_too_large(limit))
             case State.BAD_CHUNK:
-                self._refuse(conn, problems.malformed_request())
+                self._refuse(conn, problems.Problem("malformed-request"))
 
     def _answer(self, conn: Connection) -> bool:
         """Answer here what needs no thread; return whether it was that."""
@@ -198,7 +197,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if room or conn.incoming.path() in WATCHED_PATHS:
             self._submit(conn, partial(self.handle, conn))
         else:
-            self._refuse(conn, problems.busy())
+            self._refuse(conn, problems.Problem("overloaded"))
 
     def _submit(self, conn: Connection, work: Callable[[], bool]) -> None:
         """Let a thread do what ends with an answer, and returns whether the connection lives on."""
@@ -274,7 +273,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
 
 def _send(sock: socket.socket, problem: problems.Problem, path: str) -> None:
-    body = msgspec.json.encode({**problem.document, "instance": path})
+    body = problem.body(path)
     fields = {
         "Content-Type": problems.MEDIA_TYPE,
         "Content-Length": str(len(body)),
@@ -289,9 +288,9 @@ def _send(sock: socket.socket, problem: problems.Problem, path: str) -> None:
 
 def _problem_of(error: BaseException) -> problems.Problem:
     if isinstance(error, LimitRequestHeaders | LimitRequestLine):
-        return problems.head_too_large()
+        return problems.Problem("headers-too-large")
     if isinstance(error, UnsupportedTransferCoding):
-        return problems.unknown_coding()
+        return problems.Problem("unsupported-transfer-coding")
     if isinstance(error, ParseException):
-        return problems.malformed_request()
-    return problems.internal_error()
+        return problems.Problem("malformed-request")
+    return problems.Problem("internal-error")

@@ -1,4 +1,4 @@
-"""The service as it runs, for tests that take its surroundings away: gunicorn on a port, with a log that is read."""
+"""The service in gunicorn on a free port, with its log."""
 
 import json
 import os
@@ -16,13 +16,13 @@ from typing import Any
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
-ANSWER_SECONDS = STOP_SECONDS = 60.0  # where a test has something in the way, that lasts longer
+RESPONSE_TIMEOUT_SECONDS = STOP_TIMEOUT_SECONDS = 60.0  # shorter than what delays the service in some tests
 
-# what a machine's time-outs are in seconds, tests need in tenths
-IMPATIENT = """
+# time-outs in tenths of a second, for tests
+SHORT_TIMEOUTS = """
 from serving.model import registry_client
-registry_client.CONNECT_SECONDS = registry_client.READ_SECONDS = 0.3
-registry_client.ANSWER_SECONDS = 0.6
+registry_client.CONNECT_TIMEOUT_SECONDS = registry_client.READ_TIMEOUT_SECONDS = 0.3
+registry_client.RESPONSE_TIMEOUT_SECONDS = 0.6
 """
 RUN = """
 import sys
@@ -63,7 +63,7 @@ class Gunicorn:
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as response:
+            with urllib.request.urlopen(request, timeout=RESPONSE_TIMEOUT_SECONDS) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             with error:
@@ -71,14 +71,14 @@ class Gunicorn:
 
     def read(self, path: str) -> str:
         """Return the text at ``path``."""
-        with urllib.request.urlopen(self.url + path, timeout=ANSWER_SECONDS) as response:
+        with urllib.request.urlopen(self.url + path, timeout=RESPONSE_TIMEOUT_SECONDS) as response:
             return str(response.read().decode())
 
     def log(self) -> str:
-        """Return what was logged until now."""
+        """Return the log."""
         return self._log.read_text(errors="replace")
 
-    def said_by(self, pid: int) -> list[str]:
+    def logged_by(self, pid: int) -> list[str]:
         """Return the lines that the worker ``pid`` logged."""
         return [line for line in self.log().splitlines() if f"[{pid}]" in line]
 
@@ -87,7 +87,7 @@ class Gunicorn:
         return [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", self.log())]
 
     def wait_until(self, what: Callable[[], bool]) -> None:
-        """Wait until ``what`` is so; fail with the log if it never is, or the service has ended."""
+        """Wait until ``what`` is true; fail with the log if it does not become true or the service ends."""
         until(lambda: what() or self.process.poll() is not None, said=lambda: self.log()[-5000:])
         assert self.process.poll() is None, f"it has ended:\n{self.log()[-5000:]}"
 
@@ -103,11 +103,11 @@ class Gunicorn:
         self.wait_until(answers)
 
     def stop(self) -> None:
-        """End it as a service manager would, and expect that it logged no traceback; to be called once or more."""
+        """Stop it with SIGTERM and check that its log has no traceback; may be called more than once."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(timeout=STOP_SECONDS)
+                self.process.wait(timeout=STOP_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

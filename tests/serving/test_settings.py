@@ -75,7 +75,7 @@ def test_a_bad_value_is_named_with_what_is_allowed(variable: str, value: str, ex
         Settings.from_environment({variable: value})
 
     assert str(caught.value) == (
-        f"{value!r} is not a possible value\n"
+        f"{value!r} is not a valid value\n"
         f"  where:    {variable}\n"
         f"  expected: {expected}\n"
         "  hint:     correct the variable, or unset it to use the default"

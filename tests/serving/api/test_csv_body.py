@@ -69,13 +69,13 @@ def test_one_row_is_a_list_of_one_and_optional_columns_may_be_absent(service: Se
         ("\n\r\n", "there is no header: the body is empty"),
         (
             "61,1,250.5,2\n",
-            "there is no header: the first row names no field of the contract, with commas in between; "
-            f"they are {FIELDS}",
+            "there is no header: the first row has no field of the contract; "
+            f"the fields, separated by commas, are {FIELDS}",
         ),
         (
             "age;sex\n61;1\n",
-            "there is no header: the first row names no field of the contract, with commas in between; "
-            f"they are {FIELDS}",
+            "there is no header: the first row has no field of the contract; "
+            f"the fields, separated by commas, are {FIELDS}",
         ),
         ("age,sex,age\n61,1,62\n", "the header names the column 'age' twice"),
         ("age,sex,x,x\n61,1,1,1\n", "the header names the column 'x' twice"),
@@ -188,8 +188,8 @@ def test_as_many_rows_as_allowed_are_answered_and_one_more_is_413(service: Servi
     assert len(post(service, "age,sex\n" + "61,1\n" * 100).get_json()["predictions"]) == 100
     assert_problem(
         post(service, "age,sex\n" + "61,1\n" * 101),
-        type="urn:heartline:problem:too-large",
-        title="Too large",
+        type="urn:heartline:problem:content-too-large",
+        title="Content too large",
         status=413,
         detail="the list has 101 records",
         expected="at most 100 records",

@@ -114,7 +114,7 @@ def test_the_probability_is_the_short_text_of_its_float32(service: Service) -> N
         (b'[{"age": 1}, {"x": {"a": 1, "a": 1}}]', "the key 'a' occurs twice in one object"),
         (b'{"age": ' + b"9" * 5000 + b"}", "a number has too many digits"),
         (b'{"age": "\xff"}', "byte 9 is not UTF-8"),
-        (b"[" * 20_000, "it is nested too deeply"),
+        (b"[" * 20_000, "the body is nested too deeply"),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",
 )
@@ -300,7 +300,7 @@ def test_another_media_type_is_415(service: Service, content_type: str | None, d
         status=415,
         detail=detail,
         expected="Content-Type: application/json, or text/csv in UTF-8",
-        hint="send a record, or a list of records, as JSON, or a table as CSV",
+        hint="send a record or a list of records as JSON, or a table as CSV",
         instance="/predict",
     )
 
@@ -318,8 +318,8 @@ def test_a_body_over_the_limit_is_413(service: Service, size: int, declared: boo
 
     assert_problem(
         post_stream(service, body, declared),
-        type="urn:heartline:problem:too-large",
-        title="Too large",
+        type="urn:heartline:problem:content-too-large",
+        title="Content too large",
         status=413,
         detail="the body has more than 20000 bytes",
         expected="at most 20000 bytes",
@@ -337,8 +337,8 @@ def test_as_many_records_as_allowed_are_answered_and_one_more_is_413(service: Se
     assert len(service.client.post("/predict", json=[RECORD] * 100).get_json()["predictions"]) == 100
     assert_problem(
         service.client.post("/predict", json=[RECORD] * 101),
-        type="urn:heartline:problem:too-large",
-        title="Too large",
+        type="urn:heartline:problem:content-too-large",
+        title="Content too large",
         status=413,
         detail="the list has 101 records",
         expected="at most 100 records",
@@ -354,7 +354,7 @@ def test_another_path_is_404(service: Service, path: str) -> None:
         type="urn:heartline:problem:not-found",
         title="Not found",
         status=404,
-        detail="there is nothing at this path",
+        detail="the path does not exist",
         expected="GET /, GET /docs, GET /healthz, GET /metrics, GET /model, GET /openapi.json, GET /predictions/{id}, "
         "GET /readyz, POST /predict",
         hint="correct the path",
@@ -379,7 +379,7 @@ def test_another_method_is_405(service: Service, method: str, path: str, allowed
         type="urn:heartline:problem:method-not-allowed",
         title="Method not allowed",
         status=405,
-        detail=f"{method} is not possible here",
+        detail=f"{method} is not supported at this path",
         expected=allowed,
         hint="use one of these methods",
         instance=path,
@@ -399,11 +399,11 @@ def test_a_fault_of_ours_is_500_in_the_same_shape_and_tells_nothing_of_the_insid
     assert_problem(
         response,
         type="urn:heartline:problem:internal-error",
-        title="The service failed",
+        title="Internal error",
         status=500,
-        detail="this request met a fault of the service",
+        detail="the service failed to answer this request",
         expected="an answer",
-        hint="ask again; if it stays so, tell whoever runs the service: its log has the details",
+        hint="ask again; if the error persists, tell the operator of the service: its log has the details",
         instance="/predict",
     )
     assert "a secret of the inside" in caplog.text

@@ -81,7 +81,7 @@ def test_the_time_of_requests_is_counted(service: Service) -> None:
 
     for name, least, most in (("count", 1, 1), ("bucket", 1, 1), ("sum", 1e-5, 10)):
         labels = {"path": "/predict"} | ({"le": "+Inf"} if name == "bucket" else {})
-        found = f"heartline_request_seconds_{name}"
+        found = f"heartline_request_duration_seconds_{name}"
         assert least <= value(after, found, **labels) - value(before, found, **labels) <= most
 
 
@@ -109,8 +109,8 @@ def test_answers_and_what_was_filled_in_are_counted(service: Service) -> None:
 
     assert more("heartline_predictions_total", version="1", has_heart_disease="true") == 2
     assert more("heartline_predictions_total", version="1", has_heart_disease="false") == 2
-    assert more("heartline_imputed_total", feature="ca") == 2
-    assert more("heartline_imputed_total", feature="chol") == 1
+    assert more("heartline_imputed_values_total", feature="ca") == 2
+    assert more("heartline_imputed_values_total", feature="chol") == 1
 
 
 def test_bad_fields_are_counted_by_the_names_of_the_contract_only(service: Service) -> None:
@@ -137,16 +137,16 @@ def test_it_tells_which_version_answers_and_why_another_does_not(registry: FakeR
     assert (model["version"], model["origin"], model["contract_version"]) == ("1", "sample", "2.1.0")
     assert value(served, "heartline_serving_workers", version="1") == 1
     assert value(served, "heartline_refusing_workers") == 0
-    assert reason(served, "heartline_refused_info") == []
+    assert reason(served, "heartline_refused_version_info") == []
 
     assert value(refusing, "heartline_serving_workers", version="1") == 1
     assert value(refusing, "heartline_refusing_workers") == 1
-    assert reason(refusing, "heartline_refused_info") == ["version 2: size of model.onnx differs"]
+    assert reason(refusing, "heartline_refused_version_info") == ["version 2: size of model.onnx differs"]
 
     assert value(healed, "heartline_serving_workers", version="1") == 0
     assert value(healed, "heartline_serving_workers", version="3") == 1
     assert value(healed, "heartline_refusing_workers") == 0
-    assert reason(healed, "heartline_refused_info") == []
+    assert reason(healed, "heartline_refused_version_info") == []
 
 
 def test_it_tells_when_the_registry_was_heard_and_why_it_is_not(registry: FakeRegistry, service: Service) -> None:
@@ -155,12 +155,12 @@ def test_it_tells_when_the_registry_was_heard_and_why_it_is_not(registry: FakeRe
     time.sleep(0.01)
     silent = counted(service.poll())
 
-    at = value(heard, "heartline_registry_heard_timestamp_seconds")
+    at = value(heard, "heartline_registry_last_contact_timestamp_seconds")
     assert at == pytest.approx(time.time(), abs=30)
-    assert value(silent, "heartline_registry_heard_timestamp_seconds") == at
-    assert [value(now, "heartline_registry_silent_workers") for now in (heard, silent)] == [0, 1]
-    assert reason(heard, "heartline_registry_info") == []
-    (told,) = reason(silent, "heartline_registry_info")
+    assert value(silent, "heartline_registry_last_contact_timestamp_seconds") == at
+    assert [value(now, "heartline_registry_unreachable_workers") for now in (heard, silent)] == [0, 1]
+    assert reason(heard, "heartline_registry_problem_info") == []
+    (told,) = reason(silent, "heartline_registry_problem_info")
     assert registry.url in told
 
 
@@ -168,7 +168,7 @@ def test_it_answers_without_a_model(settings: Settings, tmp_path: Path) -> None:
     samples = counted(Service(msgspec.structs.replace(settings, cache=str(tmp_path / "empty"))))
 
     assert not [name for name, _ in samples if name == "heartline_model_info"]
-    assert value(samples, "heartline_waiting_workers") == 0
+    assert value(samples, "heartline_not_ready_workers") == 0
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ def test_a_file_that_was_cut_short_costs_its_counts_only(
 
     multiprocess.retire(11)
 
-    assert "what counter_11.db counted is lost" in caplog.text
+    assert "the counters in counter_11.db cannot be read" in caplog.text
     assert not (tmp_path / "counter_11.db").exists()
 
 
@@ -290,7 +290,7 @@ def test_without_a_folder_to_count_in_it_does_not_start(tmp_path: Path, monkeypa
     with pytest.raises(SettingError) as raised:
         multiprocess._made()
 
-    assert str(raised.value).startswith("there is no folder for what the workers count: Not a directory\n")
+    assert str(raised.value).startswith("the folder for the metrics cannot be created: Not a directory\n")
 
 
 def test_the_path_of_a_known_route_is_looked_up_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

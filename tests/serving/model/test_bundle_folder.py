@@ -41,9 +41,9 @@ def test_the_bundle_answers_and_no_registry_is_asked(serve: Serve, registry: Fak
     ready = client.get("/readyz")
     assert ready.status_code == 200
     assert ready.get_json()["registry"] == {
-        "heard": False,
-        "last_heard": None,
-        "reason": "it is never asked: HEARTLINE_BUNDLE names what is served",
+        "reachable": False,
+        "last_contact": None,
+        "reason": "it is never asked: HEARTLINE_BUNDLE names the served bundle",
     }
     assert not registry.requests
     assert list((tmp_path / "cache").iterdir()) == []

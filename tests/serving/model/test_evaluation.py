@@ -98,7 +98,7 @@ def test_an_evaluation_that_is_not_understood_is_not_shown_and_the_model_serves(
     metrics, reason = scores(start().poll())
 
     assert metrics is None
-    assert str(reason).startswith("evaluation.json is not understood: ")
+    assert str(reason).startswith("evaluation.json cannot be read: ")
 
 
 def test_one_that_is_too_large_is_not_fetched_and_the_model_serves(registry: FakeRegistry, start: Start) -> None:
@@ -106,7 +106,10 @@ def test_one_that_is_too_large_is_not_fetched_and_the_model_serves(registry: Fak
 
     metrics, reason = scores(start().poll())
 
-    assert (metrics, reason) == (None, "manifest.json gives evaluation.json 1048577 bytes; at most 1048576 are read")
+    assert (metrics, reason) == (
+        None,
+        "manifest.json says that evaluation.json has 1048577 bytes; at most 1048576 are read",
+    )
     assert registry.requests[NAME] == 0
 
 
@@ -137,11 +140,11 @@ def test_what_an_older_service_cached_is_served_on_and_gets_its_evaluation_from_
 
     restarted = start()
     assert scores(restarted) == (None, "evaluation.json is missing")
-    since = restarted.get("/model")["since"]
+    since = restarted.get("/model")["served_since"]
 
     metrics, reason = scores(restarted.poll())
     assert (metrics["profile"], reason) == ("quick", None)
-    assert restarted.get("/model")["since"] == since
+    assert restarted.get("/model")["served_since"] == since
     assert cached.exists()
     assert not list(Path(settings.cache).glob(".fetch-*"))
     assert scores(restarted.poll())[0] == scores(start())[0] == metrics
@@ -194,7 +197,7 @@ def test_what_the_registry_has_in_its_place_is_told_once_and_not_asked_for_again
 
     assert scores(restarted) == (None, f"evaluation.json is not fetched: {reason}")
     assert registry.requests[NAME] == 1
-    assert caplog.text.count(f"the evaluation of heart-disease version 1 is not shown: {reason}") == 1
+    assert caplog.text.count(f"the evaluation of heart-disease version 1 is not available: {reason}") == 1
 
 
 def test_one_that_changed_in_the_cache_is_refused_and_fetched_anew(
@@ -232,7 +235,7 @@ AREA = Score(0.9, 0.85, 0.94, 242)
     ],
 )
 def test_the_page_for_people_says_one_line_of_it(score: Score | None, said: str) -> None:
-    assert form.area(Evaluation(Metrics("quick", {"roc_auc": score} if score else {}, {}))) == said
+    assert form.roc_auc(Evaluation(Metrics("quick", {"roc_auc": score} if score else {}, {}))) == said
 
 
 def test_the_page_for_people_shows_that_line_or_why_there_is_none(registry: FakeRegistry, start: Start) -> None:

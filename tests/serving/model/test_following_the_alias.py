@@ -54,7 +54,7 @@ def test_without_a_model_the_answer_is_503_with_the_reason(start: Start, method:
 def test_before_the_first_poll_it_is_not_ready_but_alive(start: Start) -> None:
     service = start()
 
-    assert service.get("/readyz")["detail"] == "the registry is not heard: it has not been asked yet"
+    assert service.get("/readyz")["detail"] == "the registry is unreachable: it has not been asked yet"
     assert service.get("/healthz") == {"status": "ok"}
 
 
@@ -67,7 +67,7 @@ def test_it_becomes_ready_when_the_alias_is_set(start: Start, registry: FakeRegi
     ready = service.get("/readyz")
     assert ready["status"] == "ready"
     assert ready["model"]["version"] == "1"
-    assert ready["registry"]["heard"] is True
+    assert ready["registry"]["reachable"] is True
     assert ready["registry"]["reason"] is None
     assert ready["refused"] is None
 
@@ -78,7 +78,7 @@ def test_it_is_ready_only_when_all_workers_are(service: Service) -> None:
 
     response = service.client.get("/readyz")
     assert response.status_code == 503
-    assert json.loads(response.data)["detail"] == "1 more of the workers must load the model"
+    assert json.loads(response.data)["detail"] == "1 of the workers have not loaded the model yet"
     assert service.client.post("/predict", json=RECORD).status_code == 200
 
     workers.mark(7, GONE)
@@ -104,7 +104,7 @@ def test_it_is_not_ready_while_workers_are_yet_to_be_forked(registry: FakeRegist
         service.wait_until_it_answers("/predict", 405)
         status, page = service.ask("/readyz")
         assert len(service.workers()) == 1
-        assert (status, page["detail"]) == (503, "1 more of the workers must load the model")
+        assert (status, page["detail"]) == (503, "1 of the workers have not loaded the model yet")
 
         (tmp_path / "go on").touch()
         service.wait_until_it_answers()
@@ -119,7 +119,7 @@ def test_the_model_page_describes_what_is_served(service: Service) -> None:
     assert page["contract"]["x-features"] == ["sex", "age", "chol", "ca"]
     assert page["threshold"] == 0.5
     assert len(page["bundle"]) == 64
-    assert datetime.fromisoformat(page["since"]).tzinfo is not None
+    assert datetime.fromisoformat(page["served_since"]).tzinfo is not None
 
 
 def test_the_alias_moves_and_the_service_follows_forth_and_back(service: Service, registry: FakeRegistry) -> None:
@@ -252,13 +252,13 @@ def test_the_poller_outlives_its_own_faults(settings: Settings, monkeypatch: pyt
     until(lambda: len(polls) >= 3)
     service.store.stop()
 
-    assert service.get("/readyz")["detail"] == "the registry is not heard: polling failed: a fault"
+    assert service.get("/readyz")["detail"] == "the registry is unreachable: polling failed: a fault"
 
 
 def test_with_the_registry_away_the_model_stays_and_the_silence_is_visible(
     service: Service, registry: FakeRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heard = service.get("/readyz")["registry"]["last_heard"]
+    heard = service.get("/readyz")["registry"]["last_contact"]
     registry.stop()
 
     service.poll().poll()
@@ -266,15 +266,15 @@ def test_with_the_registry_away_the_model_stays_and_the_silence_is_visible(
     assert service.client.post("/predict", json=RECORD).status_code == 200
     reason = f"{registry.url} does not answer: Connection refused"
     for path in ("/readyz", "/model"):
-        assert service.get(path)["registry"] == {"heard": False, "last_heard": heard, "reason": reason}
-    assert caplog.text.count("the registry is not heard since") == 1
+        assert service.get(path)["registry"] == {"reachable": False, "last_contact": heard, "reason": reason}
+    assert caplog.text.count("the registry is unreachable, last contact") == 1
 
 
 def test_a_worker_that_starts_without_the_registry_serves_the_last_good_version(
     service: Service, start: Start, registry: FakeRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    heard = datetime.fromisoformat(service.get("/readyz")["registry"]["last_heard"])
+    heard = datetime.fromisoformat(service.get("/readyz")["registry"]["last_contact"])
     registry.stop()
     stopped = datetime.now(UTC)
 
@@ -282,22 +282,22 @@ def test_a_worker_that_starts_without_the_registry_serves_the_last_good_version(
 
     assert restarted.client.post("/predict", json=RECORD).get_json()["model"]["version"] == "1"
     ready = restarted.poll().get("/readyz")["registry"]
-    assert ready["heard"] is False
+    assert ready["reachable"] is False
     # as it was noted in the cache: neither the time of the start, nor one of long ago
-    assert heard - timedelta(seconds=60) < datetime.fromisoformat(ready["last_heard"]) <= stopped
-    assert "serving heart-disease version 1 from the cache; the registry was last heard at" in caplog.text
-    assert f"the registry is not heard since {ready['last_heard'][:19]}" in caplog.text
+    assert heard - timedelta(seconds=60) < datetime.fromisoformat(ready["last_contact"]) <= stopped
+    assert "serving heart-disease version 1 from the cache; last contact with the registry:" in caplog.text
+    assert f"the registry is unreachable, last contact {ready['last_contact'][:19]}" in caplog.text
 
 
 def test_each_poll_that_is_answered_is_noted_for_the_next_start(
     service: Service, start: Start, registry: FakeRegistry, settings: Settings
 ) -> None:
     os.utime(Path(settings.cache) / "last_good.json", (0, 0))
-    assert start().store.status.last_heard == datetime.fromtimestamp(0, UTC)
+    assert start().store.status.last_contact == datetime.fromtimestamp(0, UTC)
 
     service.poll()
 
-    heard = start().store.status.last_heard
+    heard = start().store.status.last_contact
     assert heard is not None
     assert abs((datetime.now(UTC) - heard).total_seconds()) < 60
 
@@ -324,8 +324,8 @@ def test_a_registry_that_comes_back_is_heard_again(
     registry.answer = lambda path: None
     service.poll()
 
-    assert service.get("/readyz")["registry"]["heard"] is True
-    assert "the registry is heard again" in caplog.text
+    assert service.get("/readyz")["registry"]["reachable"] is True
+    assert "the registry is reachable again" in caplog.text
 
 
 def test_an_alias_that_is_gone_leaves_the_model_and_is_visible(service: Service, registry: FakeRegistry) -> None:

@@ -29,7 +29,7 @@ from tests.serving.fakes import (
     seal,
 )
 from tests.serving.gunicorns import Gunicorn
-from tests.serving.unreachable import OK, DarkRegistry
+from tests.serving.unreachable import OK, UnreachableRegistry
 
 GOOD = make_bundle(1.0)
 NESTED = b"[" * 200_000
@@ -138,29 +138,29 @@ def with_file(name: str, data: bytes) -> Files:
 CANDIDATES: dict[str, tuple[Callable[[], Files], str]] = {
     "answers NaN": (
         lambda: make_bundle(1.0, model=answering(float("nan"))),
-        "model.onnx gives something that is not a probability",
+        "model.onnx returns a value that is not a probability",
     ),
     "answers infinity": (
         lambda: make_bundle(1.0, model=answering(float("inf"))),
-        "model.onnx gives something that is not a probability",
+        "model.onnx returns a value that is not a probability",
     ),
     "answers more than one": (
         lambda: make_bundle(1.0, model=answering(1 + 2e-5)),
-        "model.onnx gives something that is not a probability",
+        "model.onnx returns a value that is not a probability",
     ),
     "answers less than nothing": (
         lambda: make_bundle(1.0, model=answering(-2e-5)),
-        "model.onnx gives something that is not a probability",
+        "model.onnx returns a value that is not a probability",
     ),
     "answers NaN by its weights": (
         lambda: make_bundle(
             model=make_onnx(float("nan")), reference={"records": REFERENCE, "probabilities": [0.5, 0.5, 0.5]}
         ),
-        "model.onnx gives something that is not a probability",
+        "model.onnx returns a value that is not a probability",
     ),
     "answers once": (
         lambda: make_bundle(model=answering_once(), reference={"records": REFERENCE, "probabilities": [0.5, 0.5, 0.5]}),
-        "model.onnx gives 1 answers to 3 records",
+        "model.onnx returns 1 predictions for 3 records",
     ),
     "takes one record": (
         lambda: make_bundle(model=for_one_record(), reference=ONE),
@@ -168,7 +168,7 @@ CANDIDATES: dict[str, tuple[Callable[[], Files], str]] = {
     ),
     "never ends": (
         lambda: make_bundle(model=without_end_inside(), reference=ONE),
-        "model.onnx does not answer within 0.5 seconds",
+        "model.onnx does not finish within 0.5 seconds",
     ),
     "weights at an absolute path": (
         lambda: make_bundle(1.0, model=with_weights_at("/etc/passwd")),
@@ -184,18 +184,18 @@ CANDIDATES: dict[str, tuple[Callable[[], Files], str]] = {
     ),
     "contract is nested": (
         lambda: with_file("contract.json", b'{"more":' + NESTED),
-        "contract.json is no contract",
+        "contract.json is not a contract",
     ),
     "reference is nested": (
         lambda: with_file("reference.json", b'{"records": [{"age":' + NESTED),
-        "reference.json is no list of records and probabilities",
+        "reference.json is not a list of records and probabilities",
     ),
     "contract of another feature": (
         lambda: make_bundle(
             1.0,
             contract=json.loads(json.dumps(CONTRACT).replace('"chol"', '"cholesterol"')),
         ),
-        "reference.json has a record against the contract: /records/0/chol",
+        "reference.json has a record that violates the contract: /records/0/chol",
     ),
     "contract of fewer features": (
         lambda: make_bundle(
@@ -217,7 +217,7 @@ def refused(service: Service, reason: str, caplog: pytest.LogCaptureFixture) -> 
         page = service.get(path)
         assert page["refused"].startswith(f"version 2: {reason}")
         assert page["model"]["version"] == "1"
-        assert page["registry"]["heard"] is True
+        assert page["registry"]["reachable"] is True
     answer = service.client.post("/predict", json=RECORD).get_json()
     assert answer["model"]["version"] == "1"
     assert answer["probability"] == pytest.approx(expected_probability(RECORD, -2.0), abs=1e-6)
@@ -234,7 +234,7 @@ def test_it_is_refused_with_its_reason_and_the_old_one_stays(
     candidate: str,
 ) -> None:
     if candidate == "never ends":
-        monkeypatch.setattr(bundles, "PROBE_SECONDS", 0.5)
+        monkeypatch.setattr(bundles, "PROBE_TIMEOUT_SECONDS", 0.5)
     make, reason = CANDIDATES[candidate]
     registry.register(make())
 
@@ -303,28 +303,28 @@ def test_a_file_that_is_announced_as_huge_is_not_fetched(
 
     service.poll()
 
-    refused(service, f"manifest.json gives {name} 10737418240 bytes; at most 536870912 are fetched", caplog)
+    refused(service, f"manifest.json says that {name} has 10737418240 bytes; at most 536870912 are fetched", caplog)
     assert registry.requests[name] == 0
 
 
 @pytest.fixture
-def dark(registry: FakeRegistry) -> Iterator[DarkRegistry]:
+def unreachable(registry: FakeRegistry) -> Iterator[UnreachableRegistry]:
     """A registry that can go dark, before ``registry``."""
-    dark = DarkRegistry(registry)
-    yield dark
-    dark.close()
+    proxy = UnreachableRegistry(registry)
+    yield proxy
+    proxy.close()
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "evaluation.json"])
 def test_a_file_without_end_is_read_to_its_size_and_leaves_nothing(
-    dark: DarkRegistry,
+    unreachable: UnreachableRegistry,
     registry: FakeRegistry,
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
     name: str,
 ) -> None:
     registry.register(make_bundle())
-    service = Service(Settings(mlflow_url=dark.url, cache=settings.cache)).poll()
+    service = Service(Settings(mlflow_url=unreachable.url, cache=settings.cache)).poll()
     registry.register(GOOD)
     sent = 0
 
@@ -334,7 +334,7 @@ def test_a_file_without_end_is_read_to_its_size_and_leaves_nothing(
         while True:
             sent += connection.send(b" " * 65536)
 
-    dark.dark(endless, matching=name.encode())
+    unreachable.disturb(endless, matching=name.encode())
     service.poll()
 
     reason = "manifest.json is not a manifest of format 1" if name == "manifest.json" else f"size of {name} differs"
@@ -409,7 +409,7 @@ def test_a_candidate_that_nobody_thought_of_is_refused_too(
     page = service.poll().get("/readyz")
 
     assert page["refused"] == "version 2: ZeroDivisionError: a fault of ours"
-    assert (page["model"]["version"], page["registry"]["heard"]) == ("1", True)
+    assert (page["model"]["version"], page["registry"]["reachable"]) == ("1", True)
     assert "a fault of ours" in caplog.text
 
 
@@ -448,11 +448,11 @@ def test_a_candidate_that_ends_its_process_is_tried_once_and_the_others_answer(
 
         # when a version is registered that no process outlives, then one worker is lost, and its heir refuses it too
         registry.register(make_bundle(1.0, family="deadly"))
-        reason = "refused: version 2: the process that tried it has ended; heart-disease version 1 stays"
+        reason = "refused: version 2: the process that loaded it has crashed; heart-disease version 1 is served on"
         service.wait_until(lambda: service.log().count(reason) == 2)
         answers = [service.ask("/predict", RECORD) for _ in range(20)]
         assert {(status, answer["model"]["version"]) for status, answer in answers} == {(200, "1")}
-        assert service.ask("/readyz")[1]["refused"] == "version 2: the process that tried it has ended"
+        assert service.ask("/readyz")[1]["refused"] == "version 2: the process that loaded it has crashed"
         assert len(service.workers()) == 3
 
         # when the next one is sound, then it is served
@@ -468,7 +468,7 @@ def test_a_candidate_that_ended_a_process_long_ago_is_tried_again(
     mark = Path(settings.cache) / "trial"
     mark.write_text(digest_of(GOOD["manifest.json"]))
     registry.register(GOOD)
-    assert service.poll().get("/readyz")["refused"] == "version 2: the process that tried it has ended"
+    assert service.poll().get("/readyz")["refused"] == "version 2: the process that loaded it has crashed"
 
     os.utime(mark, (0, 0))
     service.store._forget_refused()

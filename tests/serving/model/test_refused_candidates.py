@@ -127,27 +127,27 @@ CANDIDATES: dict[str, tuple[Callable[[], Files], str]] = {
     ),
     "cannot fill in": (
         lambda: make_bundle(1.0, model=make_onnx(1.0, impute=False)),
-        "model.onnx gives something that is not a probability",
+        "model.onnx returns a value that is not a probability",
     ),
     "cannot fill in, and the reference does not ask": (
         lambda: make_bundle(
             model=make_onnx(1.0, impute=False),
             reference={"records": [RECORD], "probabilities": [expected_probability(RECORD, 1.0)]},
         ),
-        "model.onnx gives something that is not a probability",
+        "model.onnx returns a value that is not a probability",
     ),
     "answers otherwise": (
         lambda: with_reference(REFERENCE, [ANSWERS[0], ANSWERS[1], ANSWERS[2] - 2e-5]),
-        "an answer is 2e-05 away from reference.json, more than 1e-05",
+        "a prediction differs from reference.json by 2e-05, more than 1e-05",
     ),
-    "reference is empty": (lambda: with_reference([], []), "reference.json is no list of records and probabilities"),
+    "reference is empty": (lambda: with_reference([], []), "reference.json is not a list of records and probabilities"),
     "reference is uneven": (
         lambda: with_reference(REFERENCE, ANSWERS[:1]),
-        "reference.json does not hold one probability for each record",
+        "reference.json does not have one probability for each record",
     ),
     "reference against the contract": (
         lambda: with_reference([{**RECORD, "age": 300}], [0.5]),
-        "reference.json has a record against the contract: /records/0/age",
+        "reference.json has a record that violates the contract: /records/0/age",
     ),
     "contract of another version": (
         lambda: with_contract(**{"x-version": "3.0.0"}),
@@ -155,26 +155,26 @@ CANDIDATES: dict[str, tuple[Callable[[], Files], str]] = {
     ),
     "contract without order": (
         lambda: make_bundle(1.0, contract={k: v for k, v in CONTRACT.items() if k != "x-features"}),
-        "contract.json is no contract: x-features is missing",
+        "contract.json is not a contract: x-features is missing",
     ),
     "contract with other features": (
         lambda: with_contract(**{"x-features": ["sex", "age"]}),
-        "contract.json is no contract: x-features and properties name different fields",
+        "contract.json is not a contract: x-features and properties name different fields",
     ),
     "contract that allows anything": (
         lambda: with_contract(additionalProperties=True),
-        "contract.json is no contract: it allows unknown fields",
+        "contract.json is not a contract: it allows unknown fields",
     ),
     "contract without limits": (
         lambda: with_contract(properties=UNBOUNDED),
-        "contract.json is no contract: age is not a number with limits or codes",
+        "contract.json is not a contract: age is not a number with limits or codes",
     ),
     "contract with texts": (
         lambda: with_contract(properties=TEXT),
-        "contract.json is no contract: age is not a number with limits or codes",
+        "contract.json is not a contract: age is not a number with limits or codes",
     ),
-    "contract that is no schema": (lambda: with_contract(type="nothing"), "contract.json is no contract: "),
-    "contract is a list": (lambda: make_bundle(1.0, contract=[]), "contract.json is no contract: Expected `object`"),
+    "contract that is no schema": (lambda: with_contract(type="nothing"), "contract.json is not a contract: "),
+    "contract is a list": (lambda: make_bundle(1.0, contract=[]), "contract.json is not a contract: Expected `object`"),
 }
 
 
@@ -201,7 +201,7 @@ def test_it_is_refused_with_its_reason_and_the_old_one_stays(
     assert answer["model"]["version"] == "1"
     assert answer["probability"] == pytest.approx(expected_probability(RECORD, -2.0), abs=1e-6)
     assert f"refused: version 2: {reason}" in caplog.text
-    assert "heart-disease version 1 stays" in caplog.text
+    assert "heart-disease version 1 is served on" in caplog.text
     assert not list(tmp_path.rglob("evil"))
 
 
@@ -237,7 +237,7 @@ def test_a_refused_version_is_not_fetched_at_every_poll(
 def test_a_refused_version_whose_files_were_repaired_is_served_later(
     service: Service, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_store, "REFUSED_SECONDS", 0.0)
+    monkeypatch.setattr(model_store, "REFUSED_RETRY_SECONDS", 0.0)
     version = registry.register(without(GOOD, "model.onnx"))
     service.poll()
 
@@ -288,7 +288,7 @@ def test_a_contract_that_refers_elsewhere_is_refused_and_nothing_is_asked_there(
 
     refused = service.poll().get("/readyz")["refused"]
 
-    assert refused.startswith("version 2: contract.json is no contract: Resource")
+    assert refused.startswith("version 2: contract.json is not a contract: Resource")
     assert registry.requests["schema"] == 0
 
 
@@ -302,7 +302,7 @@ def test_a_cache_that_cannot_be_written_refuses_and_the_old_one_stays(
 
     ready = service.poll().get("/readyz")
 
-    assert ready["refused"].startswith("version 2: the cache fails: ")
+    assert ready["refused"].startswith("version 2: the cache failed: ")
     assert ready["model"]["version"] == "1"
 
 

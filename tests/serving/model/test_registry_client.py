@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from serving.model import registry_client
-from serving.model.registry_client import ModelVersion, NotThereError, RegistryClient, RegistryError
+from serving.model.registry_client import ModelVersion, NotFoundError, RegistryClient, RegistryError
 from tests.serving.fakes import FakeRegistry, make_bundle
 
 
@@ -48,18 +48,18 @@ def test_a_file_is_read_no_further_than_its_limit(registry: FakeRegistry, monkey
 
 @pytest.mark.parametrize("name", ["heart-disease", "another"])
 def test_what_is_not_there_is_told_from_what_is_not_heard(registry: FakeRegistry, name: str) -> None:
-    with pytest.raises(NotThereError, match="not found"):
+    with pytest.raises(NotFoundError, match="not found"):
         RegistryClient(registry.url).version_with_alias(name, "production")
 
 
 @pytest.mark.parametrize(
     ("status", "body", "message"),
     [
-        (200, b"<html>", "something else than was asked for: JSON is malformed"),
-        (200, b"[]", "something else than was asked for: Expected `object`, got `array`"),
+        (200, b"<html>", "returned an unexpected response: JSON is malformed"),
+        (200, b"[]", "returned an unexpected response: Expected `object`, got `array`"),
         (200, b'{"model_version": {"name": "x"}}', "Object missing required field `version`"),
-        (200, b"\xff\xfe", "something else than was asked for"),
-        (200, b"", "something else than was asked for"),
+        (200, b"\xff\xfe", "returned an unexpected response"),
+        (200, b"", "returned an unexpected response"),
         (403, b"Invalid Host header", "answered with status 403: Invalid Host header"),
         (500, b'{"error_code": "INTERNAL_ERROR", "message": "no disk"}', "answered with status 500: no disk"),
         (302, b"", "answered with status 302"),
@@ -76,7 +76,7 @@ def test_an_answer_that_is_none_says_what_it_was(
 
 
 def test_a_registry_that_never_answers_costs_a_bounded_time(black_hole: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry_client, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(registry_client, "READ_TIMEOUT_SECONDS", 0.2)
     client = RegistryClient(black_hole)
 
     with pytest.raises(RegistryError, match=re.escape("Read timed out. (read timeout=0.2)")):
@@ -84,7 +84,7 @@ def test_a_registry_that_never_answers_costs_a_bounded_time(black_hole: str, mon
 
 
 def test_a_download_that_drips_costs_a_bounded_time(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry_client, "DOWNLOAD_SECONDS", -1.0)
+    monkeypatch.setattr(registry_client, "DOWNLOAD_TIMEOUT_SECONDS", -1.0)
     registry.answer = lambda path: (200, b"x" * 1000)
 
     with pytest.raises(RegistryError, match="was not read within"):

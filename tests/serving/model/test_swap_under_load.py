@@ -65,7 +65,7 @@ def asking(port: int, out: Path) -> Iterator[None]:
 def swaps(service: Gunicorn) -> dict[int, list[str]]:
     """Return which versions each worker has served, one after the other."""
     return {
-        pid: re.findall(r"serving heart-disease version (\d+)", "\n".join(service.said_by(pid)))
+        pid: re.findall(r"serving heart-disease version (\d+)", "\n".join(service.logged_by(pid)))
         for pid in service.workers()
     }
 

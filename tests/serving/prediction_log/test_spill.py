@@ -70,12 +70,12 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 def test_a_file_has_one_owner_until_it_is_given_up(tmp_path: Path) -> None:
     owner, first, second = (Spill(tmp_path, MANY) for _ in range(3))
     owner.append(b"x", 7)
-    first.take_over()
+    first.adopt()
     assert first.records == 0
     owner.close()
-    first.take_over()
-    second.take_over()
-    first.take_over()
+    first.adopt()
+    second.adopt()
+    first.adopt()
     assert (first.records, second.records) == (7, 0)
     first.append(b"y", 1)
     assert list(first.lines()) == [(b"x", 7), (b"y", 1)]
@@ -92,7 +92,7 @@ def test_a_file_that_its_owner_deleted_meanwhile_is_nobody_s(tmp_path: Path, mon
         return file
 
     monkeypatch.setattr(Path, "open", open_and_delete)
-    other.take_over()
+    other.adopt()
     assert other.records == 0
     assert list(other.lines()) == []
 
@@ -105,7 +105,7 @@ def test_wherever_a_line_is_torn_it_is_not_taken_for_whole(tmp_path: Path, at: i
     owner.close()
     (path,) = tmp_path.iterdir()
     os.truncate(path, path.stat().st_size - at)
-    other.take_over()
+    other.adopt()
     (whole, torn) = list(other.lines())
     assert whole == (b"whole", 2)
     assert torn[0] is None

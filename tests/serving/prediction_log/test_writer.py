@@ -61,9 +61,13 @@ class Logged(Service):
         return response.get_json()
 
     def tick(self) -> dict[str, Any]:
-        self.log._next_try = self.log._next_take_over = 0
+        self.log._next_try = self.log._next_adopt = 0
         self.log.tick()
-        return self.log.describe()
+        return self.describe()
+
+    def describe(self) -> dict[str, Any]:
+        state: dict[str, Any] = msgspec.to_builtins(self.log.describe())
+        return state
 
 
 Start = Callable[..., Logged]
@@ -93,11 +97,19 @@ def test_an_answer_is_written_with_all_that_belongs_to_it(postgres: Postgres, st
     service = start(postgres.url)
     before = time.time()
     answer = service.predict({**RECORD, "ca": None}, **{"X-Request-ID": "visit-7"})
-    assert service.log.describe()["waiting"] == 1
+    assert service.log.describe().queued == 1
 
     state = service.tick()
 
-    assert state == {"on": True, "waiting": 0, "written": 1, "spilled": 0, "dropped": 0, "since": None, "reason": None}
+    assert state == {
+        "enabled": True,
+        "queued": 0,
+        "written": 1,
+        "spilled": 0,
+        "dropped": 0,
+        "unavailable_since": None,
+        "reason": None,
+    }
     (row,) = postgres.run(
         "SELECT prediction_id::text, request_id, request_row, extract(epoch FROM answered), has_heart_disease,"
         " probability, imputed, features, name, version, alias, family, origin, snapshot, contract_version, run_id,"
@@ -149,15 +161,15 @@ def test_away_from_the_start_and_back_later(postgres: Postgres, start: Start) ->
     ids = [service.predict()["prediction_id"] for _ in range(3)]
 
     away = service.tick()
-    assert (away["waiting"], away["written"], away["spilled"], away["dropped"]) == (0, 0, 3, 0)
+    assert (away["queued"], away["written"], away["spilled"], away["dropped"]) == (0, 0, 3, 0)
     assert "Connection refused" in away["reason"]
-    assert away["since"]
+    assert away["unavailable_since"]
     (file,) = spills(service)
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
     postgres.start()
     ids.append(service.predict()["prediction_id"])
-    assert service.tick() == {**away, "written": 4, "spilled": 0, "since": None, "reason": None}
+    assert service.tick() == {**away, "written": 4, "spilled": 0, "unavailable_since": None, "reason": None}
     assert logged(postgres) == ids
     assert spills(service) == []
 
@@ -169,8 +181,8 @@ def test_away_in_the_middle(postgres: Postgres, start: Start) -> None:
     postgres.stop(signal.SIGQUIT)
     for _ in range(3):  # the first of them meets a connection that looked good
         ids.append(service.predict()["prediction_id"])
-        assert service.tick()["waiting"] == 0
-    assert service.log.describe()["spilled"] == 3
+        assert service.tick()["queued"] == 0
+    assert service.log.describe().spilled == 3
     postgres.start()
     assert service.tick()["written"] == 4
     assert logged(postgres) == ids
@@ -187,13 +199,13 @@ def test_a_database_that_stands_still_holds_nothing_up(postgres: Postgres, start
         ids = [service.predict()["prediction_id"] for _ in range(2)]
         state = service.tick()
         assert time.monotonic() - begun < 60, "something waited for the database, which stands still until the end"
-        assert (state["spilled"], state["reason"]) == (2, "no answer within 0.3 seconds")
-        assert service.tick()["reason"] == "no answer within 0.3 seconds"  # a new connection
+        assert (state["spilled"], state["reason"]) == (2, "no response within 0.3 seconds")
+        assert service.tick()["reason"] == "no response within 0.3 seconds"  # a new connection
     finally:
         postgres.thaw()
     service.tick()
     assert set(ids) < set(logged(postgres))
-    assert service.log.describe()["written"] + 2 >= len(logged(postgres)) == 3
+    assert service.log.describe().written + 2 >= len(logged(postgres)) == 3
 
 
 def test_what_was_written_before_the_answer_got_lost_is_not_written_twice(
@@ -252,7 +264,7 @@ def test_what_fits_nowhere_is_dropped_and_counted(
     counted = writer.prometheus.LOG_DROPPED._value.get()
     service.predict([RECORD] * 8)  # alone, one request may have more than the queue
     service.predict()
-    assert service.log.describe()["dropped"] == 1
+    assert service.log.describe().dropped == 1
     with caplog.at_level(logging.ERROR):
         assert service.tick()["dropped"] == 9
     assert "8 predictions are not logged" in caplog.text
@@ -272,12 +284,12 @@ def test_a_record_that_the_database_refuses_costs_no_other(
     bad = Prediction("no uuid", True, 0.5, [])
     service.log.add([*good[:2], bad, *good[2:]], [RECORD] * 7, served, None)
     state = service.tick()
-    assert (state["written"], state["dropped"], state["waiting"], state["spilled"]) == (6, 1, 0, 0)
+    assert (state["written"], state["dropped"], state["queued"], state["spilled"]) == (6, 1, 0, 0)
     assert sorted(logged(postgres)) == sorted(one.prediction_id for one in good)
 
 
 def test_old_predictions_are_deleted(postgres: Postgres, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prediction_database, "EXPIRED_AT_ONCE", 2)
+    monkeypatch.setattr(prediction_database, "EXPIRE_BATCH_ROWS", 2)
     service = start(postgres.url, prediction_log_days=30)
     service.predict([RECORD] * 8)
     service.tick()
@@ -345,7 +357,7 @@ def test_tables_of_a_newer_service_are_left_alone(postgres: Postgres, start: Sta
     service.predict()
     state = service.tick()
     assert state["spilled"] == 1
-    assert state["reason"] == "its tables are of version 99, and this service knows those up to 1"
+    assert state["reason"] == "its tables have schema version 99; this service supports versions up to 1"
 
 
 KILLED = """
@@ -395,9 +407,9 @@ def test_what_waited_in_a_killed_worker_is_counted_as_dropped(start: Start) -> N
     service = start(NOWHERE)
     service.log._number = 7
     service.predict([RECORD] * 3)
-    service.log.lost(7)
-    assert service.log.describe()["dropped"] == 3
-    assert service.log.describe()["waiting"] == 0
+    service.log.worker_ended(7)
+    assert service.log.describe().dropped == 3
+    assert service.log.describe().queued == 0
 
 
 def test_a_worker_that_ends_puts_aside_what_waits(start: Start) -> None:
@@ -405,8 +417,8 @@ def test_a_worker_that_ends_puts_aside_what_waits(start: Start) -> None:
     service.log.start()
     service.predict([RECORD] * 3)
     service.log.stop()
-    state = service.log.describe()
-    assert (state["waiting"], state["spilled"], state["dropped"]) == (0, 3, 0)
+    state = service.describe()
+    assert (state["queued"], state["spilled"], state["dropped"]) == (0, 3, 0)
     again = start(NOWHERE)
     assert again.tick()["spilled"] == 3
 
@@ -414,7 +426,7 @@ def test_a_worker_that_ends_puts_aside_what_waits(start: Start) -> None:
 def test_a_worker_that_ends_does_not_wait_for_a_database_that_stands_still(
     postgres: Postgres, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction_database, "STATEMENT_SECONDS", 600)
+    monkeypatch.setattr(prediction_database, "STATEMENT_TIMEOUT_SECONDS", 600)
     service = start(postgres.url)
     service.log._database.seconds = 600
     service.predict()
@@ -424,7 +436,7 @@ def test_a_worker_that_ends_does_not_wait_for_a_database_that_stands_still(
         service.log.start()
         service.predict([RECORD] * 2)
         until(lambda: not service.log._queue)  # it writes, and gets no answer
-        assert service.log.describe()["waiting"] == 2
+        assert service.log.describe().queued == 2
         service.predict([RECORD] * 3)
         begun = time.monotonic()
         service.log.stop()
@@ -433,8 +445,8 @@ def test_a_worker_that_ends_does_not_wait_for_a_database_that_stands_still(
         assert time.monotonic() - begun < 300, "it waited for the database"
     finally:
         postgres.thaw()
-    state = service.log.describe()
-    assert (state["waiting"], state["spilled"], state["dropped"]) == (0, 5, 0)
+    state = service.describe()
+    assert (state["queued"], state["spilled"], state["dropped"]) == (0, 5, 0)
 
 
 def test_switched_off_it_costs_and_says_nothing(start: Start) -> None:
@@ -442,7 +454,7 @@ def test_switched_off_it_costs_and_says_nothing(start: Start) -> None:
     service = start("off")
     service.log.start()
     service.predict()
-    assert service.get("/readyz")["prediction_log"] == {"on": False}
+    assert service.get("/readyz")["prediction_log"] == {"enabled": False}
     assert spills(service) == []
     service.log.stop()
 
@@ -485,7 +497,7 @@ def test_a_url_that_cannot_be_read_ends_the_service_with_one_message(gunicorn: R
     process = gunicorn(HEARTLINE_PREDICTION_LOG_URL="postgresql://me:s3cret%zz@host/db")
     assert process.wait(timeout=60) == 1
     lines = (tmp_path / "log").read_text().splitlines()
-    assert lines[:2] == ["the value cannot be read", "  where:    HEARTLINE_PREDICTION_LOG_URL"]
+    assert lines[:2] == ["the value cannot be parsed", "  where:    HEARTLINE_PREDICTION_LOG_URL"]
     assert len(lines) == 4
 
 

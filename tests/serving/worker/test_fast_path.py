@@ -153,7 +153,7 @@ def test_without_a_model_it_takes_the_usual_way(start: Callable[[], Service]) ->
 def test_a_slow_model_takes_the_usual_way(
     registry: FakeRegistry, start: Callable[[], Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle, "QUICK_SECONDS", -1)
+    monkeypatch.setattr(bundle, "FAST_PATH_SECONDS", -1)
     registry.register(make_bundle())
     service = start().poll()
 
@@ -165,7 +165,7 @@ def test_a_model_that_fails_takes_the_usual_way_which_says_so(
     direct: Direct, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
-        raise bundle.BundleError("model.onnx gives something that is not a probability")
+        raise bundle.BundleError("model.onnx returns a value that is not a probability")
 
     monkeypatch.setattr(answers, "predict", fail)
     before = counted()
