@@ -76,7 +76,9 @@ def healthcheck(port: int) -> int:
     ).returncode
 
 
-def test_it_starts_predicts_heals_and_ends(gunicorn: Run, registry: FakeRegistry, tmp_path: Path) -> None:
+def test_it_starts_predicts_replaces_a_killed_worker_and_stops(
+    gunicorn: Run, registry: FakeRegistry, tmp_path: Path
+) -> None:
     registry.register(make_bundle())
     port, log = free_port(), tmp_path / "log"
     url = f"http://127.0.0.1:{port}"
@@ -95,7 +97,7 @@ def test_it_starts_predicts_heals_and_ends(gunicorn: Run, registry: FakeRegistry
     until(lambda: log.read_text().count("serving heart-disease version 2") == 2, said=log.read_text)
     assert {ask(f"{url}/predict", RECORD)["model"]["version"] for _ in range(20)} == {"2"}
 
-    # when the registry goes away and a worker dies, then its successor serves the same
+    # when the registry becomes unreachable and a worker is killed, then its successor serves the same version
     registry.stop()
     os.kill(int(re.findall(r"Booting worker with pid: (\d+)", log.read_text())[0]), signal.SIGKILL)
     until(lambda: "serving heart-disease version 2 from the cache" in log.read_text(), said=log.read_text)
@@ -114,7 +116,7 @@ def test_it_starts_predicts_heals_and_ends(gunicorn: Run, registry: FakeRegistry
 @pytest.mark.parametrize(
     ("variable", "value"), [("HEARTLINE_SERVICE_PORT", "eighty"), ("HEARTLINE_CACHE", "/dev/null/cache")]
 )
-def test_a_bad_setting_ends_it_with_one_clear_message(gunicorn: Run, tmp_path: Path, variable: str, value: str) -> None:
+def test_an_invalid_setting_stops_it_with_one_message(gunicorn: Run, tmp_path: Path, variable: str, value: str) -> None:
     process = gunicorn(**{variable: value})
 
     assert process.wait(timeout=SECONDS) == 1

@@ -37,7 +37,7 @@ def drips(data: bytes) -> Exchange:
 
 
 def without_end(head: bytes, piece: bytes, pause: float = 0.0) -> Exchange:
-    """Send ``head``, and ``piece`` for as long as somebody reads."""
+    """Send ``head``, and ``piece`` as long as the client reads."""
 
     def exchange(connection: socket.socket) -> None:
         connection.sendall(head)

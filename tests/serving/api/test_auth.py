@@ -110,7 +110,7 @@ def test_a_request_without_a_valid_key_is_refused(
     assert "hl_" not in caplog.text
 
 
-def test_only_what_watches_the_service_needs_no_key(locked: Service) -> None:
+def test_only_health_and_readiness_need_no_key(locked: Service) -> None:
     paths = {str(rule) for rule in locked.app.url_map.iter_rules() if "GET" in (rule.methods or ())}
 
     opened = {path for path in paths if locked.client.get(path.replace("<", "x").replace(">", "")).status_code != 401}

@@ -62,7 +62,7 @@ def test_it_documents_every_path_and_method_and_no_other(service: Service, api: 
     assert {(path, method) for path, methods in api["paths"].items() for method in methods} == routed
 
 
-def test_it_carries_the_contract_of_the_served_version(registry: FakeRegistry, service: Service) -> None:
+def test_it_has_the_contract_of_the_served_version(registry: FakeRegistry, service: Service) -> None:
     before = service.get("/openapi.json")
     newer = {**CONTRACT, "x-version": "3.0.0", "required": ["age", "chol", "sex"]}
     reference = {"records": [RECORD], "probabilities": [expected_probability(RECORD, -2.0)]}
@@ -136,9 +136,9 @@ def test_problems_are_as_documented(
 
 
 def test_other_responses_are_as_documented(service: Service, api: dict[str, Any]) -> None:
-    plain = [path for path in api["paths"] if "{" not in path and path != "/predict"]
-    assert len(plain) >= 7
-    for path in plain:
+    paths = [path for path in api["paths"] if "{" not in path and path != "/predict"]
+    assert len(paths) >= 7
+    for path in paths:
         response = service.client.get(path)
         assert response.status_code == 200
         assert_as_documented(api, path, response)

@@ -1,4 +1,4 @@
-"""A candidate that is not whole, or does not answer as it should, never serves; the model before it does."""
+"""A version that is incomplete, or whose predictions are wrong, is not served; the old model is."""
 
 import copy
 import json
@@ -179,7 +179,7 @@ CANDIDATES: dict[str, tuple[Callable[[], Files], str]] = {
 
 
 @pytest.mark.parametrize("candidate", CANDIDATES)
-def test_it_is_refused_with_its_reason_and_the_old_one_stays(
+def test_it_is_refused_with_a_reason_and_the_old_model_is_served(
     service: Service,
     registry: FakeRegistry,
     caplog: pytest.LogCaptureFixture,
@@ -205,13 +205,13 @@ def test_it_is_refused_with_its_reason_and_the_old_one_stays(
     assert not list(tmp_path.rglob("evil"))
 
 
-def test_the_good_one_is_served(service: Service, registry: FakeRegistry) -> None:
+def test_the_valid_bundle_is_served(service: Service, registry: FakeRegistry) -> None:
     registry.register(GOOD)
 
     assert service.poll().get("/readyz")["model"]["version"] == "2"
 
 
-def test_the_first_candidate_of_all_may_be_refused_too(registry: FakeRegistry, start: Callable[[], Service]) -> None:
+def test_the_first_version_can_be_refused_too(registry: FakeRegistry, start: Callable[[], Service]) -> None:
     registry.register(without(GOOD, "model.onnx"))
 
     response = start().poll().client.get("/readyz")
@@ -234,7 +234,7 @@ def test_a_refused_version_is_not_fetched_at_every_poll(
     assert caplog.text.count("refused: version 2") == 1
 
 
-def test_a_refused_version_whose_files_were_repaired_is_served_later(
+def test_a_refused_version_is_served_after_its_files_were_repaired(
     service: Service, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_store, "REFUSED_RETRY_SECONDS", 0.0)
@@ -248,7 +248,7 @@ def test_a_refused_version_whose_files_were_repaired_is_served_later(
     assert (ready["model"]["version"], ready["refused"]) == ("2", None)
 
 
-def test_when_the_alias_moves_back_nothing_is_refused_any_more(service: Service, registry: FakeRegistry) -> None:
+def test_if_the_alias_moves_back_no_version_is_refused_any_more(service: Service, registry: FakeRegistry) -> None:
     registry.register(without(GOOD, "model.onnx"))
     service.poll()
 
@@ -258,7 +258,7 @@ def test_when_the_alias_moves_back_nothing_is_refused_any_more(service: Service,
     assert service.get("/readyz")["refused"] is None
 
 
-def test_a_download_that_breaks_off_is_tried_again_at_the_next_poll(service: Service, registry: FakeRegistry) -> None:
+def test_an_incomplete_download_is_tried_again_at_the_next_poll(service: Service, registry: FakeRegistry) -> None:
     registry.register(GOOD)
     registry.answer = lambda path: (502, b"bad gateway") if path.endswith("model.onnx") else None
     refused = service.poll().get("/readyz")["refused"]
@@ -280,7 +280,7 @@ def test_files_outside_the_artifact_store_of_the_server_are_refused(service: Ser
     )
 
 
-def test_a_contract_that_refers_elsewhere_is_refused_and_nothing_is_asked_there(
+def test_a_contract_with_an_external_reference_is_refused_and_nothing_is_fetched(
     service: Service, registry: FakeRegistry
 ) -> None:
     registry.answer = lambda path: (200, b"{}") if path == "/schema" else None
@@ -292,7 +292,7 @@ def test_a_contract_that_refers_elsewhere_is_refused_and_nothing_is_asked_there(
     assert registry.requests["schema"] == 0
 
 
-def test_a_cache_that_cannot_be_written_refuses_and_the_old_one_stays(
+def test_if_the_cache_is_not_writable_the_old_model_is_served(
     service: Service, registry: FakeRegistry, settings: Settings
 ) -> None:
     bundles = Path(settings.cache) / "bundles"
@@ -306,7 +306,7 @@ def test_a_cache_that_cannot_be_written_refuses_and_the_old_one_stays(
     assert ready["model"]["version"] == "1"
 
 
-def test_a_threshold_of_its_own_decides(registry: FakeRegistry, start: Callable[[], Service]) -> None:
+def test_the_threshold_of_the_bundle_is_used(registry: FakeRegistry, start: Callable[[], Service]) -> None:
     registry.register(seal(without(make_bundle(), "manifest.json"), threshold=0.99))
 
     answer = start().poll().client.post("/predict", json=RECORD).get_json()

@@ -1,4 +1,4 @@
-"""GET /: the form follows from the served contract, loads nothing from elsewhere, and can be read without eyes."""
+"""GET /: the form is made from the served contract, loads nothing from other hosts, and is accessible."""
 
 import json
 import re
