@@ -141,7 +141,7 @@ class LoggedPredictionResponse(msgspec.Struct, frozen=True):
     """A prediction of the log."""
 
     prediction_id: Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
-    predicted_at: datetime
+    predicted_at: Annotated[datetime, Meta(tz=True)]
     request_id: Annotated[str, Meta(description="As the client sent it, else the first prediction_id of the request.")]
     row: Annotated[int, Meta(ge=0, description="Position of the record in its request.")]
     record: Annotated[dict[str, Any], Meta(description="Valid under the contract of that time.")]
