@@ -1,6 +1,6 @@
-"""The REST service of Heartline: it answers with the model that the registry's alias names, and never without one."""
+"""The REST service of Heartline. It predicts with the model under the registry's alias."""
 
 import os
 
-# Read when onnxruntime is imported: its telemetry thread would hang forked children at their exit.
+# read when onnxruntime is imported: its telemetry thread would block forked children at their exit
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"

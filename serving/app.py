@@ -17,22 +17,23 @@ from serving.settings import Settings
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Return the application, without ``settings`` with those of the environment.
+    """Return the application with ``settings``, by default those of the environment.
 
-    It serves nothing until ``app.extensions["model_store"].start()`` was called, after the fork.
+    It serves no model until ``app.extensions["model_store"].start()`` is called, after the fork.
 
     Raises:
-        SettingError: a setting is not possible.
+        SettingError: a setting is invalid.
     """
     settings = settings or Settings.from_environment(os.environ)
     app = Flask(__name__, static_folder=None)
-    app.url_map.merge_slashes = False  # else /predictions//x is answered by a redirect, which is a page, and not by 404
-    # one more, because a body without a declared length is cut there in silence: one that long is too long
+    app.url_map.merge_slashes = False  # else /predictions//x gets a redirect, which is an HTML page, and not a 404
+    # one more than allowed: Flask truncates a body without a declared length there, and a body that long is refused
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes + 1
     cache = BundleCache(settings.make_cache_folder())
+    client = RegistryClient(settings.mlflow_url)
     app.extensions["settings"] = settings
     app.extensions["workers"] = workers = Workers()
-    app.extensions["model_store"] = ModelStore(settings, RegistryClient(settings.mlflow_url), cache, workers)
+    app.extensions["model_store"] = ModelStore(settings, client, cache, workers, prometheus.follow)
     app.extensions["prediction_log"] = PredictionLog(settings)
     app.register_blueprint(views)
     predictions.install(app)

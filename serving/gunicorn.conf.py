@@ -93,7 +93,7 @@ def pre_fork(server: Any, worker: Any) -> None:
 def child_exit(server: Any, worker: Any) -> None:
     """Record that a worker has ended, for whatever reason: its readiness, its lost predictions, its metrics."""
     server.app.wsgi().extensions["workers"].mark(worker.age, GONE)
-    server.app.wsgi().extensions["prediction_log"].lost(worker.age)
+    server.app.wsgi().extensions["prediction_log"].worker_ended(worker.age)
     multiprocess.retire(worker.pid)
 
 

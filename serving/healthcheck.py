@@ -1,4 +1,4 @@
-"""``python -m serving.healthcheck`` ends with 0 while the service answers, else with 1; standard library only."""
+"""``python -m serving.healthcheck`` exits with 0 if the service answers, else with 1. Standard library only."""
 
 import os
 import sys
@@ -9,9 +9,9 @@ TIMEOUT_SECONDS = 3
 
 
 def main() -> int:
-    """Ask ``/healthz`` on this machine and return the exit status."""
+    """Request ``/healthz`` on this machine and return the exit status."""
     url = f"http://127.0.0.1:{os.environ.get('HEARTLINE_SERVICE_PORT') or 8080}/healthz"
-    # no proxy of the environment stands between a process and its own machine
+    # a proxy in the environment must not be used for the local machine
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=TIMEOUT_SECONDS):

@@ -1,258 +1,288 @@
-"""Errors as RFC 9457 problem documents: one shape on every path."""
+"""Errors as RFC 9457 problem documents: one table, from which answers, OpenAPI document and documentation are made."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import msgspec
 from flask import Response
+from msgspec import UNSET, Meta, UnsetType
 
-from serving.model.records import MOST_ERRORS
+from serving.model.records import MAX_ERRORS, FieldError
 
 MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:heartline:problem:"
+_ERRORS = f"Each bad field; beyond {MAX_ERRORS} the last entries say how many more there are."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemType:
+    """One kind of error. ``detail``, ``expected``, ``hint`` and ``headers`` are templates for ``str.format``.
+
+    Attributes:
+        status: HTTP status.
+        title: what is wrong, the same words each time.
+        when: when the service answers so, for the documentation.
+        detail: what is wrong with this request.
+        expected: what would have been right.
+        hint: the next step for the reader.
+        headers: response headers by name.
+    """
+
+    status: int
+    title: str
+    when: str
+    detail: str
+    expected: str
+    hint: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+# by the last part of the problem's type, which programs may branch on
+PROBLEMS: dict[str, ProblemType] = {
+    "malformed-request": ProblemType(
+        status=400,
+        title="Malformed request",
+        when="the request is not valid HTTP/1.1, or the end of its body is ambiguous",
+        detail="the headers or the chunks of the request are not valid HTTP/1.1",
+        expected="a valid HTTP/1.1 request",
+        hint="correct the request",
+    ),
+    "malformed-json": ProblemType(
+        status=400,
+        title="Malformed JSON",
+        when="the body is not JSON, a number is not finite, or a key occurs twice",
+        detail="{reason}",
+        expected="one JSON object, or an array of objects (RFC 8259), in UTF-8",
+        hint="correct the body",
+    ),
+    "malformed-csv": ProblemType(
+        status=400,
+        title="Malformed CSV",
+        when="the header is missing, a column occurs twice, a row is too short or too long, or a quote is not closed",
+        detail="{reason}",
+        expected="a header with the contract's names, then a row for each record (RFC 4180), in UTF-8, with commas",
+        hint="correct the body",
+    ),
+    "invalid-parameter": ProblemType(
+        status=400,
+        title="Invalid parameter",
+        when="`explain` is not `true` or `false`, or occurs twice",
+        detail="explain is {found!r}",
+        expected="explain=true or explain=false, once",
+        hint="correct the parameter, or leave it out",
+    ),
+    "unauthorized": ProblemType(
+        status=401,
+        title="Unauthorized",
+        when="the API key is missing or unknown",
+        detail="{reason}",
+        expected="Authorization: Bearer KEY, or X-API-Key: KEY; a browser sends the key as the password",
+        hint="ask the operator of the service for a key",
+        # Basic comes first: some browsers look at one challenge only, and prompt for a password then
+        headers={"WWW-Authenticate": 'Basic realm="Heartline", charset="UTF-8", Bearer realm="Heartline"'},
+    ),
+    "not-found": ProblemType(
+        status=404,
+        title="Not found",
+        when="the path does not exist",
+        detail="the path does not exist",
+        expected="{paths}",
+        hint="correct the path",
+    ),
+    "prediction-not-found": ProblemType(
+        status=404,
+        title="Prediction not found",
+        when="the prediction log has no prediction with this id",
+        detail="the prediction log has no prediction with this id{dropped}",
+        expected="the prediction_id of a response of this service, not older than the log's retention",
+        hint="if the prediction is new, ask again in a few seconds; an older one has expired or was never logged",
+    ),
+    "method-not-allowed": ProblemType(
+        status=405,
+        title="Method not allowed",
+        when="the path does not support the method",
+        detail="{method} is not supported at this path",
+        expected="{allowed}",
+        hint="use one of these methods",
+        headers={"Allow": "{allowed}"},
+    ),
+    "request-timeout": ProblemType(
+        status=408,
+        title="Request timeout",
+        when="the client took too long to send the request",
+        detail="the request was not complete after {seconds:g} seconds",
+        expected="a complete request within that time",
+        hint="send less in one request, or send it faster",
+    ),
+    "not-explainable": ProblemType(
+        status=409,
+        title="Model cannot be explained",
+        when="`explain=true`, and the model has no answer for a record with all values missing",
+        detail="the model has no answer for a record with all values missing: {reason}",
+        expected="a model that imputes every feature",
+        hint="ask without explain",
+    ),
+    "content-too-large": ProblemType(
+        status=413,
+        title="Content too large",
+        when="the body has too many bytes or too many records",
+        detail="{reason}",
+        expected="at most {limit}",
+        hint="send the records in several requests",
+    ),
+    "unsupported-media-type": ProblemType(
+        status=415,
+        title="Unsupported media type",
+        when="the Content-Type is neither JSON nor CSV",
+        detail="{reason}",
+        expected="Content-Type: application/json, or text/csv in UTF-8",
+        hint="send a record or a list of records as JSON, or a table as CSV",
+        headers={"Accept-Post": "application/json, text/csv"},
+    ),
+    "invalid-record": ProblemType(
+        status=422,
+        title="Invalid record",
+        when="a field is missing, unknown, or violates the contract; `errors` names each such field",
+        detail="{count} not as the contract says",
+        expected="records as GET /model describes them under contract",
+        hint="correct each field in errors",
+    ),
+    "headers-too-large": ProblemType(
+        status=431,
+        title="Request headers too large",
+        when="the request line or a header field is too long, or there are too many fields",
+        detail="the request line or a header field is too long, or there are too many fields",
+        expected="a request line of at most 4 kB, and at most 64 header fields of at most 8 kB",
+        hint="send fewer or shorter header fields",
+    ),
+    "internal-error": ProblemType(
+        status=500,
+        title="Internal error",
+        when="the service failed; its log has the details",
+        detail="the service failed to answer this request",
+        expected="an answer",
+        hint="ask again; if the error persists, tell the operator of the service: its log has the details",
+    ),
+    "unsupported-transfer-coding": ProblemType(
+        status=501,
+        title="Unsupported transfer coding",
+        when="the body has a transfer coding other than `chunked`",
+        detail="the Transfer-Encoding is not supported",
+        expected="Content-Length, or Transfer-Encoding: chunked",
+        hint="send the body in one of these ways",
+    ),
+    "not-ready": ProblemType(
+        status=503,
+        title="No model is ready",
+        when="no model is ready, or not in every worker; `Retry-After` says when to ask again",
+        detail="{reason}",
+        expected="a registered version under the alias, whose files match their manifest",
+        hint="ask again after the seconds in Retry-After; GET /readyz says when a model is ready",
+        headers={"Retry-After": "{retry_after}"},
+    ),
+    "overloaded": ProblemType(
+        status=503,
+        title="Overloaded",
+        when="the process has too many requests in its queue; `Retry-After` says when to ask again",
+        detail="too many requests wait for an answer",
+        expected="fewer requests at one time",
+        hint="ask again after the seconds in Retry-After",
+        headers={"Retry-After": "1"},
+    ),
+    "log-unavailable": ProblemType(
+        status=503,
+        title="Prediction log unavailable",
+        when="the prediction log is switched off, or its database is unreachable",
+        detail="{reason}",
+        expected="a prediction log that is switched on, and a reachable database",
+        hint="ask again after the seconds in Retry-After; GET /readyz has the state of the log",
+        headers={"Retry-After": "{retry_after}"},
+    ),
+}
+
+
+class ProblemDocument(msgspec.Struct, frozen=True):
+    """A problem document (RFC 9457)."""
+
+    type: Annotated[str, Meta(description="The kind of problem. Programs may branch on it.")]
+    title: Annotated[str, Meta(description="What is wrong, the same words each time.")]
+    status: Annotated[int, Meta(description="The HTTP status.")]
+    detail: Annotated[str, Meta(description="What is wrong with this request.")]
+    expected: Annotated[str, Meta(description="What would have been right.")]
+    hint: Annotated[str, Meta(description="The next step.")]
+    instance: Annotated[str, Meta(description="The path of the request.")]
+    errors: Annotated[list[FieldError], Meta(min_length=1, description=_ERRORS)] | UnsetType = UNSET
 
 
 class Problem(Exception):  # noqa: N818 - the word of RFC 9457
     """An answer other than success.
 
     Args:
-        status: HTTP status.
-        slug: last part of the problem's ``type``, which a program may branch on.
-        title: what was wrong, the same words each time.
-        detail: what was wrong this time.
-        expected: what would have been right.
-        hint: the next step for whoever reads this.
-        errors: what was wrong with each field, where there are fields.
-        headers: to send along.
+        slug: key of the problem in ``PROBLEMS``.
+        kind: the type of a problem that is not in the table.
+        errors: the bad fields of the records, for ``invalid-record``.
+        values: what the templates of the problem's type ask for.
+
+    Raises:
+        KeyError: the type is not in the table, or a value for its templates is missing.
     """
 
     def __init__(
         self,
-        status: int,
         slug: str,
-        title: str,
-        detail: str,
         *,
-        expected: str,
-        hint: str,
-        errors: Sequence[Any] | None = None,
-        headers: dict[str, str] | None = None,
+        kind: ProblemType | None = None,
+        errors: list[FieldError] | UnsetType = UNSET,
+        **values: object,
     ) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.headers = headers or {}
-        self.document: dict[str, Any] = {
-            "type": f"urn:heartline:problem:{slug}",
-            "title": title,
-            "status": status,
-            "detail": detail,
-            "expected": expected,
-            "hint": hint,
-        }
-        if errors is not None:
-            self.document["errors"] = errors
+        kind = kind or PROBLEMS[slug]
+        self.slug = slug
+        self.status = kind.status
+        self.headers = {name: template.format(**values) for name, template in kind.headers.items()}
+        self._title = kind.title
+        self._detail = kind.detail.format(**values)
+        self._expected = kind.expected.format(**values)
+        self._hint = kind.hint.format(**values)
+        self._errors = errors
+        super().__init__(self._detail)
+
+    def body(self, path: str) -> bytes:
+        """Return the document in JSON, for a request to ``path``."""
+        return msgspec.json.encode(
+            ProblemDocument(
+                type=TYPE_PREFIX + self.slug,
+                title=self._title,
+                status=self.status,
+                detail=self._detail,
+                expected=self._expected,
+                hint=self._hint,
+                instance=path,
+                errors=self._errors,
+            )
+        )
 
     def response(self, path: str) -> Response:
-        """Return the answer to a request for ``path``."""
-        body = msgspec.json.encode({**self.document, "instance": path})
-        return Response(body, self.status, self.headers, content_type=MEDIA_TYPE)
+        """Return the response to a request for ``path``."""
+        return Response(self.body(path), self.status, self.headers, content_type=MEDIA_TYPE)
 
 
 def not_ready(reason: str, retry_after: int) -> Problem:
-    """Return the answer while no model has been verified; ``retry_after`` is in seconds."""
-    return Problem(
-        503,
-        "not-ready",
-        "No model is ready",
-        reason,
-        expected="a registered version under the alias, whose files match their manifest",
-        hint="ask again after the seconds in Retry-After; GET /readyz says when a model is ready",
-        headers={"Retry-After": str(retry_after)},
-    )
+    """Return the answer while no model is ready; ``retry_after`` is in seconds."""
+    return Problem("not-ready", reason=reason, retry_after=retry_after)
 
 
 def body_too_large(limit: int) -> Problem:
     """Return the answer to a body of more than ``limit`` bytes."""
-    return Problem(
-        413,
-        "too-large",
-        "Too large",
-        f"the body has more than {limit} bytes",
-        expected=f"at most {limit} bytes",
-        hint="send the records in several requests",
-    )
-
-
-def wrong_type(found: str) -> Problem:
-    """Return the answer to a body of media type ``found``, which is empty where none was named."""
-    return Problem(
-        415,
-        "unsupported-media-type",
-        "Unsupported media type",
-        f"the body is {found}" if found else "the request has no Content-Type",
-        expected="Content-Type: application/json, or text/csv in UTF-8",
-        hint="send a record, or a list of records, as JSON, or a table as CSV",
-        headers={"Accept-Post": "application/json, text/csv"},
-    )
-
-
-def unauthorized(*, sent: bool) -> Problem:
-    """Return the answer to a request without a key that is known; ``sent`` says whether it had one."""
-    return Problem(
-        401,
-        "unauthorized",
-        "Unauthorized",
-        "the key is not known here" if sent else "the request has no key",
-        expected="Authorization: Bearer KEY, or X-API-Key: KEY; a browser sends the key as the password",
-        hint="ask whoever runs the service for a key",
-        # Basic first, for browsers that look at one challenge only: it makes them ask the person in front of them.
-        headers={"WWW-Authenticate": 'Basic realm="Heartline", charset="UTF-8", Bearer realm="Heartline"'},
-    )
-
-
-def unknown_prediction(dropped: int) -> Problem:
-    """Return the answer for an id that is not in the log, which had to drop ``dropped`` predictions."""
-    lost = f"; {dropped} were dropped since the service started" if dropped else ""
-    return Problem(
-        404,
-        "unknown-prediction",
-        "Unknown prediction",
-        f"the log has no prediction with this id{lost}",
-        expected="the prediction_id of an answer of this service, no older than the log keeps them",
-        hint="ask again in a few seconds if the answer is that fresh; an older one has expired, or was never logged",
-    )
-
-
-def log_away(reason: str, retry_after: int) -> Problem:
-    """Return the answer while the log of predictions cannot be asked; ``retry_after`` is in seconds."""
-    return Problem(
-        503,
-        "log-away",
-        "The prediction log is not there",
-        reason,
-        expected="a log that is switched on, and its database",
-        hint="ask again after the seconds in Retry-After; GET /readyz says how the log is",
-        headers={"Retry-After": str(retry_after)},
-    )
-
-
-def malformed(detail: str) -> Problem:
-    """Return the answer to a body that is not JSON; ``detail`` says where."""
-    return Problem(
-        400,
-        "malformed-json",
-        "Malformed JSON",
-        detail,
-        expected="one JSON object, or an array of objects (RFC 8259), in UTF-8",
-        hint="correct the body",
-    )
-
-
-def malformed_csv(detail: str) -> Problem:
-    """Return the answer to a body that is not CSV with a header; ``detail`` says where."""
-    return Problem(
-        400,
-        "malformed-csv",
-        "Malformed CSV",
-        detail,
-        expected="a header with the contract's names, then a row for each record (RFC 4180), in UTF-8, with commas",
-        hint="correct the body",
-    )
+    return Problem("content-too-large", reason=f"the body has more than {limit} bytes", limit=f"{limit} bytes")
 
 
 def too_many_records(found: int, limit: int, what: str = "the list has {} records") -> Problem:
-    """Return the answer to a list of ``found`` records where ``limit`` are allowed; ``what`` says of what they are."""
-    return Problem(
-        413,
-        "too-large",
-        "Too large",
-        what.format(found),
-        expected=f"at most {limit} records",
-        hint="send the records in several requests",
-    )
+    """Return the answer to a list of ``found`` records where ``limit`` are allowed; ``what`` names what was counted."""
+    return Problem("content-too-large", reason=what.format(found), limit=f"{limit} records")
 
 
-def busy() -> Problem:
-    """Return the answer where more is asked at one time than the service takes on."""
-    return Problem(
-        503,
-        "busy",
-        "Busy",
-        "more requests wait than the service takes on",
-        expected="fewer requests at one time",
-        hint="ask again after the seconds in Retry-After",
-        headers={"Retry-After": "1"},
-    )
-
-
-def too_slow(seconds: float) -> Problem:
-    """Return the answer to a request that is not whole after ``seconds``."""
-    return Problem(
-        408,
-        "too-slow",
-        "Too slow",
-        f"the request was not whole after {seconds:g} seconds",
-        expected="a whole request within that time",
-        hint="send less in one request, or send it faster",
-    )
-
-
-def head_too_large() -> Problem:
-    """Return the answer to a request line, or to fields of the head, of too many bytes."""
-    return Problem(
-        431,
-        "head-too-large",
-        "Head too large",
-        "the request line, or a field of the head, is too long, or there are too many fields",
-        expected="a line of at most 4 kB, and at most 64 fields of at most 8 kB",
-        hint="send fewer or shorter fields",
-    )
-
-
-def malformed_request() -> Problem:
-    """Return the answer to what is not HTTP/1.1, or is ambiguous."""
-    return Problem(
-        400,
-        "malformed-request",
-        "Malformed request",
-        "the head or the chunks of the request are not as HTTP/1.1 defines them",
-        expected="a request as HTTP/1.1 defines it",
-        hint="correct the request",
-    )
-
-
-def unknown_coding() -> Problem:
-    """Return the answer to a body in a transfer coding that is not spoken here."""
-    return Problem(
-        501,
-        "unknown-transfer-coding",
-        "Unknown transfer coding",
-        "the Transfer-Encoding is not known here",
-        expected="Content-Length, or Transfer-Encoding: chunked",
-        hint="send the body so",
-    )
-
-
-def internal_error() -> Problem:
-    """Return the answer where the service itself fails."""
-    return Problem(
-        500,
-        "internal-error",
-        "The service failed",
-        "this request met a fault of the service",
-        expected="an answer",
-        hint="ask again; if it stays so, tell whoever runs the service: its log has the details",
-    )
-
-
-def invalid_records(errors: Sequence[Any]) -> Problem:
+def invalid_records(errors: list[FieldError]) -> Problem:
     """Return the answer to records with bad fields; ``errors`` has one entry for each, and may end with a count."""
-    count = f"more than {MOST_ERRORS}" if len(errors) > MOST_ERRORS else str(len(errors))
-    return Problem(
-        422,
-        "invalid-record",
-        "Invalid record",
-        f"{count} {'field is' if len(errors) == 1 else 'fields are'} not as the contract says",
-        expected="records as GET /model describes them under contract",
-        hint="correct each field in errors",
-        errors=errors,
-    )
+    count = f"more than {MAX_ERRORS}" if len(errors) > MAX_ERRORS else str(len(errors))
+    return Problem("invalid-record", count=f"{count} {'field is' if len(errors) == 1 else 'fields are'}", errors=errors)

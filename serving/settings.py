@@ -9,18 +9,18 @@ import msgspec
 from msgspec import Meta
 
 PREFIX = "HEARTLINE_"
-SECRET = {PREFIX + "PREDICTION_LOG_URL"}  # never repeated: it holds a password
+SECRET = {PREFIX + "PREDICTION_LOG_URL"}  # not repeated in messages, because it contains a password
 ROOT = Path(__file__).resolve().parents[1]
 
 
 class SettingError(Exception):
-    """A setting that the service cannot run with.
+    """An invalid setting.
 
     Args:
-        what: what was wrong, one clause.
+        what: what is wrong, one clause.
         where: the environment variable.
         expected: what would have been right.
-        hint: the next step for whoever reads this.
+        hint: the next step for the reader.
     """
 
     def __init__(self, what: str, *, where: str, expected: str, hint: str) -> None:
@@ -35,11 +35,11 @@ class SettingError(Exception):
         return f"{self.what}\n  where:    {self.where}\n  expected: {self.expected}\n  hint:     {self.hint}"
 
 
-Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
+Text = Annotated[str, Meta(min_length=1, description="a non-empty text")]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be set; the variable of a field is its name in capitals after ``HEARTLINE_``."""
+    """The settings. The environment variable of a field is ``HEARTLINE_`` and its name in capitals."""
 
     cache: Text
     mlflow_url: Annotated[
@@ -60,7 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker: Annotated[Literal["heartline", "gthread"], Meta(description="heartline or gthread")] = "heartline"
     max_records: Annotated[int, Meta(ge=1, description="records in one request, at least 1")] = 10_000
     max_body_bytes: Annotated[int, Meta(ge=1024, description="bytes, at least 1024")] = 8 * 1024 * 1024
-    max_waiting: Annotated[int, Meta(ge=1, le=10_000, description="requests of a worker, from 1 to 10000")] = 100
+    max_waiting: Annotated[int, Meta(ge=1, le=10_000, description="queued requests of a worker, from 1 to 10000")] = 100
     request_seconds: Annotated[float, Meta(ge=0.1, le=3600, description="seconds, from 0.1 to 3600")] = 30.0
     api_keys: Annotated[str, Meta(description="a file")] = ""
     allow_anonymous: Annotated[Literal["no", "yes"], Meta(description="yes or no")] = "no"
@@ -70,15 +70,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             pattern=r"^(off|postgres(ql)?://\S+)\Z", description="postgresql://user:password@host:port/database, or off"
         ),
     ] = "off"
-    prediction_log_days: Annotated[int, Meta(ge=0, le=36_500, description="days, from 0 (for ever) to 36500")] = 90
+    prediction_log_days: Annotated[int, Meta(ge=0, le=36_500, description="days, from 0 (unlimited) to 36500")] = 90
     prediction_log_spill_bytes: Annotated[int, Meta(ge=0, description="bytes, at least 0")] = 256 * 1024 * 1024
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
-        """Return the settings that ``environment`` holds; an empty variable counts as absent.
+        """Return the settings in ``environment``. An empty variable counts as unset.
 
         Raises:
-            SettingError: a value is not what its setting allows.
+            SettingError: a value is invalid.
         """
         home = environment.get(PREFIX + "HOME") or str(ROOT / ".heartline")
         values: dict[str, Any] = {"cache": str(Path(home) / "model-cache"), "service_workers": _cores()}
@@ -89,10 +89,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return cls(**values)
 
     def make_cache_folder(self) -> Path:
-        """Return the cache folder, made if it is not there yet, and found writable.
+        """Create the cache folder if it is missing, check that it is writable, and return it.
 
         Raises:
-            SettingError: it cannot be made or written to.
+            SettingError: it cannot be created or written to.
         """
         folder = Path(self.cache)
         problem = None
@@ -106,7 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingError(
                 f"the model cache {folder} cannot be written to: {problem}",
                 where=PREFIX + "CACHE",
-                expected="a folder that the service may create and write to",
+                expected="a folder that the service can create and write to",
                 hint="set it to such a folder, or change the folder's owner",
             )
         return folder
@@ -117,7 +117,7 @@ def _parsed(raw: str, kind: Any, variable: str) -> Any:
         return msgspec.convert(raw, kind, strict=False)
     except msgspec.ValidationError:
         raise SettingError(
-            "the value is not a possible one" if variable in SECRET else f"{raw!r} is not a possible value",
+            "the value is invalid" if variable in SECRET else f"{raw!r} is not a valid value",
             where=variable,
             expected=next(meta.description for meta in kind.__metadata__ if meta.description),
             hint="correct the variable, or unset it to use the default",
@@ -125,5 +125,5 @@ def _parsed(raw: str, kind: Any, variable: str) -> Any:
 
 
 def _cores() -> int:
-    # what this process may use, where the system tells; that is less than the machine has in many a container
+    # the cores that this process may use; in a container these are often fewer than those of the machine
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

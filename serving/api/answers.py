@@ -1,13 +1,16 @@
-"""From valid records to the answer: what the model says, in JSON, counted and logged."""
+"""Predictions for valid records: made, encoded as JSON, counted and logged."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import msgspec
+from msgspec import UNSET
 
 from serving.api import explain
+from serving.api.responses import ExplainedPrediction, PredictionListResponse, PredictionResponse
 from serving.metrics import prometheus
-from serving.model.model_store import Served
-from serving.model.predict import predict
+from serving.model.model_store import ModelDescription, Served
+from serving.model.predict import Prediction, predict
 from serving.model.records import Record
 from serving.prediction_log.writer import PredictionLog
 
@@ -21,25 +24,42 @@ def answer(
     single: bool,
     explaining: bool = False,
 ) -> bytes:
-    """Return the JSON that answers ``records``, which the contract of ``served`` allows.
+    """Return the response to ``records``, which are valid, as JSON.
 
     Args:
-        served: what answers.
+        served: the model.
         records: at least one.
-        log: gets the answers.
-        request_id: as the client says it.
-        single: whether the client sent its record alone, not in a list.
-        explaining: whether each answer comes with its contributions.
+        log: gets the predictions.
+        request_id: of the client, if it sent one.
+        single: whether the client sent one record, not a list.
+        explaining: whether each prediction gets its contributions.
 
     Raises:
-        BundleError: the model gave something that is not a probability. Nothing is counted or logged then.
-        Problem: the answers cannot be explained.
+        BundleError: the model returned a value that is not a probability. Nothing is counted or logged then.
+        Problem: the predictions cannot be explained.
     """
     predictions = predict(served.model, records)
     if explaining:
         predictions = explain.explained(served.model, records, predictions)
-    found = msgspec.structs.asdict(predictions[0]) if single else {"predictions": predictions}
-    content = msgspec.json.encode({**found, "model": served.describe()})
+    model = served.describe()
+    response = _single(predictions[0], model) if single else _several(predictions, model)
+    content = msgspec.json.encode(response)
     prometheus.count_predictions(served.version.version, predictions)
     log.add(predictions, records, served, request_id)
     return content
+
+
+def _single(prediction: Prediction, model: ModelDescription) -> PredictionResponse:
+    return PredictionResponse(
+        prediction.prediction_id,
+        prediction.has_heart_disease,
+        prediction.probability,
+        prediction.imputed,
+        prediction.contributions if isinstance(prediction, ExplainedPrediction) else UNSET,
+        model=model,
+    )
+
+
+def _several(predictions: list[Prediction], model: ModelDescription) -> PredictionListResponse:
+    # encoding does not look at the type: a Prediction is an ExplainedPrediction without contributions
+    return PredictionListResponse(cast(list[ExplainedPrediction], predictions), model)

@@ -1,8 +1,8 @@
-"""The file of API keys: who may ask. It is looked at again while the service runs, and never holds a key itself.
+"""The file of API keys. It contains digests, not keys, and is read again when it changes.
 
-A line is ``NAME DATE sha256:DIGEST``. A slow or salted hash protects what people choose, because that can be guessed. A
-key here is 32 bytes of chance: no guess ever meets one, at whatever speed, and no table holds a part of them. So one
-SHA-256 is enough, and it is worked out once a request, however many keys there are.
+A line is ``NAME DATE sha256:DIGEST``. Slow or salted hashes protect passwords that can be guessed. A key here is 32
+random bytes, which cannot be guessed at any speed, so one SHA-256 is enough. It is computed once per request, however
+many keys there are.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from serving.settings import PREFIX, SettingError
 
-LOOK_SECONDS = 1.0  # the least time between two looks at the file
+REFRESH_SECONDS = 1.0  # minimum time between two checks of the file
 MAX_BYTES = 1024 * 1024
 LINE = "NAME YYYY-MM-DD sha256:64 hexadecimal digits"
 _LINE = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]{0,63}) \d{4}-\d{2}-\d{2} sha256:(?P<digest>[0-9a-f]{64})")
@@ -27,36 +27,36 @@ Signature = tuple[int, int, int, int]
 
 
 class KeysError(Exception):
-    """A file of keys that cannot be used; the text says why, and where in the file."""
+    """A file of keys that cannot be used; the text says why and in which line."""
 
 
 class Keys:
-    """The keys in a file, as it is now: one that becomes unusable leaves those in force that were read before.
+    """The keys in a file. If a changed file cannot be used, the keys that were read before stay valid.
 
     Args:
-        path: the file.
+        path: of the file.
 
     Raises:
-        SettingError: it cannot be used, and nothing was read before.
+        SettingError: the file cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
-        self.problem: str | None = None  # why the file as it is now is not in force
+        self.problem: str | None = None  # why the present file is not in use
         self._path = path
-        self._look_again = time.monotonic() + LOOK_SECONDS
-        self._looked_at = _signature(path)
+        self._next_check = time.monotonic() + REFRESH_SECONDS
+        self._last_signature = _signature(path)
         try:
             self._entries = read(path)
         except KeysError as error:
             raise SettingError(
                 f"the file of API keys {path} cannot be used: {error}",
                 where=PREFIX + "API_KEYS",
-                expected=f"a file that only its owner may write, with lines such as {LINE}",
-                hint="make it with ./heartline keys add NAME",
+                expected=f"a file that only its owner can write, with lines such as {LINE}",
+                hint="create it with ./heartline keys add NAME",
             ) from None
 
     def name_of(self, key: str) -> str | None:
-        """Return whose key this is; None where it is nobody's. The time it takes says nothing about any key."""
+        """Return the name of a key; None if it is unknown. The comparison takes constant time."""
         self._refresh()
         digest = hashlib.sha256(key.encode()).digest()
         found = None
@@ -67,27 +67,27 @@ class Keys:
 
     def _refresh(self) -> None:
         now = time.monotonic()
-        if now < self._look_again:
+        if now < self._next_check:
             return
-        self._look_again = now + LOOK_SECONDS
-        if (signature := _signature(self._path)) == self._looked_at:
+        self._next_check = now + REFRESH_SECONDS
+        if (signature := _signature(self._path)) == self._last_signature:
             return
-        self._looked_at = signature
+        self._last_signature = signature
         try:
             self._entries = read(self._path)
         except KeysError as error:
-            self.problem = f"the file of API keys cannot be used, those read before stay: {error}"
+            self.problem = f"the file of API keys cannot be used, the keys read before stay valid: {error}"
             LOG.error("%s (%s)", self.problem, self._path)
         else:
             self.problem = None
-            LOG.info("read %d API keys anew", len(self._entries))
+            LOG.info("reloaded %d API keys", len(self._entries))
 
 
 def read(path: Path) -> Entries:
     """Return the names and digests in the file at ``path``.
 
     Raises:
-        KeysError: it cannot be read, others may write it, or a line is not what it should be.
+        KeysError: it cannot be read, others can write it, or a line is malformed.
     """
     try:
         with path.open("rb") as file:
@@ -99,7 +99,7 @@ def read(path: Path) -> Entries:
     except UnicodeDecodeError:
         raise KeysError("it is not UTF-8") from None
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise KeysError("others than its owner may write it (chmod go-w)")
+        raise KeysError("others than its owner can write it (chmod go-w)")
     if len(data) > MAX_BYTES:
         raise KeysError(f"it has more than {MAX_BYTES} bytes")
     entries: dict[str, bytes] = {}

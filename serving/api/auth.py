@@ -1,4 +1,4 @@
-"""Who may ask: everybody on this machine, whoever has a key elsewhere."""
+"""Authentication with API keys. Without keys, the service listens on loopback addresses only."""
 
 import base64
 import binascii
@@ -7,19 +7,19 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
-from flask import Flask, current_app, g, request
+from flask import Flask, current_app, request
 
-from serving import problems
 from serving.api.api_keys import Keys
+from serving.problems import Problem
 from serving.settings import PREFIX, SettingError, Settings
 
-OPEN_PATHS = {"/healthz", "/readyz"}  # asked by whatever watches the service; they tell nothing of any patient
+OPEN_PATHS = {"/healthz", "/readyz"}  # for monitoring; they contain no data of patients
 
 
 def install(app: Flask, settings: Settings) -> None:
-    """Ask for a key at every path but ``OPEN_PATHS``, where the settings name a file of keys.
+    """Require a key at every path but ``OPEN_PATHS``, if the settings name a file of keys.
 
-    The name of the key is ``flask.g.client`` then. A key in ``HEARTLINE_API_KEYS`` counts wherever the service listens.
+    It is required on loopback addresses, too.
 
     Raises:
         SettingError: the file cannot be used.
@@ -30,10 +30,10 @@ def install(app: Flask, settings: Settings) -> None:
 
 
 def check(settings: Settings) -> None:
-    """Refuse settings with which the service must not start.
+    """Check the settings of authentication before the service starts.
 
     Raises:
-        SettingError: it would listen for other machines without keys, or the file of keys cannot be used.
+        SettingError: the service would listen for other machines without keys, or the file of keys cannot be used.
     """
     check_addresses([settings.service_host], settings)
     if settings.api_keys:
@@ -41,35 +41,35 @@ def check(settings: Settings) -> None:
 
 
 def problem() -> str | None:
-    """Return why the file of keys is not in force as it is now; None where it is, or there is none."""
+    """Return why the present file of keys is not in use; None if it is, or if there is no such file."""
     keys: Keys | None = current_app.extensions.get("keys")
     return keys.problem if keys else None
 
 
 def check_addresses(hosts: Iterable[str], settings: Settings) -> None:
-    """Refuse to listen for other machines without knowing who asks.
+    """Check that the service does not listen for other machines without keys.
 
     Args:
-        hosts: the addresses or names that the service is to listen on.
-        settings: what it runs with.
+        hosts: the addresses or names to listen on.
+        settings: of the service.
 
     Raises:
-        SettingError: one of them can be reached from elsewhere, there are no keys, and nobody said that this is meant.
+        SettingError: other machines can reach one of them, there are no keys, and anonymous access is not allowed.
     """
     if settings.api_keys or settings.allow_anonymous == "yes":
         return
     for host in hosts:
         if not is_loopback(host):
             raise SettingError(
-                f"whoever reaches {host} could ask for predictions, without a key",
+                f"every machine that reaches {host} could use the service without a key",
                 where=f"{PREFIX}SERVICE_HOST",
                 expected=f"a loopback address, or a file of keys in {PREFIX}API_KEYS",
-                hint=f"./heartline keys add NAME makes one; {PREFIX}ALLOW_ANONYMOUS=yes where everybody may ask",
+                hint=f"./heartline keys add NAME makes one; {PREFIX}ALLOW_ANONYMOUS=yes allows access without keys",
             )
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches ``host``; a name counts by all the addresses that it has."""
+    """Return whether ``host`` is a loopback address, or a name with loopback addresses only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -85,18 +85,17 @@ def _check() -> None:
     if request.environ["PATH_INFO"] in OPEN_PATHS:
         return
     keys: Keys = current_app.extensions["keys"]
-    # from where Flask takes them: its own mapping of the fields would cost more than all the rest here
+    # from the WSGI environment: request.headers would cost more than the rest of this function
     fields = request.environ
     key = sent(str(fields.get("HTTP_AUTHORIZATION", "")), str(fields.get("HTTP_X_API_KEY", "")))
-    g.client = keys.name_of(key) if key else None
-    if g.client is None:
-        raise problems.unauthorized(sent=bool(key))
+    if not key or keys.name_of(key) is None:
+        raise Problem("unauthorized", reason="the key is unknown" if key else "the request has no key")
 
 
 def sent(authorization: str, api_key: str) -> str:
-    """Return the key in these two fields of a request, empty where they have none.
+    """Return the key in these two header fields, or an empty string.
 
-    It is a program's, or the password that a browser asks for.
+    Programs send a bearer token or ``X-API-Key``; browsers send the key as the password of basic authentication.
     """
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() == "bearer":

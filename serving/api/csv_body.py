@@ -1,4 +1,4 @@
-"""Records as CSV: the same table of fields and values as a JSON list, and checked by the same contract."""
+"""Records as CSV: validated against the same contract as a JSON list."""
 
 import csv
 import io
@@ -13,13 +13,13 @@ from serving.model.records import Contract, FieldError, MalformedError, Record
 
 MEDIA_TYPE = "text/csv"
 CHARSETS = {"", "utf-8", "utf8", "us-ascii"}
-# a number as JSON writes it, so that both forms of a record hold the same values
+# numbers as in JSON, so that both formats have the same values
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(?P<fraction>\.[0-9]+)?(?P<exponent>[eE][+-]?[0-9]+)?")
 _CELL_CHARACTERS = 1000  # more than any number needs
 
 
 class TooManyRowsError(Exception):
-    """A table with more rows than one request may have; ``found`` is how many."""
+    """A table with too many rows; ``found`` is their number."""
 
     def __init__(self, found: int) -> None:
         super().__init__(f"{found} rows")
@@ -27,18 +27,18 @@ class TooManyRowsError(Exception):
 
 
 def parse(body: bytes, contract: Contract, max_records: int) -> tuple[list[Record], list[FieldError]]:
-    """Return the records in ``body``, and every bad field of them.
+    """Return the records in ``body``, and their bad fields.
 
-    The first row names the columns, in any order. A cell that is empty is a missing value. Where the header is wrong,
-    only that is told: each row would repeat it.
+    The first row names the columns, in any order. An empty cell is a missing value. Errors of the header are reported
+    once, not for each row.
 
     Args:
-        body: the table, with commas, in UTF-8.
-        contract: of the model that is to answer.
-        max_records: rows below the header that one request may have.
+        body: the table, comma-separated, in UTF-8.
+        contract: of the served model.
+        max_records: maximum number of rows below the header.
 
     Raises:
-        MalformedError: it is no such table; says in which line.
+        MalformedError: it is not such a table; the text names the line.
         TooManyRowsError: it has more than ``max_records`` rows.
     """
     rows, count = _rows(body, max_records + 1)
@@ -60,10 +60,10 @@ def parse(body: bytes, contract: Contract, max_records: int) -> tuple[list[Recor
     return records, _errors(records, [line for line, _ in below], contract)
 
 
-def _rows(body: bytes, most: int) -> tuple[list[tuple[int, list[str]]], int]:
-    """Return the first ``most`` rows that are not empty, each with the number of its last line, and the count of all.
+def _rows(body: bytes, limit: int) -> tuple[list[tuple[int, list[str]]], int]:
+    """Return the first ``limit`` non-empty rows, each with the number of its last line, and the count of all rows.
 
-    The others are only counted: two million rows of two cells would take 300 MB.
+    Further rows are only counted: two million rows of two cells would take 300 MB.
     """
     try:
         text = body.decode("utf-8-sig")
@@ -75,7 +75,7 @@ def _rows(body: bytes, most: int) -> tuple[list[tuple[int, list[str]]], int]:
         for cells in reader:
             if cells:
                 count += 1
-                if count <= most:
+                if count <= limit:
                     rows.append((reader.line_num, cells))
     except csv.Error as error:
         raise MalformedError(f"the row at line {reader.line_num} is not CSV: {error}") from None
@@ -85,15 +85,15 @@ def _rows(body: bytes, most: int) -> tuple[list[tuple[int, list[str]]], int]:
 def _check_header(header: Sequence[str], contract: Contract) -> None:
     if not set(header) & set(contract.properties):
         raise MalformedError(
-            "there is no header: the first row names no field of the contract, with commas in between; "
-            f"they are {', '.join(contract.features)}"
+            "there is no header: the first row has no field of the contract; "
+            f"the fields, separated by commas, are {', '.join(contract.features)}"
         )
-    if twice := [name for name, times in Counter(header).items() if times > 1]:
-        raise MalformedError(f"the header names the column {twice[0][:100]!r} twice")
+    if repeated := [name for name, times in Counter(header).items() if times > 1]:
+        raise MalformedError(f"the header names the column {repeated[0][:100]!r} twice")
 
 
 def _header_errors(header: Sequence[str], contract: Contract) -> list[FieldError]:
-    """Return a finding for each column that is unknown or missing; it lies in the first record, as in every other."""
+    """Return an error for each unknown or missing column, with a pointer into the first record."""
     unknown = contract.errors(dict.fromkeys(name for name in header if name not in contract.properties), "/0")
     absent = [name for name in contract.features if name not in header]
     found = [
@@ -119,7 +119,7 @@ def _record(header: Sequence[str], cells: Sequence[str], contract: Contract) -> 
 
 
 def _value(text: str) -> float | int | str:
-    """Return the number in ``text``, or the text where it holds none: the contract allows no text, and shows it."""
+    """Return the number in ``text``; else the text itself, which validation refuses and reports."""
     found = _NUMBER.fullmatch(text) if len(text) <= _CELL_CHARACTERS else None
     if not found:
         return text
@@ -132,6 +132,6 @@ def _value(text: str) -> float | int | str:
 def _errors(records: Sequence[Record], lines: Sequence[int], contract: Contract) -> list[FieldError]:
     errors = contract.list_errors(records)
     for error in errors:
-        if error.pointer:  # that of a field, and not a count at the end
+        if error.pointer:  # of a field, not the count at the end
             error.detail += f" (line {lines[int(error.pointer.split('/')[1])]})"
     return errors

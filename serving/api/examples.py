@@ -1,21 +1,21 @@
-"""Example records, made from a contract: in the OpenAPI document, on its page, and in the Postman collection."""
+"""Example records made from a contract, for the OpenAPI document, its page, and the Postman collection."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def example_record(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record that the contract ``schema`` allows, with every field, in the order of its features."""
+    """Return a valid record of the contract ``schema`` with every field, in the order of its features."""
     return {name: _example(schema["properties"][name]) for name in schema["x-features"]}
 
 
 def required_only(schema: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``record`` without the fields that ``schema`` lets be missing."""
+    """Return ``record`` without optional fields."""
     return {name: value for name, value in record.items() if name in schema["required"]}
 
 
-def impossible(schema: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the name of a field, and ``record`` with a value in it that ``schema`` does not allow."""
+def invalid(schema: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the name of a field, and ``record`` with an invalid value in it."""
     name = schema["x-features"][0]
     field = schema["properties"][name]
     limits = [code for code in field["enum"] if code is not None] if "enum" in field else [field["maximum"]]

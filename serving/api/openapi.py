@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of the service, made from the contract of the model that is served."""
+"""The OpenAPI 3.1 document of the service, made from the contract of the served model."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,63 +9,66 @@ from flask import Flask, Response, current_app
 
 from serving.api import auth
 from serving.api.examples import csv_of, example_record, required_only
-from serving.api.openapi_schemas import PROBLEM, PROBLEMS, Schema, all_schemas, ref
+from serving.api.openapi_schemas import Schema, all_schemas, ref
+from serving.api.responses import PredictionListResponse, PredictionResponse
 from serving.api.views import served_now
 from serving.model.model_store import Served
 from serving.model.predict import predict
 from serving.model.records import Contract
+from serving.problems import MEDIA_TYPE, PROBLEMS, TYPE_PREFIX
 from serving.settings import Settings
 
-JSON, CSV, HTML, PROBLEM_JSON = "application/json", "text/csv", "text/html", "application/problem+json"
+JSON, CSV, HTML = "application/json", "text/csv", "text/html"
 NO_ID = "00000000-0000-4000-8000-000000000000"
-# What a client is told beside a problem's document, by status.
+# response headers of problems, by status
 _HEADERS: dict[int, tuple[str, Schema, str]] = {
-    401: ("WWW-Authenticate", {"type": "string"}, "How to say who asks."),
-    415: ("Accept-Post", {"type": "string"}, "The media types that are read."),
-    503: ("Retry-After", {"type": "integer", "minimum": 0}, "Seconds until it is worth asking again."),
+    401: ("WWW-Authenticate", {"type": "string"}, "The authentication schemes."),
+    415: ("Accept-Post", {"type": "string"}, "The supported media types."),
+    503: ("Retry-After", {"type": "integer", "minimum": 0}, "Seconds until the next attempt."),
 }
-# What every path may answer: most of it before the path is looked at.
-ANYWHERE = (
+# problems of every path; most occur before the path is known
+COMMON_PROBLEMS = (
     "malformed-request",
-    "too-slow",
-    "too-large",
-    "head-too-large",
+    "request-timeout",
+    "content-too-large",
+    "headers-too-large",
     "internal-error",
-    "unknown-transfer-coding",
-    "busy",
+    "unsupported-transfer-coding",
+    "overloaded",
 )
 _DESCRIPTION = (
-    "Answers whether a patient has heart disease, with the model that the registry's alias names. "
-    "Every error, on every path, is a problem document."
+    "Predicts heart disease with the model under the registry's alias. Every error is a problem document (RFC 9457)."
 )
 
 
 def install(app: Flask) -> None:
-    """Answer ``GET /openapi.json``."""
+    """Add ``GET /openapi.json`` to ``app``."""
 
     @app.get("/openapi.json")
     def openapi() -> Response:
-        """Return the document for the model that answers now."""
+        """Return the document for the served model."""
         settings: Settings = current_app.extensions["settings"]
         return Response(msgspec.json.encode(document(served_now(), settings)), mimetype=JSON)
 
 
 def document(served: Served, settings: Settings) -> dict[str, Any]:
-    """Return the OpenAPI document of a service that runs with ``settings`` and answers with ``served``."""
+    """Return the OpenAPI document of a service with these ``settings`` that serves ``served``."""
     contract = served.model.contract
     paths = {
         "/predict": {"post": _predict(served)},
-        "/model": {"get": _get("Describe the served model, its scores and its contract", _json("Served"), "not-ready")},
+        "/model": {
+            "get": _get("Return the served model, its scores and its contract", _json("ModelResponse"), "not-ready")
+        },
         "/predictions/{prediction_id}": {"get": _logged()},
-        "/readyz": {"get": _get("Say whether a model answers in every worker", _json("Ready"), "not-ready")},
-        "/healthz": {"get": _get("Say that the process lives", _json("Health"))},
-        "/metrics": {"get": _get("Return the counts, for Prometheus", _text("text/plain"))},
+        "/readyz": {"get": _get("Return whether every worker serves a model", _json("ReadinessResponse"), "not-ready")},
+        "/healthz": {"get": _get("Return whether the process runs", _json("HealthResponse"))},
+        "/metrics": {"get": _get("Return the metrics for Prometheus", _text("text/plain"))},
         "/openapi.json": {"get": _get("Return this document", {JSON: {"schema": {"type": "object"}}}, "not-ready")},
         "/docs": {"get": _get("Return this document as a page", _text(HTML), "not-ready")},
         "/": {"get": _form()},
         "/static/{filename}": {"get": _file()},
     }
-    schemes = _ask_for_keys(paths) if settings.api_keys else {}
+    schemes = _require_keys(paths) if settings.api_keys else {}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Heartline", "version": contract.version, "description": _DESCRIPTION},
@@ -78,8 +81,8 @@ def document(served: Served, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _ask_for_keys(paths: Schema) -> Schema:
-    """Note at all ``paths`` but the open ones that they need a key, and return the ways to send it."""
+def _require_keys(paths: Schema) -> Schema:
+    """Add authentication to all ``paths`` but the open ones, and return the security schemes."""
     for path, methods in paths.items():
         if path not in auth.OPEN_PATHS:
             for operation in methods.values():
@@ -96,16 +99,16 @@ def _predict(served: Served) -> Schema:
     contract = served.model.contract
     one = example_record(contract.schema)
     two = [one, required_only(contract.schema, one)]
-    answers = [{**msgspec.to_builtins(found), "prediction_id": NO_ID} for found in predict(served.model, two)]
-    told = served.describe()
+    predictions = [{**msgspec.to_builtins(found), "prediction_id": NO_ID} for found in predict(served.model, two)]
+    model = msgspec.to_builtins(served.describe())
     operation = _get(
-        "Predict for one record or for many",
+        "Predict for a record or a list of records",
         {
             JSON: {
-                "schema": {"oneOf": [ref("Answer"), ref("Answers")]},
+                "schema": {"oneOf": [ref(PredictionResponse.__name__), ref(PredictionListResponse.__name__)]},
                 "examples": {
-                    "one": {"summary": "The answer to one record", "value": {**answers[0], "model": told}},
-                    "many": {"summary": "The answer to an array", "value": {"predictions": answers, "model": told}},
+                    "one": {"summary": "One record", "value": {**predictions[0], "model": model}},
+                    "many": {"summary": "A list of records", "value": {"predictions": predictions, "model": model}},
                 },
             }
         },
@@ -119,13 +122,13 @@ def _predict(served: Served) -> Schema:
         *("invalid-record", "not-ready"),
     )
     operation["description"] = (
-        "An object gets one answer, an array or CSV a list of them, all from the same version. Fields come in any "
-        "order; those that the contract lets be missing may be absent or null, in CSV empty."
+        "An object gets one prediction. An array or CSV gets a list, all of the same version. Fields may be in any "
+        "order. Optional fields may be absent or null, in CSV empty."
     )
     explain = {"type": "boolean", "default": False}
     operation["parameters"] = [
-        _parameter("explain", "query", "Whether to add what each value contributes to the answer.", explain),
-        _parameter("X-Request-ID", "header", "A name for the request, which the log keeps."),
+        _parameter("explain", "query", "Whether to add the contribution of each value.", explain),
+        _parameter("X-Request-ID", "header", "An id of the request, which is logged."),
     ]
     operation["requestBody"] = {"required": True, "content": _bodies(contract, one, two)}
     return operation
@@ -137,7 +140,7 @@ def _bodies(contract: Contract, one: Mapping[str, Any], two: Sequence[Mapping[st
             "schema": {"oneOf": [ref("Record"), ref("Records")]},
             "examples": {
                 "one": {"summary": "One record", "value": one},
-                "many": {"summary": "Two records; the second leaves out what may be missing", "value": two},
+                "many": {"summary": "Two records; the second without optional fields", "value": two},
             },
         },
         CSV: {
@@ -148,22 +151,22 @@ def _bodies(contract: Contract, one: Mapping[str, Any], two: Sequence[Mapping[st
 
 
 def _logged() -> Schema:
-    problems = ("not-found", "unknown-prediction", "log-away")
-    operation = _get("Return a prediction from the log, and where it came from", _json("Logged"), *problems)
-    return {**operation, "parameters": [_parameter("prediction_id", "path", "As the answer gave it.")]}
+    problems = ("not-found", "prediction-not-found", "log-unavailable")
+    operation = _get("Return a logged prediction with its lineage", _json("LoggedPredictionResponse"), *problems)
+    return {**operation, "parameters": [_parameter("prediction_id", "path", "As in the response to the prediction.")]}
 
 
 def _form() -> Schema:
-    operation = _get("Return a page with a form", _text(HTML))
+    operation = _get("Return the prediction form", _text(HTML))
     response = operation["responses"]["503"]
-    response["description"] += "; a page where there is no model yet"
+    response["description"] += "; an HTML page if no model is ready"
     response["content"] |= _text(HTML)
     return operation
 
 
 def _file() -> Schema:
-    operation = _get("Return a file that the pages load", {"*/*": {}}, "not-found")
-    return {**operation, "parameters": [_parameter("filename", "path", "A name that a page refers to.")]}
+    operation = _get("Return a file of the pages", {"*/*": {}}, "not-found")
+    return {**operation, "parameters": [_parameter("filename", "path", "Name of the file.")]}
 
 
 def _parameter(name: str, place: str, description: str, schema: Schema | None = None) -> Schema:
@@ -174,19 +177,21 @@ def _parameter(name: str, place: str, description: str, schema: Schema | None = 
 def _get(summary: str, content: Schema, *problems: str) -> Schema:
     responses: Schema = {"200": {"description": "Success.", "content": content}}
     by_status: defaultdict[int, list[str]] = defaultdict(list)
-    for slug in (*problems, *ANYWHERE):
-        by_status[PROBLEMS[slug][0]].append(slug)
+    for slug in (*problems, *COMMON_PROBLEMS):
+        by_status[PROBLEMS[slug].status].append(slug)
     for status, slugs in sorted(by_status.items()):
         responses[str(status)] = _problem(status, slugs)
     return {"summary": summary, "responses": responses}
 
 
 def _problem(status: int, slugs: Sequence[str]) -> Schema:
-    told = "; ".join(f"{slug}: {PROBLEMS[slug][1]}" for slug in slugs)
-    schema = {"allOf": [ref("Problem"), {"properties": {"type": {"enum": [PROBLEM + slug for slug in slugs]}}}]}
+    description = "; ".join(f"{slug}: {PROBLEMS[slug].when}" for slug in slugs)
+    schema = {
+        "allOf": [ref("ProblemDocument"), {"properties": {"type": {"enum": [TYPE_PREFIX + slug for slug in slugs]}}}]
+    }
     if slugs == ["invalid-record"]:
         schema["allOf"].append({"required": ["errors"]})
-    response: Schema = {"description": told, "content": {PROBLEM_JSON: {"schema": schema}}}
+    response: Schema = {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
     return {**response, **_header(status)}
 
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serving.api.examples import csv_of, example_record, impossible, required_only
+from serving.api.examples import csv_of, example_record, invalid, required_only
+from serving.problems import TYPE_PREFIX
 
 FORMAT = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 JSON, CSV = "application/json", "text/csv"
-PROBLEM = "urn:heartline:problem:"
 _VARIABLES = {"baseUrl": "http://127.0.0.1:8080", "apiKey": "", "predictionId": ""}
 
 Item = dict[str, Any]
@@ -28,7 +28,7 @@ def collection(schema: Mapping[str, Any]) -> dict[str, Any]:
             "_postman_id": str(uuid.uuid5(uuid.NAMESPACE_URL, "urn:heartline:postman")),
             "name": "Heartline",
             "description": f"Requests with tests, for records as contract {schema['x-version']} describes them. "
-            "Set baseUrl, and apiKey where the service asks for one.",
+            "Set baseUrl, and apiKey if the service requires one.",
             "schema": FORMAT,
         },
         "auth": {
@@ -42,7 +42,7 @@ def collection(schema: Mapping[str, Any]) -> dict[str, Any]:
         "variable": [{"key": key, "value": value, "type": "string"} for key, value in _VARIABLES.items()],
         "item": [
             {"name": "Predictions", "item": _predictions(schema, one)},
-            {"name": "Refusals", "item": _refusals(schema, one)},
+            {"name": "Errors", "item": _refusals(schema, one)},
             {"name": "The service", "item": _service(schema)},
         ],
     }
@@ -64,11 +64,11 @@ def _predictions(schema: Mapping[str, Any], one: Mapping[str, Any]) -> list[Item
             "pm.collectionVariables.set('predictionId', answer.prediction_id);",
         ),
         _get(
-            "Where that answer came from",
+            "Logged prediction",
             "/predictions/{{predictionId}}",
             "if (pm.response.code === 503) {",
-            # a service may run without a log, and says so
-            f"  pm.expect(answer.type).to.eql('{PROBLEM}log-away');",
+            # a service may run without a log
+            f"  pm.expect(answer.type).to.eql('{TYPE_PREFIX}log-unavailable');",
             "} else {",
             "  pm.response.to.have.status(200);",
             "  pm.expect(answer.prediction_id).to.eql(pm.collectionVariables.get('predictionId'));",
@@ -96,10 +96,10 @@ def _predictions(schema: Mapping[str, Any], one: Mapping[str, Any]) -> list[Item
 
 
 def _refusals(schema: Mapping[str, Any], one: Mapping[str, Any]) -> list[Item]:
-    name, wrong = impossible(schema, one)
+    name, wrong = invalid(schema, one)
     return [
         _post(
-            "An impossible value",
+            "Invalid value",
             _text(wrong),
             "pm.expect(answer.errors).to.have.lengthOf(1);",
             f"pm.expect(answer.errors[0].pointer).to.eql('/{name}');",
@@ -108,9 +108,9 @@ def _refusals(schema: Mapping[str, Any], one: Mapping[str, Any]) -> list[Item]:
             problem=(422, "invalid-record"),
         ),
         _post("Malformed JSON", '{"age": ', problem=(400, "malformed-json")),
-        _post("Another media type", _text(one), media_type="text/plain", problem=(415, "unsupported-media-type")),
-        _get("An unknown path", "/unknown", problem=(404, "not-found")),
-        _get("Another method", "/predict", problem=(405, "method-not-allowed")),
+        _post("Unsupported media type", _text(one), media_type="text/plain", problem=(415, "unsupported-media-type")),
+        _get("Unknown path", "/unknown", problem=(404, "not-found")),
+        _get("Unsupported method", "/predict", problem=(405, "method-not-allowed")),
     ]
 
 
@@ -118,10 +118,10 @@ def _service(schema: Mapping[str, Any]) -> list[Item]:
     version = json.dumps(schema["x-version"])
     return [
         _get(
-            "The served model",
+            "Served model",
             "/model",
             f"pm.expect(answer.contract['x-version']).to.eql({version});",
-            # a bundle may come without scores, and the service says why
+            # a bundle may have no scores
             "if (answer.metrics === null) {",
             "  pm.expect(answer.metrics_reason).to.be.a('string').that.is.not.empty;",
             "} else {",
@@ -129,11 +129,11 @@ def _service(schema: Mapping[str, Any]) -> list[Item]:
             "  pm.expect(answer.metrics.cross_validation.roc_auc).to.include.all.keys('value', 'low', 'high', 'n');",
             "}",
         ),
-        _get("Is it ready?", "/readyz", "pm.expect(answer.status).to.eql('ready');"),
-        _get("Does it live?", "/healthz", "pm.expect(answer.status).to.eql('ok');"),
+        _get("Readiness", "/readyz", "pm.expect(answer.status).to.eql('ready');"),
+        _get("Health", "/healthz", "pm.expect(answer.status).to.eql('ok');"),
         _get("OpenAPI", "/openapi.json", f"pm.expect(answer.info.version).to.eql({version});"),
         _get(
-            "Counts", "/metrics", "pm.expect(pm.response.text()).to.include('heartline_requests_total');", json_=False
+            "Metrics", "/metrics", "pm.expect(pm.response.text()).to.include('heartline_requests_total');", json_=False
         ),
     ]
 
@@ -155,31 +155,31 @@ def _get(name: str, path: str, *tests: str, **expected: Any) -> Item:
 def _test(
     tests: Sequence[str], status: int | None = 200, problem: tuple[int, str] | None = None, json_: bool = True
 ) -> Item:
-    """Return the script that looks at an answer: its status, its form, and what ``tests`` expect of it."""
+    """Return the script that checks a response: its status, its format, and the expressions ``tests``."""
     lines = []
     if problem:
         status, slug = problem
         lines += [
             "pm.expect(pm.response.headers.get('Content-Type')).to.eql('application/problem+json');",
             "const answer = pm.response.json();",
-            f"pm.expect(answer.type).to.eql('{PROBLEM}{slug}');",
+            f"pm.expect(answer.type).to.eql('{TYPE_PREFIX}{slug}');",
             f"pm.expect(answer.status).to.eql({status});",
         ]
     elif json_:
         lines += ["const answer = pm.response.json();"]
     if status:
         lines.insert(0, f"pm.response.to.have.status({status});")
-    what = f"{problem[0]} {problem[1]}" if problem else "it answers as the contract says"
+    what = f"{problem[0]} {problem[1]}" if problem else "the response is as expected"
     script = [f"pm.test('{what}', () => {{", *(f"  {line}" for line in (*lines, *tests)), "});"]
     return {"listen": "test", "script": {"type": "text/javascript", "exec": script}}
 
 
 def _url(path: str) -> dict[str, Any]:
-    plain, _, query = path.partition("?")
+    bare, _, query = path.partition("?")
     url: dict[str, Any] = {
         "raw": "{{baseUrl}}" + path,
         "host": ["{{baseUrl}}"],
-        "path": plain.strip("/").split("/"),
+        "path": bare.strip("/").split("/"),
     }
     if query:
         key, _, value = query.partition("=")

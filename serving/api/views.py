@@ -1,7 +1,6 @@
-"""The endpoints."""
+"""The endpoints for predictions and for the state of the service."""
 
 import math
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -10,22 +9,24 @@ from flask import Blueprint, Response, current_app, request
 from serving import problems
 from serving.api import auth, csv_body, explain
 from serving.api.answers import answer
+from serving.api.responses import HealthResponse, ModelResponse, ReadinessResponse, RegistryState, to_text
 from serving.metrics import prometheus
 from serving.model.model_store import ModelStore, Served, Status
-from serving.model.records import Contract, MalformedError, Record, containers, parse
+from serving.model.records import Contract, MalformedError, Record, count_containers, parse
 from serving.model.worker_states import Workers
 from serving.prediction_log.writer import PredictionLog
+from serving.problems import Problem
 from serving.settings import Settings
 
-# Beyond the records, so that a body that is only a little too large, or has objects where none belong, is told exactly
-# what is wrong with it. Parsed, the greatest body could be millions of them.
+# Allowed in addition to the records, so that a slightly too large body still gets an exact error. A body of the maximum
+# size could have millions of containers, which would take much memory if they were parsed.
 SPARE_CONTAINERS = 20_000
 views = Blueprint("heartline", __name__)
 
 
 @views.post("/predict")
 def predict_records() -> Response:
-    """Answer one record, or a list of them; all answers come from the same version."""
+    """Return the prediction for a record, or for each record of a list; all come from the same version."""
     served = _served(_status())
     explaining = explain.asked(request.args.getlist("explain")) if request.query_string else False
     contract = served.model.contract
@@ -39,46 +40,56 @@ def predict_records() -> Response:
 
 @views.get("/healthz")
 def healthz() -> Response:
-    """Say that the process lives."""
-    return _json({"status": "ok"})
+    """Return 200 while the process runs."""
+    return _json(HealthResponse())
 
 
 @views.get("/readyz")
 def readyz() -> Response:
-    """Say whether a verified and probed model answers in every worker, and what the registry last said."""
+    """Return 200 if every worker serves a verified model, with the state of registry and prediction log."""
     status = _status()
     served = _served(status)
     workers: Workers = current_app.extensions["workers"]
-    if waiting := workers.waiting():
-        raise _not_ready(f"{waiting} more of the workers must load the model")
-    return _json({"status": "ready", "model": served.describe(), **_followed(status), **_also()})
+    if count := workers.not_ready():
+        raise _not_ready(f"{count} of the workers have not loaded the model yet")
+    return _json(
+        ReadinessResponse(
+            status="ready",
+            model=served.describe(),
+            registry=RegistryState.of(status),
+            refused=status.refused,
+            api_keys_error=auth.problem(),
+            prediction_log=_log().describe(),
+        )
+    )
 
 
 @views.get("/model")
 def model() -> Response:
-    """Describe the model that answers: its version, its scores, its contract, and how the registry is followed."""
+    """Return the served version, its scores, its contract, and the state of the registry."""
     status = _status()
     served = _served(status)
     return _json(
-        {
-            "model": served.describe(),
-            "bundle": served.model.digest,
-            "threshold": served.model.about.threshold,
-            "since": _iso(served.since),
-            "metrics": served.evaluation.metrics,
-            "metrics_reason": served.evaluation.reason,
-            **_followed(status),
-            "prediction_log": _log().describe(),
-            "contract": served.model.contract.schema,
-        }
+        ModelResponse(
+            model=served.describe(),
+            bundle=served.model.digest,
+            threshold=served.model.about.threshold,
+            served_since=to_text(served.since) or "",
+            metrics=served.evaluation.metrics,
+            metrics_reason=served.evaluation.reason,
+            registry=RegistryState.of(status),
+            refused=status.refused,
+            prediction_log=_log().describe(),
+            contract=dict(served.model.contract.schema),
+        )
     )
 
 
 def served_now() -> Served:
-    """Return what answers now.
+    """Return the served model.
 
     Raises:
-        Problem: nothing does.
+        Problem: no model is served.
     """
     return _served(_status())
 
@@ -104,27 +115,13 @@ def _served(status: Status) -> Served:
     return status.served
 
 
-def _not_ready(reason: str) -> problems.Problem:
+def _not_ready(reason: str) -> Problem:
     return problems.not_ready(reason, math.ceil(_settings().poll_seconds))
 
 
-def _also() -> dict[str, Any]:
-    return {"keys": auth.problem(), "prediction_log": _log().describe()}
-
-
-def _followed(status: Status) -> dict[str, Any]:
-    return {
-        "registry": {
-            "heard": status.silent is None,
-            "last_heard": _iso(status.last_heard),
-            "reason": status.silent or status.waiting,
-        },
-        "refused": status.refused,
-    }
-
-
-def _iso(time: datetime | None) -> str | None:
-    return time.isoformat(timespec="milliseconds") if time else None
+def _unsupported(media_type: str) -> Problem:
+    reason = f"the body is {media_type}" if media_type else "the request has no Content-Type"
+    return Problem("unsupported-media-type", reason=reason)
 
 
 def _json(value: Any) -> Response:
@@ -139,28 +136,28 @@ def _bytes() -> bytes:
 
 
 def _value(contract: Contract) -> tuple[Any, list[Record]]:
-    """Return the JSON value of the request, and the records in it; raise the problem that it has."""
+    """Return the JSON value of the request and the records in it."""
     if request.mimetype != "application/json":
-        raise problems.wrong_type(request.mimetype)
+        raise _unsupported(request.mimetype)
     data, limit = _bytes(), _settings().max_records
-    if (found := containers(data, most := limit + SPARE_CONTAINERS)) > most:
+    if (found := count_containers(data, allowed := limit + SPARE_CONTAINERS)) > allowed:
         raise problems.too_many_records(found, limit, "the body has {} objects and arrays")
     try:
         body = parse(data)
     except MalformedError as error:
-        raise problems.malformed(str(error)) from error
+        raise Problem("malformed-json", reason=error) from error
     return body, _checked(body, contract)
 
 
 def _table(contract: Contract) -> tuple[list[Record], list[Record]]:
-    """Return the records of a request in CSV, twice: they are answered as a list of them; raise its problem."""
+    """Return the records of a CSV request, twice: as the body and as the records."""
     charset = request.mimetype_params.get("charset", "")
     if charset.lower() not in csv_body.CHARSETS:
-        raise problems.wrong_type(f"{csv_body.MEDIA_TYPE} in {charset}")
+        raise _unsupported(f"{csv_body.MEDIA_TYPE} in {charset}")
     try:
         records, errors = csv_body.parse(_bytes(), contract, _settings().max_records)
     except MalformedError as error:
-        raise problems.malformed_csv(str(error)) from error
+        raise Problem("malformed-csv", reason=error) from error
     except csv_body.TooManyRowsError as error:
         raise problems.too_many_records(error.found, _settings().max_records) from error
     if errors:
@@ -170,7 +167,7 @@ def _table(contract: Contract) -> tuple[list[Record], list[Record]]:
 
 
 def _checked(body: Any, contract: Contract) -> list[Record]:
-    """Return the records in ``body``; raise the problem that names every bad field."""
+    """Return the records in ``body``, all of them valid."""
     limit = _settings().max_records
     if isinstance(body, list) and len(body) > limit:
         raise problems.too_many_records(len(body), limit)

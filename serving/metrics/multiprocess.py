@@ -1,6 +1,6 @@
-"""The folder in which the workers count, each in files of its own.
+"""The folder of the metric files: each worker counts in files of its own.
 
-prometheus_client reads its place from the environment, once, when it is first imported: nothing here imports it before.
+prometheus_client reads the folder from the environment when it is first imported, so nothing here imports it earlier.
 """
 
 import atexit
@@ -21,26 +21,28 @@ from serving.settings import SettingError
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 PREFIX = "heartline-metrics-"
 MEMORY = Path("/dev/shm")  # noqa: S108 - the folder below it is made by mkdtemp
-SETTLED_SECONDS = 60.0  # a folder that is younger may not be locked yet by the service that made it
-SUMS = ("counter", "histogram")  # what a worker counted stays counted when it has ended
+SETTLED_SECONDS = 60.0  # a younger folder may not be locked yet by the service that made it
+SUMS = ("counter", "histogram")  # these are kept when a worker has ended
 LOG = logging.getLogger(__name__)
 
-_mine: tuple[Path, int] | None = None  # the folder, and the descriptor that keeps it locked while we live
+_mine: tuple[Path, int] | None = None  # the folder, and the descriptor that keeps it locked while this process runs
 
 
 def make() -> Path:
-    """Return the folder of this service, made at the first call, and tell prometheus_client of it.
+    """Create the folder of this service at the first call, pass it to prometheus_client, and return it.
 
-    It is removed when this process ends; those of services that were killed are removed here.
+    It is removed when this process ends. Folders of killed services are removed here.
 
     Raises:
-        SettingError: it cannot be made.
-        RuntimeError: prometheus_client was imported already: each worker would count for itself.
+        SettingError: it cannot be created.
+        RuntimeError: prometheus_client was imported already, so each worker would count for itself.
     """
     global _mine  # noqa: PLW0603 - a reload of gunicorn reads its configuration again, in the same process
     if _mine is None:
         if "prometheus_client" in sys.modules:
-            raise RuntimeError("prometheus_client is imported too early: it does not count for all workers then")
+            raise RuntimeError(
+                "prometheus_client was imported before the folder was set: metrics would not cover all workers"
+            )
         folder = _made()
         alive = os.open(folder / "alive", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(alive, fcntl.LOCK_SH)
@@ -51,21 +53,21 @@ def make() -> Path:
 
 
 def of_this_service() -> Path | None:
-    """Return the folder that was made, or None."""
+    """Return the folder of this service, or None."""
     return _mine[0] if _mine else None
 
 
 @contextmanager
 def shared(folder: Path) -> Iterator[None]:
-    """While files are read, let no worker's be retired: it would be summed twice, or not at all."""
+    """Prevent ``retire`` while the files are read: a worker would be summed twice, or not at all."""
     with (folder / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield
 
 
 def retire(pid: int) -> None:
-    """Add what an ended worker counted to one file for all of them, so that they are not more and more."""
-    from prometheus_client.multiprocess import mark_process_dead  # not before the folder is known
+    """Merge the counters of an ended worker into one file, so that the number of files does not grow."""
+    from prometheus_client.multiprocess import mark_process_dead  # only after the folder is set
 
     if (folder := of_this_service()) is None:
         return
@@ -85,8 +87,8 @@ def _add(ended: Path, sums: Path) -> None:
     try:
         for key, value, *_ in MmapedDict.read_all_values_from_file(str(ended)):  # type: ignore[no-untyped-call]
             total.write_value(key, total.read_value(key)[0] + value, 0.0)  # type: ignore[no-untyped-call]
-    except (RuntimeError, struct.error, UnicodeDecodeError) as error:  # it was killed within a write
-        LOG.warning("what %s counted is lost: %s", ended.name, error)
+    except (RuntimeError, struct.error, UnicodeDecodeError) as error:  # the worker was killed during a write
+        LOG.warning("the counters in %s cannot be read and are ignored: %s", ended.name, error)
     finally:
         total.close()  # type: ignore[no-untyped-call]
         ended.unlink()
@@ -99,7 +101,7 @@ def _made() -> Path:
         return Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     except OSError as error:
         raise SettingError(
-            f"there is no folder for what the workers count: {error.strerror}",
+            f"the folder for the metrics cannot be created: {error.strerror}",
             where="TMPDIR",
             expected="a folder that the service may write to",
             hint="set it to such a folder",
@@ -107,7 +109,7 @@ def _made() -> Path:
 
 
 def _remove(folder: Path, maker: int) -> None:
-    if os.getpid() == maker:  # a worker, which ends earlier, has inherited this
+    if os.getpid() == maker:  # not in a worker, which inherits this function and ends earlier
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -119,5 +121,5 @@ def _sweep(parent: Path) -> None:
             with (folder / "alive").open("r+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder)
-        except OSError:  # it is another user's, or its service lives
+        except OSError:  # it belongs to another user, or its service runs
             continue

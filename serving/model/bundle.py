@@ -1,4 +1,4 @@
-"""The bundle of a registered version: verified against its manifest, loaded, and asked its reference records."""
+"""The bundle of a registered version: verified against its manifest, loaded, and tested with its reference records."""
 
 import hashlib
 import os
@@ -19,29 +19,29 @@ from serving.model.evaluation import Evaluation
 from serving.model.records import Contract, ContractError, Matrix, Record
 
 MANIFEST = "manifest.json"
-# What serving cannot do without. A manifest may list more: beside the evaluation, none of it is fetched or opened here.
+# A manifest may list more files. Except for the evaluation, they are neither fetched nor opened here.
 REQUIRED = ("contract.json", "model.onnx", "reference.json")
-FILE_BYTES = 512 * 1024 * 1024  # of each of them, which is held in memory
-PROBE_SECONDS = 30.0  # for all answers to the reference records: no request has waited for a slower model
-TOLERANCE = 1e-5  # between an answer and what it should be
-QUICK_SECONDS, QUICK_TRIES = 0.001, 5  # of CPU; a busy machine may take some of the tries longer
+FILE_BYTES = 512 * 1024 * 1024  # of each required file, which is held in memory
+PROBE_TIMEOUT_SECONDS = 30.0  # for the predictions of all reference records
+TOLERANCE = 1e-5  # between a probability and its reference
+FAST_PATH_SECONDS, FAST_PATH_TRIES = 0.001, 5  # CPU time of one record; another process may slow down some of the tries
 INPUT, OUTPUT = "record", "probabilities"
-PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+SAFE_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
 
 class BundleError(Exception):
-    """A bundle that must not serve; the text is the reason."""
+    """A bundle that must not be served; the text is the reason."""
 
 
 class FileEntry(msgspec.Struct, frozen=True):
-    """What a manifest says of one file."""
+    """The entry of one file in a manifest."""
 
     sha256: str
     bytes: Annotated[int, Meta(ge=0)]
 
 
 class About(msgspec.Struct, frozen=True):
-    """What a manifest says of the model itself."""
+    """The description of the model in a manifest."""
 
     name: str
     family: str
@@ -60,7 +60,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """Records, and the probability that the model must give each of them."""
+    """Records, and the probability that the model must return for each."""
 
     records: Annotated[list[dict[str, Any]], Meta(min_length=1)]
     probabilities: list[float]
@@ -70,60 +70,60 @@ def parse_manifest(data: bytes) -> Manifest:
     """Return the manifest in ``data``.
 
     Raises:
-        BundleError: it is not a manifest, lacks a required file or has one that is too large, or names a path outside
-            the bundle.
+        BundleError: the data is not a manifest, a required file is missing or too large, or a path is outside of the
+            bundle.
     """
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{MANIFEST} is not a manifest of format 1: {error}") from error
     for name in manifest.files:
-        if not PLAIN_NAME.fullmatch(name):
+        if not SAFE_PATH.fullmatch(name):
             raise BundleError(f"{MANIFEST} lists {name!r}, which is not a path inside the bundle")
     for name in REQUIRED:
         if name not in manifest.files:
             raise BundleError(f"{MANIFEST} does not list {name}")
         if manifest.files[name].bytes > FILE_BYTES:
             size = manifest.files[name].bytes
-            raise BundleError(f"{MANIFEST} gives {name} {size} bytes; at most {FILE_BYTES} are fetched")
+            raise BundleError(f"{MANIFEST} says that {name} has {size} bytes; at most {FILE_BYTES} are fetched")
     return manifest
 
 
 def digest_of(data: bytes) -> str:
-    """Return the sha256 of ``data`` in hexadecimal. That of its manifest is the address of a bundle."""
+    """Return the sha256 of ``data`` in hexadecimal. The digest of the manifest is the address of a bundle."""
     return hashlib.sha256(data).hexdigest()
 
 
-def wanted(manifest: Manifest) -> tuple[str, ...]:
-    """Return the names of the files that serving reads: the required ones, and the evaluation where there is one."""
+def files_to_read(manifest: Manifest) -> tuple[str, ...]:
+    """Return the names of the files that serving reads: the required ones, and the evaluation if there is one."""
     entry = manifest.files.get(evaluation.FILE)
     return (*REQUIRED, evaluation.FILE) if entry and entry.bytes <= evaluation.FILE_BYTES else REQUIRED
 
 
 def read_verified(folder: Path, digest: str) -> dict[str, bytes]:
-    """Return the manifest and the files that serving reads of the bundle in ``folder``, by name.
+    """Return the manifest of the bundle in ``folder`` and the files that serving reads, by name.
 
-    The bytes returned are those that were checked: nothing is read a second time. The evaluation may be missing.
+    The returned bytes are the verified ones: no file is read a second time. The evaluation may be missing.
 
     Raises:
-        BundleError: a required file is missing, or a file is not what the manifest says.
+        BundleError: a required file is missing, or a file differs from the manifest.
     """
     files = {MANIFEST: _read(folder / MANIFEST)}
     if digest_of(files[MANIFEST]) != digest:
         raise BundleError(f"digest of {MANIFEST} differs")
     manifest = parse_manifest(files[MANIFEST])
-    for name in wanted(manifest):
-        # a service that did not read evaluations left them out of its cache
+    for name in files_to_read(manifest):
+        # earlier services did not fetch evaluations: their caches lack the file
         if name in REQUIRED or (folder / name).exists():
             files[name] = read_file(folder, name, manifest.files[name])
     return files
 
 
 def read_file(folder: Path, name: str, entry: FileEntry) -> bytes:
-    """Return the file ``name`` in ``folder``, which is as ``entry`` says.
+    """Return the content of the file ``name`` in ``folder``, verified against ``entry``.
 
     Raises:
-        BundleError: it is missing, or something else.
+        BundleError: the file is missing or differs.
     """
     if _size(folder / name) != entry.bytes:
         raise BundleError(f"size of {name} differs")
@@ -134,24 +134,24 @@ def read_file(folder: Path, name: str, entry: FileEntry) -> bytes:
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
-    """Return what ``read_verified`` does, of a bundle whose address nobody has said.
+    """Return the result of ``read_verified`` for a bundle whose digest is not known in advance.
 
     Raises:
-        BundleError: a file is missing, or is not what the manifest says.
+        BundleError: a file is missing or differs from the manifest.
     """
     return read_verified(folder, digest_of(_read(folder / MANIFEST)))
 
 
 class Model:
-    """A model that may serve: its session, its contract, and what its manifest says of it.
+    """A model that passed all checks: its session, its contract and its description.
 
-    Make it in the process that serves: an onnxruntime session does not survive a fork.
+    Create it in the worker process: an onnxruntime session does not survive a fork.
 
     Args:
         files: verified files by name.
 
     Raises:
-        BundleError: it cannot be loaded, or does not answer as its reference says.
+        BundleError: it cannot be loaded, or its predictions differ from its reference.
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:
@@ -165,33 +165,33 @@ class Model:
         self._session = _session(files["model.onnx"])
         self._check_signature()
         self._probe(files["reference.json"])
-        self.quick = self._is_quick()
+        self.suits_fast_path = self._is_fast()
 
     def probabilities(self, matrix: Matrix) -> NDArray[np.float32]:
-        """Return P(disease) of each row of ``matrix``, float32 (n,).
+        """Return P(disease) of each row of ``matrix`` (n, features), float32 (n,).
 
         Raises:
-            BundleError: an answer is not a probability.
+            BundleError: a value is not a probability.
         """
-        return self._answer(matrix, None)
+        return self._run(matrix, None)
 
-    def _answer(self, matrix: Matrix, options: onnxruntime.RunOptions | None) -> NDArray[np.float32]:
+    def _run(self, matrix: Matrix, options: onnxruntime.RunOptions | None) -> NDArray[np.float32]:
         found: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: matrix}, options)[0][:, 1]
         if len(found) != len(matrix):
-            raise BundleError(f"model.onnx gives {len(found)} answers to {len(matrix)} records")
+            raise BundleError(f"model.onnx returns {len(found)} predictions for {len(matrix)} records")
         if not bool(np.all((found >= 0) & (found <= 1))):
-            # the shares of a forest's trees, added up in float32, may pass 1 (by 3.6e-6 for 329 trees) and miss 0
+            # the float32 sum over a forest's trees may exceed 1 (by 3.6e-6 for 329 trees) or fall below 0
             if not bool(np.all((found >= -TOLERANCE) & (found <= 1 + TOLERANCE))):
-                raise BundleError("model.onnx gives something that is not a probability")
+                raise BundleError("model.onnx returns a value that is not a probability")
             return found.clip(0, 1)
         return found
 
-    def _is_quick(self) -> bool:
-        """Return whether an answer to one record takes so little that nobody notices who waits for it."""
-        for _ in range(QUICK_TRIES):
-            begun = time.thread_time()
+    def _is_fast(self) -> bool:
+        """Return whether one record takes so little CPU time that the event loop of a worker can run the model."""
+        for _ in range(FAST_PATH_TRIES):
+            start = time.thread_time()
             self.probabilities(self.reference[:1])
-            if time.thread_time() - begun <= QUICK_SECONDS:
+            if time.thread_time() - start <= FAST_PATH_SECONDS:
                 return True
         return False
 
@@ -209,36 +209,36 @@ class Model:
         try:
             reference = msgspec.json.decode(data, type=Reference)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BundleError(f"reference.json is no list of records and probabilities: {error}") from error
+            raise BundleError(f"reference.json is not a list of records and probabilities: {error}") from error
         if len(reference.records) != len(reference.probabilities):
-            raise BundleError("reference.json does not hold one probability for each record")
+            raise BundleError("reference.json does not have one probability for each record")
         for position, record in enumerate(reference.records):
             if errors := self.contract.errors(record, f"/records/{position}"):
-                raise BundleError(f"reference.json has a record against the contract: {errors[0].pointer}")
+                raise BundleError(f"reference.json has a record that violates the contract: {errors[0].pointer}")
         self.reference = self.contract.matrix(reference.records)
-        answers = self._try(reference.records)
-        worst = float(np.abs(answers - np.array(reference.probabilities)).max())
+        probabilities = self._run_limited(reference.records)
+        worst = float(np.abs(probabilities - np.array(reference.probabilities)).max())
         if not worst <= TOLERANCE:
-            raise BundleError(f"an answer is {worst:.2g} away from reference.json, more than {TOLERANCE:g}")
-        # a model that cannot fill in what its contract lets be missing would fail on the first such request
+            raise BundleError(f"a prediction differs from reference.json by {worst:.2g}, more than {TOLERANCE:g}")
+        # a model that cannot impute the optional fields would fail on the first request without them
         optional = dict.fromkeys(self.contract.optional)
-        self._try([{**record, **optional} for record in reference.records])
+        self._run_limited([{**record, **optional} for record in reference.records])
 
-    def _try(self, records: list[Record]) -> NDArray[np.float32]:
+    def _run_limited(self, records: list[Record]) -> NDArray[np.float32]:
         options = onnxruntime.RunOptions()
-        clock = threading.Timer(PROBE_SECONDS, setattr, (options, "terminate", True))
-        clock.daemon = True
-        clock.start()
+        timer = threading.Timer(PROBE_TIMEOUT_SECONDS, setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
         try:
-            return self._answer(self.contract.matrix(records), options)
+            return self._run(self.contract.matrix(records), options)
         except BundleError:
             raise
-        except Exception as error:  # onnxruntime raises many types of its own
+        except Exception as error:  # onnxruntime has many exception types
             if options.terminate:
-                raise BundleError(f"model.onnx does not answer within {PROBE_SECONDS:g} seconds") from error
+                raise BundleError(f"model.onnx does not finish within {PROBE_TIMEOUT_SECONDS:g} seconds") from error
             raise BundleError(f"model.onnx cannot be run: {_first_line(error)}") from error
         finally:
-            clock.cancel()
+            timer.cancel()
 
 
 def _session(data: bytes) -> onnxruntime.InferenceSession:
@@ -246,11 +246,11 @@ def _session(data: bytes) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = 1  # the request threads are the parallelism
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # a model may name files of its own, relative to here: none of them was verified, so there is nothing to find
+    # a model may refer to external files; none of them is verified, so the folder to look in does not exist
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises many types of its own
+    except Exception as error:  # onnxruntime has many exception types
         raise BundleError(f"model.onnx cannot be loaded: {_first_line(error)}") from error
 
 
@@ -258,7 +258,7 @@ def _contract(data: bytes) -> Contract:
     try:
         return Contract(msgspec.json.decode(data, type=dict[str, Any]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ContractError) as error:
-        raise BundleError(f"contract.json is no contract: {error}") from error
+        raise BundleError(f"contract.json is not a contract: {error}") from error
 
 
 def _evaluation(files: dict[str, bytes], manifest: Manifest) -> Evaluation:
@@ -269,8 +269,10 @@ def _evaluation(files: dict[str, bytes], manifest: Manifest) -> Evaluation:
         return Evaluation(reason=f"{MANIFEST} does not list {name}")
     size = manifest.files[name].bytes
     if size > evaluation.FILE_BYTES:
-        return Evaluation(reason=f"{MANIFEST} gives {name} {size} bytes; at most {evaluation.FILE_BYTES} are read")
-    return Evaluation(reason=f"{name} is missing", awaited=True)
+        return Evaluation(
+            reason=f"{MANIFEST} says that {name} has {size} bytes; at most {evaluation.FILE_BYTES} are read"
+        )
+    return Evaluation(reason=f"{name} is missing", pending=True)
 
 
 def _size(path: Path) -> int:

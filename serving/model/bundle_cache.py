@@ -1,9 +1,9 @@
-"""The folder of verified bundles: one for all workers of a host, addressed by digest, written atomically.
+"""The cache folder of verified bundles: shared by all workers of a host, addressed by digest, written atomically.
 
 bundles/<sha256 of the manifest>/   the files of a bundle
-last_good.json                      the version served last; its time of change is when the registry was last heard
-lock                                held while bundles are added, tried or removed
-trial                               the bundle that is tried just now, or that its process did not outlive
+last_good.json                      the version served last; its modification time is the last contact with the registry
+lock                                held while bundles are added, tested or removed
+trial                               digest of the bundle that is being loaded, or that crashed its process
 """
 
 import fcntl
@@ -25,21 +25,21 @@ from serving.model.bundle import (
     BundleError,
     Manifest,
     digest_of,
+    files_to_read,
     parse_manifest,
     read_file,
     read_verified,
-    wanted,
 )
 from serving.model.registry_client import ModelVersion, RegistryClient, Training
 
 KEPT_BUNDLES = 3
 MANIFEST_BYTES = 1024 * 1024
-TRIAL_SECONDS = 600.0  # until a bundle is tried again that a process did not outlive
+TRIAL_RETRY_SECONDS = 600.0  # until a bundle that crashed a process is loaded again
 LOG = logging.getLogger(__name__)
 
 
 class LastGood(msgspec.Struct, frozen=True):
-    """Which version was served last, the address of its bundle, and what trained it, once the registry has said."""
+    """The version served last, the digest of its bundle, and its training, once the registry has returned it."""
 
     alias: str
     version: ModelVersion
@@ -57,14 +57,14 @@ class BundleCache:
         self._trial = folder / "trial"
 
     def fetch(self, client: RegistryClient, version: ModelVersion) -> dict[str, bytes]:
-        """Return the verified files of ``version`` by name; those not yet here are downloaded.
+        """Return the verified files of ``version`` by name; download them if they are not in the cache.
 
-        Workers that ask at the same time wait for the first one's download.
+        Workers that fetch at the same time wait for the download of the first one.
 
         Raises:
-            BundleError: the bundle must not serve.
-            NotThereError: the registry does not have it.
-            RegistryError: the registry could not be heard.
+            BundleError: the bundle must not be served.
+            NotFoundError: the registry does not have it.
+            RegistryError: the registry is unreachable.
             OSError: the folder cannot be written to.
         """
         root = client.artifact_root(version)
@@ -81,24 +81,24 @@ class BundleCache:
         """Return the verified files of the bundle at ``digest`` by name.
 
         Raises:
-            BundleError: it is not here, or not what it was.
+            BundleError: it is not in the cache, or was changed.
         """
         return read_verified(self._bundles / digest, digest)
 
     def fetch_evaluation(self, client: RegistryClient, version: ModelVersion, digest: str) -> bytes:
-        """Return the evaluation of the bundle at ``digest``, which a service that did not read it may have left out.
+        """Return the evaluation of the bundle at ``digest``; download it if an earlier service did not.
 
         Raises:
-            BundleError: it is not what the manifest says, or the bundle is not here any more.
-            NotThereError: the registry does not have it.
-            RegistryError: the registry could not be heard.
+            BundleError: it differs from the manifest, or the bundle is not in the cache any more.
+            NotFoundError: the registry does not have it.
+            RegistryError: the registry is unreachable.
             OSError: the folder cannot be written to.
         """
         root = client.artifact_root(version)
         name = evaluation.FILE
         with self._locked():
             files = self.read(digest)
-            if name in files:  # another worker was here first
+            if name in files:  # another worker has fetched it
                 return files[name]
             manifest = parse_manifest(files[MANIFEST])
             with self._empty_folder() as folder:
@@ -109,19 +109,19 @@ class BundleCache:
 
     @contextmanager
     def trial(self, digest: str) -> Iterator[None]:
-        """Leave a mark while the bundle at ``digest`` is tried: it is native code, and may end the process.
+        """Write a marker while the bundle at ``digest`` is loaded: native code may crash the process.
 
-        One worker of a host tries at a time, so that at most one is lost.
+        One worker of a host loads at a time, so that at most one crashes.
 
         Raises:
-            BundleError: the process that tried it last did not outlive it.
+            BundleError: the process that loaded it last has crashed.
             OSError: the folder cannot be written to.
         """
         with self._locked():
-            if self._trial.exists():  # of a process that has ended: we hold the lock
-                recent = time.time() - self._trial.stat().st_mtime < TRIAL_SECONDS
+            if self._trial.exists():  # of a process that has ended, because we hold the lock
+                recent = time.time() - self._trial.stat().st_mtime < TRIAL_RETRY_SECONDS
                 if recent and self._trial.read_text() == digest:
-                    raise BundleError("the process that tried it has ended")
+                    raise BundleError("the process that loaded it has crashed")
             self._trial.write_text(digest)
             try:
                 yield
@@ -129,17 +129,17 @@ class BundleCache:
                 self._trial.unlink()
 
     def last_good(self) -> LastGood | None:
-        """Return what was noted last, or None."""
+        """Return the version saved last, or None."""
         try:
             return msgspec.json.decode(self._last_good.read_bytes(), type=LastGood)
         except FileNotFoundError:
             return None
         except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
-            LOG.warning("%s is not readable and has no effect: %s", self._last_good, error)
+            LOG.warning("%s cannot be read and is ignored: %s", self._last_good, error)
             return None
 
-    def note_last_good(self, good: LastGood) -> None:
-        """Note what is served now, and let go of bundles that were not used for long.
+    def save_last_good(self, good: LastGood) -> None:
+        """Save the served version, and delete the bundles that were not used for the longest time.
 
         Raises:
             OSError: the folder cannot be written to.
@@ -153,15 +153,15 @@ class BundleCache:
             for bundle in by_age[KEPT_BUNDLES:]:
                 shutil.rmtree(bundle)
 
-    def note_heard(self) -> None:
-        """Note that the registry was heard just now."""
+    def save_contact(self) -> None:
+        """Save the present time as that of the last contact with the registry."""
         try:
             os.utime(self._last_good)
         except OSError as error:
-            LOG.debug("the time is not noted: %s", error)
+            LOG.debug("the time of the contact is not saved: %s", error)
 
-    def last_heard(self) -> datetime | None:
-        """Return when a worker of this host last heard the registry, or None."""
+    def last_contact(self) -> datetime | None:
+        """Return the time of the last contact of a worker of this host with the registry, or None."""
         try:
             return datetime.fromtimestamp(self._last_good.stat().st_mtime, UTC)
         except OSError:
@@ -173,19 +173,19 @@ class BundleCache:
             fetched.mkdir()
             (fetched / MANIFEST).write_bytes(manifest)
             listed = parse_manifest(manifest)
-            _save(client, root, listed, wanted(listed), fetched)
+            _save(client, root, listed, files_to_read(listed), fetched)
             files = read_verified(fetched, digest)
             self._bundles.mkdir(exist_ok=True)
             target = self._bundles / digest
-            if target.exists():  # it is not what it was, or we would not be here
+            if target.exists():  # its files were changed, else they would have been used
                 shutil.rmtree(target)
             fetched.rename(target)
         return files
 
     @contextmanager
     def _empty_folder(self) -> Iterator[Path]:
-        """Give a folder for what is being fetched; call it while the lock is held."""
-        for left_over in self._folder.glob(".fetch-*"):  # from a process that was killed: we hold the lock
+        """Yield an empty folder for a download. Call it while the lock is held."""
+        for left_over in self._folder.glob(".fetch-*"):  # of a process that was killed, because we hold the lock
             shutil.rmtree(left_over)
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".fetch-") as name:
             yield Path(name)

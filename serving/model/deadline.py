@@ -1,7 +1,7 @@
-"""An end to exchanges over HTTP that take too long as a whole.
+"""A deadline for a complete HTTP exchange.
 
-A socket's time-out bounds a single read. A server that sends a byte each second outlasts any number of them, and so
-does one that never ends its headers.
+The time-out of a socket limits a single read. A server that sends one byte each second, or headers without end, never
+exceeds it.
 """
 
 import socket
@@ -14,11 +14,11 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 
 class DeadlineError(Exception):
-    """The time of an exchange is over."""
+    """The exchange took too long."""
 
 
 class Deadline:
-    """Cuts the connection of the one exchange that is under way. For one thread at a time."""
+    """Closes the connection of the exchange in progress when time is up. For one thread at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,7 +26,7 @@ class Deadline:
         self._over = False
 
     def watch(self, manager: urllib3.PoolManager) -> urllib3.PoolManager:
-        """Return ``manager``, whose new connections this deadline can cut from now on."""
+        """Make this deadline apply to new connections of ``manager``, and return it."""
         manager.pool_classes_by_scheme = {
             "http": _watched(HTTPConnectionPool, self),
             "https": _watched(HTTPSConnectionPool, self),
@@ -35,10 +35,10 @@ class Deadline:
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Cut the exchange in this context when it has lasted so long.
+        """Close the connection if the exchange in this context takes longer than ``seconds``.
 
         Raises:
-            DeadlineError: it was cut.
+            DeadlineError: it took longer.
         """
         self._over = False
         timer = threading.Timer(seconds, self._cut)
@@ -47,17 +47,17 @@ class Deadline:
         try:
             yield
         except Exception as error:
-            if self._over:  # whatever a connection says that was cut under it
+            if self._over:  # any error of the connection that was closed
                 raise DeadlineError from error
             raise
         else:
-            if self._over:  # an answer without a length has no end that could be missed
+            if self._over:  # a response without a length looks complete
                 raise DeadlineError
         finally:
             timer.cancel()
 
     def opened(self, connection: socket.socket) -> None:
-        """Take note of a new connection."""
+        """Register a new connection."""
         with self._lock:
             self._socket = connection
         if self._over:
@@ -67,7 +67,7 @@ class Deadline:
         with self._lock:
             self._over = True
             if self._socket is not None:
-                with suppress(OSError):  # it has ended by itself
+                with suppress(OSError):  # it is closed already
                     self._socket.shutdown(socket.SHUT_RDWR)
 
 

@@ -1,4 +1,4 @@
-"""What training measured of a model: its scores with their intervals. It is told to people; no answer depends on it."""
+"""The scores of a model with their intervals, as training measured them. No prediction depends on them."""
 
 from typing import Annotated
 
@@ -6,53 +6,45 @@ import msgspec
 from msgspec import Meta
 
 FILE = "evaluation.json"
-FILE_BYTES = 1024 * 1024  # some 20 kB are usual; more is not read
+FILE_BYTES = 1024 * 1024  # about 20 kB are usual; a larger file is not read
+_COUNT = (
+    "Number of records of the score: for recall those with disease, for precision those that are predicted to have it."
+)
 
 
 class Score(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A score with its 95 % interval.
+    """A score with its 95 % interval."""
 
-    Args:
-        value: None where it is not defined.
-        low: lower end; None where there is no interval.
-        high: upper end; None where there is no interval.
-        n: the records that it is about: for recall the sick, for precision those that were called sick.
-        note: why something is None.
-    """
+    value: Annotated[float | None, Meta(description="Null where it is not defined.")]
+    low: Annotated[float | None, Meta(description="Lower end; null where there is no interval.")]
+    high: Annotated[float | None, Meta(description="Upper end; null where there is no interval.")]
+    n: Annotated[int, Meta(ge=0, description=_COUNT)]
+    note: Annotated[str, Meta(description="Why a value or an interval is null.")] = ""
 
-    value: float | None
-    low: float | None
-    high: float | None
-    n: Annotated[int, Meta(ge=0)]
-    note: str = ""
+
+Scores = dict[str, Score]
 
 
 class Metrics(msgspec.Struct, frozen=True):
-    """All scores of a model by name.
+    """The scores that training measured, by name."""
 
-    Args:
-        profile: how thoroughly it was evaluated; ``quick`` is for trying things out.
-        cross_validation: of the training records, each answered by models that did not see it.
-        holdout: of records that nothing was fitted or chosen on, answered by the model itself.
-    """
-
-    profile: str
-    cross_validation: dict[str, Score]
-    holdout: dict[str, Score]
+    profile: Annotated[str, Meta(description="How thoroughly the model was evaluated; quick is for experiments.")]
+    cross_validation: Annotated[Scores, Meta(description="Out-of-fold predictions of the training records.")]
+    holdout: Annotated[Scores, Meta(description="Records that nothing was fitted to or selected on.")]
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """What is known of how good a model is.
+    """The metrics of a served model, if they are known.
 
     Args:
-        metrics: None where nothing is known.
-        reason: why nothing is known.
-        awaited: whether the registry may still be asked for it.
+        metrics: None where they are not known.
+        reason: why they are not known.
+        pending: whether they can still be fetched from the registry.
     """
 
     metrics: Metrics | None = None
     reason: str | None = None
-    awaited: bool = False
+    pending: bool = False
 
 
 class _About(msgspec.Struct):
@@ -66,9 +58,9 @@ class _File(msgspec.Struct):
 
 
 def read(data: bytes) -> Evaluation:
-    """Return what the evaluation file of a bundle says, or why it is not understood. Raises nothing."""
+    """Return the content of a bundle's evaluation file, or why it cannot be read. Raises nothing."""
     try:
         found = msgspec.json.decode(data, type=_File)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Evaluation(reason=f"{FILE} is not understood: {error}")
+        return Evaluation(reason=f"{FILE} cannot be read: {error}")
     return Evaluation(Metrics(found.about.profile, found.out_of_fold, found.holdout))

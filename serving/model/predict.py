@@ -1,33 +1,38 @@
-"""From valid records to answers."""
+"""Predictions for valid records."""
 
 import os
 import uuid
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from serving.model.bundle import Model
 from serving.model.records import Record
 
-FEWEST_DIGITS, MOST_DIGITS = 5, 9  # after the point, for all values at once; a very small one may need more
+FEWEST_DIGITS, MOST_DIGITS = 5, 9  # after the decimal point; very small values may need more
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """The answer for one record."""
+    """The prediction for one record."""
 
-    prediction_id: str
-    has_heart_disease: bool
-    probability: float
-    imputed: list[str]
+    prediction_id: Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
+    has_heart_disease: Annotated[bool, Meta(description="Whether the probability reaches the threshold.")]
+    probability: Annotated[float, Meta(ge=0, le=1, description="Of heart disease.")]
+    imputed: Annotated[
+        list[str],
+        Meta(description="Missing fields that the model imputed.", extra_json_schema={"uniqueItems": True}),
+    ]
 
 
 def predict(model: Model, records: Sequence[Record]) -> list[Prediction]:
-    """Return the answer of ``model`` for each of ``records``, which its contract allows.
+    """Return the prediction of ``model`` for each of ``records``, which are valid.
 
     Raises:
-        BundleError: the model gave something that is not a probability.
+        BundleError: the model returned a value that is not a probability.
     """
     matrix = model.contract.matrix(records)
     probabilities = model.probabilities(matrix)
@@ -37,7 +42,7 @@ def predict(model: Model, records: Sequence[Record]) -> list[Prediction]:
 
 
 def new_ids(count: int) -> list[str]:
-    """Return ``count`` random UUIDs (version 4, RFC 9562); many are drawn and written at once."""
+    """Return ``count`` random UUIDs (version 4, RFC 9562), vectorised."""
     if count == 1:
         return [str(uuid.uuid4())]
     drawn = np.frombuffer(bytearray(os.urandom(16 * count)), np.uint8).reshape(count, 16)
@@ -49,7 +54,7 @@ def new_ids(count: int) -> list[str]:
 
 
 def shortest(values: NDArray[np.float32]) -> list[float]:
-    """Return float32 values as the shortest numbers that mean them: 0.9, not the 0.8999999761581421 next to it."""
+    """Return float32 values as the shortest decimal numbers that round to them: 0.9, not 0.8999999761581421."""
     if len(values) == 1:
         return [float(str(values[0]))]
     exact = values.astype(np.float64)

@@ -1,40 +1,38 @@
-"""Records: parsed strictly, checked against the contract of the served model, turned into its input matrix."""
+"""Records: strict parsing, validation against the served model's contract, conversion to its input matrix."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import jsonschema_rs
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 Record = dict[str, int | float | None]
 Matrix = NDArray[np.float32]
 
 SHOWN_CHARACTERS = 100
-MOST_ERRORS = 500  # that a request is told one by one: a body of the greatest size could have a million
+MAX_ERRORS = 500  # in one response; a body of the maximum size could have a million
 
 
 class MalformedError(Exception):
-    """A body that is not JSON, or not unambiguous JSON; the text says where."""
+    """A body that is not unambiguous JSON or CSV; the text says where."""
 
 
 class ContractError(Exception):
-    """A contract that records cannot be checked against; the text says why."""
+    """A contract that cannot be used for validation; the text says why."""
 
 
 class FieldError(msgspec.Struct, omit_defaults=True):
-    """One bad field: where it is (RFC 6901), what it holds (absent where the field is), and what it may hold.
+    """One bad field, or the number of bad fields that are left out."""
 
-    Or, where there are too many of them, how many more there are.
-    """
-
-    pointer: str
-    detail: str
-    allowed: str
-    value: Any = msgspec.UNSET
+    pointer: Annotated[str, Meta(description="JSON pointer (RFC 6901) to the field in the body.")]
+    detail: Annotated[str, Meta(description="What is wrong.")]
+    allowed: Annotated[str, Meta(description="What the field may hold.")]
+    value: Annotated[Any, Meta(description="What the field holds; absent if the field is missing.")] = msgspec.UNSET
 
 
 def parse(body: bytes) -> Any:
@@ -43,15 +41,15 @@ def parse(body: bytes) -> Any:
     Raises:
         MalformedError: it is not JSON in UTF-8, a number is not finite, or a key occurs twice.
     """
-    found = plain(body)
+    found = parse_fast(body)
     return _strict(body) if found is None else found
 
 
-def plain(body: bytes) -> list[Record] | Record | None:
-    """Return the records in ``body`` if it is what nearly all are, in a quarter of the time; None where it is not.
+def parse_fast(body: bytes) -> list[Record] | Record | None:
+    """Return the records in ``body`` in a quarter of the time; None where the strict parser must decide.
 
-    The fast decoder lets the last of equal keys win. Where all values are numbers or null, though, every quote belongs
-    to a key: two for each, unless one was lost.
+    The fast decoder keeps the last of several equal keys without an error. All values are numbers or null, so every
+    quote belongs to a key: if there are more than two quotes per key, a key was repeated.
     """
     try:
         found = _FAST.decode(body)
@@ -69,21 +67,21 @@ def _strict(body: bytes) -> Any:
     except json.JSONDecodeError as error:
         raise MalformedError(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
-        raise MalformedError("it is nested too deeply") from None
-    except ValueError:  # Python refuses to read whole numbers beyond some thousand digits
+        raise MalformedError("the body is nested too deeply") from None
+    except ValueError:  # Python refuses to read integers of more than some thousand digits
         raise MalformedError("a number has too many digits") from None
 
 
-def containers(body: bytes, most: int) -> int:
-    """Return how many objects and arrays begin in the JSON of ``body``, without parsing it.
+def count_containers(body: bytes, limit: int) -> int:
+    """Return the number of objects and arrays in the JSON of ``body``, without parsing it.
 
-    Where brackets in texts make no difference to whether that is more than ``most``, they are counted too.
+    Brackets inside strings are counted too, as long as the sum does not exceed ``limit``.
     """
     found = body.count(b"{") + body.count(b"[")
-    if found <= most:
+    if found <= limit:
         return found
-    marks = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_MARKS)
-    return sum(map(len, marks.split(b'"')[::2]))  # every other part lies between the quotes of a text
+    tokens = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _OTHER_BYTES)
+    return sum(map(len, tokens.split(b'"')[::2]))  # every other part is inside a string
 
 
 class Contract:
@@ -93,7 +91,7 @@ class Contract:
         schema: JSON Schema 2020-12 of a flat record of numbers, with ``x-features`` and ``x-version``.
 
     Raises:
-        ContractError: it is something else.
+        ContractError: the schema is something else.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
@@ -124,18 +122,20 @@ class Contract:
         self.nullable = frozenset(name for name in self.features if _may_be_null(self.properties[name]))
         self._allowed = {name: _describe(self.properties[name]) for name in self.features}
 
-    def errors(self, record: Any, pointer: str = "", most: int = MOST_ERRORS) -> list[FieldError]:
-        """Return every bad field of ``record``, which lies at ``pointer`` in the body, in the contract's order.
+    def errors(self, record: Any, pointer: str = "", limit: int = MAX_ERRORS) -> list[FieldError]:
+        """Return the bad fields of ``record``, in the contract's order; unknown fields come last.
 
-        Those that the contract does not know come last; where there are more than ``most`` in all, the last entry says
-        how many of them were left out.
+        Args:
+            record: any JSON value.
+            pointer: JSON pointer of the record in the body.
+            limit: maximum number of entries; beyond it, the last entry says how many fields are left out.
         """
         if not isinstance(record, dict):
             fields = ", ".join(self.features)
             return [FieldError(pointer, "a record is an object", f"an object with the fields {fields}", _shown(record))]
         if _accepts(self._validator, record):
             return []
-        # No text or container is a legal value, so none is handed on: some have no form outside Python.
+        # No string or container is valid, so none reaches the validator: some cannot be converted for it.
         known = {name: value if _is_scalar(value) else "" for name, value in record.items() if name in self.properties}
         bad: dict[str, FieldError] = {}
         for error in self._validator.iter_errors(known):
@@ -144,37 +144,37 @@ class Contract:
         found = [bad[name] for name in ("", *self.features) if name in bad]
         fields = ", ".join(self.features)
         unknown = [name for name in record if name not in self.properties]
-        told = unknown[: max(most - len(found), 0)]
+        shown = unknown[: max(limit - len(found), 0)]
         found += [
             FieldError(_join(pointer, name), "the contract has no such field", f"only {fields}", _shown(record[name]))
-            for name in told
+            for name in shown
         ]
-        if more := len(unknown) - len(told):
+        if more := len(unknown) - len(shown):
             found.append(FieldError(pointer, f"the contract has no such field: {more} more of them", f"only {fields}"))
         return found
 
     def list_errors(self, records: Sequence[Any]) -> list[FieldError]:
-        """Return every bad field of the records in a body that is a list of them.
+        """Return the bad fields of a list of records.
 
-        Where they are more than ``MOST_ERRORS``, the last entry says how many of the other records have any.
+        Beyond ``MAX_ERRORS``, the last entry says how many of the remaining records have bad fields.
         """
         if self.allows(list(records)):
             return []
         found: list[FieldError] = []
         for row, record in enumerate(records):
-            found += self.errors(record, f"/{row}", MOST_ERRORS - len(found))
-            if len(found) >= MOST_ERRORS:
+            found += self.errors(record, f"/{row}", MAX_ERRORS - len(found))
+            if len(found) >= MAX_ERRORS:
                 more = sum(not _accepts(self._validator, other) for other in records[row + 1 :])
                 allowed = "records as the contract describes them"
                 return [*found, FieldError("", f"bad fields in {more} more records", allowed)] if more else found
         return found
 
     def allows(self, body: Record | list[Record]) -> bool:
-        """Return whether ``body``, a record or a list of them, has no bad field."""
+        """Return whether ``body``, a record or a list of records, is valid."""
         return _accepts(self._validator if isinstance(body, dict) else self._list_validator, body)
 
     def imputed(self, matrix: Matrix) -> list[list[str]]:
-        """Return for each row of the model's input the names of the features that it leaves to the model."""
+        """Return the names of the features that the model imputes, for each row of its input."""
         found: list[list[str]] = [[] for _ in matrix]
         for row, column in zip(*np.nonzero(np.isnan(matrix)), strict=True):
             found[row].append(self.features[column])
@@ -184,7 +184,7 @@ class Contract:
         """Return valid records as the model's input, float32 (n, features), NaN where a value is missing."""
         try:
             values = [record[name] for record in records for name in self.features]
-        except KeyError:  # a field that may be absent is: twice the time
+        except KeyError:  # an optional field is absent: takes twice the time
             values = [record.get(name) for record in records for name in self.features]
         return np.array(values, dtype=np.float32).reshape(len(records), len(self.features))
 
@@ -199,7 +199,7 @@ class Contract:
 def _accepts(validator: jsonschema_rs.Draft202012Validator, value: Any) -> bool:
     try:
         return validator.is_valid(value)
-    except ValueError:  # nested too deeply for it, or a text that UTF-8 cannot hold
+    except ValueError:  # nested too deeply, or a string that UTF-8 cannot hold
         return False
 
 
@@ -223,7 +223,7 @@ def _no_constant(name: str) -> NoReturn:
     raise MalformedError(f"{name} is not a JSON number")
 
 
-_NO_MARKS = bytes(set(range(256)) - set(b'"{['))
+_OTHER_BYTES = bytes(set(range(256)) - set(b'"{['))
 _FAST = msgspec.json.Decoder(Record | list[Record])
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_constant)
 
@@ -233,7 +233,7 @@ def _refuse_to_fetch(uri: str) -> NoReturn:
 
 
 def _field_of(error: jsonschema_rs.ValidationError) -> str:
-    """Return the field that ``error`` is about; empty where it is about the record as a whole."""
+    """Return the field of ``error``; empty where the error concerns the record itself."""
     if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
         return error.kind.property
     return str(error.instance_path[0]) if error.instance_path else ""
@@ -266,9 +266,9 @@ def _describe(field: Mapping[str, Any]) -> str:
         texts = [f"{code} ({labels[str(code)]})" if str(code) in labels else str(code) for code in codes]
         text = ", ".join(texts)
     else:
-        whole = field["type"] == "integer" or "integer" in field["type"]
+        kind = "whole number" if "integer" in field["type"] else "number"
         unit = f" {field['x-unit']}" if field.get("x-unit") else ""
-        text = f"a {'whole ' if whole else ''}number from {field['minimum']} to {field['maximum']}{unit}"
+        text = f"a {kind} from {field['minimum']} to {field['maximum']}{unit}"
     return f"{text}, or null" if _may_be_null(field) else text
 
 
@@ -277,7 +277,7 @@ def _may_be_null(field: Mapping[str, Any]) -> bool:
 
 
 def _shown(value: Any) -> Any:
-    """Return ``value`` as an error may repeat it: short, and possible in JSON."""
+    """Return ``value`` in a form that an error may repeat: short, and valid JSON."""
     if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**53):
         return value
     text = value if isinstance(value, str) else json.dumps(value)

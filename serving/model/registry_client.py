@@ -1,8 +1,7 @@
-"""The few calls to the MLflow server that serving needs, as plain HTTP.
+"""Client of the MLflow server's REST API, for the few calls that serving needs.
 
-Endpoints of MLflow's REST API: ``registered-models/alias``, ``model-versions/get-download-uri``,
-``mlflow-artifacts/artifacts``, and ``runs/get`` for what trained a version. Nothing here is ever called while a request
-waits.
+Endpoints: ``registered-models/alias``, ``model-versions/get-download-uri``,
+``mlflow-artifacts/artifacts`` and ``runs/get``. No request waits for these calls.
 """
 
 import re
@@ -19,27 +18,27 @@ from serving.model.deadline import Deadline, DeadlineError
 
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
-CONNECT_SECONDS = 2.0
-READ_SECONDS = 5.0
-ANSWER_SECONDS = 10.0  # for all of an answer
-DOWNLOAD_SECONDS = 300.0  # for all of a file
+CONNECT_TIMEOUT_SECONDS = 2.0
+READ_TIMEOUT_SECONDS = 5.0  # of a single read
+RESPONSE_TIMEOUT_SECONDS = 10.0  # of a complete response
+DOWNLOAD_TIMEOUT_SECONDS = 300.0  # of a complete file
 CHUNK_BYTES = 256 * 1024
-ANSWER_BYTES = 1024 * 1024
-REASON_CHARACTERS = 200  # of what a registry says: it goes into the log and into answers
-PLAIN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
-NOT_THERE = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow says the latter of an alias
+RESPONSE_BYTES = 1024 * 1024
+REASON_CHARACTERS = 200  # of a message of the registry, in the log and in responses
+SAFE_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+NOT_FOUND_CODES = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow uses the latter for an alias
 
 
 class RegistryError(Exception):
-    """The registry could not be heard, or what it said is no answer. Asking again later may help."""
+    """The registry is unreachable, or its response cannot be used. A later attempt may succeed."""
 
 
-class NotThereError(Exception):
-    """The registry was heard: what was asked for does not exist."""
+class NotFoundError(Exception):
+    """The registry answered that the object does not exist."""
 
 
 class ModelVersion(msgspec.Struct, frozen=True):
-    """A registered version. ``source`` tells two versions of one number apart, in a registry made anew."""
+    """A registered version. ``source`` distinguishes versions with the same number after a registry was recreated."""
 
     name: str
     version: Annotated[str, Meta(pattern=r"^[0-9]{1,18}\Z")]
@@ -48,12 +47,12 @@ class ModelVersion(msgspec.Struct, frozen=True):
 
 
 class Training(msgspec.Struct, frozen=True):
-    """What the registry says of the run that trained a version; None where it says nothing.
+    """The run that trained a version; a field is None where the registry has no value.
 
     Args:
-        run_id: the run.
-        trained_at: when it ended, ISO 8601 in UTC.
-        source: where its records came from, in words.
+        run_id: id of the run.
+        trained_at: end of the run, ISO 8601 in UTC.
+        source: description of the source of its records.
     """
 
     run_id: str | None = None
@@ -79,7 +78,7 @@ class _Run(msgspec.Struct):
     data: _RunData = msgspec.field(default_factory=_RunData)
 
 
-class _RunAnswer(msgspec.Struct):
+class _RunResponse(msgspec.Struct):
     run: _Run
 
 
@@ -91,7 +90,7 @@ class _DownloadUri(msgspec.Struct):
     artifact_uri: str
 
 
-Answer = TypeVar("Answer", _Alias, _DownloadUri, _RunAnswer)
+Response = TypeVar("Response", _Alias, _DownloadUri, _RunResponse)
 
 
 class _Failure(msgspec.Struct):
@@ -100,13 +99,13 @@ class _Failure(msgspec.Struct):
 
 
 class RegistryClient:
-    """Reads an MLflow server at ``url`` that serves its artifacts too."""
+    """Reads from the MLflow server at ``url``, which must serve its artifacts."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
         # without retries urllib3 follows no redirect either
         self._http = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=False
+            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS), retries=False
         )
         self._deadline = Deadline()
         self._deadline.watch(self._http)
@@ -115,63 +114,63 @@ class RegistryClient:
         """Return the version of model ``name`` that ``alias`` points to.
 
         Raises:
-            NotThereError: the model has no such alias, or does not exist.
-            RegistryError: there was no answer.
+            NotFoundError: the model has no such alias, or does not exist.
+            RegistryError: there was no usable response.
         """
-        body = self._ask(f"{API}/registered-models/alias", {"name": name, "alias": alias})
+        body = self._get(f"{API}/registered-models/alias", {"name": name, "alias": alias})
         version = _decode(body, _Alias).model_version
         if version.name != name:
-            raise RegistryError(f"the registry answered for another model: {_plain(version.name)}")
+            raise RegistryError(f"the registry returned another model: {_one_line(version.name)}")
         return version
 
     def training(self, version: ModelVersion) -> Training:
-        """Return what is known of the run that trained ``version``.
+        """Return the run that trained ``version``.
 
         Raises:
-            RegistryError: there was no answer.
+            RegistryError: there was no usable response.
         """
-        if not PLAIN_ID.fullmatch(version.run_id):
+        if not SAFE_ID.fullmatch(version.run_id):
             return Training()
         try:
-            run = _decode(self._ask(f"{API}/runs/get", {"run_id": version.run_id}), _RunAnswer).run
-        except NotThereError:
+            run = _decode(self._get(f"{API}/runs/get", {"run_id": version.run_id}), _RunResponse).run
+        except NotFoundError:
             return Training(version.run_id)
         ended = run.info.end_time
         source = next((tag.value for tag in run.data.tags if tag.key == "source"), "")
         return Training(
             version.run_id,
             datetime.fromtimestamp(ended / 1000, UTC).isoformat(timespec="milliseconds") if ended else None,
-            _plain(source) or None,
+            _one_line(source) or None,
         )
 
     def artifact_root(self, version: ModelVersion) -> str:
         """Return the path of a version's files in the artifact store of the server.
 
         Raises:
-            NotThereError: the version does not exist, or its files lie outside the server's own store.
-            RegistryError: there was no answer.
+            NotFoundError: the version does not exist, or its files are outside of the server's artifact store.
+            RegistryError: there was no usable response.
         """
-        body = self._ask(f"{API}/model-versions/get-download-uri", {"name": version.name, "version": version.version})
+        body = self._get(f"{API}/model-versions/get-download-uri", {"name": version.name, "version": version.version})
         uri = _decode(body, _DownloadUri).artifact_uri
         parts = urlsplit(uri)
         if parts.scheme != "mlflow-artifacts":
-            raise NotThereError(
-                f"its files are at {_plain(uri)}, not in the artifact store that the MLflow server serves"
+            raise NotFoundError(
+                f"its files are at {_one_line(uri)}, not in the artifact store that the MLflow server serves"
             )
         return parts.path.strip("/")
 
     def read(self, root: str, name: str, limit: int) -> Iterator[bytes]:
-        """Yield the content of file ``name`` below ``root``, and stop soon after ``limit`` bytes.
+        """Yield the content of the file ``name`` below ``root``; stop soon after ``limit`` bytes.
 
         Raises:
-            NotThereError: there is no such file.
-            RegistryError: there was no answer, or it broke off.
+            NotFoundError: the file does not exist.
+            RegistryError: there was no usable response, or it was incomplete.
         """
         path = f"{ARTIFACTS}/{quote(f'{root}/{name}')}"
-        return self._stream(path, {}, limit, DOWNLOAD_SECONDS, missing=f"{name} is missing")
+        return self._stream(path, {}, limit, DOWNLOAD_TIMEOUT_SECONDS, missing=f"{name} is missing")
 
-    def _ask(self, path: str, fields: dict[str, str]) -> bytes:
-        return b"".join(self._stream(path, fields, ANSWER_BYTES, ANSWER_SECONDS))
+    def _get(self, path: str, fields: dict[str, str]) -> bytes:
+        return b"".join(self._stream(path, fields, RESPONSE_BYTES, RESPONSE_TIMEOUT_SECONDS))
 
     def _stream(
         self, path: str, fields: dict[str, str], limit: int, seconds: float, missing: str = ""
@@ -180,13 +179,13 @@ class RegistryClient:
         try:
             with (
                 self._deadline.within(seconds),
-                # nothing is unpacked: a few bytes of a packed answer can be any number of bytes
+                # not decompressed: a small response could expand to any size
                 self._http.request(
                     "GET", self._url + path, fields=fields, preload_content=False, decode_content=False
                 ) as response,
             ):
                 if response.status != 200:
-                    raise _failure(response.status, response.read1(ANSWER_BYTES), missing)
+                    raise _failure(response.status, response.read1(RESPONSE_BYTES), missing)
                 while received <= limit and (chunk := response.read1(CHUNK_BYTES)):
                     received += len(chunk)
                     yield chunk
@@ -202,30 +201,30 @@ def _failure(status: int, body: bytes, missing: str) -> Exception:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         failure = _Failure(message=body[: 4 * REASON_CHARACTERS].decode(errors="replace"))
     if missing and status in (400, 404):
-        return NotThereError(missing)
-    if failure.error_code in NOT_THERE:
-        return NotThereError(_plain(failure.message))
-    return RegistryError(f"the registry answered with status {status}: {_plain(failure.message or failure.error_code)}")
+        return NotFoundError(missing)
+    if failure.error_code in NOT_FOUND_CODES:
+        return NotFoundError(_one_line(failure.message))
+    return RegistryError(
+        f"the registry answered with status {status}: {_one_line(failure.message or failure.error_code)}"
+    )
 
 
-def _decode(body: bytes, kind: type[Answer]) -> Answer:
+def _decode(body: bytes, kind: type[Response]) -> Response:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RegistryError(
-            f"the registry answered with something else than was asked for: {_plain(str(error))}"
-        ) from error
+        raise RegistryError(f"the registry returned an unexpected response: {_one_line(str(error))}") from error
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, urllib3.exceptions.NewConnectionError) and isinstance(error.__cause__, OSError):
         return error.__cause__.strerror or str(error.__cause__)
     if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
-        return f"no connection within {CONNECT_SECONDS:g} seconds"
-    return _plain(str(error))
+        return f"no connection within {CONNECT_TIMEOUT_SECONDS:g} seconds"
+    return _one_line(str(error))
 
 
-def _plain(text: str) -> str:
-    """Return ``text`` as one short line: nobody writes further lines into the log."""
+def _one_line(text: str) -> str:
+    """Return ``text`` as one short line, so that a registry cannot write further lines into the log."""
     line = "".join(letter if letter.isprintable() else " " for letter in text).strip()
     return line if len(line) <= REASON_CHARACTERS else line[:REASON_CHARACTERS] + "…"

@@ -1,21 +1,21 @@
-"""Which workers serve a model: one byte for each, in memory that they share across the fork."""
+"""The states of the worker processes: one byte each, in shared memory."""
 
 import mmap
 
-SLOTS = 4096  # of workers alive at one time, those of a reload included
+SLOTS = 4096  # maximum number of workers at one time, including a reload
 GONE, STARTED, READY = 0, 1, 2
 
 
 class Workers:
-    """The states of all workers of this service. Make it before the fork; a worker is known by a number that grows."""
+    """The states of all workers of this service. Create it before the fork. Worker numbers only grow."""
 
     def __init__(self) -> None:
         self._states = mmap.mmap(-1, SLOTS)
 
     def mark(self, number: int, state: int) -> None:
-        """Note that worker ``number`` is ``GONE``, ``STARTED`` or ``READY``."""
+        """Set the state of worker ``number``: ``GONE``, ``STARTED`` or ``READY``."""
         self._states[number % SLOTS] = state
 
-    def waiting(self) -> int:
-        """Return how many workers have started and do not serve a model yet."""
+    def not_ready(self) -> int:
+        """Return the number of workers that have started and do not serve a model yet."""
         return self._states[:].count(STARTED)

@@ -1,4 +1,4 @@
-"""The OpenAPI document as a page for people."""
+"""``GET /docs``: the OpenAPI document as an HTML page."""
 
 import json
 from typing import Any
@@ -6,19 +6,19 @@ from typing import Any
 from flask import Flask, Response, current_app, render_template, request
 
 from serving.api import explain
-from serving.api.openapi import ANYWHERE, HTML, JSON, document
-from serving.api.openapi_schemas import PROBLEMS
+from serving.api.openapi import COMMON_PROBLEMS, HTML, JSON, document
 from serving.api.views import served_now
-from serving.pages.security_headers import secured
+from serving.pages.security_headers import with_security_headers
+from serving.problems import PROBLEMS
 from serving.settings import Settings
 
 
 def install(app: Flask) -> None:
-    """Answer ``GET /docs``. What it loads is among the files of the page with the form."""
+    """Add the page to ``app``. It uses the static files of the form."""
 
     @app.get("/docs")
     def docs() -> Response:
-        """Return the page for the model that answers now."""
+        """Return the page for the served model."""
         settings: Settings = current_app.extensions["settings"]
         served = served_now()
         api = document(served, settings)
@@ -29,19 +29,19 @@ def install(app: Flask) -> None:
             threshold=served.model.about.threshold,
             endpoints=_endpoints(api),
             fields=_fields(api["components"]["schemas"]["Record"]),
-            problems=PROBLEMS,
-            most_explained=explain.MAX_RECORDS,
+            problems=sorted(PROBLEMS.items(), key=lambda item: item[1].status),
+            max_explained=explain.MAX_RECORDS,
             curl=_curl(api, request.host_url.rstrip("/"), key=bool(settings.api_keys)),
-            answer=_pretty(_example(api["paths"]["/predict"]["post"]["responses"]["200"])),
+            response=_pretty(_example(api["paths"]["/predict"]["post"]["responses"]["200"])),
             settings=settings,
         )
-        # a page in a cache would describe another model
-        return secured(Response(page, mimetype=HTML, headers={"Cache-Control": "no-store"}))
+        # a cached page would describe another model
+        return with_security_headers(Response(page, mimetype=HTML, headers={"Cache-Control": "no-store"}))
 
 
 def _endpoints(api: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what the table says of each operation; the statuses that any of them may have stand elsewhere."""
-    common = {str(PROBLEMS[slug][0]) for slug in ANYWHERE} - {"400", "503"}
+    """Return a table row for each operation, without the statuses that all operations have."""
+    common = {str(PROBLEMS[slug].status) for slug in COMMON_PROBLEMS} - {"400", "503"}
     return [
         {
             "method": method.upper(),
@@ -55,7 +55,7 @@ def _endpoints(api: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _fields(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what the table says of each field, in the contract's order."""
+    """Return a table row for each field, in the contract's order."""
     return [
         {
             "name": name,
@@ -64,7 +64,7 @@ def _fields(record: dict[str, Any]) -> list[dict[str, Any]]:
             "range": _range(field),
             "codes": _codes(field),
             "unit": field.get("x-unit", ""),
-            "needed": name in record["required"],
+            "required": name in record["required"],
         }
         for name in record["x-features"]
         for field in [record["properties"][name]]
@@ -80,15 +80,15 @@ def _codes(field: dict[str, Any]) -> list[str]:
 def _range(field: dict[str, Any]) -> str:
     if "enum" in field:
         return ""
-    whole = "integer" in field["type"]  # of a text, or of a list of them
-    return f"{field['minimum']} to {field['maximum']}{', whole' if whole else ''}"
+    kind = ", whole number" if "integer" in field["type"] else ""  # the type is a string or a list of strings
+    return f"{field['minimum']} to {field['maximum']}{kind}"
 
 
 def _curl(api: dict[str, Any], url: str, *, key: bool) -> str:
     headers = ["Content-Type: application/json", *(["X-API-Key: $KEY"] if key else [])]
     body = _pretty(_example(api["paths"]["/predict"]["post"]["requestBody"]))
-    asked = "".join(f' \\\n  -H "{header}"' for header in headers)
-    return f"curl {url}/predict{asked} \\\n  -d '{body}'"
+    options = "".join(f' \\\n  -H "{header}"' for header in headers)
+    return f"curl {url}/predict{options} \\\n  -d '{body}'"
 
 
 def _example(part: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""``GET /``: the page for people, a form built from the contract of the served model."""
+"""``GET /``: the prediction form, built from the contract of the served model."""
 
 import json
 import math
@@ -11,9 +11,9 @@ from flask import Blueprint, Flask, Response, current_app, make_response, render
 from serving.model.evaluation import Evaluation
 from serving.model.model_store import ModelStore, Served
 from serving.model.records import Contract, Record
-from serving.pages.security_headers import secured
+from serving.pages.security_headers import with_security_headers
 
-SAMPLE = "sample"  # the origin of a model that was trained on made-up patients
+SAMPLE = "sample"  # the origin of a model that was trained on synthetic records
 
 page = Blueprint("page", __name__, static_folder="static", template_folder="templates")
 
@@ -24,13 +24,13 @@ class Field:
 
     Attributes:
         name: of the feature.
-        title: its label.
-        description: what was recorded, and how; may be empty.
+        title: the label.
+        description: of the feature; may be empty.
         unit: may be empty.
         choices: value and label of each code; empty for a number.
-        limits: what a number may be, in words.
-        whole: whether fractions are impossible.
-        optional: whether it may stay empty.
+        limits: the range of a number, as text.
+        integer: whether the number is an integer.
+        optional: whether the control may stay empty.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Field:
     unit: str
     choices: tuple[tuple[str, str], ...]
     limits: str
-    whole: bool
+    integer: bool
     optional: bool
 
 
 @dataclass(frozen=True)
 class Example:
-    """A record to fill in, and what it is made of."""
+    """An example record with its title."""
 
     title: str
     record: Record
@@ -56,13 +56,13 @@ class Example:
 
 
 def install(app: Flask) -> None:
-    """Add the page, and the files that it loads, to ``app``."""
+    """Add the page and its static files to ``app``."""
     app.register_blueprint(page)
 
 
 @page.get("/")
 def show() -> Response:
-    """Answer with the form; with status 503 and the reason while no model is ready."""
+    """Return the form; status 503 with the reason while no model is ready."""
     store: ModelStore = current_app.extensions["model_store"]
     status = store.status
     if status.served is None:
@@ -74,15 +74,15 @@ def show() -> Response:
 
 
 @page.before_request
-def _whole() -> None:
-    request.environ.pop("HTTP_RANGE", None)  # files of a few kB: a part of one would only be one more thing to refuse
+def _ignore_range() -> None:
+    request.environ.pop("HTTP_RANGE", None)  # the files have a few kB: partial responses are not needed
 
 
 @page.after_request
 def _finish(response: Response) -> Response:
     if response.mimetype == "text/html":
-        response.headers["Cache-Control"] = "no-store"  # a page in a cache would show a form of another model
-    return secured(response)
+        response.headers["Cache-Control"] = "no-store"  # a cached page would have the form of another model
+    return with_security_headers(response)
 
 
 def fields(contract: Contract) -> list[Field]:
@@ -91,7 +91,7 @@ def fields(contract: Contract) -> list[Field]:
 
 
 def examples(contract: Contract) -> list[Example]:
-    """Return made-up records that ``contract`` allows: no patient's values, only what the contract itself says."""
+    """Return valid records, made from the ranges and codes of ``contract``. They are not records of patients."""
     typical: Record = {}
     lower: Record = {}
     upper: Record = {}
@@ -102,7 +102,7 @@ def examples(contract: Contract) -> list[Example]:
         if codes:
             usual, low, high = codes[0], codes[0], codes[-1]
         else:
-            usual, low, high = (_between(schema, share) for share in (0.5, 0.25, 0.75))
+            usual, low, high = (_at_share(schema, share) for share in (0.5, 0.25, 0.75))
         typical[name] = next(iter(schema.get("examples", ())), usual)
         lower[name] = None if optional else low
         upper[name] = high
@@ -113,8 +113,8 @@ def examples(contract: Contract) -> list[Example]:
     ]
 
 
-def area(evaluation: Evaluation) -> str:
-    """Return the area under the ROC curve with its interval, in words; why it is not known where it is not."""
+def roc_auc(evaluation: Evaluation) -> str:
+    """Return the area under the ROC curve with its interval as text, or why it is not known."""
     if evaluation.metrics is None:
         return f"not known: {evaluation.reason}"
     score = evaluation.metrics.cross_validation.get("roc_auc")
@@ -135,7 +135,7 @@ def _shown(served: Served) -> dict[str, Any]:
         "fields": fields(contract),
         "examples": examples(contract),
         "facts": served.describe(),
-        "area": area(served.evaluation),
+        "roc_auc": roc_auc(served.evaluation),
         "threshold": served.model.about.threshold,
         "sample": SAMPLE,
     }
@@ -144,10 +144,10 @@ def _shown(served: Served) -> dict[str, Any]:
 def _field(name: str, schema: Mapping[str, Any], optional: bool) -> Field:
     labels = schema.get("x-codes", {})
     codes = [str(code) for code in schema.get("enum", ()) if code is not None]
-    whole = not codes and "integer" in schema["type"]
+    integer = not codes and "integer" in schema["type"]
     limits = ""
     if not codes:
-        limits = f"{'a whole number, ' if whole else ''}{_range(schema['minimum'], schema['maximum'])}"
+        limits = f"{'a whole number, ' if integer else ''}{_range(schema['minimum'], schema['maximum'])}"
         if usual := schema.get("x-usual"):
             limits += f"; usually {_range(*usual)}"
     return Field(
@@ -157,7 +157,7 @@ def _field(name: str, schema: Mapping[str, Any], optional: bool) -> Field:
         unit=schema.get("x-unit", ""),
         choices=tuple((code, f"{code} – {labels[code]}" if code in labels else code) for code in codes),
         limits=limits,
-        whole=whole,
+        integer=integer,
         optional=optional,
     )
 
@@ -166,8 +166,8 @@ def _range(low: float, high: float) -> str:
     return f"{low:g} to {high:g}"
 
 
-def _between(schema: Mapping[str, Any], share: float) -> float | int:
-    """Return the number that lies at ``share`` of the usual range, else of the possible one, with few digits."""
+def _at_share(schema: Mapping[str, Any], share: float) -> float | int:
+    """Return the number at ``share`` (0 to 1) of the usual range, else of the allowed range, with few digits."""
     low, high = schema.get("x-usual") or (schema["minimum"], schema["maximum"])
     found = float(low + share * (high - low))
     if "integer" in schema["type"]:

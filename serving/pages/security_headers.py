@@ -1,8 +1,8 @@
-"""The security headers of the pages for people, and of the files that they load."""
+"""The security headers of the HTML pages and their static files."""
 
 from flask import Response
 
-# Everything comes from this service: no inline script or style, no other host, no form that a browser sends by itself.
+# everything is loaded from this service: no inline scripts or styles, no other hosts, no native form submission
 _POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
@@ -24,7 +24,7 @@ PAGE_HEADERS = {
 }
 
 
-def secured(response: Response) -> Response:
-    """Return ``response`` with the security headers of a page."""
+def with_security_headers(response: Response) -> Response:
+    """Add the security headers to ``response`` and return it."""
     response.headers.update(PAGE_HEADERS)
     return response

@@ -1,33 +1,33 @@
-"""What became of the predictions of all workers: numbers in memory that they share across the fork."""
+"""Counters of logged predictions over all workers, in shared memory."""
 
 import mmap
 
-SLOTS = 4096  # of workers alive at one time, those of a reload included
-NAMES = ("waiting", "written", "spilled", "dropped")
-WAITING, WRITTEN, SPILLED, DROPPED = range(len(NAMES))
+SLOTS = 4096  # maximum number of workers at one time, including a reload
+NAMES = ("queued", "written", "spilled", "dropped")
+QUEUED, WRITTEN, SPILLED, DROPPED = range(len(NAMES))
 
 
 class Counts:
-    """Make it before the fork. A worker, known by a number that grows, writes into its own slot only."""
+    """Create it before the fork. Each worker writes to its own slot only. Worker numbers only grow."""
 
     def __init__(self) -> None:
         self._values = memoryview(mmap.mmap(-1, SLOTS * len(NAMES) * 8)).cast("q")
 
     def set(self, number: int, which: int, value: int) -> None:
-        """Say what a number of worker ``number`` is now."""
+        """Set the counter ``which`` of worker ``number``."""
         self._values[number % SLOTS * len(NAMES) + which] = value
 
     def add(self, number: int, which: int, more: int) -> None:
-        """Add to a number of worker ``number``; one thread at a time."""
+        """Add ``more`` to the counter ``which`` of worker ``number``; one thread at a time."""
         self._values[number % SLOTS * len(NAMES) + which] += more
 
     def retire(self, number: int) -> int:
-        """Return what waited in a worker that has ended: it is dropped. What it spilled, another one takes over."""
-        lost = self._values[number % SLOTS * len(NAMES) + WAITING]
-        self.add(number, DROPPED, lost)
-        self.set(number, WAITING, 0)
+        """Count the queue of an ended worker as dropped and return its size. Another worker adopts its spill files."""
+        dropped = self._values[number % SLOTS * len(NAMES) + QUEUED]
+        self.add(number, DROPPED, dropped)
+        self.set(number, QUEUED, 0)
         self.set(number, SPILLED, 0)
-        return lost
+        return dropped
 
     def totals(self) -> dict[str, int]:
         """Return the sums over all workers by name."""

@@ -1,7 +1,7 @@
-"""The tables of the prediction log, and every statement that touches them.
+"""The tables of the prediction log, and all its SQL statements.
 
-Each statement has a deadline that holds even where the server stands still or packets are dropped: connections are
-psycopg2's asynchronous ones, and ``LogDatabase._wait`` does the waiting.
+Each statement has a deadline that also applies if the server hangs or packets are dropped: the connections are
+asynchronous, and ``LogDatabase._wait`` waits for them.
 """
 
 import select
@@ -16,15 +16,15 @@ from psycopg2 import extensions
 from serving.prediction_log.entries import Batch, Found
 from serving.settings import PREFIX, SettingError
 
-CONNECT_SECONDS = 3.0
-STATEMENT_SECONDS = 10.0
-SLICE_MILLISECONDS = 100  # after which a shorter deadline is noticed
-EXPIRED_AT_ONCE = 5_000  # rows of one DELETE, so that it is over long before its time-out
+CONNECT_TIMEOUT_SECONDS = 3.0
+STATEMENT_TIMEOUT_SECONDS = 10.0
+POLL_MILLISECONDS = 100  # after which a changed deadline takes effect
+EXPIRE_BATCH_ROWS = 5_000  # of one DELETE, so that it ends long before its time-out
 APPLICATION = "heartline-service"
-LOCK = 0x4865617274  # of our advisory locks, with the numbers of the two purposes
-MAKE_SCHEMA, EXPIRE = 1, 2
+LOCK = 0x4865617274  # base of our advisory locks; one of the next two numbers is added
+CREATE_SCHEMA, EXPIRE = 1, 2
 
-# What each version adds to the one before it; a database remembers how far it is.
+# The statements of each schema version. The table prediction_log stores which versions a database has.
 SCHEMA = (
     """
     CREATE TABLE model (
@@ -58,74 +58,74 @@ SCHEMA = (
 
 
 class LogDatabaseError(Exception):
-    """The database did not take or give what it was asked; the text says why, without any secret."""
+    """A statement failed; the text says why, without any secret."""
 
 
 def check_url(url: str) -> None:
-    """Find ``url`` readable, as the database's driver decides.
+    """Check that the database driver can parse ``url``.
 
     Raises:
-        SettingError: it is not. Its text does not repeat the URL, which holds a password.
+        SettingError: it cannot. The text does not repeat the URL, which contains a password.
     """
     try:
         extensions.parse_dsn("" if url == "off" else url)
     except psycopg2.Error:
         raise SettingError(
-            "the value cannot be read",
+            "the value cannot be parsed",
             where=PREFIX + "PREDICTION_LOG_URL",
             expected="postgresql://user:password@host:port/database, special characters in it as %XX",
-            hint="correct the variable, or unset it to log nothing",
+            hint="correct the variable, or unset it to switch the prediction log off",
         ) from None
 
 
 class LogDatabase:
-    """One connection, opened when it is needed and closed after any failure. It belongs to one thread.
+    """One connection, opened when it is needed and closed after any failure. For one thread.
 
     Args:
-        url: libpq's, of a role that owns the database.
-        seconds: that a statement may take; it may be changed at any time.
+        url: connection URL of libpq, of a role that owns the database.
+        seconds: time-out of a statement; it may be changed at any time.
     """
 
-    def __init__(self, url: str, seconds: float = STATEMENT_SECONDS) -> None:
+    def __init__(self, url: str, seconds: float = STATEMENT_TIMEOUT_SECONDS) -> None:
         self._url = url
         self._connection: Any = None
         self._known: set[str] = set()
         self.seconds = seconds
 
     def open(self) -> None:
-        """Connect, and make the tables that are missing, unless that was done.
+        """Connect, unless connected, and create missing tables.
 
         Raises:
-            LogDatabaseError: it cannot be reached, or the tables are of a newer service.
+            LogDatabaseError: the database is unreachable, or its tables are of a newer service.
         """
         if self._connection is None:
             self._run(self._open)
 
     def write(self, batch: Batch) -> int:
-        """Add a batch and return how many of its records were new.
+        """Insert a batch and return the number of its records that were new.
 
         Raises:
-            LogDatabaseError: it was not added.
-            ValueError: the database will never take it.
+            LogDatabaseError: it was not inserted.
+            ValueError: the database refuses the data.
         """
         return int(self._run(lambda: self._write(batch)))
 
     def find(self, prediction_id: str) -> Found | None:
-        """Return an answer, or None.
+        """Return the prediction with this id, or None.
 
         Raises:
-            LogDatabaseError: the database did not say.
+            LogDatabaseError: the query failed.
         """
         found: Found | None = self._run(lambda: self._find(prediction_id))
         return found
 
     def expire(self, days: int) -> int:
-        """Delete what is older than ``days``, and return how many records that were.
+        """Delete predictions older than ``days`` and return their number.
 
-        One process at a time does it; the others delete nothing.
+        One process at a time deletes; in the others this returns 0.
 
         Raises:
-            LogDatabaseError: it was not done to the end.
+            LogDatabaseError: not all were deleted.
         """
         return int(self._run(lambda: self._expire(days)))
 
@@ -153,20 +153,20 @@ class LogDatabase:
         if self._connection is not None:
             return
         self._connection = psycopg2.connect(self._url, application_name=APPLICATION, async_=True)
-        self._wait(CONNECT_SECONDS)
+        self._wait(CONNECT_TIMEOUT_SECONDS)
         milliseconds = int(self.seconds * 1000)
         self._execute(
             "SET timezone = 'UTC'; SET statement_timeout = %s; SET lock_timeout = %s", milliseconds, milliseconds
         )
-        self._make_schema()
+        self._create_schema()
 
-    def _make_schema(self) -> None:
-        self._execute("BEGIN; SELECT pg_advisory_xact_lock(%s)", LOCK + MAKE_SCHEMA)
+    def _create_schema(self) -> None:
+        self._execute("BEGIN; SELECT pg_advisory_xact_lock(%s)", LOCK + CREATE_SCHEMA)
         self._execute("CREATE TABLE IF NOT EXISTS prediction_log (schema_version integer NOT NULL)")
         version = self._execute("SELECT max(schema_version) FROM prediction_log").fetchone()[0] or 0
         if version > len(SCHEMA):
             raise psycopg2.OperationalError(
-                f"its tables are of version {version}, and this service knows those up to {len(SCHEMA)}"
+                f"its tables have schema version {version}; this service supports versions up to {len(SCHEMA)}"
             )
         for number, statements in enumerate(SCHEMA[version:], version + 1):
             self._execute(statements)
@@ -186,31 +186,31 @@ class LogDatabase:
     def _expire(self, days: int) -> int:
         if not self._execute("SELECT pg_try_advisory_lock(%s)", LOCK + EXPIRE).fetchone()[0]:
             return 0
-        gone, deleted = 0, EXPIRED_AT_ONCE
-        while deleted == EXPIRED_AT_ONCE:
-            deleted = int(self._execute(_EXPIRE, days, EXPIRED_AT_ONCE).rowcount)
-            gone += deleted
+        total, deleted = 0, EXPIRE_BATCH_ROWS
+        while deleted == EXPIRE_BATCH_ROWS:
+            deleted = int(self._execute(_EXPIRE, days, EXPIRE_BATCH_ROWS).rowcount)
+            total += deleted
         self._execute("SELECT pg_advisory_unlock(%s)", LOCK + EXPIRE)
-        return gone
+        return total
 
     def _execute(self, statement: str, *values: Any) -> Any:
-        """Run a statement to its end and return its cursor."""
+        """Run a statement, wait for its end, and return its cursor."""
         cursor = self._connection.cursor()
         cursor.execute(statement, values)
-        self._wait(STATEMENT_SECONDS)
+        self._wait(STATEMENT_TIMEOUT_SECONDS)
         return cursor
 
     def _wait(self, seconds: float) -> None:
-        """Wait until the server has answered; no longer than ``seconds``, nor than ``self.seconds`` says meanwhile."""
-        begun = time.monotonic()
+        """Wait until the server has answered, at most ``seconds`` and at most the present ``self.seconds``."""
+        start = time.monotonic()
         while (state := self._connection.poll()) != extensions.POLL_OK:
             poller = select.poll()
             poller.register(
                 self._connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT
             )
-            while not poller.poll(SLICE_MILLISECONDS):
-                if time.monotonic() - begun >= min(seconds, self.seconds):
-                    raise psycopg2.OperationalError(f"no answer within {min(seconds, self.seconds):g} seconds")
+            while not poller.poll(POLL_MILLISECONDS):
+                if time.monotonic() - start >= min(seconds, self.seconds):
+                    raise psycopg2.OperationalError(f"no response within {min(seconds, self.seconds):g} seconds")
 
 
 def _first_line(error: Exception) -> str:
@@ -221,7 +221,7 @@ _COLUMNS = """prediction_id uuid, request_id text, request_row integer, answered
     has_heart_disease boolean, probability double precision, imputed text[], features jsonb"""
 _NAMES = ", ".join(column.split()[0] for column in _COLUMNS.split(","))
 _ADD_MODEL = "INSERT INTO model SELECT * FROM json_populate_record(NULL::model, %s) ON CONFLICT DO NOTHING"
-# One parameter for a whole batch: the JSON that would go to disk goes to the server as it is.
+# one parameter for a complete batch: the server gets the same JSON that a spill file would
 _ADD_PREDICTIONS = f"""INSERT INTO prediction ({_NAMES})
     SELECT {_NAMES} FROM json_to_recordset(%s) AS added({_COLUMNS}) ON CONFLICT DO NOTHING"""  # noqa: S608 - our names
 _FIND = """SELECT json_build_object('entry', to_json(p), 'model', to_json(m))::text

@@ -1,4 +1,4 @@
-"""What the log of predictions keeps of an answer, in the form in which it goes to disk and to the database."""
+"""The entries of the prediction log, in the form in which they are stored on disk and in the database."""
 
 import hashlib
 import re
@@ -15,12 +15,12 @@ from serving.model.registry_client import Training
 
 REQUEST_ID = re.compile(r"[\w.:/+=-]{1,100}", re.ASCII)
 
-# When, the id of the request as the client said it, the model, the records and their answers.
+# time, request id of the client, model, records and their predictions
 Answered = tuple[float, str | None, Served, Sequence[Record], Sequence[Prediction]]
 
 
 class LoggedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that answered, as the log knows it; ``key`` is a digest of the rest."""
+    """A model in the log; ``key`` is a digest of the other fields."""
 
     key: str = ""
     name: str
@@ -36,13 +36,13 @@ class LoggedModel(msgspec.Struct, frozen=True, kw_only=True):
     trained_at: str | None
 
     def keyed(self) -> Self:
-        """Return it with its key."""
+        """Return a copy with its key."""
         rest = msgspec.json.encode(msgspec.structs.replace(self, key=""))
         return msgspec.structs.replace(self, key=hashlib.sha256(rest).hexdigest()[:32])
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One answered record; ``request_row`` is its position in the request, from 0."""
+    """One prediction with its record; ``request_row`` is the position in the request, from 0."""
 
     prediction_id: str
     request_id: str
@@ -56,21 +56,21 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Answers of one model; ``entries`` is the JSON of a list of ``Entry``."""
+    """Predictions of one model; ``entries`` is the JSON of a list of ``Entry``."""
 
     model: LoggedModel
     entries: msgspec.Raw
 
 
 class Found(msgspec.Struct, frozen=True):
-    """An answer with the model that gave it."""
+    """A logged prediction with its model."""
 
     entry: Entry
     model: LoggedModel
 
 
 def describe_model(served: Served) -> LoggedModel:
-    """Return what the log keeps of the model that answered."""
+    """Return the description of a model for the log."""
     about = served.model.about
     training = served.training or Training()
     return LoggedModel(
@@ -89,7 +89,7 @@ def describe_model(served: Served) -> LoggedModel:
 
 
 def entries(answered: Answered, model_key: str) -> list[Entry]:
-    """Return what the log keeps of the answers to one request."""
+    """Return the entries for the predictions of one request."""
     seconds, request_id, _, records, predictions = answered
     at = datetime.fromtimestamp(seconds, UTC)
     if request_id is None or not REQUEST_ID.fullmatch(request_id):
@@ -100,8 +100,8 @@ def entries(answered: Answered, model_key: str) -> list[Entry]:
     ]
 
 
-def halves(batch: Batch) -> Sequence[Batch]:
-    """Return ``batch`` as two, or as none where it is of one record."""
+def split_batch(batch: Batch) -> Sequence[Batch]:
+    """Return the two halves of ``batch``; nothing if it has one record only."""
     entries = msgspec.json.decode(batch.entries, type=list[msgspec.Raw])
     if len(entries) < 2:
         return ()

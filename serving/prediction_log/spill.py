@@ -1,8 +1,8 @@
-"""Batches of the prediction log on disk, while the database is away.
+"""Batches of the prediction log on disk, while the database is unreachable.
 
-One file for each worker, in one folder for all of them, appended to and never rewritten. A line is the crc32 of what
-follows it, the number of records, and a batch in JSON. Whoever holds a file's lock owns it; the lock of a killed worker
-is free, so that exactly one other takes its file over.
+Each worker has one file, in a shared folder. Lines are only appended. A line has the crc32 of its rest, the number of
+records, and a batch in JSON. The process that holds a file's lock owns it. The lock of a killed worker is released, so
+that exactly one other worker adopts its file.
 """
 
 import fcntl
@@ -20,15 +20,15 @@ LOG = logging.getLogger(__name__)
 
 
 class SpillFullError(Exception):
-    """A line does not fit; the text says why."""
+    """A batch cannot be written; the text says why."""
 
 
 class SpillFile:
     """A file that this process owns.
 
     Args:
-        path: where it lies.
-        file: it, open for reading, its lock held; also for appending, where this process made it.
+        path: of the file.
+        file: open for reading, and for appending if this process created it; its lock is held.
     """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
@@ -38,7 +38,7 @@ class SpillFile:
         self._read_to = 0
 
     def count(self) -> None:
-        """Count the records of a file that somebody else wrote."""
+        """Count the records of a file that another process wrote."""
         self._file.seek(0)
         self.records = sum(_parsed(line)[1] for line in self._file)
 
@@ -46,14 +46,14 @@ class SpillFile:
         """Write one line.
 
         Raises:
-            OSError: it was not written, and nothing of it is left.
+            OSError: nothing was written.
         """
         descriptor = self._file.fileno()
         end = os.fstat(descriptor).st_size
         body = b"%d %s" % (records, data)
         rest = b"%08x %s\n" % (zlib.crc32(body), body)
         try:
-            while rest:  # past the file object: its buffer would keep what was refused
+            while rest:  # not through the file object: its buffer would keep what the disk refused
                 rest = rest[os.write(descriptor, rest) :]
         except OSError:
             with suppress(OSError):
@@ -62,9 +62,9 @@ class SpillFile:
         self.records += records
 
     def lines(self) -> Iterator[tuple[bytes | None, int]]:
-        """Yield what was not read yet, as batch and number of records; a damaged line as None.
+        """Yield each unread batch with its number of records; the batch is None if its line is damaged.
 
-        A line counts as read once the next one is asked for.
+        A line counts as read when the next one is requested.
         """
         while True:
             self._file.seek(self._read_to)
@@ -77,12 +77,12 @@ class SpillFile:
             self.records = max(self.records - records, 0)
 
     def remove(self) -> None:
-        """Delete it, which gives its lock back."""
+        """Delete the file and release its lock."""
         self.path.unlink(missing_ok=True)
         self._file.close()
 
     def close(self) -> None:
-        """Give its lock back, and leave it to whoever comes next."""
+        """Release the lock, so that another process can adopt the file."""
         self._file.close()
 
 
@@ -90,8 +90,8 @@ class Spill:
     """The files of all workers in ``folder``.
 
     Args:
-        folder: made when it is first needed, for this user only: it holds records of patients.
-        limit: bytes that all files together may have.
+        folder: created when it is first needed, for this user only, because it holds records of patients.
+        limit: maximum size of all files together, in bytes.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -102,11 +102,11 @@ class Spill:
 
     @property
     def records(self) -> int:
-        """The number of records in the files that this worker owns."""
+        """Return the number of records in the files that this worker owns."""
         return sum(file.records for file in self._files())
 
     def append(self, data: bytes, records: int) -> None:
-        """Write a batch of ``records`` to this worker's file.
+        """Write a batch of ``records`` records to this worker's file.
 
         Raises:
             SpillFullError: the limit is reached, or the folder cannot be written to.
@@ -121,27 +121,27 @@ class Spill:
         except OSError as error:
             raise SpillFullError(f"{self._folder} cannot be written to: {error.strerror or error}") from error
 
-    def take_over(self) -> None:
-        """Own the files of workers that have ended."""
+    def adopt(self) -> None:
+        """Take ownership of the files of ended workers."""
         for path in sorted(self._folder.glob(f"*{SUFFIX}"), key=_age):
             if path in [file.path for file in self._files()]:
                 continue
             try:
                 file = _locked(path)
             except FileNotFoundError:
-                continue  # its owner was done with it
+                continue  # its owner has delivered and deleted it
             except OSError as error:
-                LOG.warning("%s cannot be taken over: %s", path, error)
+                LOG.warning("%s cannot be adopted: %s", path, error)
                 continue
             if file:
                 file.count()
                 self._taken.append(file)
-                LOG.info("took over %d predictions that another worker left in %s", file.records, path)
+                LOG.info("adopted %d predictions of another worker in %s", file.records, path)
 
     def lines(self) -> Iterator[tuple[bytes | None, int]]:
-        """Yield every batch with its number of records, the oldest first; a damaged line as None.
+        """Yield each batch with its number of records, the oldest first; the batch is None if its line is damaged.
 
-        A batch counts as done once the next one is asked for; a file whose batches are all done is deleted.
+        A batch counts as delivered when the next one is requested. A file is deleted when all of it is delivered.
         """
         while self._files():
             file = self._files()[0]
@@ -153,7 +153,7 @@ class Spill:
                 self._taken.remove(file)
 
     def line_with(self, text: bytes) -> bytes | None:
-        """Return the first whole batch, of whatever worker, in which ``text`` occurs."""
+        """Return the first undamaged batch of any worker that contains ``text``."""
         for path in self._folder.glob(f"*{SUFFIX}"):
             with suppress(OSError), path.open("rb") as file:
                 for line in file:
@@ -162,7 +162,7 @@ class Spill:
         return None
 
     def close(self) -> None:
-        """Leave the files to whoever comes next."""
+        """Release all files."""
         for file in self._files():
             file.close()
         self._own, self._taken = None, []
@@ -174,7 +174,7 @@ class Spill:
 def _create(folder: Path) -> SpillFile:
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{uuid.uuid4()}{SUFFIX}"
-    # locked under a name that nobody looks for, so that it is never seen without an owner
+    # locked under a name that ``adopt`` ignores, so that no other process sees it without an owner
     new = path.with_suffix(".new")
     file = os.fdopen(os.open(new, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600), "rb")
     try:
@@ -187,26 +187,26 @@ def _create(folder: Path) -> SpillFile:
 
 
 def _locked(path: Path) -> SpillFile | None:
-    """Return the file at ``path`` if nobody else owns it."""
+    """Return the file at ``path``, or None if another process owns it."""
     file = path.open("rb")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         return None
-    if os.fstat(file.fileno()).st_nlink == 0:  # its owner was done with it between our open and our lock
+    if os.fstat(file.fileno()).st_nlink == 0:  # its owner deleted it between open and lock
         file.close()
         return None
     return SpillFile(path, file)
 
 
 def _parsed(line: bytes) -> tuple[bytes | None, int]:
-    """Return the batch in ``line``, None where it is not whole, and how many records it has, at least one."""
+    """Return the batch in ``line``, or None if it is damaged, and its number of records, at least one."""
     crc, _, body = line.removesuffix(b"\n").partition(b" ")
     count, _, data = body.partition(b" ")
     records = max(int(count), 1) if count.isdigit() else 1
-    whole = line.endswith(b"\n") and crc == b"%08x" % zlib.crc32(body)
-    return (data if whole else None), records
+    complete = line.endswith(b"\n") and crc == b"%08x" % zlib.crc32(body)
+    return (data if complete else None), records
 
 
 def _age(path: Path) -> float:

@@ -1,7 +1,7 @@
-"""The log of predictions: every answered record goes to PostgreSQL, and no request ever waits for that.
+"""The prediction log: every prediction is written to PostgreSQL, and no request waits for it.
 
-A request leaves its records in a bounded queue. A thread in each worker writes them in batches; while the database is
-away it puts them aside on disk, and adds them in order when it is back. What finds no place is counted.
+A request puts its predictions into a bounded queue. A thread in each worker writes them in batches. While the database
+is unreachable it writes them to disk, and inserts them in order later. Predictions that do not fit are counted.
 """
 
 import logging
@@ -12,144 +12,169 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from serving.metrics import prometheus
-from serving.model.model_store import Served
+from serving.model.model_store import Served, Time
 from serving.model.predict import Prediction
 from serving.model.records import Record
-from serving.prediction_log.counters import DROPPED, SPILLED, WAITING, WRITTEN, Counts
+from serving.prediction_log.counters import DROPPED, QUEUED, SPILLED, WRITTEN, Counts
 from serving.prediction_log.database import LogDatabase, LogDatabaseError
-from serving.prediction_log.entries import Answered, Batch, Entry, Found, LoggedModel, describe_model, entries, halves
+from serving.prediction_log.entries import (
+    Answered,
+    Batch,
+    Entry,
+    Found,
+    LoggedModel,
+    describe_model,
+    entries,
+    split_batch,
+)
 from serving.prediction_log.spill import Spill, SpillFullError
 from serving.settings import Settings
 
 FOLDER = "prediction-log"  # in the cache folder
 QUEUE_RECORDS = 20_000  # of a worker, in memory
-BATCH_RECORDS = 500  # so many are written, spilled and turned into JSON at once, which nothing else can interrupt
-INTERVAL_SECONDS = 0.5
-RETRY_SECONDS = 3.0
-TAKE_OVER_SECONDS = 5.0
-EXPIRE_SECONDS = 3600.0
-FLUSH_SECONDS = 1.0  # for what is left when a worker ends
-LOOK_UP_SECONDS = 2.0
+BATCH_RECORDS = 500  # written, spilled or encoded at once; encoding blocks the other threads
+INTERVAL_SECONDS = 0.5  # between two batches
+RETRY_SECONDS = 3.0  # between two attempts to reach the database
+ADOPT_SECONDS = 5.0
+EXPIRE_SECONDS = 3600.0  # between two deletions of old predictions
+FLUSH_TIMEOUT_SECONDS = 1.0  # of a statement while a worker stops
+LOOKUP_TIMEOUT_SECONDS = 2.0  # of the query for one prediction
 LOG = logging.getLogger(__name__)
 
 
-class PredictionLog:
-    """Takes answered records from any thread; the rest belongs to its own thread, one in each worker.
+class LogState(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of the prediction log: whether it is enabled; then counters since the start, and its database."""
 
-    Make it before the fork, and start it after.
+    enabled: bool
+    queued: Annotated[int, Meta(ge=0, description="Predictions in memory.")] | UnsetType = UNSET
+    written: Annotated[int, Meta(ge=0, description="Predictions written to the database.")] | UnsetType = UNSET
+    spilled: Annotated[int, Meta(ge=0, description="Predictions on disk now.")] | UnsetType = UNSET
+    dropped: Annotated[int, Meta(ge=0, description="Lost predictions.")] | UnsetType = UNSET
+    unavailable_since: (
+        Annotated[Time | None, Meta(description="Since when the worker that answers cannot reach the database.")]
+        | UnsetType
+    ) = UNSET
+    reason: Annotated[str | None, Meta(description="Why it cannot reach the database.")] | UnsetType = UNSET
+
+
+class PredictionLog:
+    """Accepts predictions from any thread. The rest belongs to its own thread, one in each worker.
+
+    Create it before the fork and start it after.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.on = settings.prediction_log_url != "off"
+        self.enabled = settings.prediction_log_url != "off"
         self._counts = Counts()
         self._number = 0
         self._lock = threading.Lock()
         self._queue: deque[Answered] = deque()
-        self._waiting = 0
-        self._taken: list[Answered] = []  # from the queue, and not yet all of it anywhere else
-        self._pending: deque[tuple[Batch, int]] = deque()  # what was taken, as batches
+        self._queued = 0
+        self._taken: list[Answered] = []  # from the queue, not completely written yet
+        self._pending: deque[tuple[Batch, int]] = deque()  # the same as batches
         self._model: tuple[Served, LoggedModel] | None = None
-        self._away: tuple[datetime, str] | None = None
+        self._unavailable: tuple[datetime, str] | None = None
         self._dropped_for = ""
         self._wake = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._spill = Spill(Path(settings.cache) / FOLDER, settings.prediction_log_spill_bytes)
         self._database = LogDatabase(settings.prediction_log_url)
-        self._next_try = self._next_take_over = 0.0
+        self._next_try = self._next_adopt = 0.0
         self._next_expire = time.monotonic() + random.uniform(0, 60)  # noqa: S311 - no secret
 
     def start(self, number: int = 0) -> None:
-        """Begin to write, as worker ``number``."""
+        """Start to write, as worker ``number``."""
         self._number = number
-        if self.on:
+        if self.enabled:
             self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """Write what waits, or put it aside, within a few seconds."""
+        """Write the queue to the database or to disk, within a few seconds."""
         self._stopping = True
-        self._database.seconds = FLUSH_SECONDS  # for what it is doing now, too
+        self._database.seconds = FLUSH_TIMEOUT_SECONDS  # applies to the running statement, too
         self._wake.set()
         if self._thread:
-            self._thread.join(timeout=4 * FLUSH_SECONDS)
+            self._thread.join(timeout=4 * FLUSH_TIMEOUT_SECONDS)
 
-    def lost(self, number: int) -> None:
-        """Count what worker ``number``, which has ended, had not written down. Called in its parent."""
-        if waiting := self._counts.retire(number):
-            LOG.warning("%d predictions that waited for the log are lost with their worker", waiting)
-            prometheus.LOG_DROPPED.inc(waiting)
+    def worker_ended(self, number: int) -> None:
+        """Count the queue of worker ``number`` as dropped. Called in its parent process."""
+        if dropped := self._counts.retire(number):
+            LOG.warning("%d queued predictions were dropped, because their worker ended", dropped)
+            prometheus.LOG_DROPPED.inc(dropped)
 
     def add(
         self, predictions: Sequence[Prediction], records: Sequence[Record], served: Served, request_id: str | None
     ) -> None:
-        """Take the answers to one request; never waits for anything, never fails."""
-        if not self.on:
+        """Queue the predictions of one request. It does not block and does not fail."""
+        if not self.enabled:
             return
         count = len(predictions)
         with self._lock:
-            waiting = self._waiting + count
-            fits = waiting <= QUEUE_RECORDS or not self._waiting  # one request alone may have more than that
+            queued = self._queued + count
+            fits = queued <= QUEUE_RECORDS or not self._queued  # a single request may have more records
             if fits:
                 self._queue.append((time.time(), request_id, served, records, predictions))
-                self._waiting = waiting
-                self._counts.set(self._number, WAITING, waiting)
+                self._queued = queued
+                self._counts.set(self._number, QUEUED, queued)
             else:
                 self._counts.add(self._number, DROPPED, count)
         if not fits:
             prometheus.LOG_DROPPED.inc(count)
-        if waiting > QUEUE_RECORDS // 4 and not self._wake.is_set():
+        if queued > QUEUE_RECORDS // 4 and not self._wake.is_set():
             self._wake.set()
 
-    def describe(self) -> dict[str, Any]:
-        """Return the state of the log: counts since the service started, and why the database is away from here."""
-        if not self.on:
-            return {"on": False}
-        away = self._away
-        return {
-            "on": True,
+    def describe(self) -> LogState:
+        """Return the state of the log: counters of all workers, and whether this worker reaches the database."""
+        if not self.enabled:
+            return LogState(enabled=False)
+        since, reason = self._unavailable or (None, None)
+        return LogState(
+            enabled=True,
             **self._counts.totals(),
-            "since": away[0].isoformat(timespec="milliseconds") if away else None,
-            "reason": away[1] if away else None,
-        }
+            unavailable_since=since.isoformat(timespec="milliseconds") if since else None,
+            reason=reason,
+        )
 
     def find(self, prediction_id: str) -> Found | None:
-        """Return an answer from the queue, the disk or the database, or None.
+        """Return the prediction with this id from the queue, the disk or the database, or None.
 
         Raises:
-            LogDatabaseError: the database did not say.
+            LogDatabaseError: the database is unreachable, or the query failed.
         """
-        if found := self._find_waiting(prediction_id) or self._find_spilled(prediction_id):
+        if found := self._find_queued(prediction_id) or self._find_spilled(prediction_id):
             return found
-        if away := self._away:
-            raise LogDatabaseError(away[1])
-        database = LogDatabase(self._settings.prediction_log_url, LOOK_UP_SECONDS)
+        if unavailable := self._unavailable:
+            raise LogDatabaseError(unavailable[1])
+        database = LogDatabase(self._settings.prediction_log_url, LOOKUP_TIMEOUT_SECONDS)
         try:
             return database.find(prediction_id)
         finally:
             database.close()
 
     def tick(self) -> None:
-        """Do what there is to do; called by the thread, or by a test in its place."""
+        """Write the queue; called by the thread, or by a test in its place."""
         now = time.monotonic()
-        if now >= self._next_take_over:
-            self._next_take_over = now + TAKE_OVER_SECONDS
-            self._spill.take_over()
+        if now >= self._next_adopt:
+            self._next_adopt = now + ADOPT_SECONDS
+            self._spill.adopt()
         if now < self._next_try and not self._stopping:
-            self._put_aside()
+            self._spill_queue()
         else:
             try:
                 self._write_all()
-                self._back()
+                self._database_answered()
             except LogDatabaseError as error:
-                self._gone(str(error))
-                self._put_aside()
+                self._database_failed(str(error))
+                self._spill_queue()
         self._show()
 
     def _run(self) -> None:
@@ -158,7 +183,7 @@ class PredictionLog:
             self._wake.clear()
             self._tick_safely()
         self._tick_safely()
-        self._put_aside()
+        self._spill_queue()
         self._show()
         self._spill.close()
         self._database.close()
@@ -166,21 +191,21 @@ class PredictionLog:
     def _tick_safely(self) -> None:
         try:
             self.tick()
-        except Exception as error:  # the writer outlives its own faults, and says so
+        except Exception as error:  # an error of our own must not stop the writer
             LOG.exception("the prediction log failed")
-            self._gone(f"the log failed: {error}")
+            self._database_failed(f"the log failed: {error}")
 
     def _write_all(self) -> None:
         self._database.open()
         for data, records in self._spill.lines():
             self._replay(data, records)
-            if self._waiting > QUEUE_RECORDS // 2:
-                self._put_aside()
+            if self._queued > QUEUE_RECORDS // 2:
+                self._spill_queue()
         for batch, _ in self._batches():
             self._write(batch)
         if self._settings.prediction_log_days and time.monotonic() >= self._next_expire:
-            if gone := self._database.expire(self._settings.prediction_log_days):
-                LOG.info("%d predictions older than %d days were deleted", gone, self._settings.prediction_log_days)
+            if deleted := self._database.expire(self._settings.prediction_log_days):
+                LOG.info("%d predictions older than %d days were deleted", deleted, self._settings.prediction_log_days)
             self._next_expire = time.monotonic() + EXPIRE_SECONDS
 
     def _replay(self, data: bytes | None, records: int) -> None:
@@ -194,8 +219,8 @@ class PredictionLog:
     def _write(self, batch: Batch) -> None:
         try:
             written = self._database.write(batch)
-        except ValueError as error:  # one of them: find it, so that the others arrive
-            for half in (parts := halves(batch)):
+        except ValueError as error:  # the database refuses one of the records: split, so that the others are written
+            for half in (parts := split_batch(batch)):
                 self._write(half)
             if not parts:
                 self._drop(1, f"the database refuses it: {error}")
@@ -203,7 +228,7 @@ class PredictionLog:
             self._count(WRITTEN, written)
             prometheus.LOG_WRITTEN.inc(written)
 
-    def _put_aside(self) -> None:
+    def _spill_queue(self) -> None:
         """Write the queue to disk."""
         for batch, records in self._batches():
             try:
@@ -213,18 +238,18 @@ class PredictionLog:
                 self._drop(records, str(error))
 
     def _batches(self) -> Iterator[tuple[Batch, int]]:
-        """Yield what waits, with its number of records; a batch counts as done once the next one is asked for."""
+        """Yield the queue as batches with their sizes; a batch counts as written when the next one is requested."""
         while self._pending or self._take():
             batch, records = self._pending[0]
             yield batch, records
             self._pending.popleft()
             with self._lock:
-                self._waiting -= records
-                self._counts.set(self._number, WAITING, self._waiting)
+                self._queued -= records
+                self._counts.set(self._number, QUEUED, self._queued)
         self._taken = []
 
     def _take(self) -> bool:
-        """Move some requests, answered by one model, from the queue to the batches; False where there is none."""
+        """Move requests of one model from the queue to the batches; return False if the queue is empty."""
         with self._lock:
             if not self._queue:
                 return False
@@ -242,10 +267,10 @@ class PredictionLog:
             self._pending.append((Batch(model, msgspec.Raw(msgspec.json.encode(part))), len(part)))
         return True
 
-    def _find_waiting(self, prediction_id: str) -> Found | None:
+    def _find_queued(self, prediction_id: str) -> Found | None:
         with self._lock:
-            waiting = [*self._taken, *self._queue]
-        for answered in waiting:
+            queued = [*self._taken, *self._queue]
+        for answered in queued:
             for row, prediction in enumerate(answered[4]):
                 if prediction.prediction_id == prediction_id:
                     model = describe_model(answered[2])
@@ -260,18 +285,21 @@ class PredictionLog:
         spilled = msgspec.json.decode(batch.entries, type=list[Entry])
         return next((Found(entry, batch.model) for entry in spilled if entry.prediction_id == prediction_id), None)
 
-    def _gone(self, reason: str) -> None:
+    def _database_failed(self, reason: str) -> None:
         self._next_try = time.monotonic() + RETRY_SECONDS
-        if self._away is None:
-            LOG.warning("the database of the prediction log is away: %s", reason)
-            self._away = (datetime.now(UTC), reason)
+        if self._unavailable is None:
+            LOG.warning("the database of the prediction log is unreachable: %s", reason)
+            self._unavailable = (datetime.now(UTC), reason)
         else:
-            self._away = (self._away[0], reason)
+            self._unavailable = (self._unavailable[0], reason)
 
-    def _back(self) -> None:
-        if self._away:
-            LOG.info("the database of the prediction log is back; it was away since %s", self._away[0].isoformat())
-            self._away = None
+    def _database_answered(self) -> None:
+        if self._unavailable:
+            LOG.info(
+                "the database of the prediction log is reachable again; it was unreachable since %s",
+                self._unavailable[0].isoformat(),
+            )
+            self._unavailable = None
 
     def _drop(self, records: int, reason: str) -> None:
         if reason != self._dropped_for:
@@ -286,4 +314,4 @@ class PredictionLog:
 
     def _show(self) -> None:
         self._counts.set(self._number, SPILLED, self._spill.records)
-        prometheus.LOG_QUEUED.set(self._waiting)
+        prometheus.LOG_QUEUED.set(self._queued)

@@ -47,9 +47,9 @@ class FastPath:
         started = perf_counter()
         served = self._store.status.served
         fields = plain_fields(request.head)
-        if served is None or not served.model.quick or fields is None or not self._is_authorized(fields):
+        if served is None or not served.model.suits_fast_path or fields is None or not self._is_authorized(fields):
             return None
-        body = records.plain(request.body) if len(request.body) <= MAX_BODY_BYTES else None
+        body = records.parse_fast(request.body) if len(request.body) <= MAX_BODY_BYTES else None
         if not body or not served.model.contract.allows(body):
             return None
         rows = [body] if isinstance(body, dict) else body

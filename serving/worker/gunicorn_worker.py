@@ -16,7 +16,6 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-import msgspec
 from gunicorn.config import Config  # type: ignore[import-untyped]
 from gunicorn.http.errors import (  # type: ignore[import-untyped]
     LimitRequestHeaders,
@@ -111,7 +110,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         for queue in (self.idle, self.receiving, self.draining):
             while queue and (conn := next(iter(queue))).deadline <= now:
                 if queue is self.receiving:
-                    self._refuse(conn, problems.too_slow(self.settings.request_seconds))
+                    self._refuse(conn, problems.Problem("request-timeout", seconds=self.settings.request_seconds))
                 else:
                     self._drop(conn)
 
@@ -174,18 +173,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         full = self.buffered > MAX_BUFFERED_BODIES * limit and conn.buffered > SMALL_REQUEST_BYTES
         match request.state:
             case State.COMPLETE | State.PARTIAL if full:
-                self._refuse(conn, problems.busy())
+                self._refuse(conn, problems.Problem("overloaded"))
             case State.COMPLETE:
                 if not (at_once and self._answer(conn)):
                     self._dispatch(conn)
             case State.PARTIAL:
                 self._wait_for_rest(conn)
             case State.HEAD_TOO_LARGE:
-                self._refuse(conn, problems.head_too_large())
+                self._refuse(conn, problems.Problem("headers-too-large"))
             case State.BODY_TOO_LARGE:
                 self._refuse(conn, problems.body_too_large(limit))
             case State.BAD_CHUNK:
-                self._refuse(conn, problems.malformed_request())
+                self._refuse(conn, problems.Problem("malformed-request"))
 
     def _answer(self, conn: Connection) -> bool:
         """Answer on the fast path; return whether the request was of that kind."""
@@ -204,7 +203,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if room or conn.incoming.path() in HEALTH_PATHS:
             self._submit(conn, partial(self.handle, conn))
         else:
-            self._refuse(conn, problems.busy())
+            self._refuse(conn, problems.Problem("overloaded"))
 
     def _submit(self, conn: Connection, work: Callable[[], bool]) -> None:
         """Run ``work`` in a thread; it sends a response, and returns whether the connection is kept."""
@@ -285,7 +284,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
 
 def _send(sock: socket.socket, problem: problems.Problem, path: str) -> None:
-    body = msgspec.json.encode({**problem.document, "instance": path})
+    body = problem.body(path)
     fields = {
         "Content-Type": problems.MEDIA_TYPE,
         "Content-Length": str(len(body)),
@@ -300,9 +299,9 @@ def _send(sock: socket.socket, problem: problems.Problem, path: str) -> None:
 
 def _problem_of(error: BaseException) -> problems.Problem:
     if isinstance(error, LimitRequestHeaders | LimitRequestLine):
-        return problems.head_too_large()
+        return problems.Problem("headers-too-large")
     if isinstance(error, UnsupportedTransferCoding):
-        return problems.unknown_coding()
+        return problems.Problem("unsupported-transfer-coding")
     if isinstance(error, ParseException):
-        return problems.malformed_request()
-    return problems.internal_error()
+        return problems.Problem("malformed-request")
+    return problems.Problem("internal-error")

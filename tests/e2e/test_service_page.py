@@ -153,13 +153,11 @@ def test_a_record_filled_in_by_keyboard_gets_the_services_answer(page, address, 
     _tab_to(page, "ask")
     page.keyboard.press("Enter")
 
-    expect(page.get_by_role("heading", name="The answer", exact=True)).to_be_focused()
+    expect(page.get_by_role("heading", name="Prediction", exact=True)).to_be_focused()
     answer = _ask(address, RECORD)
     assert float(page.locator("#probability").get_attribute("data-exact")) == answer["probability"]
     expect(page.locator("#probability")).to_have_text(f"{100 * answer['probability']:.1f} %")
-    expect(page.locator("#verdict")).to_have_text(
-        "heart disease" if answer["has_heart_disease"] else "no heart disease"
-    )
+    expect(page.locator("#verdict")).to_have_text("with disease" if answer["has_heart_disease"] else "without disease")
     expect(page.locator("#imputed")).to_contain_text("Thallium scan")
 
     features = answer["contributions"]["features"]
@@ -186,18 +184,18 @@ def test_impossible_values_are_told_at_their_fields(page, pictures):
     page.get_by_label("Age").fill("400")
     page.get_by_label("ST depression").fill("much")
     page.get_by_label("Sex").select_option("")
-    page.get_by_role("button", name="Ask the model").click()
+    page.get_by_role("button", name="Predict").click()
 
     age = page.get_by_label("Age")
     expect(age).to_be_focused()
     expect(age).to_have_attribute("aria-invalid", "true")
     expect(age).to_have_accessible_description(
         "Age of the patient: a whole number, 1 to 120; usually 18 to 100 years "
-        "Not possible. Allowed: a whole number from 1 to 120 years."
+        "Not allowed. Allowed: a whole number from 1 to 120 years."
     )
     expect(page.locator("#sex-error")).to_have_text("Missing. Allowed: 0 (female), 1 (male).")
-    expect(page.locator("#oldpeak-error")).to_contain_text("Not possible. Allowed: a number from 0 to 10 mm")
-    expect(page.get_by_role("alert")).to_have_text("3 fields need another value: Age, Sex, ST depression.")
+    expect(page.locator("#oldpeak-error")).to_contain_text("Not allowed. Allowed: a number from 0 to 10 mm")
+    expect(page.get_by_role("alert")).to_have_text("3 fields are not valid: Age, Sex, ST depression.")
     expect(page.locator("#result")).to_be_hidden()
     page.screenshot(path=pictures / "service-errors.png", full_page=True)
 
@@ -205,8 +203,8 @@ def test_impossible_values_are_told_at_their_fields(page, pictures):
     page.get_by_label("ST depression").fill("1.5")
     page.get_by_label("Sex").select_option("0")
     page.keyboard.press("Tab")
-    page.get_by_role("button", name="Ask the model").click()
-    expect(page.get_by_role("heading", name="The answer", exact=True)).to_be_focused()
+    page.get_by_role("button", name="Predict").click()
+    expect(page.get_by_role("heading", name="Prediction", exact=True)).to_be_focused()
     expect(page.locator("[aria-invalid]")).to_have_count(0)
 
 
@@ -217,8 +215,8 @@ def test_it_fits_every_screen_and_can_be_read(page, pictures, width, scheme):
     page.emulate_media(color_scheme=scheme)
     page.get_by_role("button", name="Upper values").click()
     assert _overflow(page) == 0
-    page.get_by_role("button", name="Ask the model").click()
-    expect(page.get_by_role("heading", name="The answer", exact=True)).to_be_focused()
+    page.get_by_role("button", name="Predict").click()
+    expect(page.get_by_role("heading", name="Prediction", exact=True)).to_be_focused()
     assert _overflow(page) == 0
     assert page.evaluate(CONTRAST) == []
     family = page.locator("[data-fact=family]").text_content().replace(" ", "-")
@@ -226,11 +224,11 @@ def test_it_fits_every_screen_and_can_be_read(page, pictures, width, scheme):
 
 
 def test_how_good_the_model_is_is_said_of_the_version_that_the_page_was_loaded_with(page, address):
-    area = page.locator("#area")
+    area = page.locator("#roc-auc")
     expect(area).to_have_text("0.908 (95 % interval 0.870 to 0.940) in cross-validation on 242 records, profile quick")
     page.get_by_role("button", name="Typical values").click()
-    page.get_by_role("button", name="Ask the model").click()
-    expect(page.get_by_role("heading", name="The answer", exact=True)).to_be_focused()
+    page.get_by_role("button", name="Predict").click()
+    expect(page.get_by_role("heading", name="Prediction", exact=True)).to_be_focused()
     expect(area).to_be_visible()
 
     def of_another_version(route: Route) -> None:
@@ -238,8 +236,8 @@ def test_how_good_the_model_is_is_said_of_the_version_that_the_page_was_loaded_w
         route.fulfill(json={**answer, "model": {**answer["model"], "version": "another"}})
 
     page.route("**/predict*", of_another_version)
-    page.get_by_role("button", name="Ask the model").click()
-    expect(page.locator("#changed")).to_contain_text("The service has moved to version another")
+    page.get_by_role("button", name="Predict").click()
+    expect(page.locator("#changed")).to_contain_text("The service serves version another")
     expect(area).to_be_hidden()
     page.unroute("**/predict*")
 
@@ -247,11 +245,11 @@ def test_how_good_the_model_is_is_said_of_the_version_that_the_page_was_loaded_w
 def test_a_service_that_went_away_is_said_to_be_away(page, address):
     page.get_by_role("button", name="Typical values").click()
     page.route("**/predict*", lambda route: route.abort())
-    page.get_by_role("button", name="Ask the model").click()
-    expect(page.get_by_role("alert")).to_contain_text("The service was not reached")
+    page.get_by_role("button", name="Predict").click()
+    expect(page.get_by_role("alert")).to_contain_text("The service is unreachable")
     page.unroute("**/predict*")
-    page.get_by_role("button", name="Ask the model").click()
-    expect(page.get_by_role("heading", name="The answer", exact=True)).to_be_focused()
+    page.get_by_role("button", name="Predict").click()
+    expect(page.get_by_role("heading", name="Prediction", exact=True)).to_be_focused()
 
 
 # Every visible text whose contrast with the ground beneath it is below 4.5 (WCAG 2.2, 1.4.3).

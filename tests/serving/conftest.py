@@ -25,7 +25,7 @@ def settings(registry: FakeRegistry, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def start(settings: Settings) -> Callable[[], Service]:
-    """Start a process' worth of service, as often as it is called."""
+    """Start a service like a new process, with each call."""
     return lambda: Service(settings)
 
 

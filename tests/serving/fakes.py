@@ -1,6 +1,6 @@
-"""A registry to follow, and bundles to serve: small and real, over HTTP and in ONNX.
+"""A fake registry over HTTP, and small bundles with real ONNX models.
 
-The contract here has other fields than Heartline's on purpose: the service knows none by itself.
+Its contract has other fields than that of Heartline on purpose: the service must not depend on them.
 """
 
 import hashlib
@@ -54,14 +54,14 @@ REFERENCE = [RECORD, {"age": 30, "sex": 0, "chol": None, "ca": 0}, {"age": 77, "
 
 
 def expected_probability(record: dict[str, Any], bias: float) -> float:
-    """Return what a model made with ``bias`` answers to ``record``, worked out without ONNX."""
+    """Return the probability of a model with ``bias`` for ``record``, computed without ONNX."""
     values = [record.get(name) for name in CONTRACT["x-features"]]
     filled = [float(FILL[i]) if value is None else float(value) for i, value in enumerate(values)]
     return float(1 / (1 + np.exp(-(np.dot(filled, WEIGHTS[:, 0].astype("float64")) + bias))))
 
 
 def make_onnx(bias: float = -2.0, *, width: int = 4, output: str = "probabilities", impute: bool = True) -> bytes:
-    """Return a logistic regression that fills in what is missing, unless told otherwise."""
+    """Return a logistic regression that imputes missing values, unless ``impute`` is false."""
     weights = np.resize(WEIGHTS, (width, 1))
     nodes = [
         helper.make_node("IsNaN", ["record"], ["missing"]),
@@ -119,7 +119,7 @@ def seal(files: Files, **about: Any) -> Files:
 
 
 class FakeRegistry:
-    """An MLflow server reduced to what serving asks of it."""
+    """An MLflow server reduced to the endpoints that serving uses."""
 
     def __init__(self) -> None:
         self.versions: dict[str, Files] = {}
@@ -155,7 +155,7 @@ class FakeRegistry:
         return version
 
     def stop(self) -> None:
-        """Close the port; to be called once or more."""
+        """Close the port; may be called more than once."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

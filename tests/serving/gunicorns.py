@@ -16,14 +16,15 @@ from typing import Any
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
-ANSWER_TIMEOUT_SECONDS = STOP_TIMEOUT_SECONDS = 60.0
+RESPONSE_TIMEOUT_SECONDS = STOP_TIMEOUT_SECONDS = 60.0  # shorter than what delays the service in some tests
+
 WORKERS = ("heartline", "gthread")  # the values of HEARTLINE_WORKER
 
 # statements for ``before``: the time-outs of the registry client, shortened for tests
 SHORT_TIMEOUTS = """
 from serving.model import registry_client
-registry_client.CONNECT_SECONDS = registry_client.READ_SECONDS = 0.3
-registry_client.ANSWER_SECONDS = 0.6
+registry_client.CONNECT_TIMEOUT_SECONDS = registry_client.READ_TIMEOUT_SECONDS = 0.3
+registry_client.RESPONSE_TIMEOUT_SECONDS = 0.6
 """
 RUN = """
 import sys
@@ -70,7 +71,7 @@ class Gunicorn:
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_SECONDS) as response:
+            with urllib.request.urlopen(request, timeout=RESPONSE_TIMEOUT_SECONDS) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             with error:
@@ -78,15 +79,15 @@ class Gunicorn:
 
     def read(self, path: str) -> str:
         """Return the text at ``path``."""
-        with urllib.request.urlopen(self.url + path, timeout=ANSWER_TIMEOUT_SECONDS) as response:
+        with urllib.request.urlopen(self.url + path, timeout=RESPONSE_TIMEOUT_SECONDS) as response:
             return str(response.read().decode())
 
     def log(self) -> str:
-        """Return the log so far."""
+        """Return the log."""
         return self._log.read_text(errors="replace")
 
-    def said_by(self, pid: int) -> list[str]:
-        """Return the log lines of the worker ``pid``."""
+    def logged_by(self, pid: int) -> list[str]:
+        """Return the lines that the worker ``pid`` logged."""
         return [line for line in self.log().splitlines() if f"[{pid}]" in line]
 
     def workers(self) -> list[int]:
@@ -94,7 +95,7 @@ class Gunicorn:
         return [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", self.log())]
 
     def wait_until(self, what: Callable[[], bool]) -> None:
-        """Wait until ``what`` is true; fail with the log if it does not become true, or the service ends."""
+        """Wait until ``what`` is true; fail with the log if it does not become true or the service ends."""
         until(lambda: what() or self.process.poll() is not None, said=lambda: self.log()[-5000:])
         assert self.process.poll() is None, f"the service has ended:\n{self.log()[-5000:]}"
 
@@ -110,7 +111,7 @@ class Gunicorn:
         self.wait_until(answers)
 
     def stop(self) -> None:
-        """Stop it as a service manager would, and check that it logged no traceback; may be called repeatedly."""
+        """Stop it with SIGTERM and check that its log has no traceback; may be called more than once."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:

@@ -79,7 +79,7 @@ def healthcheck(port: int) -> int:
 
 
 @pytest.mark.parametrize("worker", WORKERS)
-def test_it_starts_predicts_recovers_and_stops(
+def test_it_starts_predicts_replaces_a_killed_worker_and_stops(
     gunicorn: Run, registry: FakeRegistry, tmp_path: Path, worker: str
 ) -> None:
     registry.register(make_bundle())
@@ -101,7 +101,7 @@ def test_it_starts_predicts_recovers_and_stops(
     until(lambda: log.read_text().count("serving heart-disease version 2") == 2, said=log.read_text)
     assert {ask(f"{url}/predict", RECORD)["model"]["version"] for _ in range(20)} == {"2"}
 
-    # when the registry is unreachable and a worker is killed, then its successor serves the same version
+    # when the registry becomes unreachable and a worker is killed, then its successor serves the same version
     registry.stop()
     os.kill(int(re.findall(r"Booting worker with pid: (\d+)", log.read_text())[0]), signal.SIGKILL)
     until(lambda: "serving heart-disease version 2 from the cache" in log.read_text(), said=log.read_text)

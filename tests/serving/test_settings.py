@@ -1,4 +1,4 @@
-"""Settings come from the environment; a bad one is named with what it may be."""
+"""Settings come from the environment. An invalid one is reported with what is allowed."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from serving.settings import PREFIX, SettingError, Settings
 README = Path(serving.__file__).with_name("README.md").read_text()
 
 
-def test_nothing_needs_to_be_set(tmp_path: Path) -> None:
+def test_every_setting_has_a_default(tmp_path: Path) -> None:
     settings = Settings.from_environment({"HEARTLINE_HOME": str(tmp_path), "HEARTLINE_MLFLOW_URL": ""})
 
     assert settings.mlflow_url == "http://127.0.0.1:5000"
@@ -24,7 +24,7 @@ def test_nothing_needs_to_be_set(tmp_path: Path) -> None:
     assert settings.make_cache_folder() == tmp_path / "model-cache"
 
 
-def test_each_can_be_set(tmp_path: Path) -> None:
+def test_every_setting_can_be_set(tmp_path: Path) -> None:
     environment = {
         "HEARTLINE_CACHE": str(tmp_path),
         "HEARTLINE_MLFLOW_URL": "https://mlflow.example:8443/prefix",
@@ -72,19 +72,19 @@ def test_each_can_be_set(tmp_path: Path) -> None:
         ("HEARTLINE_WORKER", "sync", "heartline or gthread"),
     ],
 )
-def test_a_bad_value_is_named_with_what_is_allowed(variable: str, value: str, expected: str) -> None:
+def test_an_invalid_value_is_reported_with_what_is_allowed(variable: str, value: str, expected: str) -> None:
     with pytest.raises(SettingError) as caught:
         Settings.from_environment({variable: value})
 
     assert str(caught.value) == (
-        f"{value!r} is not a possible value\n"
+        f"{value!r} is not a valid value\n"
         f"  where:    {variable}\n"
         f"  expected: {expected}\n"
         "  hint:     correct the variable, or unset it to use the default"
     )
 
 
-def test_a_cache_that_cannot_be_is_named(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     settings = Settings.from_environment({"HEARTLINE_CACHE": str(tmp_path / "file" / "cache")})
 

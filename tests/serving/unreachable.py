@@ -1,4 +1,4 @@
-"""A registry that goes dark in every way that a server can: silent, slow, strange, without end."""
+"""A registry that fails in many ways: it does not answer, is slow, or sends unexpected or endless responses."""
 
 import contextlib
 import gzip
@@ -15,14 +15,14 @@ DRIP_SECONDS = 0.05  # between two bytes: much less than the time-out for one re
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
-def says(head: bytes, body: bytes = b"") -> Exchange:
+def sends(head: bytes, body: bytes = b"") -> Exchange:
     """Answer so, and close."""
     return lambda connection: connection.sendall(head + b"\r\n" + body)
 
 
-def tells(body: bytes, head: bytes = OK) -> Exchange:
+def responds(body: bytes, head: bytes = OK) -> Exchange:
     """Answer ``body`` with its length, and close."""
-    return says(head + b"Content-Length: %d\r\n" % len(body), body)
+    return sends(head + b"Content-Length: %d\r\n" % len(body), body)
 
 
 def drips(data: bytes) -> Exchange:
@@ -37,7 +37,7 @@ def drips(data: bytes) -> Exchange:
 
 
 def without_end(head: bytes, piece: bytes, pause: float = 0.0) -> Exchange:
-    """Send ``head``, and ``piece`` for as long as somebody reads."""
+    """Send ``head``, and ``piece`` as long as the client reads."""
 
     def exchange(connection: socket.socket) -> None:
         connection.sendall(head)
@@ -49,52 +49,55 @@ def without_end(head: bytes, piece: bytes, pause: float = 0.0) -> Exchange:
 
 
 def hangs(connection: socket.socket) -> None:
-    """Keep the connection, and say nothing."""
+    """Keep the connection open and send nothing."""
     while connection.recv(1024):
         pass
 
 
-# mode → what it does with a connection, and what the service says of it
+# mode → what it does with a connection, and the reason that the service reports
 MODES: dict[str, tuple[Exchange, str]] = {
     "never answers": (hangs, "Read timed out"),
     "hangs up": (lambda connection: None, "does not answer"),
     "random bytes": (lambda connection: connection.sendall(os.urandom(4096)), "does not answer"),
-    "a page": (tells(b"<!doctype html><title>Log in</title>"), "something else than was asked for"),
-    "wrong JSON": (tells(b'{"model_version": {"name": "heart-disease", "version": 7}}'), "Expected `str`, got `int`"),
-    "JSON without end": (tells(b'{"a":' + b"[" * 500_000), "something else than was asked for"),
+    "a page": (responds(b"<!doctype html><title>Log in</title>"), "returned an unexpected response"),
+    "wrong JSON": (
+        responds(b'{"model_version": {"name": "heart-disease", "version": 7}}'),
+        "Expected `str`, got `int`",
+    ),
+    "JSON without end": (responds(b'{"a":' + b"[" * 500_000), "returned an unexpected response"),
     "another model": (
-        tells(b'{"model_version": {"name": "other\\n[INFO] all is well", "version": "7"}}'),
-        "answered for another model: other [INFO] all is well",
+        responds(b'{"model_version": {"name": "other\\n[INFO] all is well", "version": "7"}}'),
+        "returned another model: other [INFO] all is well",
     ),
     "a version that is none": (
-        tells(b'{"model_version": {"name": "heart-disease", "version": "../../7"}}'),
-        "something else than was asked for",
+        responds(b'{"model_version": {"name": "heart-disease", "version": "../../7"}}'),
+        "returned an unexpected response",
     ),
     "status 500": (
-        tells(b"x" * 100_000, b"HTTP/1.1 500 Internal Server Error\r\n"),
+        responds(b"x" * 100_000, b"HTTP/1.1 500 Internal Server Error\r\n"),
         "status 500: " + 200 * "x" + "…",
     ),
-    "redirects in a circle": (says(b"HTTP/1.1 302 Found\r\nLocation: /api\r\nContent-Length: 0\r\n"), "status 302"),
+    "redirects in a circle": (sends(b"HTTP/1.1 302 Found\r\nLocation: /api\r\nContent-Length: 0\r\n"), "status 302"),
     "headers without end": (without_end(OK, b"X-More: and more\r\n"), "does not answer"),
     "a header without end": (without_end(OK + b"X-Long: ", b"x" * 4096), "does not answer"),
     "continues without end": (without_end(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.01), "was not read within"),
     "ten gigabytes": (
         without_end(OK + b"Content-Length: 10737418240\r\n\r\n", b" " * 65536),
-        "something else than was asked for",
+        "returned an unexpected response",
     ),
     "a packed bomb": (
-        tells(gzip.compress(b" " * 100_000_000), OK + b"Content-Encoding: gzip\r\n"),
-        "something else than was asked for",
+        responds(gzip.compress(b" " * 100_000_000), OK + b"Content-Encoding: gzip\r\n"),
+        "returned an unexpected response",
     ),
     "headers drip": (drips(OK + b"X-Slow: " + b"s" * 10_000), "was not read within"),
     "a body drips": (drips(OK + b"Content-Length: 10000\r\n\r\n" + b" " * 10_000), "was not read within"),
     "a body of unknown length drips": (drips(OK + b"\r\n" + b" " * 10_000), "was not read within"),
-    "chunks that are none": (says(OK + b"Transfer-Encoding: chunked\r\n", b"zz\r\n"), "does not answer"),
+    "chunks that are none": (sends(OK + b"Transfer-Encoding: chunked\r\n", b"zz\r\n"), "does not answer"),
 }
 
 
-class DarkRegistry:
-    """Stands before ``registry`` at an address of its own: passes bytes on until it is told to go dark."""
+class UnreachableRegistry:
+    """A proxy in front of ``registry``: forwards bytes until a failure is selected."""
 
     def __init__(self, registry: FakeRegistry) -> None:
         self._behind = ("127.0.0.1", int(registry.url.rpartition(":")[2]))
@@ -104,16 +107,16 @@ class DarkRegistry:
         self._address = self._listener.getsockname()
         self._waiting: list[socket.socket] = []
         self._open: set[socket.socket] = set()
-        self.asked = 0  # questions that reached it, ever
+        self.asked = 0  # requests that reached it
         self.url = f"http://127.0.0.1:{self._address[1]}"
         self._accept()
 
-    def light(self) -> None:
-        """Answer as the registry behind does."""
+    def pass_on(self) -> None:
+        """Forward all requests."""
         self._renew()
         self._exchange = None
 
-    def dark(self, exchange: Exchange, matching: bytes = b"") -> None:
+    def disturb(self, exchange: Exchange, matching: bytes = b"") -> None:
         """Do ``exchange`` with each connection; with ``matching``, only with requests that hold these bytes."""
         self._renew()
         self._exchange, self._matching = exchange, matching
@@ -123,7 +126,7 @@ class DarkRegistry:
         self._close()
 
     def drop(self) -> None:
-        """Let packets vanish: a listener that never accepts, and whose queue is full, answers no handshake."""
+        """Drop packets: a listener that does not accept, and whose backlog is full, completes no handshake."""
         self._close()
         self._listener = socket.create_server(self._address, backlog=0)
         while True:
@@ -164,17 +167,17 @@ class DarkRegistry:
                 threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # who asks has gone, or we have
+        with contextlib.suppress(OSError):  # either side has closed the connection
             asked = connection.recv(65536)
             self.asked += bool(asked)
             if asked and self._exchange is not None and self._matching in asked:
                 self._exchange(connection)
             elif asked:
-                self._pass_on(connection, asked)
+                self._forward(connection, asked)
         self._open.discard(connection)
         _end(connection)
 
-    def _pass_on(self, connection: socket.socket, asked: bytes) -> None:
+    def _forward(self, connection: socket.socket, asked: bytes) -> None:
         with socket.create_connection(self._behind) as behind:
             behind.sendall(asked)
             while data := behind.recv(65536):  # the fake closes after each answer

@@ -1,5 +1,5 @@
-// The page for people: reads the form, asks POST /predict?explain=true, and draws the answer.
-// Where the service wants a key, the browser has asked for it before it showed this page, and sends it along.
+// The prediction form: reads the record, sends it to POST /predict?explain=true, and shows the response.
+// If the service requires a key, the browser has asked for it before it loaded this page, and sends it again.
 
 const form = document.getElementById("form");
 const result = document.getElementById("result");
@@ -10,7 +10,7 @@ const controls = [...form.querySelectorAll("[name]")];
 const threshold = Number(form.dataset.threshold);
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)$/;
 
-const VISIBLE = 0.0005; // less is shown as × 1.00, or as 0.0 percentage points
+const VISIBLE = 0.0005; // smaller contributions would be shown as × 1.00 or 0.0 percentage points
 
 const byId = (id) => document.getElementById(id);
 const titleOf = (control) => control.labels[0].firstChild.textContent.trim();
@@ -21,7 +21,7 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-// What is empty is left out. What is no number is sent as it was typed: the service says what the field may hold.
+// Empty fields are left out. Text that is not a number is sent unchanged: the service reports what is allowed.
 function readRecord() {
   const record = {};
   for (const control of controls) {
@@ -65,15 +65,15 @@ function showFieldErrors(errors) {
       others.push(`${error.pointer} ${error.detail}.`);
       continue;
     }
-    setError(control, `${"value" in error ? "Not possible" : "Missing"}. Allowed: ${error.allowed}.`);
+    setError(control, `${"value" in error ? "Not allowed" : "Missing"}. Allowed: ${error.allowed}.`);
     bad.push(control);
   }
-  const fields = bad.length === 1 ? "One field needs" : `${bad.length} fields need`;
-  const text = bad.length ? `${fields} another value: ${bad.map(titleOf).join(", ")}.` : "";
+  const fields = bad.length === 1 ? "One field is" : `${bad.length} fields are`;
+  const text = bad.length ? `${fields} not valid: ${bad.map(titleOf).join(", ")}.` : "";
   showProblem([text, ...others].join(" ").trim(), bad[0]);
 }
 
-// One digit, and as many more as it takes to tell a probability from the threshold that it is held against.
+// One decimal, and more if they are needed to distinguish the probability from the threshold.
 function percent(share) {
   if (share > 0.9995 && share < 1) return "over\u00a099.9\u00a0%";
   if (share > 0 && share < 0.0005) return "under\u00a00.1\u00a0%";
@@ -94,7 +94,7 @@ function factor(logOdds) {
 
 function drawProbability(answer) {
   const { probability, has_heart_disease: has } = answer;
-  const words = has ? "heart disease" : "no heart disease";
+  const words = has ? "with disease" : "without disease";
   const limit = `${Number((100 * threshold).toFixed(3))}\u00a0%`;
   byId("probability").textContent = percent(probability);
   byId("probability").dataset.exact = probability;
@@ -108,15 +108,15 @@ function drawProbability(answer) {
   byId("mark-label").style.transform = `translateX(${-100 * threshold}%)`;
   byId("picture").setAttribute("aria-label", `A bar from 0 to 100 %, filled to ${percent(probability)}; the threshold is at ${limit}.`);
   byId("meaning").textContent =
-    `Among people with such a record the model expects heart disease in ${percent(probability)}. ` +
-    `This ${has ? "reaches" : "is below"} the threshold of ${limit}, so its answer is: ${words}.`;
+    `The model predicts heart disease with a probability of ${percent(probability)}. ` +
+    `This ${has ? "reaches" : "is below"} the threshold of ${limit}, so the prediction is: ${words}.`;
 }
 
 function drawImputed(names) {
   const titles = controls.filter((control) => names.includes(control.name)).map(titleOf);
   byId("imputed").hidden = titles.length === 0;
   byId("imputed").textContent =
-    `Left empty, and filled in by the model with the typical value of its training records: ${titles.join(", ")}.`;
+    `Left empty and imputed by the model with the typical values of its training records: ${titles.join(", ")}.`;
 }
 
 function shownValue(control, value) {
@@ -154,15 +154,15 @@ function drawContributions(answer) {
   const moved = known.filter(([, one]) => Math.abs(one.contribution) >= VISIBLE);
   const same = known.filter(([, one]) => Math.abs(one.contribution) < VISIBLE);
   byId("same").hidden = same.length === 0;
-  byId("same").textContent = `Without an effect on this answer: ${same.map(([name]) => titleOf(form.elements[name])).join(", ")}.`;
+  byId("same").textContent = `Without an effect on this prediction: ${same.map(([name]) => titleOf(form.elements[name])).join(", ")}.`;
   const largest = Math.max(0, ...known.map(([, one]) => Math.abs(one.contribution)));
   byId("unit-head").textContent = onLogOdds ? "odds" : "points";
   byId("scale-text").textContent =
-    `With nothing known, which is a record of typical values, the model says ${percent(start)}. ` +
+    `For a record with all values missing, which the model treats as a typical record, it predicts ${percent(start)}. ` +
     (onLogOdds
-      ? `Each value multiplies the odds of heart disease: ×\u00a02 doubles them, ×\u00a00.5 halves them. All together lead to ${percent(answer.probability)}.`
-      : `Each value moves this by so many percentage points, on average over all orders in which the values can be taken in. All together lead to ${percent(answer.probability)}.`) +
-    (found.method === "sampled" ? " These are estimates from a part of the orders, with twice their standard error." : "");
+      ? `Each value multiplies the odds of heart disease: ×\u00a02 doubles them, ×\u00a00.5 halves them. Together they give ${percent(answer.probability)}.`
+      : `Each value changes this by a number of percentage points, averaged over all orders in which the values can be added. Together they give ${percent(answer.probability)}.`) +
+    (found.method === "sampled" ? " These are estimates from a sample of the orders, ± twice the standard error." : "");
   byId("contributions").replaceChildren(
     ...moved.map(([name, one]) => contributionRow(form.elements[name], one, largest, onLogOdds)),
   );
@@ -176,9 +176,9 @@ function drawModel(model) {
   byId("sample").hidden = model.origin !== "sample";
   const changed = byId("changed");
   changed.hidden = model.version === form.dataset.version && model.contract_version === form.dataset.contract;
-  // an answer does not say how good its model is: what the page was loaded with holds for that version alone
+  // a response has no scores of its model: those on the page are of the version that the page was loaded with
   for (const element of document.querySelectorAll("[data-of-loaded]")) element.hidden = !changed.hidden;
-  changed.textContent = `The service has moved to version ${model.version} since this page was loaded. Load it again for that version's form and threshold.`;
+  changed.textContent = `The service serves version ${model.version} since this page was loaded. Reload the page for the form and the threshold of that version.`;
 }
 
 function showAnswer(answer) {
@@ -217,12 +217,12 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   if (askButton.getAttribute("aria-disabled") === "true") return;
   askButton.setAttribute("aria-disabled", "true");
-  status.textContent = "Asking the model …";
+  status.textContent = "Waiting for the prediction …";
   try {
     await ask();
   } catch {
     clearProblems();
-    showProblem("The service was not reached, or what came back was no answer of it. Is it running? Ask again.");
+    showProblem("The service is unreachable, or its response cannot be read. Check that it runs, and try again.");
   } finally {
     askButton.removeAttribute("aria-disabled");
   }

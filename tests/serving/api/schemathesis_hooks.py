@@ -1,4 +1,4 @@
-"""What schemathesis cannot know of the service: how a table in CSV looks."""
+"""Hooks for schemathesis: the format of CSV bodies."""
 
 import csv
 import io

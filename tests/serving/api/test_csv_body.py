@@ -1,4 +1,4 @@
-"""POST /predict with CSV: the same answers and the same errors as for a list in JSON."""
+"""POST /predict with CSV: the same responses and errors as for a JSON list."""
 
 import json
 import tracemalloc
@@ -45,7 +45,7 @@ def errors(response: TestResponse) -> Any:
     ],
     ids=["plain", "lines of Windows", "byte order mark", "other order", "quoted", "blanks", "empty lines, floats"],
 )
-def test_a_table_gets_the_answer_of_the_list_of_its_rows(service: Service, table: str) -> None:
+def test_a_table_gets_the_response_of_the_list_of_its_rows(service: Service, table: str) -> None:
     expected = service.client.post("/predict", json=[RECORD, {"age": 30, "sex": 0, "chol": None, "ca": 0}]).get_json()
 
     answer = post(service, table.encode()).get_json()
@@ -69,13 +69,13 @@ def test_one_row_is_a_list_of_one_and_optional_columns_may_be_absent(service: Se
         ("\n\r\n", "there is no header: the body is empty"),
         (
             "61,1,250.5,2\n",
-            "there is no header: the first row names no field of the contract, with commas in between; "
-            f"they are {FIELDS}",
+            "there is no header: the first row has no field of the contract; "
+            f"the fields, separated by commas, are {FIELDS}",
         ),
         (
             "age;sex\n61;1\n",
-            "there is no header: the first row names no field of the contract, with commas in between; "
-            f"they are {FIELDS}",
+            "there is no header: the first row has no field of the contract; "
+            f"the fields, separated by commas, are {FIELDS}",
         ),
         ("age,sex,age\n61,1,62\n", "the header names the column 'age' twice"),
         ("age,sex,x,x\n61,1,1,1\n", "the header names the column 'x' twice"),
@@ -87,11 +87,11 @@ def test_one_row_is_a_list_of_one_and_optional_columns_may_be_absent(service: Se
     ],
     ids=lambda value: "" if isinstance(value, bytes) else repr(value)[:24],
 )
-def test_what_is_not_a_table_with_a_header_is_400(service: Service, table: str | bytes, detail: str) -> None:
+def test_a_malformed_table_is_400(service: Service, table: str | bytes, detail: str) -> None:
     assert_problem(post(service, table), detail=detail, **MALFORMED)
 
 
-def test_every_bad_cell_is_named_with_its_row_and_line(service: Service) -> None:
+def test_every_invalid_cell_is_reported_with_its_row_and_line(service: Service) -> None:
     table = 'age,sex,chol,ca\n61,1,250.5,2\n\n0,,"1e9",true\n60.5,1,,9\n'
 
     assert errors(post(service, table)) == [
@@ -151,7 +151,7 @@ def test_every_bad_cell_is_named_with_its_row_and_line(service: Service) -> None
     ],
     ids=lambda value: value[:12],
 )
-def test_a_cell_holds_a_number_as_json_writes_it_or_nothing(service: Service, cell: str, shown: str) -> None:
+def test_a_cell_must_be_empty_or_a_json_number(service: Service, cell: str, shown: str) -> None:
     assert errors(post(service, f"age,sex,chol\n61,1,{cell}\n")) == [
         {
             "pointer": "/0/chol",
@@ -162,7 +162,7 @@ def test_a_cell_holds_a_number_as_json_writes_it_or_nothing(service: Service, ce
     ]
 
 
-def test_a_column_that_is_unknown_or_missing_is_named_once(service: Service) -> None:
+def test_an_unknown_or_missing_column_is_reported_once(service: Service) -> None:
     assert errors(post(service, "age,name,a/b\n61,1,1\n0,1,1\n")) == [
         {"pointer": "/0/sex", "detail": "the field is missing (in the header)", "allowed": "0 (female), 1 (male)"},
         {
@@ -178,18 +178,18 @@ def test_a_column_that_is_unknown_or_missing_is_named_once(service: Service) -> 
     ]
 
 
-def test_a_header_alone_is_no_record(service: Service) -> None:
+def test_a_header_without_rows_is_refused(service: Service) -> None:
     assert errors(post(service, "age,sex\n")) == [
         {"pointer": "", "detail": "there is no row below the header", "allowed": "a row for each record"}
     ]
 
 
-def test_as_many_rows_as_allowed_are_answered_and_one_more_is_413(service: Service) -> None:
+def test_the_maximum_number_of_rows_is_accepted_and_one_more_is_413(service: Service) -> None:
     assert len(post(service, "age,sex\n" + "61,1\n" * 100).get_json()["predictions"]) == 100
     assert_problem(
         post(service, "age,sex\n" + "61,1\n" * 101),
-        type="urn:heartline:problem:too-large",
-        title="Too large",
+        type="urn:heartline:problem:content-too-large",
+        title="Content too large",
         status=413,
         detail="the list has 101 records",
         expected="at most 100 records",

@@ -1,4 +1,4 @@
-"""POST /predict?explain=true: how far each value moves the answer, held against scikit-learn's own pipelines."""
+"""POST /predict?explain=true: the contribution of each value, compared with scikit-learn's pipelines."""
 
 import gc
 import itertools
@@ -36,7 +36,7 @@ def contributions(found: Explanation) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("family", trained.FAMILIES)
-def test_every_value_may_be_missing_and_the_export_answers_as_the_pipeline_does(family: str) -> None:
+def test_the_export_predicts_as_the_pipeline_with_all_values_missing(family: str) -> None:
     model = trained.model(family)
     rows = np.repeat(model.reference, len(model.contract.features) + 1, axis=0)
     for column in range(len(model.contract.features)):
@@ -98,7 +98,7 @@ def test_a_forest_is_explained_by_the_definition_of_the_shapley_value() -> None:
 
 
 @pytest.mark.parametrize("family", trained.FAMILIES)
-def test_contributions_add_up_to_the_answer(family: str) -> None:
+def test_contributions_add_up_to_the_prediction(family: str) -> None:
     model = trained.model(family)
     for record in trained.patients(6):
         found = explanation(family, record)
@@ -110,13 +110,13 @@ def test_contributions_add_up_to_the_answer(family: str) -> None:
             assert 1 / (1 + math.exp(-total)) == pytest.approx(answer, abs=1e-5)
 
 
-def test_the_scale_follows_from_the_model_and_not_from_its_name() -> None:
+def test_the_scale_depends_on_the_model_not_on_its_family_name() -> None:
     assert explain.is_additive(trained.model(LINEAR))
     assert not explain.is_additive(trained.model(FOREST))
     assert explain.is_additive(Model(make_bundle(family=FOREST)))
 
 
-def test_estimates_agree_with_the_exact_values_and_say_how_far_they_may_be_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_estimates_agree_with_the_exact_values_within_their_standard_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     explainer, record = Explainer(trained.model(FOREST), additive=False), trained.patients(1)[0]
     exact = explainer.explain(record)
     monkeypatch.setattr(explain, "EXACT_FEATURES", 11)
@@ -132,15 +132,15 @@ def test_estimates_agree_with_the_exact_values_and_say_how_far_they_may_be_off(m
     assert all(one.standard_error is msgspec.UNSET for one in exact.features.values())
 
 
-def test_one_answer_has_each_features_value_and_contribution(service: Service) -> None:
+def test_a_response_has_the_value_and_the_contribution_of_each_feature(service: Service) -> None:
     record = {"age": 61, "sex": 1, "chol": None}
 
     answer = service.client.post("/predict?explain=true", json=record).get_json()
 
-    plain = service.client.post("/predict?explain=false", json=record).get_json()
-    assert "contributions" not in plain
-    assert set(answer) == {*plain, "contributions"}
-    assert answer["probability"] == plain["probability"]
+    unexplained = service.client.post("/predict?explain=false", json=record).get_json()
+    assert "contributions" not in unexplained
+    assert set(answer) == {*unexplained, "contributions"}
+    assert answer["probability"] == unexplained["probability"]
     found = answer["contributions"]
     assert {key: found[key] for key in ("scale", "method")} == {"scale": "log_odds", "method": "exact"}
     # the contract's test model: 240 and 1 where chol and ca are missing, 0 for the others, and a bias of -2
@@ -165,7 +165,7 @@ def test_each_record_of_a_list_is_explained(service: Service) -> None:
 
 
 @pytest.mark.parametrize("query", ["explain=yes", "explain=", "explain=True", "explain=true&explain=true", "explain=1"])
-def test_another_value_of_the_parameter_is_refused(service: Service, query: str) -> None:
+def test_an_invalid_value_of_the_parameter_is_refused(service: Service, query: str) -> None:
     response = service.client.post(f"/predict?{query}", json=RECORD)
 
     assert response.status_code == 400
@@ -174,7 +174,7 @@ def test_another_value_of_the_parameter_is_refused(service: Service, query: str)
     assert document["expected"] == "explain=true or explain=false, once"
 
 
-def test_more_records_than_may_be_explained_are_refused_and_none_is_answered(service: Service) -> None:
+def test_too_many_records_to_explain_are_refused(service: Service) -> None:
     records = [RECORD] * (explain.MAX_RECORDS + 1)
 
     assert service.client.post("/predict?explain=true", json=records[1:]).status_code == 200
@@ -185,10 +185,10 @@ def test_more_records_than_may_be_explained_are_refused_and_none_is_answered(ser
     assert service.client.post("/predict", json=records).status_code == 200
 
 
-def test_a_model_that_needs_every_required_value_answers_without_an_explanation(
+def test_a_model_that_cannot_be_explained_predicts_without_explain(
     registry: FakeRegistry, start: Callable[[], Service]
 ) -> None:
-    whole = {"age": 61, "sex": 1}
+    record = {"age": 61, "sex": 1}
     names = ["age", "sex"]
     schema = {**CONTRACT, "properties": {name: CONTRACT["properties"][name] for name in names}, "x-features": names}
     probability = 1 / (1 + math.exp(-(61 * 0.5 + 0.02 - 20)))
@@ -196,19 +196,19 @@ def test_a_model_that_needs_every_required_value_answers_without_an_explanation(
         make_bundle(
             contract=schema,
             model=make_onnx(-20.0, width=2, impute=False),
-            reference={"records": [whole], "probabilities": [probability]},
+            reference={"records": [record], "probabilities": [probability]},
         )
     )
     service = start().poll()
 
-    response = service.client.post("/predict?explain=true", json=whole)
+    response = service.client.post("/predict?explain=true", json=record)
 
     assert response.status_code == 409
     assert response.get_json(force=True)["type"] == "urn:heartline:problem:not-explainable"
-    assert service.client.post("/predict", json=whole).status_code == 200
+    assert service.client.post("/predict", json=record).status_code == 200
 
 
-def test_a_model_that_no_longer_serves_is_not_kept_by_its_explanations() -> None:
+def test_explanations_keep_no_reference_to_an_old_model() -> None:
     model = Model(make_bundle())
     assert explain.is_additive(model)
     gone = weakref.ref(model)

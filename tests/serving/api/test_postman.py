@@ -1,4 +1,4 @@
-"""The Postman collection: it is the contract's, and the service answers its requests as it expects."""
+"""The Postman collection is up to date, and the service responds to its requests as its tests expect."""
 
 import json
 import os
@@ -39,16 +39,16 @@ def trained(registry: FakeRegistry, settings: Settings) -> Service:
     return Service(settings).poll()
 
 
-def test_the_file_is_that_of_the_contract() -> None:
+def test_the_file_is_up_to_date() -> None:
     stored = json.loads((ROOT / "serving" / "postman_collection.json").read_text())
 
     assert stored == collection(contract.json_schema()), (
-        "make it anew: python -m serving.api.postman contract.json > serving/postman_collection.json"
+        "make it again: python -m serving.api.postman contract.json > serving/postman_collection.json"
     )
 
 
 @pytest.mark.parametrize("schema", [CONTRACT, contract.json_schema()], ids=["small", "own"])
-def test_its_records_are_as_the_contract_says_but_for_one_field(schema: dict[str, Any]) -> None:
+def test_its_records_are_valid_except_for_one_field(schema: dict[str, Any]) -> None:
     checker = Contract(schema)
     bodies = {item["name"]: item["request"].get("body", {}).get("raw") for item in requests(collection(schema))}
 
@@ -57,12 +57,12 @@ def test_its_records_are_as_the_contract_says_but_for_one_field(schema: dict[str
     assert list(json.loads(bodies["Without the optional fields"])) == [
         name for name in schema["x-features"] if name in schema["required"]
     ]
-    (error,) = checker.errors(json.loads(bodies["An impossible value"]))
+    (error,) = checker.errors(json.loads(bodies["Invalid value"]))
     assert error.pointer == f"/{schema['x-features'][0]}"
 
 
 def test_each_request_gets_the_status_that_its_test_expects(trained: Service) -> None:
-    """Newman runs the scripts themselves; this tells at once which request would fail there."""
+    """Newman runs the scripts; this test finds failing requests without it."""
     seen = set()
     for item in requests(collection(contract.json_schema())):
         sent = item["request"]
@@ -73,7 +73,7 @@ def test_each_request_gets_the_status_that_its_test_expects(trained: Service) ->
             data=sent.get("body", {}).get("raw"),
         )
         expected = script(item).partition(STATUS)[2].partition(")")[0]
-        assert str(response.status_code) == (expected if "log-away" not in script(item) else "503"), item["name"]
+        assert str(response.status_code) == (expected if "log-unavailable" not in script(item) else "503"), item["name"]
         seen.add(response.status_code)
     assert seen == {200, 400, 404, 405, 415, 422, 503}
 
@@ -84,10 +84,10 @@ def test_each_request_has_a_test() -> None:
         assert "pm.expect(" in script(item)
 
 
-def test_the_old_api_gets_what_it_asked_for(trained: Service) -> None:
-    """A single record posted to /predict gets has_heart_disease, beside what is new.
+def test_the_old_api_is_supported(trained: Service) -> None:
+    """A single record posted to /predict gets has_heart_disease.
 
-    The names stand here, and do not come from the contract: one that it renames would fail old clients.
+    The names are written here, not taken from the contract: a renamed field would break old clients.
     """
     measured = {"age": 63, "trestbps": 140, "chol": 260, "thalach": 112, "oldpeak": 2.4}
     coded = {"sex": 1, "cp": 4, "fbs": 0, "restecg": 2, "exang": 1, "slope": 2, "ca": 1, "thal": 7}
@@ -100,7 +100,7 @@ def test_the_old_api_gets_what_it_asked_for(trained: Service) -> None:
 
 
 @pytest.mark.parametrize(("no_skips", "status"), [("", 0), ("1", 1)])
-def test_without_node_the_run_says_so_and_fails_only_where_nothing_may_be_skipped(
+def test_without_node_the_run_is_skipped_or_fails_if_skipping_is_forbidden(
     tmp_path: Path, no_skips: str, status: int
 ) -> None:
     for name in ("dirname", "id"):

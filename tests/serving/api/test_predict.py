@@ -1,4 +1,4 @@
-"""POST /predict: what is answered, and what is refused."""
+"""POST /predict: predictions and errors."""
 
 import io
 import json
@@ -47,7 +47,7 @@ def post_stream(service: Service, body: bytes, declared: bool) -> TestResponse:
     )
 
 
-def test_one_record_gets_one_answer(service: Service) -> None:
+def test_one_record_gets_one_prediction(service: Service) -> None:
     response = service.client.post("/predict", json=RECORD)
 
     assert response.status_code == 200
@@ -87,7 +87,7 @@ def test_a_list_gets_a_list_in_its_order_and_names_the_model_once(service: Servi
     ],
     ids=["other order", "null", "absent", "floats without fraction"],
 )
-def test_fields_come_in_any_order_and_the_model_fills_in_optional_ones(
+def test_fields_may_be_in_any_order_and_the_model_imputes_optional_ones(
     service: Service, record: dict[str, Any], imputed: list[str]
 ) -> None:
     answer = service.client.post("/predict", json=record).get_json()
@@ -96,7 +96,7 @@ def test_fields_come_in_any_order_and_the_model_fills_in_optional_ones(
     assert answer["probability"] == pytest.approx(expected_probability(record, -2.0), abs=1e-6)
 
 
-def test_the_probability_is_the_short_text_of_its_float32(service: Service) -> None:
+def test_the_probability_is_the_shortest_decimal_of_its_float32(service: Service) -> None:
     assert len(str(service.client.post("/predict", json=RECORD).get_json()["probability"])) <= 12
 
 
@@ -114,11 +114,11 @@ def test_the_probability_is_the_short_text_of_its_float32(service: Service) -> N
         (b'[{"age": 1}, {"x": {"a": 1, "a": 1}}]', "the key 'a' occurs twice in one object"),
         (b'{"age": ' + b"9" * 5000 + b"}", "a number has too many digits"),
         (b'{"age": "\xff"}', "byte 9 is not UTF-8"),
-        (b"[" * 20_000, "it is nested too deeply"),
+        (b"[" * 20_000, "the body is nested too deeply"),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",
 )
-def test_what_is_not_unambiguous_json_is_400(service: Service, body: bytes, detail: str) -> None:
+def test_malformed_or_ambiguous_json_is_400(service: Service, body: bytes, detail: str) -> None:
     assert_problem(
         post(service, body),
         type="urn:heartline:problem:malformed-json",
@@ -131,7 +131,7 @@ def test_what_is_not_unambiguous_json_is_400(service: Service, body: bytes, deta
     )
 
 
-def test_every_bad_field_is_named_with_its_value_and_what_is_allowed(service: Service) -> None:
+def test_every_invalid_field_is_reported_with_its_value_and_what_is_allowed(service: Service) -> None:
     record = {"age": 60.5, "chol": 1e9, "ca": True, "name": "Ann", "a/b~c": 1}
 
     response = post(service, json.dumps(record))
@@ -176,7 +176,7 @@ def test_every_bad_field_is_named_with_its_value_and_what_is_allowed(service: Se
     )
 
 
-def test_in_a_list_the_pointer_begins_with_the_position(service: Service) -> None:
+def test_the_pointer_in_a_list_starts_with_the_position(service: Service) -> None:
     response = service.client.post("/predict", json=[RECORD, {**RECORD, "age": 0}, 7, {**RECORD, "sex": None}])
 
     document = json.loads(response.data)
@@ -218,7 +218,7 @@ def test_in_a_list_the_pointer_begins_with_the_position(service: Service) -> Non
     ],
     ids=["text", "long text", "list", "object", "boolean", "fraction", "huge", "negative", "lone surrogate"],
 )
-def test_a_code_is_a_code_and_nothing_that_looks_like_one(service: Service, value: Any, shown: Any) -> None:
+def test_only_listed_codes_are_valid(service: Service, value: Any, shown: Any) -> None:
     response = service.client.post("/predict", json={**RECORD, "ca": value})
 
     document = json.loads(response.data)
@@ -245,9 +245,7 @@ def test_a_code_is_a_code_and_nothing_that_looks_like_one(service: Service, valu
     ],
     ids=["true", "false", "true as a code", "fraction", "huge", "huger", "low", "wide", "text", "list", "null"],
 )
-def test_a_number_is_a_number_and_nothing_that_looks_like_one(
-    service: Service, name: str, value: Any, shown: Any
-) -> None:
+def test_only_json_numbers_are_valid_numbers(service: Service, name: str, value: Any, shown: Any) -> None:
     response = service.client.post("/predict", json={**RECORD, name: value})
 
     assert response.status_code == 422
@@ -256,14 +254,14 @@ def test_a_number_is_a_number_and_nothing_that_looks_like_one(
 
 
 @pytest.mark.parametrize("depth", [3, 300, 900])
-def test_deep_nesting_that_json_still_reads_is_a_bad_value(service: Service, depth: int) -> None:
+def test_deeply_nested_values_are_invalid(service: Service, depth: int) -> None:
     response = post(service, json.dumps(RECORD)[:-1] + ', "deep": ' + "[" * depth + "]" * depth + "}")
 
     assert response.status_code == 422
     assert [error["pointer"] for error in json.loads(response.data)["errors"]] == ["/deep"]
 
 
-def test_a_field_name_that_utf_8_cannot_hold_is_refused_like_any_other(service: Service) -> None:
+def test_a_field_name_with_a_lone_surrogate_is_refused(service: Service) -> None:
     response = post(service, json.dumps(RECORD)[:-1] + ', "\\ud800": 1}')
 
     assert response.status_code == 422
@@ -271,7 +269,7 @@ def test_a_field_name_that_utf_8_cannot_hold_is_refused_like_any_other(service: 
 
 
 @pytest.mark.parametrize("body", ["[]", "7", '"text"', "null", "true"])
-def test_what_is_neither_a_record_nor_a_list_of_them_is_422(service: Service, body: str) -> None:
+def test_a_body_that_is_neither_a_record_nor_a_list_is_422(service: Service, body: str) -> None:
     response = post(service, body)
 
     document = json.loads(response.data)
@@ -289,7 +287,7 @@ def test_what_is_neither_a_record_nor_a_list_of_them_is_422(service: Service, bo
         (None, "the request has no Content-Type"),
     ],
 )
-def test_another_media_type_is_415(service: Service, content_type: str | None, detail: str) -> None:
+def test_an_unsupported_media_type_is_415(service: Service, content_type: str | None, detail: str) -> None:
     response = service.client.post("/predict", data=json.dumps(RECORD), content_type=content_type)
 
     assert response.headers["Accept-Post"] == "application/json, text/csv"
@@ -300,7 +298,7 @@ def test_another_media_type_is_415(service: Service, content_type: str | None, d
         status=415,
         detail=detail,
         expected="Content-Type: application/json, or text/csv in UTF-8",
-        hint="send a record, or a list of records, as JSON, or a table as CSV",
+        hint="send a record or a list of records as JSON, or a table as CSV",
         instance="/predict",
     )
 
@@ -318,8 +316,8 @@ def test_a_body_over_the_limit_is_413(service: Service, size: int, declared: boo
 
     assert_problem(
         post_stream(service, body, declared),
-        type="urn:heartline:problem:too-large",
-        title="Too large",
+        type="urn:heartline:problem:content-too-large",
+        title="Content too large",
         status=413,
         detail="the body has more than 20000 bytes",
         expected="at most 20000 bytes",
@@ -329,16 +327,16 @@ def test_a_body_over_the_limit_is_413(service: Service, size: int, declared: boo
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
-def test_a_body_as_long_as_allowed_is_answered(service: Service, declared: bool) -> None:
+def test_a_body_of_the_maximum_size_is_accepted(service: Service, declared: bool) -> None:
     assert post_stream(service, json.dumps(RECORD).encode().ljust(20_000), declared).status_code == 200
 
 
-def test_as_many_records_as_allowed_are_answered_and_one_more_is_413(service: Service) -> None:
+def test_the_maximum_number_of_records_is_accepted_and_one_more_is_413(service: Service) -> None:
     assert len(service.client.post("/predict", json=[RECORD] * 100).get_json()["predictions"]) == 100
     assert_problem(
         service.client.post("/predict", json=[RECORD] * 101),
-        type="urn:heartline:problem:too-large",
-        title="Too large",
+        type="urn:heartline:problem:content-too-large",
+        title="Content too large",
         status=413,
         detail="the list has 101 records",
         expected="at most 100 records",
@@ -348,13 +346,13 @@ def test_as_many_records_as_allowed_are_answered_and_one_more_is_413(service: Se
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/predict/", "/predictions//x"])
-def test_another_path_is_404(service: Service, path: str) -> None:
+def test_an_unknown_path_is_404(service: Service, path: str) -> None:
     assert_problem(
         service.client.get(path),
         type="urn:heartline:problem:not-found",
         title="Not found",
         status=404,
-        detail="there is nothing at this path",
+        detail="the path does not exist",
         expected="GET /, GET /docs, GET /healthz, GET /metrics, GET /model, GET /openapi.json, GET /predictions/{id}, "
         "GET /readyz, POST /predict",
         hint="correct the path",
@@ -370,7 +368,7 @@ def test_another_path_is_404(service: Service, path: str) -> None:
         ("POST", "/model", "GET, HEAD, OPTIONS"),
     ],
 )
-def test_another_method_is_405(service: Service, method: str, path: str, allowed: str) -> None:
+def test_an_unsupported_method_is_405(service: Service, method: str, path: str, allowed: str) -> None:
     response = service.client.open(path, method=method)
 
     assert response.headers["Allow"] == allowed
@@ -379,14 +377,14 @@ def test_another_method_is_405(service: Service, method: str, path: str, allowed
         type="urn:heartline:problem:method-not-allowed",
         title="Method not allowed",
         status=405,
-        detail=f"{method} is not possible here",
+        detail=f"{method} is not supported at this path",
         expected=allowed,
         hint="use one of these methods",
         instance=path,
     )
 
 
-def test_a_fault_of_ours_is_500_in_the_same_shape_and_tells_nothing_of_the_inside(
+def test_an_internal_error_is_500_without_internal_details(
     service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*args: object) -> None:
@@ -399,11 +397,11 @@ def test_a_fault_of_ours_is_500_in_the_same_shape_and_tells_nothing_of_the_insid
     assert_problem(
         response,
         type="urn:heartline:problem:internal-error",
-        title="The service failed",
+        title="Internal error",
         status=500,
-        detail="this request met a fault of the service",
+        detail="the service failed to answer this request",
         expected="an answer",
-        hint="ask again; if it stays so, tell whoever runs the service: its log has the details",
+        hint="ask again; if the error persists, tell the operator of the service: its log has the details",
         instance="/predict",
     )
     assert "a secret of the inside" in caplog.text

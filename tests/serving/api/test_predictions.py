@@ -1,4 +1,4 @@
-"""Where an answer came from: asked again by its id, whether the registry is there or not."""
+"""GET /predictions/{id}: a logged prediction with its lineage, also while the registry is unreachable."""
 
 import json
 import uuid
@@ -53,7 +53,7 @@ def expect_lineage(service: Service, answer: Any) -> None:
     found = service.get(f"/predictions/{answer['prediction_id']}")
     served = service.store.status.served
     assert served
-    assert datetime.fromisoformat(found.pop("time")).tzinfo
+    assert datetime.fromisoformat(found.pop("predicted_at")).tzinfo
     assert found == {
         "prediction_id": answer["prediction_id"],
         "request_id": "visit-7",
@@ -80,7 +80,7 @@ def expect_lineage(service: Service, answer: Any) -> None:
     assert trained_at.timestamp() == 1_800_000_000.123
 
 
-def test_an_answer_is_found_wherever_it_is(postgres: Postgres, start: Start) -> None:
+def test_a_prediction_is_found_in_the_queue_and_in_the_database(postgres: Postgres, start: Start) -> None:
     service = start(postgres.url)
     answer = predict(service)
     expect_lineage(service, answer)  # in the queue
@@ -90,17 +90,17 @@ def test_an_answer_is_found_wherever_it_is(postgres: Postgres, start: Start) -> 
     assert service.client.get(f"/predictions/{answer['prediction_id']}").content_type == "application/json"
 
 
-def test_an_answer_on_disk_is_found_while_the_database_is_away(start: Start) -> None:
+def test_a_prediction_on_disk_is_found_while_the_database_is_unreachable(start: Start) -> None:
     service = start(NOWHERE)
     answers = [predict(service) for _ in range(3)]
     log_of(service).tick()
-    assert log_of(service).describe()["spilled"] == 3
+    assert log_of(service).describe().spilled == 3
     for answer in answers:
         expect_lineage(service, answer)
     expect_lineage(start(NOWHERE), answers[1])  # by another worker too
 
 
-def test_an_older_version_s_answer_keeps_its_lineage_without_the_registry(
+def test_a_prediction_of_an_older_version_keeps_its_lineage_without_the_registry(
     postgres: Postgres, start: Start, registry: FakeRegistry
 ) -> None:
     service = start(postgres.url)
@@ -120,51 +120,55 @@ def test_an_older_version_s_answer_keeps_its_lineage_without_the_registry(
 
 
 @pytest.mark.parametrize("found", [str(uuid.UUID(int=7)), "7", "no-uuid", "%00", "é", "a" * 5000])
-def test_an_unknown_id_is_404_and_says_why_it_may_be(postgres: Postgres, start: Start, found: str) -> None:
+def test_an_unknown_id_is_404_with_possible_reasons(postgres: Postgres, start: Start, found: str) -> None:
     response = start(postgres.url).client.get(f"/predictions/{found}")
     assert response.status_code == 404
     assert response.content_type == "application/problem+json"
     problem = json.loads(response.data)
-    assert problem["type"] == "urn:heartline:problem:unknown-prediction"
+    assert problem["type"] == "urn:heartline:problem:prediction-not-found"
     assert "expired" in problem["hint"]
 
 
-def test_what_was_dropped_is_said(postgres: Postgres, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_dropped_predictions_is_reported(
+    postgres: Postgres, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(writer, "QUEUE_RECORDS", 1)
     service = start(postgres.url)
     predict(service)
-    lost = predict(service)
-    problem = service.get(f"/predictions/{lost['prediction_id']}")
-    assert problem["detail"] == "the log has no prediction with this id; 1 were dropped since the service started"
+    dropped = predict(service)
+    problem = service.get(f"/predictions/{dropped['prediction_id']}")
+    assert problem["detail"].endswith("; 1 predictions were dropped since the service started")
 
 
 @pytest.mark.parametrize("url", ["off", NOWHERE])
-def test_without_a_log_or_its_database_it_is_503_with_a_time(start: Start, url: str) -> None:
+def test_without_a_log_or_its_database_it_is_503_with_retry_after(start: Start, url: str) -> None:
     service = start(url)
     response = service.client.get(f"/predictions/{uuid.uuid4()}")
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "5"
     problem = json.loads(response.data)
-    assert problem["type"] == "urn:heartline:problem:log-away"
-    said = "is switched off" if url == "off" else "its database is away: Connection refused"
-    assert said in problem["detail"]
+    assert problem["type"] == "urn:heartline:problem:log-unavailable"
+    reason = "is switched off" if url == "off" else "is unreachable: Connection refused"
+    assert reason in problem["detail"]
     assert "s3cret" not in json.dumps(problem)
 
 
-def test_every_answer_names_its_run(start: Start) -> None:
+def test_every_prediction_names_the_run_of_its_model(start: Start) -> None:
     model = predict(start("off"))["model"]
     assert model["run_id"] == "r1"
     assert datetime.fromisoformat(model["trained_at"]).timestamp() == 1_800_000_000.123
 
 
-def test_the_run_is_kept_with_the_bundle_for_when_the_registry_is_away(start: Start, registry: FakeRegistry) -> None:
+def test_the_run_is_cached_and_used_while_the_registry_is_unreachable(start: Start, registry: FakeRegistry) -> None:
     before = predict(start("off"))["model"]
     settings = start("off").app.extensions["settings"]
     registry.stop()
     assert predict(Service(settings))["model"] == before
 
 
-def test_a_run_that_could_not_be_asked_for_is_asked_for_again(settings: Settings, registry: FakeRegistry) -> None:
+def test_a_run_that_could_not_be_fetched_is_fetched_at_the_next_poll(
+    settings: Settings, registry: FakeRegistry
+) -> None:
     registry.register(make_bundle())
     registry.runs["r1"] = RUN
     registry.answer = lambda path: (500, b"") if path.endswith("runs/get") else None
@@ -178,7 +182,7 @@ def test_a_run_that_could_not_be_asked_for_is_asked_for_again(settings: Settings
     assert json.loads((Path(settings.cache) / "last_good.json").read_bytes())["training"]["run_id"] == "r1"
 
 
-def test_a_cache_of_an_older_service_learns_its_run(start: Start) -> None:
+def test_a_cache_without_a_run_gets_it_from_the_registry(start: Start) -> None:
     service = start("off")
     file = Path(service.app.extensions["settings"].cache) / "last_good.json"
     good = msgspec.json.decode(file.read_bytes(), type=LastGood)
@@ -196,7 +200,7 @@ def test_a_cache_of_an_older_service_learns_its_run(start: Start) -> None:
         {"info": {"end_time": None}, "data": {"tags": [{"key": "source", "value": ""}]}},
     ],
 )
-def test_a_run_that_says_little_is_no_trouble(settings: Settings, registry: FakeRegistry, run: Any) -> None:
+def test_a_run_without_an_end_or_a_source_is_accepted(settings: Settings, registry: FakeRegistry, run: Any) -> None:
     registry.register(make_bundle())
     registry.runs["r1"] = run
     model = predict(Service(settings).poll())["model"]

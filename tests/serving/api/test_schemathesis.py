@@ -1,4 +1,4 @@
-"""The service answers whatever schemathesis thinks of as its OpenAPI document says: over HTTP, with a real model."""
+"""Schemathesis: responses to generated requests match the OpenAPI document, over HTTP and with a real model."""
 
 import os
 import subprocess
@@ -41,7 +41,7 @@ def service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Gunicorn
     service.stop()
 
 
-def test_every_answer_is_as_documented(service: Gunicorn, tmp_path: Path) -> None:
+def test_every_response_is_as_documented(service: Gunicorn, tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("schemathesis")
     command = [str(program), "--config-file", str(HERE / "schemathesis.toml"), "run", f"{service.url}/openapi.json"]
     command += ["--phases", "coverage,fuzzing", "--checks", CHECKS, "--max-examples", str(EXAMPLES)]
@@ -56,5 +56,5 @@ def test_every_answer_is_as_documented(service: Gunicorn, tmp_path: Path) -> Non
         check=False,
     )
 
-    told = "\n".join(line[:300] for line in (found.stdout + found.stderr).splitlines())
-    assert found.returncode == 0, told
+    output = "\n".join(line[:300] for line in (found.stdout + found.stderr).splitlines())
+    assert found.returncode == 0, output

@@ -74,14 +74,14 @@ def test_requests_are_counted_by_route_method_and_status(service: Service) -> No
     assert not [labels for (_, labels) in after if any("/nothing" in text or text == "BREW" for _, text in labels)]
 
 
-def test_the_time_of_requests_is_counted(service: Service) -> None:
+def test_the_duration_of_requests_is_measured(service: Service) -> None:
     before = counted(service)
     service.client.post("/predict", json=RECORD)
     after = counted(service)
 
     for name, least, most in (("count", 1, 1), ("bucket", 1, 1), ("sum", 1e-5, 10)):
         labels = {"path": "/predict"} | ({"le": "+Inf"} if name == "bucket" else {})
-        found = f"heartline_request_seconds_{name}"
+        found = f"heartline_request_duration_seconds_{name}"
         assert least <= value(after, found, **labels) - value(before, found, **labels) <= most
 
 
@@ -98,7 +98,7 @@ def test_a_request_that_fails_inside_is_counted_as_500(service: Service, monkeyp
     assert value(after, "heartline_requests_total", **labels) - value(before, "heartline_requests_total", **labels) == 1
 
 
-def test_answers_and_what_was_filled_in_are_counted(service: Service) -> None:
+def test_predictions_and_imputed_values_are_counted(service: Service) -> None:
     before = counted(service)
     service.client.post("/predict", json=[RECORD, {"age": 20, "sex": 0}, {"age": 20, "sex": 0, "chol": 200}])
     service.client.post("/predict", json=RECORD)
@@ -109,11 +109,11 @@ def test_answers_and_what_was_filled_in_are_counted(service: Service) -> None:
 
     assert more("heartline_predictions_total", version="1", has_heart_disease="true") == 2
     assert more("heartline_predictions_total", version="1", has_heart_disease="false") == 2
-    assert more("heartline_imputed_total", feature="ca") == 2
-    assert more("heartline_imputed_total", feature="chol") == 1
+    assert more("heartline_imputed_values_total", feature="ca") == 2
+    assert more("heartline_imputed_values_total", feature="chol") == 1
 
 
-def test_bad_fields_are_counted_by_the_names_of_the_contract_only(service: Service) -> None:
+def test_invalid_fields_are_counted_by_names_of_the_contract_only(service: Service) -> None:
     before = counted(service)
     service.client.post("/predict", json=[{**RECORD, "age": 999, "invented": 1}, {**RECORD, "age": -1}, 7])
     service.client.post("/predict", data="age,sex\nx,1\n", content_type="text/csv")
@@ -126,7 +126,7 @@ def test_bad_fields_are_counted_by_the_names_of_the_contract_only(service: Servi
     assert (more("age"), more("other"), more("invented")) == (3, 2, 0)
 
 
-def test_it_tells_which_version_answers_and_why_another_does_not(registry: FakeRegistry, service: Service) -> None:
+def test_the_served_and_the_refused_version_are_reported(registry: FakeRegistry, service: Service) -> None:
     served = counted(service)
     registry.register({**make_bundle(0.5), "model.onnx": b"broken"})
     refusing = counted(service.poll())
@@ -137,38 +137,40 @@ def test_it_tells_which_version_answers_and_why_another_does_not(registry: FakeR
     assert (model["version"], model["origin"], model["contract_version"]) == ("1", "sample", "2.1.0")
     assert value(served, "heartline_serving_workers", version="1") == 1
     assert value(served, "heartline_refusing_workers") == 0
-    assert reason(served, "heartline_refused_info") == []
+    assert reason(served, "heartline_refused_version_info") == []
 
     assert value(refusing, "heartline_serving_workers", version="1") == 1
     assert value(refusing, "heartline_refusing_workers") == 1
-    assert reason(refusing, "heartline_refused_info") == ["version 2: size of model.onnx differs"]
+    assert reason(refusing, "heartline_refused_version_info") == ["version 2: size of model.onnx differs"]
 
     assert value(healed, "heartline_serving_workers", version="1") == 0
     assert value(healed, "heartline_serving_workers", version="3") == 1
     assert value(healed, "heartline_refusing_workers") == 0
-    assert reason(healed, "heartline_refused_info") == []
+    assert reason(healed, "heartline_refused_version_info") == []
 
 
-def test_it_tells_when_the_registry_was_heard_and_why_it_is_not(registry: FakeRegistry, service: Service) -> None:
-    heard = counted(service)
+def test_the_last_contact_with_the_registry_and_its_error_are_reported(
+    registry: FakeRegistry, service: Service
+) -> None:
+    reachable = counted(service)
     registry.stop()
     time.sleep(0.01)
-    silent = counted(service.poll())
+    unreachable = counted(service.poll())
 
-    at = value(heard, "heartline_registry_heard_timestamp_seconds")
+    at = value(reachable, "heartline_registry_last_contact_timestamp_seconds")
     assert at == pytest.approx(time.time(), abs=30)
-    assert value(silent, "heartline_registry_heard_timestamp_seconds") == at
-    assert [value(now, "heartline_registry_silent_workers") for now in (heard, silent)] == [0, 1]
-    assert reason(heard, "heartline_registry_info") == []
-    (told,) = reason(silent, "heartline_registry_info")
-    assert registry.url in told
+    assert value(unreachable, "heartline_registry_last_contact_timestamp_seconds") == at
+    assert [value(now, "heartline_registry_unreachable_workers") for now in (reachable, unreachable)] == [0, 1]
+    assert reason(reachable, "heartline_registry_problem_info") == []
+    (message,) = reason(unreachable, "heartline_registry_problem_info")
+    assert registry.url in message
 
 
-def test_it_answers_without_a_model(settings: Settings, tmp_path: Path) -> None:
+def test_metrics_are_available_without_a_model(settings: Settings, tmp_path: Path) -> None:
     samples = counted(Service(msgspec.structs.replace(settings, cache=str(tmp_path / "empty"))))
 
     assert not [name for name, _ in samples if name == "heartline_model_info"]
-    assert value(samples, "heartline_waiting_workers") == 0
+    assert value(samples, "heartline_not_ready_workers") == 0
 
 
 @pytest.fixture(params=WORKERS)
@@ -187,7 +189,7 @@ def folder_of(service: Gunicorn) -> Path:
     return Path(found)
 
 
-def test_all_workers_are_one_sum_that_outlives_each_of_them(gunicorn: Gunicorn) -> None:
+def test_metrics_are_sums_over_all_workers_and_kept_when_a_worker_ends(gunicorn: Gunicorn) -> None:
     gunicorn.wait_until_it_answers()
 
     def now() -> Samples:
@@ -197,7 +199,7 @@ def test_all_workers_are_one_sum_that_outlives_each_of_them(gunicorn: Gunicorn) 
     def answered() -> float:
         return value(now(), "heartline_predictions_total", version="1", has_heart_disease="true")
 
-    # when requests are spread over the workers, then each of them tells the same sum
+    # when both workers have answered requests, then each returns the same sum
     for _ in range(40):
         assert gunicorn.ask("/predict", RECORD)[0] == 200
     assert {answered() for _ in range(10)} == {40}
@@ -205,7 +207,7 @@ def test_all_workers_are_one_sum_that_outlives_each_of_them(gunicorn: Gunicorn) 
     folder = folder_of(gunicorn)
     files = len(list(folder.glob("*.db")))
 
-    # when workers die, then what they counted stays, and what they were does not
+    # when workers are killed, then their counters are kept and their gauges are not
     for dead in range(3):
         os.kill(gunicorn.workers()[dead], signal.SIGKILL)
         gunicorn.wait_until(lambda started=dead + 3: len(gunicorn.workers()) == started)  # type: ignore[misc]
@@ -219,7 +221,7 @@ def test_all_workers_are_one_sum_that_outlives_each_of_them(gunicorn: Gunicorn) 
     assert not folder.exists()
 
 
-def test_what_an_ended_worker_counted_is_added_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_counters_of_an_ended_worker_are_merged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiprocess, "_mine", (tmp_path, 0))
     monkeypatch.setenv(multiprocess.VARIABLE, str(tmp_path))
 
@@ -239,7 +241,7 @@ def test_what_an_ended_worker_counted_is_added_once(tmp_path: Path, monkeypatch:
     assert [(key, amount) for key, amount, *_ in values] == [("key", 9.0)]
 
 
-def test_a_file_that_was_cut_short_costs_its_counts_only(
+def test_a_truncated_file_is_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(multiprocess, "_mine", (tmp_path, 0))
@@ -248,7 +250,7 @@ def test_a_file_that_was_cut_short_costs_its_counts_only(
 
     multiprocess.retire(11)
 
-    assert "what counter_11.db counted is lost" in caplog.text
+    assert "the counters in counter_11.db cannot be read" in caplog.text
     assert not (tmp_path / "counter_11.db").exists()
 
 
@@ -283,7 +285,9 @@ assert made.is_dir()
     assert done.stdout.startswith(multiprocess.PREFIX)
 
 
-def test_without_a_folder_to_count_in_it_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_service_does_not_start_without_a_folder_for_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(multiprocess, "MEMORY", tmp_path / "none")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
@@ -291,10 +295,10 @@ def test_without_a_folder_to_count_in_it_does_not_start(tmp_path: Path, monkeypa
     with pytest.raises(SettingError) as raised:
         multiprocess._made()
 
-    assert str(raised.value).startswith("there is no folder for what the workers count: Not a directory\n")
+    assert str(raised.value).startswith("the folder for the metrics cannot be created: Not a directory\n")
 
 
-def test_the_path_of_a_known_route_is_looked_up_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_route_of_a_known_path_is_cached(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every request pays for it."""
     service.client.get("/healthz")
     monkeypatch.setattr(prometheus._Metered, "_route", lambda *_: pytest.fail("it is looked up again"))
@@ -302,7 +306,7 @@ def test_the_path_of_a_known_route_is_looked_up_once(service: Service, monkeypat
     assert service.client.get("/healthz").status_code == 200
 
 
-def test_paths_that_a_client_invents_are_not_kept(service: Service) -> None:
+def test_unknown_paths_are_not_cached(service: Service) -> None:
     service.client.get("/healthz")
     kept = dict(service.app.wsgi_app._paths)  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""Clients that ask without pause, in one process of their own: ``python crowd.py PORT OUT RECORD…``.
+"""Clients that send requests without a pause, in a process of their own: ``python crowd.py PORT OUT RECORD…``.
 
 One client for each record, each on a connection that it keeps. The process says a line once there are as many answers
 as clients. It ends when its input is closed, and writes what it was answered to OUT: a list of [client, when it asked,
@@ -37,8 +37,8 @@ class Client:
         self._asked = time.monotonic()
         self.socket.sendall(self._request)
 
-    def heard(self) -> Answer | None:
-        """Read on; return the answer once it is whole."""
+    def response(self) -> Answer | None:
+        """Read on and return the response when it is complete."""
         try:
             data = self.socket.recv(65536)
         except OSError:
@@ -72,7 +72,7 @@ def main(port: str, out: str, *records: str) -> None:
             if client is None:
                 Path(out).write_text(json.dumps(answers))
                 return
-            if (answer := client.heard()) is None:
+            if (answer := client.response()) is None:
                 continue
             answers.append(answer)
             if len(answers) == len(records):

@@ -1,4 +1,4 @@
-"""With HEARTLINE_BUNDLE the service answers with the bundle in a folder, as strict as with a registered one."""
+"""HEARTLINE_BUNDLE: the service serves the bundle in a folder, after the same checks as for a registered one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +30,7 @@ def serve(registry: FakeRegistry, tmp_path: Path) -> Serve:
     return serve
 
 
-def test_the_bundle_answers_and_no_registry_is_asked(serve: Serve, registry: FakeRegistry, tmp_path: Path) -> None:
+def test_the_bundle_is_served_without_a_registry(serve: Serve, registry: FakeRegistry, tmp_path: Path) -> None:
     registry.register(make_bundle(-2.0))
 
     client = serve(make_bundle(1.0))
@@ -41,15 +41,15 @@ def test_the_bundle_answers_and_no_registry_is_asked(serve: Serve, registry: Fak
     ready = client.get("/readyz")
     assert ready.status_code == 200
     assert ready.get_json()["registry"] == {
-        "heard": False,
-        "last_heard": None,
-        "reason": "it is never asked: HEARTLINE_BUNDLE names what is served",
+        "reachable": False,
+        "last_contact": None,
+        "reason": "it is never asked: HEARTLINE_BUNDLE names the served bundle",
     }
     assert not registry.requests
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_what_was_served_before_is_neither_served_nor_forgotten(
+def test_the_cached_version_is_not_served_and_stays_in_the_cache(
     service: Service, serve: Serve, settings: Settings
 ) -> None:
     client = serve(make_bundle(1.0))
@@ -70,9 +70,7 @@ def test_what_was_served_before_is_neither_served_nor_forgotten(
         ({**make_bundle(), "model.onnx": make_bundle(1.0)["model.onnx"]}, "digest of model.onnx differs"),
     ],
 )
-def test_a_bundle_that_would_be_refused_from_a_registry_is_refused_here(
-    serve: Serve, files: Files, reason: str
-) -> None:
+def test_a_bundle_in_a_folder_gets_the_same_checks(serve: Serve, files: Files, reason: str) -> None:
     client = serve(files)
 
     for answer in (client.get("/readyz"), client.post("/predict", json=RECORD)):
@@ -80,7 +78,7 @@ def test_a_bundle_that_would_be_refused_from_a_registry_is_refused_here(
         assert answer.get_json(force=True)["detail"] == f"refused: version candidate: {reason}"
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     app = create_app(Settings(cache=str(tmp_path / "cache"), bundle=str(tmp_path / "nowhere")))
     app.extensions["model_store"].start()
 

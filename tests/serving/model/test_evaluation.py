@@ -1,4 +1,4 @@
-"""GET /model says how good the model is, by the evaluation in its bundle; the model answers with or without it."""
+"""The metrics in GET /model, from the evaluation in the bundle. The model is served with or without it."""
 
 import json
 import pickle
@@ -45,7 +45,7 @@ def forget(settings: Settings) -> Path:
     return cached
 
 
-def test_the_scores_come_with_their_intervals_and_what_they_were_measured_on(service: Service) -> None:
+def test_the_scores_have_intervals_and_numbers_of_records(service: Service) -> None:
     metrics, reason = scores(service)
 
     assert reason is None
@@ -59,7 +59,7 @@ def test_the_scores_come_with_their_intervals_and_what_they_were_measured_on(ser
     }
 
 
-def test_they_are_those_of_the_version_that_answers(service: Service, registry: FakeRegistry) -> None:
+def test_the_scores_are_those_of_the_served_version(service: Service, registry: FakeRegistry) -> None:
     registry.register(make_bundle(1.0, evaluation={**EVALUATION, "about": {"profile": "full"}}))
 
     metrics, _ = scores(service.poll())
@@ -67,7 +67,7 @@ def test_they_are_those_of_the_version_that_answers(service: Service, registry: 
     assert metrics["profile"] == "full"
 
 
-def test_a_bundle_without_an_evaluation_serves(registry: FakeRegistry, start: Start) -> None:
+def test_a_bundle_without_an_evaluation_is_served(registry: FakeRegistry, start: Start) -> None:
     registry.register(seal(unsealed()))
 
     assert scores(start().poll()) == (None, "manifest.json does not list evaluation.json")
@@ -90,23 +90,24 @@ def test_a_bundle_without_an_evaluation_serves(registry: FakeRegistry, start: St
     ],
     ids=["empty", "list", "object", "no text", "nested", "pickle", "no profile", "no interval", "NaN", "huge", "n < 0"],
 )
-def test_an_evaluation_that_is_not_understood_is_not_shown_and_the_model_serves(
-    registry: FakeRegistry, start: Start, data: bytes
-) -> None:
+def test_a_model_with_an_unreadable_evaluation_is_served(registry: FakeRegistry, start: Start, data: bytes) -> None:
     registry.register(with_evaluation(data))
 
     metrics, reason = scores(start().poll())
 
     assert metrics is None
-    assert str(reason).startswith("evaluation.json is not understood: ")
+    assert str(reason).startswith("evaluation.json cannot be read: ")
 
 
-def test_one_that_is_too_large_is_not_fetched_and_the_model_serves(registry: FakeRegistry, start: Start) -> None:
+def test_a_model_with_a_too_large_evaluation_is_served_without_it(registry: FakeRegistry, start: Start) -> None:
     registry.register(with_evaluation(b" " * (evaluation.FILE_BYTES + 1)))
 
     metrics, reason = scores(start().poll())
 
-    assert (metrics, reason) == (None, "manifest.json gives evaluation.json 1048577 bytes; at most 1048576 are read")
+    assert (metrics, reason) == (
+        None,
+        "manifest.json says that evaluation.json has 1048577 bytes; at most 1048576 are read",
+    )
     assert registry.requests[NAME] == 0
 
 
@@ -119,7 +120,7 @@ def test_one_that_is_too_large_is_not_fetched_and_the_model_serves(registry: Fak
     ],
     ids=["digest", "size", "missing"],
 )
-def test_one_that_is_not_as_its_manifest_says_is_refused_like_any_other_file(
+def test_an_evaluation_that_differs_from_the_manifest_is_refused(
     service: Service, registry: FakeRegistry, damage: Callable[[Files], Files], reason: str
 ) -> None:
     registry.register(damage(make_bundle(1.0)))
@@ -130,25 +131,25 @@ def test_one_that_is_not_as_its_manifest_says_is_refused_like_any_other_file(
     assert found["metrics"]["profile"] == "quick"
 
 
-def test_what_an_older_service_cached_is_served_on_and_gets_its_evaluation_from_the_registry(
+def test_an_old_cache_is_served_and_gets_the_evaluation_from_the_registry(
     service: Service, registry: FakeRegistry, settings: Settings, start: Start
 ) -> None:
     cached = forget(settings)
 
     restarted = start()
     assert scores(restarted) == (None, "evaluation.json is missing")
-    since = restarted.get("/model")["since"]
+    since = restarted.get("/model")["served_since"]
 
     metrics, reason = scores(restarted.poll())
     assert (metrics["profile"], reason) == ("quick", None)
-    assert restarted.get("/model")["since"] == since
+    assert restarted.get("/model")["served_since"] == since
     assert cached.exists()
     assert not list(Path(settings.cache).glob(".fetch-*"))
     assert scores(restarted.poll())[0] == scores(start())[0] == metrics
     assert registry.requests[NAME] == 2  # of the service before, and of this one
 
 
-def test_a_second_worker_finds_what_the_first_has_fetched(
+def test_the_evaluation_is_fetched_once_for_all_workers(
     service: Service, registry: FakeRegistry, settings: Settings, start: Start
 ) -> None:
     forget(settings)
@@ -159,7 +160,7 @@ def test_a_second_worker_finds_what_the_first_has_fetched(
     assert registry.requests[NAME] == 1
 
 
-def test_while_the_registry_does_not_give_it_it_is_asked_for_again(
+def test_an_evaluation_that_could_not_be_fetched_is_fetched_at_the_next_poll(
     service: Service, registry: FakeRegistry, settings: Settings, start: Start
 ) -> None:
     forget(settings)
@@ -175,7 +176,7 @@ def test_while_the_registry_does_not_give_it_it_is_asked_for_again(
 @pytest.mark.parametrize(
     ("data", "reason"), [(b"other", "size of evaluation.json differs"), (None, "evaluation.json is missing")]
 )
-def test_what_the_registry_has_in_its_place_is_told_once_and_not_asked_for_again(
+def test_an_invalid_evaluation_in_the_registry_is_reported_once(
     service: Service,
     registry: FakeRegistry,
     settings: Settings,
@@ -194,10 +195,10 @@ def test_what_the_registry_has_in_its_place_is_told_once_and_not_asked_for_again
 
     assert scores(restarted) == (None, f"evaluation.json is not fetched: {reason}")
     assert registry.requests[NAME] == 1
-    assert caplog.text.count(f"the evaluation of heart-disease version 1 is not shown: {reason}") == 1
+    assert caplog.text.count(f"the evaluation of heart-disease version 1 is not available: {reason}") == 1
 
 
-def test_one_that_changed_in_the_cache_is_refused_and_fetched_anew(
+def test_a_changed_evaluation_in_the_cache_is_refused_and_fetched_again(
     service: Service, settings: Settings, start: Start
 ) -> None:
     cached = forget(settings)
@@ -209,7 +210,7 @@ def test_one_that_changed_in_the_cache_is_refused_and_fetched_anew(
     assert scores(restarted.poll())[1] is None
 
 
-def test_a_folder_in_place_of_the_registry_may_lack_it(settings: Settings, tmp_path: Path) -> None:
+def test_a_bundle_folder_may_have_no_evaluation(settings: Settings, tmp_path: Path) -> None:
     for name, data in make_bundle().items():
         if name != NAME:
             (tmp_path / name).write_bytes(data)
@@ -231,11 +232,11 @@ AREA = Score(0.9, 0.85, 0.94, 242)
         (None, "not known: it was not measured"),
     ],
 )
-def test_the_page_for_people_says_one_line_of_it(score: Score | None, said: str) -> None:
-    assert form.area(Evaluation(Metrics("quick", {"roc_auc": score} if score else {}, {}))) == said
+def test_the_roc_auc_as_text(score: Score | None, said: str) -> None:
+    assert form.roc_auc(Evaluation(Metrics("quick", {"roc_auc": score} if score else {}, {}))) == said
 
 
-def test_the_page_for_people_shows_that_line_or_why_there_is_none(registry: FakeRegistry, start: Start) -> None:
+def test_the_form_shows_the_roc_auc_or_why_there_is_none(registry: FakeRegistry, start: Start) -> None:
     registry.register(make_bundle())
     service = start().poll()
     assert "0.908 (95 % interval 0.870 to 0.940) in cross-validation on 242 records" in service.client.get("/").text

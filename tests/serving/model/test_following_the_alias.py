@@ -1,4 +1,4 @@
-"""The served model follows the alias: ready, swapped, restarted, with the registry there or away."""
+"""The served model follows the alias: readiness, swaps, restarts, with a reachable and an unreachable registry."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def cached(settings: Settings, name: str) -> Path:
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/readyz"), ("GET", "/model"), ("POST", "/predict")])
-def test_without_a_model_the_answer_is_503_with_the_reason(start: Start, method: str, path: str) -> None:
+def test_without_a_model_the_response_is_503_with_the_reason(start: Start, method: str, path: str) -> None:
     service = start().poll()
 
     response = service.client.open(path, method=method, json=RECORD)
@@ -51,10 +51,10 @@ def test_without_a_model_the_answer_is_503_with_the_reason(start: Start, method:
     }
 
 
-def test_before_the_first_poll_it_is_not_ready_but_alive(start: Start) -> None:
+def test_before_the_first_poll_it_is_healthy_but_not_ready(start: Start) -> None:
     service = start()
 
-    assert service.get("/readyz")["detail"] == "the registry is not heard: it has not been asked yet"
+    assert service.get("/readyz")["detail"] == "the registry is unreachable: it has not been asked yet"
     assert service.get("/healthz") == {"status": "ok"}
 
 
@@ -67,7 +67,7 @@ def test_it_becomes_ready_when_the_alias_is_set(start: Start, registry: FakeRegi
     ready = service.get("/readyz")
     assert ready["status"] == "ready"
     assert ready["model"]["version"] == "1"
-    assert ready["registry"]["heard"] is True
+    assert ready["registry"]["reachable"] is True
     assert ready["registry"]["reason"] is None
     assert ready["refused"] is None
 
@@ -78,7 +78,7 @@ def test_it_is_ready_only_when_all_workers_are(service: Service) -> None:
 
     response = service.client.get("/readyz")
     assert response.status_code == 503
-    assert json.loads(response.data)["detail"] == "1 more of the workers must load the model"
+    assert json.loads(response.data)["detail"] == "1 of the workers have not loaded the model yet"
     assert service.client.post("/predict", json=RECORD).status_code == 200
 
     workers.mark(7, GONE)
@@ -104,7 +104,7 @@ def test_it_is_not_ready_while_workers_are_yet_to_be_forked(registry: FakeRegist
         service.wait_until_it_answers("/predict", 405)
         status, page = service.ask("/readyz")
         assert len(service.workers()) == 1
-        assert (status, page["detail"]) == (503, "1 more of the workers must load the model")
+        assert (status, page["detail"]) == (503, "1 of the workers have not loaded the model yet")
 
         (tmp_path / "go on").touch()
         service.wait_until_it_answers()
@@ -113,16 +113,16 @@ def test_it_is_not_ready_while_workers_are_yet_to_be_forked(registry: FakeRegist
         service.stop()
 
 
-def test_the_model_page_describes_what_is_served(service: Service) -> None:
+def test_the_model_endpoint_describes_the_served_model(service: Service) -> None:
     page = service.get("/model")
 
     assert page["contract"]["x-features"] == ["sex", "age", "chol", "ca"]
     assert page["threshold"] == 0.5
     assert len(page["bundle"]) == 64
-    assert datetime.fromisoformat(page["since"]).tzinfo is not None
+    assert datetime.fromisoformat(page["served_since"]).tzinfo is not None
 
 
-def test_the_alias_moves_and_the_service_follows_forth_and_back(service: Service, registry: FakeRegistry) -> None:
+def test_the_service_follows_the_alias_forward_and_back(service: Service, registry: FakeRegistry) -> None:
     registry.register(make_bundle(0.5, family="random_forest"))
     answer = service.poll().client.post("/predict", json=RECORD).get_json()
     assert (answer["model"]["version"], answer["model"]["family"]) == ("2", "random_forest")
@@ -140,12 +140,16 @@ def test_an_unchanged_alias_costs_one_request_a_poll(service: Service, registry:
     assert registry.requests == {"alias": 3}
 
 
-def test_only_what_is_served_is_fetched(service: Service, registry: FakeRegistry, settings: Settings) -> None:
+def test_only_files_that_serving_needs_are_fetched(
+    service: Service, registry: FakeRegistry, settings: Settings
+) -> None:
     assert registry.requests["model.skops"] == 0
     assert not list(Path(settings.cache).rglob("*.skops"))
 
 
-def test_a_registry_made_anew_has_another_version_of_the_same_number(service: Service, registry: FakeRegistry) -> None:
+def test_a_version_of_a_recreated_registry_with_the_same_number_is_a_new_version(
+    service: Service, registry: FakeRegistry
+) -> None:
     registry.register(make_bundle(1.0), version="1", source="models:/m-of-the-new-registry")
 
     service.poll()
@@ -221,7 +225,7 @@ def test_the_poller_polls_until_it_is_stopped(settings: Settings, registry: Fake
     assert "registry-poller" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_polls_of_many_workers_drift_apart(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_polls_of_many_workers_are_not_synchronous(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Service(settings).store
     waits: list[float] = []
 
@@ -239,7 +243,7 @@ def test_polls_of_many_workers_drift_apart(settings: Settings, monkeypatch: pyte
     assert max(waits) - min(waits) > 0.5
 
 
-def test_the_poller_outlives_its_own_faults(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_poller_survives_internal_errors(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service(Settings(mlflow_url=settings.mlflow_url, cache=settings.cache, poll_seconds=0.05))
     polls: list[None] = []
 
@@ -252,13 +256,13 @@ def test_the_poller_outlives_its_own_faults(settings: Settings, monkeypatch: pyt
     until(lambda: len(polls) >= 3)
     service.store.stop()
 
-    assert service.get("/readyz")["detail"] == "the registry is not heard: polling failed: a fault"
+    assert service.get("/readyz")["detail"] == "the registry is unreachable: polling failed: a fault"
 
 
-def test_with_the_registry_away_the_model_stays_and_the_silence_is_visible(
+def test_while_the_registry_is_unreachable_the_model_is_served_and_the_state_is_visible(
     service: Service, registry: FakeRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heard = service.get("/readyz")["registry"]["last_heard"]
+    contact = service.get("/readyz")["registry"]["last_contact"]
     registry.stop()
 
     service.poll().poll()
@@ -266,15 +270,15 @@ def test_with_the_registry_away_the_model_stays_and_the_silence_is_visible(
     assert service.client.post("/predict", json=RECORD).status_code == 200
     reason = f"{registry.url} does not answer: Connection refused"
     for path in ("/readyz", "/model"):
-        assert service.get(path)["registry"] == {"heard": False, "last_heard": heard, "reason": reason}
-    assert caplog.text.count("the registry is not heard since") == 1
+        assert service.get(path)["registry"] == {"reachable": False, "last_contact": contact, "reason": reason}
+    assert caplog.text.count("the registry is unreachable, last contact") == 1
 
 
 def test_a_worker_that_starts_without_the_registry_serves_the_last_good_version(
     service: Service, start: Start, registry: FakeRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    heard = datetime.fromisoformat(service.get("/readyz")["registry"]["last_heard"])
+    contact = datetime.fromisoformat(service.get("/readyz")["registry"]["last_contact"])
     registry.stop()
     stopped = datetime.now(UTC)
 
@@ -282,24 +286,24 @@ def test_a_worker_that_starts_without_the_registry_serves_the_last_good_version(
 
     assert restarted.client.post("/predict", json=RECORD).get_json()["model"]["version"] == "1"
     ready = restarted.poll().get("/readyz")["registry"]
-    assert ready["heard"] is False
+    assert ready["reachable"] is False
     # as it was noted in the cache: neither the time of the start, nor one of long ago
-    assert heard - timedelta(seconds=60) < datetime.fromisoformat(ready["last_heard"]) <= stopped
-    assert "serving heart-disease version 1 from the cache; the registry was last heard at" in caplog.text
-    assert f"the registry is not heard since {ready['last_heard'][:19]}" in caplog.text
+    assert contact - timedelta(seconds=60) < datetime.fromisoformat(ready["last_contact"]) <= stopped
+    assert "serving heart-disease version 1 from the cache; last contact with the registry:" in caplog.text
+    assert f"the registry is unreachable, last contact {ready['last_contact'][:19]}" in caplog.text
 
 
-def test_each_poll_that_is_answered_is_noted_for_the_next_start(
+def test_the_last_contact_is_saved_for_the_next_start(
     service: Service, start: Start, registry: FakeRegistry, settings: Settings
 ) -> None:
     os.utime(Path(settings.cache) / "last_good.json", (0, 0))
-    assert start().store.status.last_heard == datetime.fromtimestamp(0, UTC)
+    assert start().store.status.last_contact == datetime.fromtimestamp(0, UTC)
 
     service.poll()
 
-    heard = start().store.status.last_heard
-    assert heard is not None
-    assert abs((datetime.now(UTC) - heard).total_seconds()) < 60
+    contact = start().store.status.last_contact
+    assert contact is not None
+    assert abs((datetime.now(UTC) - contact).total_seconds()) < 60
 
 
 def test_a_worker_that_starts_after_an_outage_moves_on_to_the_current_version(
@@ -313,7 +317,7 @@ def test_a_worker_that_starts_after_an_outage_moves_on_to_the_current_version(
     assert served_version(restarted.poll()) == "2"
 
 
-def test_a_registry_that_comes_back_is_heard_again(
+def test_a_registry_that_is_reachable_again_is_noticed(
     service: Service, registry: FakeRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -324,11 +328,13 @@ def test_a_registry_that_comes_back_is_heard_again(
     registry.answer = lambda path: None
     service.poll()
 
-    assert service.get("/readyz")["registry"]["heard"] is True
-    assert "the registry is heard again" in caplog.text
+    assert service.get("/readyz")["registry"]["reachable"] is True
+    assert "the registry is reachable again" in caplog.text
 
 
-def test_an_alias_that_is_gone_leaves_the_model_and_is_visible(service: Service, registry: FakeRegistry) -> None:
+def test_if_the_alias_is_deleted_the_model_is_served_and_the_state_is_visible(
+    service: Service, registry: FakeRegistry
+) -> None:
     registry.production = None
 
     service.poll()
@@ -338,7 +344,7 @@ def test_an_alias_that_is_gone_leaves_the_model_and_is_visible(service: Service,
 
 
 @pytest.mark.parametrize("damage", ["changed", "truncated", "gone"])
-def test_a_cache_that_was_tampered_with_is_not_served_but_fetched_again(
+def test_a_changed_cache_is_not_served_but_fetched_again(
     service: Service, start: Start, registry: FakeRegistry, settings: Settings, damage: str
 ) -> None:
     file = cached(settings, "model.onnx")
@@ -373,7 +379,7 @@ def test_a_changed_cache_is_not_served_even_if_its_manifest_was_changed_too(
 
 
 @pytest.mark.parametrize("note", [b"", b"garbage", b"{}", b'{"alias": 1}', b"\xff"])
-def test_an_unreadable_note_of_the_last_good_version_has_no_effect(
+def test_an_unreadable_last_good_file_is_ignored(
     service: Service, start: Start, settings: Settings, note: bytes
 ) -> None:
     (Path(settings.cache) / "last_good.json").write_bytes(note)
@@ -384,13 +390,13 @@ def test_an_unreadable_note_of_the_last_good_version_has_no_effect(
     assert served_version(restarted.poll()) == "1"
 
 
-def test_what_was_served_under_another_alias_is_not_taken_from_the_cache(service: Service, settings: Settings) -> None:
+def test_a_cached_version_of_another_alias_is_not_served(service: Service, settings: Settings) -> None:
     other = Service(Settings(mlflow_url=settings.mlflow_url, cache=settings.cache, model_alias="staging"))
 
     assert other.client.get("/readyz").status_code == 503
 
 
-def test_the_cache_keeps_a_few_bundles_and_no_left_overs(
+def test_the_cache_keeps_three_bundles_and_no_temporary_files(
     service: Service, registry: FakeRegistry, settings: Settings
 ) -> None:
     left_over = Path(settings.cache) / ".fetch-of-a-killed-process"
@@ -404,7 +410,7 @@ def test_the_cache_keeps_a_few_bundles_and_no_left_overs(
     assert sorted(path.name for path in Path(settings.cache).iterdir()) == ["bundles", "last_good.json", "lock"]
 
 
-def test_a_version_is_loaded_beside_the_one_that_serves(
+def test_a_version_is_loaded_while_the_old_one_is_served(
     service: Service, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     while_loading: list[str] = []

@@ -1,4 +1,4 @@
-"""The service answers over HTTP what the scikit-learn pipeline does, on any record that the contract allows."""
+"""The service predicts over HTTP as the scikit-learn pipeline does, for any valid record."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,7 @@ Record = dict[str, float | int | None]
 
 
 def values(column: contract.Column) -> st.SearchStrategy[float | int | None]:
-    """Return what the contract allows in a field, a whole number also as 63.0."""
+    """Return the values that the contract allows in a field; integers also as 63.0."""
     if column.codes:
         legal: Any = st.sampled_from(sorted(column.codes))
     elif column.whole:
@@ -77,7 +77,7 @@ def post(client: FlaskClient, body: list[Record] | Record) -> Any:
     return response.get_json()
 
 
-def test_the_strategy_reaches_every_way_to_leave_a_field_out() -> None:
+def test_the_strategy_generates_absent_and_null_fields() -> None:
     optional = {column.name for column in contract.FEATURES if column.optional}
     seen: set[tuple[str, str]] = set()
 
@@ -98,7 +98,7 @@ def test_the_strategy_reaches_every_way_to_leave_a_field_out() -> None:
     }
 
 
-def test_answers_equal_the_pipelines(client: FlaskClient, family: str) -> None:
+def test_predictions_equal_those_of_the_pipeline(client: FlaskClient, family: str) -> None:
     pipeline = trained.pipeline(family)
 
     @settings(max_examples=150, derandomize=True, database=None)
@@ -122,7 +122,7 @@ def test_answers_equal_the_pipelines(client: FlaskClient, family: str) -> None:
     check()
 
 
-def test_a_forest_whose_shares_do_not_add_up_is_served() -> None:
+def test_a_forest_with_rounding_errors_is_served() -> None:
     features = np.array([[0.0], [1.0]] * 20, dtype="float32")
     forest = RandomForestClassifier(329, random_state=0, bootstrap=False).fit(features, [0, 1] * 20)
     data = skl2onnx.to_onnx(

@@ -1,4 +1,4 @@
-"""Candidates that are made to do harm: they are refused, each for its reason, and do nothing else."""
+"""Malicious bundles: each is refused with its reason and has no other effect."""
 
 import json
 import os
@@ -29,7 +29,7 @@ from tests.serving.fakes import (
     seal,
 )
 from tests.serving.gunicorns import Gunicorn
-from tests.serving.unreachable import OK, DarkRegistry
+from tests.serving.unreachable import OK, UnreachableRegistry
 
 GOOD = make_bundle(1.0)
 NESTED = b"[" * 200_000
@@ -67,7 +67,7 @@ def answering(value: float) -> bytes:
 
 
 def answering_once() -> bytes:
-    """A model that gives one answer, whatever the number of records."""
+    """A model that returns one prediction for any number of records."""
 
     def change(model: onnx.ModelProto) -> None:
         model.graph.node[-1].output[0] = "all"
@@ -138,29 +138,29 @@ def with_file(name: str, data: bytes) -> Files:
 CANDIDATES: dict[str, tuple[Callable[[], Files], str]] = {
     "answers NaN": (
         lambda: make_bundle(1.0, model=answering(float("nan"))),
-        "model.onnx gives something that is not a probability",
+        "model.onnx returns a value that is not a probability",
     ),
     "answers infinity": (
         lambda: make_bundle(1.0, model=answering(float("inf"))),
-        "model.onnx gives something that is not a probability",
+        "model.onnx returns a value that is not a probability",
     ),
     "answers more than one": (
         lambda: make_bundle(1.0, model=answering(1 + 2e-5)),
-        "model.onnx gives something that is not a probability",
+        "model.onnx returns a value that is not a probability",
     ),
     "answers less than nothing": (
         lambda: make_bundle(1.0, model=answering(-2e-5)),
-        "model.onnx gives something that is not a probability",
+        "model.onnx returns a value that is not a probability",
     ),
     "answers NaN by its weights": (
         lambda: make_bundle(
             model=make_onnx(float("nan")), reference={"records": REFERENCE, "probabilities": [0.5, 0.5, 0.5]}
         ),
-        "model.onnx gives something that is not a probability",
+        "model.onnx returns a value that is not a probability",
     ),
     "answers once": (
         lambda: make_bundle(model=answering_once(), reference={"records": REFERENCE, "probabilities": [0.5, 0.5, 0.5]}),
-        "model.onnx gives 1 answers to 3 records",
+        "model.onnx returns 1 predictions for 3 records",
     ),
     "takes one record": (
         lambda: make_bundle(model=for_one_record(), reference=ONE),
@@ -168,7 +168,7 @@ CANDIDATES: dict[str, tuple[Callable[[], Files], str]] = {
     ),
     "never ends": (
         lambda: make_bundle(model=without_end_inside(), reference=ONE),
-        "model.onnx does not answer within 0.5 seconds",
+        "model.onnx does not finish within 0.5 seconds",
     ),
     "weights at an absolute path": (
         lambda: make_bundle(1.0, model=with_weights_at("/etc/passwd")),
@@ -184,18 +184,18 @@ CANDIDATES: dict[str, tuple[Callable[[], Files], str]] = {
     ),
     "contract is nested": (
         lambda: with_file("contract.json", b'{"more":' + NESTED),
-        "contract.json is no contract",
+        "contract.json is not a contract",
     ),
     "reference is nested": (
         lambda: with_file("reference.json", b'{"records": [{"age":' + NESTED),
-        "reference.json is no list of records and probabilities",
+        "reference.json is not a list of records and probabilities",
     ),
     "contract of another feature": (
         lambda: make_bundle(
             1.0,
             contract=json.loads(json.dumps(CONTRACT).replace('"chol"', '"cholesterol"')),
         ),
-        "reference.json has a record against the contract: /records/0/chol",
+        "reference.json has a record that violates the contract: /records/0/chol",
     ),
     "contract of fewer features": (
         lambda: make_bundle(
@@ -217,7 +217,7 @@ def refused(service: Service, reason: str, caplog: pytest.LogCaptureFixture) -> 
         page = service.get(path)
         assert page["refused"].startswith(f"version 2: {reason}")
         assert page["model"]["version"] == "1"
-        assert page["registry"]["heard"] is True
+        assert page["registry"]["reachable"] is True
     answer = service.client.post("/predict", json=RECORD).get_json()
     assert answer["model"]["version"] == "1"
     assert answer["probability"] == pytest.approx(expected_probability(RECORD, -2.0), abs=1e-6)
@@ -226,7 +226,7 @@ def refused(service: Service, reason: str, caplog: pytest.LogCaptureFixture) -> 
 
 
 @pytest.mark.parametrize("candidate", CANDIDATES)
-def test_it_is_refused_with_its_reason_and_the_old_one_stays(
+def test_it_is_refused_with_a_reason_and_the_old_model_is_served(
     service: Service,
     registry: FakeRegistry,
     caplog: pytest.LogCaptureFixture,
@@ -234,7 +234,7 @@ def test_it_is_refused_with_its_reason_and_the_old_one_stays(
     candidate: str,
 ) -> None:
     if candidate == "never ends":
-        monkeypatch.setattr(bundles, "PROBE_SECONDS", 0.5)
+        monkeypatch.setattr(bundles, "PROBE_TIMEOUT_SECONDS", 0.5)
     make, reason = CANDIDATES[candidate]
     registry.register(make())
 
@@ -243,7 +243,7 @@ def test_it_is_refused_with_its_reason_and_the_old_one_stays(
     refused(service, reason, caplog)
 
 
-def test_what_is_altered_here_is_served_when_it_is_not_altered(service: Service, registry: FakeRegistry) -> None:
+def test_the_unchanged_bundle_is_served(service: Service, registry: FakeRegistry) -> None:
     registry.register(make_bundle(1.0, model=altered(lambda model: None), reference=ONE))
     assert service.poll().get("/readyz")["model"]["version"] == "2"
 
@@ -252,7 +252,7 @@ def test_what_is_altered_here_is_served_when_it_is_not_altered(service: Service,
 
 
 @pytest.mark.parametrize(("rounded", "probability"), [(1.0000001, 1), (1.0000036, 1), (-3.6e-6, 0), (-0.0, 0)])
-def test_what_rounding_leaves_outside_of_0_and_1_is_answered_as_0_or_1(
+def test_rounding_errors_outside_of_0_and_1_are_clipped(
     service: Service, registry: FakeRegistry, rounded: float, probability: int
 ) -> None:
     others = [expected_probability(record, 1.0) for record in REFERENCE[1:]]
@@ -282,7 +282,7 @@ def test_a_pickle_is_never_unpickled(
     assert canary.exists()  # it would have been seen
 
 
-def test_files_beyond_those_served_are_not_fetched_whatever_they_are(
+def test_files_that_serving_does_not_need_are_not_fetched(
     service: Service, registry: FakeRegistry, settings: Settings
 ) -> None:
     registry.register(with_file("model.pkl", pickle.dumps(Canary(Path("canary")))))
@@ -293,7 +293,7 @@ def test_files_beyond_those_served_are_not_fetched_whatever_they_are(
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "contract.json", "reference.json"])
-def test_a_file_that_is_announced_as_huge_is_not_fetched(
+def test_a_file_that_is_too_large_in_the_manifest_is_not_fetched(
     service: Service, registry: FakeRegistry, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     manifest = json.loads(GOOD["manifest.json"])
@@ -303,28 +303,28 @@ def test_a_file_that_is_announced_as_huge_is_not_fetched(
 
     service.poll()
 
-    refused(service, f"manifest.json gives {name} 10737418240 bytes; at most 536870912 are fetched", caplog)
+    refused(service, f"manifest.json says that {name} has 10737418240 bytes; at most 536870912 are fetched", caplog)
     assert registry.requests[name] == 0
 
 
 @pytest.fixture
-def dark(registry: FakeRegistry) -> Iterator[DarkRegistry]:
-    """A registry that can go dark, before ``registry``."""
-    dark = DarkRegistry(registry)
-    yield dark
-    dark.close()
+def unreachable(registry: FakeRegistry) -> Iterator[UnreachableRegistry]:
+    """A proxy in front of ``registry`` that can become unreachable."""
+    proxy = UnreachableRegistry(registry)
+    yield proxy
+    proxy.close()
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "evaluation.json"])
-def test_a_file_without_end_is_read_to_its_size_and_leaves_nothing(
-    dark: DarkRegistry,
+def test_an_endless_file_is_read_up_to_its_declared_size(
+    unreachable: UnreachableRegistry,
     registry: FakeRegistry,
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
     name: str,
 ) -> None:
     registry.register(make_bundle())
-    service = Service(Settings(mlflow_url=dark.url, cache=settings.cache)).poll()
+    service = Service(Settings(mlflow_url=unreachable.url, cache=settings.cache)).poll()
     registry.register(GOOD)
     sent = 0
 
@@ -334,7 +334,7 @@ def test_a_file_without_end_is_read_to_its_size_and_leaves_nothing(
         while True:
             sent += connection.send(b" " * 65536)
 
-    dark.dark(endless, matching=name.encode())
+    unreachable.disturb(endless, matching=name.encode())
     service.poll()
 
     reason = "manifest.json is not a manifest of format 1" if name == "manifest.json" else f"size of {name} differs"
@@ -367,7 +367,7 @@ def test_a_file_without_end_is_read_to_its_size_and_leaves_nothing(
         "…",
     ],
 )
-def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
+def test_a_path_outside_of_the_bundle_is_refused(name: str) -> None:
     manifest = json.loads(GOOD["manifest.json"])
     manifest["files"][name] = manifest["files"]["model.onnx"]
 
@@ -375,7 +375,7 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
         parse_manifest(json.dumps(manifest).encode())
 
 
-def test_a_refused_version_that_the_alias_names_again_says_so_again(service: Service, registry: FakeRegistry) -> None:
+def test_a_refused_version_under_the_alias_again_is_logged_again(service: Service, registry: FakeRegistry) -> None:
     registry.register({**GOOD, "model.onnx": b"other"})
     reason = service.poll().get("/readyz")["refused"]
     registry.production = "1"
@@ -386,7 +386,7 @@ def test_a_refused_version_that_the_alias_names_again_says_so_again(service: Ser
     assert service.poll().get("/readyz")["refused"] == reason == "version 2: size of model.onnx differs"
 
 
-def test_when_the_alias_is_gone_nothing_is_refused_any_more(service: Service, registry: FakeRegistry) -> None:
+def test_if_the_alias_is_deleted_no_version_is_refused_any_more(service: Service, registry: FakeRegistry) -> None:
     registry.register({**GOOD, "model.onnx": b"other"})
     service.poll()
 
@@ -397,7 +397,7 @@ def test_when_the_alias_is_gone_nothing_is_refused_any_more(service: Service, re
     assert "Registered model alias production not found" in page["registry"]["reason"]
 
 
-def test_a_candidate_that_nobody_thought_of_is_refused_too(
+def test_a_version_with_an_unexpected_error_is_refused(
     service: Service, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any) -> None:
@@ -409,11 +409,11 @@ def test_a_candidate_that_nobody_thought_of_is_refused_too(
     page = service.poll().get("/readyz")
 
     assert page["refused"] == "version 2: ZeroDivisionError: a fault of ours"
-    assert (page["model"]["version"], page["registry"]["heard"]) == ("1", True)
+    assert (page["model"]["version"], page["registry"]["reachable"]) == ("1", True)
     assert "a fault of ours" in caplog.text
 
 
-def test_what_was_served_last_and_is_not_understood_any_more_does_not_end_the_worker(
+def test_a_cached_version_with_an_unexpected_error_does_not_stop_the_worker(
     service: Service, start: Callable[[], Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
@@ -438,7 +438,7 @@ bundle.Model = Deadly
 """
 
 
-def test_a_candidate_that_ends_its_process_is_tried_once_and_the_others_answer(
+def test_a_version_that_crashes_its_process_is_loaded_once_and_the_other_workers_continue(
     registry: FakeRegistry, tmp_path: Path
 ) -> None:
     registry.register(make_bundle())
@@ -446,13 +446,13 @@ def test_a_candidate_that_ends_its_process_is_tried_once_and_the_others_answer(
     try:
         service.wait_until_it_answers()
 
-        # when a version is registered that no process outlives, then one worker is lost, and its heir refuses it too
+        # when a version crashes its process, then one worker ends, and its successor refuses the version too
         registry.register(make_bundle(1.0, family="deadly"))
-        reason = "refused: version 2: the process that tried it has ended; heart-disease version 1 stays"
+        reason = "refused: version 2: the process that loaded it has crashed; heart-disease version 1 is served on"
         service.wait_until(lambda: service.log().count(reason) == 2)
         answers = [service.ask("/predict", RECORD) for _ in range(20)]
         assert {(status, answer["model"]["version"]) for status, answer in answers} == {(200, "1")}
-        assert service.ask("/readyz")[1]["refused"] == "version 2: the process that tried it has ended"
+        assert service.ask("/readyz")[1]["refused"] == "version 2: the process that loaded it has crashed"
         assert len(service.workers()) == 3
 
         # when the next one is sound, then it is served
@@ -462,13 +462,13 @@ def test_a_candidate_that_ends_its_process_is_tried_once_and_the_others_answer(
         service.stop()
 
 
-def test_a_candidate_that_ended_a_process_long_ago_is_tried_again(
+def test_a_version_that_crashed_a_process_long_ago_is_loaded_again(
     service: Service, registry: FakeRegistry, settings: Settings
 ) -> None:
     mark = Path(settings.cache) / "trial"
     mark.write_text(digest_of(GOOD["manifest.json"]))
     registry.register(GOOD)
-    assert service.poll().get("/readyz")["refused"] == "version 2: the process that tried it has ended"
+    assert service.poll().get("/readyz")["refused"] == "version 2: the process that loaded it has crashed"
 
     os.utime(mark, (0, 0))
     service.store._forget_refused()

@@ -1,4 +1,4 @@
-"""Records are read fast where they are plain, and strictly where they are not; both ways find the same."""
+"""The fast and the strict parser of records give the same results."""
 
 import json
 import math
@@ -33,7 +33,7 @@ def typed(value: Any) -> Any:
 
 
 @given(BODIES, st.sampled_from([None, 1]), st.booleans())
-def test_any_json_is_read_as_the_strict_way_reads_it(body: Any, indent: int | None, ascii_only: bool) -> None:
+def test_any_json_gives_the_result_of_the_strict_parser(body: Any, indent: int | None, ascii_only: bool) -> None:
     text = json.dumps(body, indent=indent, ensure_ascii=ascii_only).encode(errors="replace")
 
     assert typed(records.parse(text)) == typed(records._strict(text))
@@ -50,19 +50,19 @@ def test_any_json_is_read_as_the_strict_way_reads_it(body: Any, indent: int | No
         '[{"a": 1}, {"a": 1, "b": null, "b": null, "b": null}]',
     ],
 )
-def test_a_key_that_occurs_twice_is_found_in_plain_records_too(body: str) -> None:
+def test_repeated_keys_are_found_in_simple_records_too(body: str) -> None:
     with pytest.raises(MalformedError, match="occurs twice in one object"):
         records.parse(body.encode())
 
 
 @pytest.mark.parametrize("body", ["{}", "[]", '{"age": 61, "ca": null}', '[{"age": 61.5}, {}]'])
-def test_plain_records_are_read_fast(body: str) -> None:
-    assert records.plain(body.encode()) == json.loads(body)
+def test_simple_records_use_the_fast_parser(body: str) -> None:
+    assert records.parse_fast(body.encode()) == json.loads(body)
 
 
 @pytest.mark.parametrize("body", ['{"a": true}', '{"a": "1"}', '{"a": [1]}', '[{"a": 1}, 2]', "1", "", '{"a": 1e400}'])
-def test_what_is_not_plain_is_left_to_the_strict_way(body: str) -> None:
-    assert records.plain(body.encode()) is None
+def test_other_bodies_are_left_to_the_strict_parser(body: str) -> None:
+    assert records.parse_fast(body.encode()) is None
 
 
 def test_ids_are_random_uuids() -> None:
@@ -76,7 +76,7 @@ def test_ids_are_random_uuids() -> None:
     assert new_ids(0) == []
 
 
-def test_probabilities_are_written_as_short_as_they_can_be() -> None:
+def test_probabilities_are_the_shortest_decimals() -> None:
     even = np.random.default_rng(0).random(5000, dtype=np.float32)
     values = np.concatenate([even, even**30, 1 - even**20, np.float32([0, 1, 0.5, 0.9, 1e-30, 1e-45])])
 

@@ -1,4 +1,4 @@
-"""A candidate that is not whole, or does not answer as it should, never serves; the model before it does."""
+"""A version that is incomplete, or whose predictions are wrong, is not served; the old model is."""
 
 import copy
 import json
@@ -127,27 +127,27 @@ CANDIDATES: dict[str, tuple[Callable[[], Files], str]] = {
     ),
     "cannot fill in": (
         lambda: make_bundle(1.0, model=make_onnx(1.0, impute=False)),
-        "model.onnx gives something that is not a probability",
+        "model.onnx returns a value that is not a probability",
     ),
     "cannot fill in, and the reference does not ask": (
         lambda: make_bundle(
             model=make_onnx(1.0, impute=False),
             reference={"records": [RECORD], "probabilities": [expected_probability(RECORD, 1.0)]},
         ),
-        "model.onnx gives something that is not a probability",
+        "model.onnx returns a value that is not a probability",
     ),
     "answers otherwise": (
         lambda: with_reference(REFERENCE, [ANSWERS[0], ANSWERS[1], ANSWERS[2] - 2e-5]),
-        "an answer is 2e-05 away from reference.json, more than 1e-05",
+        "a prediction differs from reference.json by 2e-05, more than 1e-05",
     ),
-    "reference is empty": (lambda: with_reference([], []), "reference.json is no list of records and probabilities"),
+    "reference is empty": (lambda: with_reference([], []), "reference.json is not a list of records and probabilities"),
     "reference is uneven": (
         lambda: with_reference(REFERENCE, ANSWERS[:1]),
-        "reference.json does not hold one probability for each record",
+        "reference.json does not have one probability for each record",
     ),
     "reference against the contract": (
         lambda: with_reference([{**RECORD, "age": 300}], [0.5]),
-        "reference.json has a record against the contract: /records/0/age",
+        "reference.json has a record that violates the contract: /records/0/age",
     ),
     "contract of another version": (
         lambda: with_contract(**{"x-version": "3.0.0"}),
@@ -155,31 +155,31 @@ CANDIDATES: dict[str, tuple[Callable[[], Files], str]] = {
     ),
     "contract without order": (
         lambda: make_bundle(1.0, contract={k: v for k, v in CONTRACT.items() if k != "x-features"}),
-        "contract.json is no contract: x-features is missing",
+        "contract.json is not a contract: x-features is missing",
     ),
     "contract with other features": (
         lambda: with_contract(**{"x-features": ["sex", "age"]}),
-        "contract.json is no contract: x-features and properties name different fields",
+        "contract.json is not a contract: x-features and properties name different fields",
     ),
     "contract that allows anything": (
         lambda: with_contract(additionalProperties=True),
-        "contract.json is no contract: it allows unknown fields",
+        "contract.json is not a contract: it allows unknown fields",
     ),
     "contract without limits": (
         lambda: with_contract(properties=UNBOUNDED),
-        "contract.json is no contract: age is not a number with limits or codes",
+        "contract.json is not a contract: age is not a number with limits or codes",
     ),
     "contract with texts": (
         lambda: with_contract(properties=TEXT),
-        "contract.json is no contract: age is not a number with limits or codes",
+        "contract.json is not a contract: age is not a number with limits or codes",
     ),
-    "contract that is no schema": (lambda: with_contract(type="nothing"), "contract.json is no contract: "),
-    "contract is a list": (lambda: make_bundle(1.0, contract=[]), "contract.json is no contract: Expected `object`"),
+    "contract that is no schema": (lambda: with_contract(type="nothing"), "contract.json is not a contract: "),
+    "contract is a list": (lambda: make_bundle(1.0, contract=[]), "contract.json is not a contract: Expected `object`"),
 }
 
 
 @pytest.mark.parametrize("candidate", CANDIDATES)
-def test_it_is_refused_with_its_reason_and_the_old_one_stays(
+def test_it_is_refused_with_a_reason_and_the_old_model_is_served(
     service: Service,
     registry: FakeRegistry,
     caplog: pytest.LogCaptureFixture,
@@ -201,17 +201,17 @@ def test_it_is_refused_with_its_reason_and_the_old_one_stays(
     assert answer["model"]["version"] == "1"
     assert answer["probability"] == pytest.approx(expected_probability(RECORD, -2.0), abs=1e-6)
     assert f"refused: version 2: {reason}" in caplog.text
-    assert "heart-disease version 1 stays" in caplog.text
+    assert "heart-disease version 1 is served on" in caplog.text
     assert not list(tmp_path.rglob("evil"))
 
 
-def test_the_good_one_is_served(service: Service, registry: FakeRegistry) -> None:
+def test_the_valid_bundle_is_served(service: Service, registry: FakeRegistry) -> None:
     registry.register(GOOD)
 
     assert service.poll().get("/readyz")["model"]["version"] == "2"
 
 
-def test_the_first_candidate_of_all_may_be_refused_too(registry: FakeRegistry, start: Callable[[], Service]) -> None:
+def test_the_first_version_can_be_refused_too(registry: FakeRegistry, start: Callable[[], Service]) -> None:
     registry.register(without(GOOD, "model.onnx"))
 
     response = start().poll().client.get("/readyz")
@@ -234,10 +234,10 @@ def test_a_refused_version_is_not_fetched_at_every_poll(
     assert caplog.text.count("refused: version 2") == 1
 
 
-def test_a_refused_version_whose_files_were_repaired_is_served_later(
+def test_a_refused_version_is_served_after_its_files_were_repaired(
     service: Service, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_store, "REFUSED_SECONDS", 0.0)
+    monkeypatch.setattr(model_store, "REFUSED_RETRY_SECONDS", 0.0)
     version = registry.register(without(GOOD, "model.onnx"))
     service.poll()
 
@@ -248,7 +248,7 @@ def test_a_refused_version_whose_files_were_repaired_is_served_later(
     assert (ready["model"]["version"], ready["refused"]) == ("2", None)
 
 
-def test_when_the_alias_moves_back_nothing_is_refused_any_more(service: Service, registry: FakeRegistry) -> None:
+def test_if_the_alias_moves_back_no_version_is_refused_any_more(service: Service, registry: FakeRegistry) -> None:
     registry.register(without(GOOD, "model.onnx"))
     service.poll()
 
@@ -258,7 +258,7 @@ def test_when_the_alias_moves_back_nothing_is_refused_any_more(service: Service,
     assert service.get("/readyz")["refused"] is None
 
 
-def test_a_download_that_breaks_off_is_tried_again_at_the_next_poll(service: Service, registry: FakeRegistry) -> None:
+def test_an_incomplete_download_is_tried_again_at_the_next_poll(service: Service, registry: FakeRegistry) -> None:
     registry.register(GOOD)
     registry.answer = lambda path: (502, b"bad gateway") if path.endswith("model.onnx") else None
     refused = service.poll().get("/readyz")["refused"]
@@ -280,7 +280,7 @@ def test_files_outside_the_artifact_store_of_the_server_are_refused(service: Ser
     )
 
 
-def test_a_contract_that_refers_elsewhere_is_refused_and_nothing_is_asked_there(
+def test_a_contract_with_an_external_reference_is_refused_and_nothing_is_fetched(
     service: Service, registry: FakeRegistry
 ) -> None:
     registry.answer = lambda path: (200, b"{}") if path == "/schema" else None
@@ -288,11 +288,11 @@ def test_a_contract_that_refers_elsewhere_is_refused_and_nothing_is_asked_there(
 
     refused = service.poll().get("/readyz")["refused"]
 
-    assert refused.startswith("version 2: contract.json is no contract: Resource")
+    assert refused.startswith("version 2: contract.json is not a contract: Resource")
     assert registry.requests["schema"] == 0
 
 
-def test_a_cache_that_cannot_be_written_refuses_and_the_old_one_stays(
+def test_if_the_cache_is_not_writable_the_old_model_is_served(
     service: Service, registry: FakeRegistry, settings: Settings
 ) -> None:
     bundles = Path(settings.cache) / "bundles"
@@ -302,11 +302,11 @@ def test_a_cache_that_cannot_be_written_refuses_and_the_old_one_stays(
 
     ready = service.poll().get("/readyz")
 
-    assert ready["refused"].startswith("version 2: the cache fails: ")
+    assert ready["refused"].startswith("version 2: the cache failed: ")
     assert ready["model"]["version"] == "1"
 
 
-def test_a_threshold_of_its_own_decides(registry: FakeRegistry, start: Callable[[], Service]) -> None:
+def test_the_threshold_of_the_bundle_is_used(registry: FakeRegistry, start: Callable[[], Service]) -> None:
     registry.register(seal(without(make_bundle(), "manifest.json"), threshold=0.99))
 
     answer = start().poll().client.post("/predict", json=RECORD).get_json()

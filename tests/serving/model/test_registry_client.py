@@ -1,4 +1,4 @@
-"""A registry may be anything: broken, silent, strange. The client says what it met, and soon."""
+"""The registry client reports unexpected responses and time-outs."""
 
 import re
 import socket
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from serving.model import registry_client
-from serving.model.registry_client import ModelVersion, NotThereError, RegistryClient, RegistryError
+from serving.model.registry_client import ModelVersion, NotFoundError, RegistryClient, RegistryError
 from tests.serving.fakes import FakeRegistry, make_bundle
 
 
@@ -28,7 +28,7 @@ def test_the_version_under_the_alias(registry: FakeRegistry) -> None:
     assert ask(registry) == ModelVersion("heart-disease", "1", "models:/m-1", "r1")
 
 
-def test_a_version_leads_to_its_files(registry: FakeRegistry) -> None:
+def test_the_artifact_root_of_a_version(registry: FakeRegistry) -> None:
     client = RegistryClient(registry.url)
     files = make_bundle()
     registry.register(files)
@@ -47,26 +47,26 @@ def test_a_file_is_read_no_further_than_its_limit(registry: FakeRegistry, monkey
 
 
 @pytest.mark.parametrize("name", ["heart-disease", "another"])
-def test_what_is_not_there_is_told_from_what_is_not_heard(registry: FakeRegistry, name: str) -> None:
-    with pytest.raises(NotThereError, match="not found"):
+def test_a_missing_object_is_not_a_registry_error(registry: FakeRegistry, name: str) -> None:
+    with pytest.raises(NotFoundError, match="not found"):
         RegistryClient(registry.url).version_with_alias(name, "production")
 
 
 @pytest.mark.parametrize(
     ("status", "body", "message"),
     [
-        (200, b"<html>", "something else than was asked for: JSON is malformed"),
-        (200, b"[]", "something else than was asked for: Expected `object`, got `array`"),
+        (200, b"<html>", "returned an unexpected response: JSON is malformed"),
+        (200, b"[]", "returned an unexpected response: Expected `object`, got `array`"),
         (200, b'{"model_version": {"name": "x"}}', "Object missing required field `version`"),
-        (200, b"\xff\xfe", "something else than was asked for"),
-        (200, b"", "something else than was asked for"),
+        (200, b"\xff\xfe", "returned an unexpected response"),
+        (200, b"", "returned an unexpected response"),
         (403, b"Invalid Host header", "answered with status 403: Invalid Host header"),
         (500, b'{"error_code": "INTERNAL_ERROR", "message": "no disk"}', "answered with status 500: no disk"),
         (302, b"", "answered with status 302"),
         (404, b"\xff", "answered with status 404"),
     ],
 )
-def test_an_answer_that_is_none_says_what_it_was(
+def test_an_unexpected_response_is_a_registry_error(
     registry: FakeRegistry, status: int, body: bytes, message: str
 ) -> None:
     registry.answer = lambda path: (status, body)
@@ -75,16 +75,16 @@ def test_an_answer_that_is_none_says_what_it_was(
         ask(registry)
 
 
-def test_a_registry_that_never_answers_costs_a_bounded_time(black_hole: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry_client, "READ_SECONDS", 0.2)
+def test_a_registry_that_never_answers_runs_into_a_time_out(black_hole: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry_client, "READ_TIMEOUT_SECONDS", 0.2)
     client = RegistryClient(black_hole)
 
     with pytest.raises(RegistryError, match=re.escape("Read timed out. (read timeout=0.2)")):
         client.version_with_alias("heart-disease", "production")
 
 
-def test_a_download_that_drips_costs_a_bounded_time(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry_client, "DOWNLOAD_SECONDS", -1.0)
+def test_a_slow_download_runs_into_a_time_out(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry_client, "DOWNLOAD_TIMEOUT_SECONDS", -1.0)
     registry.answer = lambda path: (200, b"x" * 1000)
 
     with pytest.raises(RegistryError, match="was not read within"):

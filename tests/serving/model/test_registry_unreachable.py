@@ -1,4 +1,4 @@
-"""The registry goes dark in every way: requests are answered as fast, and the silence is visible."""
+"""The registry is unreachable in many ways: requests are answered as fast as before, and the state is visible."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import pytest
 
 from tests.serving.fakes import RECORD, FakeRegistry, make_bundle
 from tests.serving.gunicorns import SHORT_TIMEOUTS, Gunicorn
-from tests.serving.unreachable import MODES, DarkRegistry, hangs
+from tests.serving.unreachable import MODES, UnreachableRegistry, hangs
 from tests.waiting import until
 
 REQUESTS = 150
@@ -37,10 +37,10 @@ def served() -> Iterator[FakeRegistry]:
 
 
 @pytest.fixture(scope="module")
-def dark(served: FakeRegistry) -> Iterator[DarkRegistry]:
-    dark = DarkRegistry(served)
-    yield dark
-    dark.close()
+def unreachable(served: FakeRegistry) -> Iterator[UnreachableRegistry]:
+    registry = UnreachableRegistry(served)
+    yield registry
+    registry.close()
 
 
 def start(folder: Path, url: str, before: str = SHORT_TIMEOUTS) -> Gunicorn:
@@ -50,37 +50,37 @@ def start(folder: Path, url: str, before: str = SHORT_TIMEOUTS) -> Gunicorn:
 
 
 @pytest.fixture(scope="module")
-def healthy(served: FakeRegistry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
+def unaffected(served: FakeRegistry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
     """A service whose registry answers, however long that takes on a busy machine."""
-    service = start(tmp_path_factory.mktemp("healthy"), served.url, before="")
+    service = start(tmp_path_factory.mktemp("unaffected"), served.url, before="")
     yield service
     service.stop()
 
 
 @pytest.fixture(scope="module")
-def lonely(dark: DarkRegistry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
-    """A service whose registry goes dark."""
-    service = start(tmp_path_factory.mktemp("lonely"), dark.url)
+def affected(unreachable: UnreachableRegistry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
+    """A service whose registry becomes unreachable."""
+    service = start(tmp_path_factory.mktemp("affected"), unreachable.url)
     yield service
     service.stop()
 
 
-def last_words(service: Gunicorn) -> list[str]:
-    """Return what each worker logged last about the registry; nothing where it was always heard."""
-    said = [[line for line in service.said_by(pid) if "the registry is" in line] for pid in service.workers()]
+def last_messages(service: Gunicorn) -> list[str]:
+    """Return the last message of each worker about the registry; empty if it was always reachable."""
+    said = [[line for line in service.logged_by(pid) if "the registry is" in line] for pid in service.workers()]
     return [lines[-1] if lines else "" for lines in said]
 
 
-def says(service: Gunicorn, reason: str) -> bool:
-    return all(reason in line for line in last_words(service))
+def reports(service: Gunicorn, reason: str) -> bool:
+    return all(reason in line for line in last_messages(service))
 
 
-def hears(service: Gunicorn) -> bool:
-    return all(line == "" or "is heard again" in line for line in last_words(service))
+def reaches(service: Gunicorn) -> bool:
+    return all(line == "" or "is reachable again" in line for line in last_messages(service))
 
 
 def registry_in(service: Gunicorn, path: str, reason: str) -> dict[str, Any]:
-    """Return what ``path`` says of the registry once it gives ``reason``: a busy machine may cause another one."""
+    """Return the state of the registry in ``path`` once it has ``reason``; a busy machine may cause another one."""
 
     def asked() -> dict[str, Any] | None:
         status, page = service.ask(path)
@@ -119,143 +119,145 @@ def assert_as_fast(usual: Gunicorn, here: Gunicorn) -> None:
         tries.append(medians(usual, here))
 
 
-def go_dark(dark: DarkRegistry, mode: str) -> str:
+def disturb(registry: UnreachableRegistry, mode: str) -> str:
     if mode == "refuses":
-        dark.refuse()
+        registry.refuse()
         return "does not answer: Connection refused"
     if mode == "drops packets":
-        dark.drop()
+        registry.drop()
         return "does not answer: no connection within 0.3 seconds"
     exchange, reason = MODES[mode]
-    dark.dark(exchange)
+    registry.disturb(exchange)
     return reason
 
 
 @pytest.mark.parametrize("mode", ["refuses", "drops packets", *MODES])
-def test_requests_are_answered_as_fast_and_the_silence_is_visible(
-    dark: DarkRegistry, healthy: Gunicorn, lonely: Gunicorn, mode: str
+def test_requests_are_as_fast_as_before_and_the_state_is_visible(
+    unreachable: UnreachableRegistry, unaffected: Gunicorn, affected: Gunicorn, mode: str
 ) -> None:
-    dark.light()
-    lonely.wait_until(lambda: hears(lonely))
-    reason = go_dark(dark, mode)
-    lonely.wait_until(lambda: says(lonely, reason))
-    silent = datetime.now(UTC)
+    unreachable.pass_on()
+    affected.wait_until(lambda: reaches(affected))
+    reason = disturb(unreachable, mode)
+    affected.wait_until(lambda: reports(affected, reason))
+    disturbed_at = datetime.now(UTC)
 
-    assert_as_fast(healthy, lonely)
+    assert_as_fast(unaffected, affected)
 
     for path in ("/readyz", "/model"):
-        told = registry_in(lonely, path, reason)
-        assert told["heard"] is False
-        assert datetime.fromisoformat(told["last_heard"]) <= silent
-    assert "heartline_registry_silent_workers 2.0" in lonely.read("/metrics")
-    assert healthy.ask("/readyz")[1]["registry"]["heard"] is True
-    assert "heartline_registry_silent_workers 0.0" in healthy.read("/metrics")
+        state = registry_in(affected, path, reason)
+        assert state["reachable"] is False
+        assert datetime.fromisoformat(state["last_contact"]) <= disturbed_at
+    assert "heartline_registry_unreachable_workers 2.0" in affected.read("/metrics")
+    assert unaffected.ask("/readyz")[1]["registry"]["reachable"] is True
+    assert "heartline_registry_unreachable_workers 0.0" in unaffected.read("/metrics")
 
 
-def test_a_silence_is_logged_once_however_long_it_lasts(dark: DarkRegistry, lonely: Gunicorn) -> None:
-    dark.dark(hangs)
-    lonely.wait_until(lambda: says(lonely, "Read timed out"))
-    before, asked = lonely.log().count("is not heard since"), dark.asked
+def test_an_outage_is_logged_once(unreachable: UnreachableRegistry, affected: Gunicorn) -> None:
+    unreachable.disturb(hangs)
+    affected.wait_until(lambda: reports(affected, "Read timed out"))
+    before, asked = affected.log().count("is unreachable, last contact"), unreachable.asked
 
-    lonely.wait_until(lambda: dark.asked >= asked + 8)  # polls of both workers
+    affected.wait_until(lambda: unreachable.asked >= asked + 8)  # polls of both workers
 
-    assert lonely.log().count("is not heard since") == before
+    assert affected.log().count("is unreachable, last contact") == before
 
 
-def test_when_it_comes_back_it_is_heard_again_by_every_worker(dark: DarkRegistry, lonely: Gunicorn) -> None:
-    dark.dark(hangs)
-    lonely.wait_until(lambda: says(lonely, "Read timed out"))
+def test_every_worker_notices_that_the_registry_is_reachable_again(
+    unreachable: UnreachableRegistry, affected: Gunicorn
+) -> None:
+    unreachable.disturb(hangs)
+    affected.wait_until(lambda: reports(affected, "Read timed out"))
 
-    dark.light()
+    unreachable.pass_on()
 
-    lonely.wait_until(lambda: says(lonely, "the registry is heard again"))
-    assert registry_in(lonely, "/readyz", "None")["heard"] is True
+    affected.wait_until(lambda: reports(affected, "the registry is reachable again"))
+    assert registry_in(affected, "/readyz", "None")["reachable"] is True
 
 
 @pytest.fixture
-def own(dark: DarkRegistry, tmp_path: Path) -> Iterator[list[Gunicorn]]:
+def own(unreachable: UnreachableRegistry, tmp_path: Path) -> Iterator[list[Gunicorn]]:
     """Services of one test, in one folder; the first one is ready, and its registry answers."""
-    dark.light()
-    started = [start(tmp_path, dark.url)]
+    unreachable.pass_on()
+    started = [start(tmp_path, unreachable.url)]
     yield started
     for service in started:
         service.stop()
 
 
-def heard_at(service: Gunicorn) -> datetime:
-    return datetime.fromisoformat(service.ask("/readyz")[1]["registry"]["last_heard"])
+def last_contact(service: Gunicorn) -> datetime:
+    return datetime.fromisoformat(service.ask("/readyz")[1]["registry"]["last_contact"])
 
 
 @pytest.mark.parametrize("mode", ["drops packets", "headers drip"])
-def test_a_killed_worker_comes_back_and_says_since_when_it_has_heard_nothing(
-    dark: DarkRegistry, own: list[Gunicorn], mode: str
+def test_a_killed_worker_is_replaced_and_reports_the_last_contact(
+    unreachable: UnreachableRegistry, own: list[Gunicorn], mode: str
 ) -> None:
     service = own[0]
-    heard = heard_at(service)
-    reason = go_dark(dark, mode)
-    service.wait_until(lambda: says(service, reason))
-    silent, (killed, other) = datetime.now(UTC), service.workers()
+    contact = last_contact(service)
+    reason = disturb(unreachable, mode)
+    service.wait_until(lambda: reports(service, reason))
+    disturbed_at, (killed, other) = datetime.now(UTC), service.workers()
 
     # when a worker is killed, then the other one answers meanwhile
     os.kill(killed, signal.SIGKILL)
     answers = [service.ask("/predict", RECORD) for _ in range(20)]
     service.wait_until(lambda: len(service.workers()) == 3)
     heir = service.workers()[-1]
-    service.wait_until(lambda: any("from the cache" in line for line in service.said_by(heir)))
+    service.wait_until(lambda: any("from the cache" in line for line in service.logged_by(heir)))
 
     # when that one is killed too, then all answers come from those that had no registry
     os.kill(other, signal.SIGKILL)
     service.wait_until(lambda: len(service.workers()) == 4)
     last = service.workers()[-1]
-    service.wait_until(lambda: any("is not heard since" in line for line in service.said_by(last)))
+    service.wait_until(lambda: any("is unreachable, last contact" in line for line in service.logged_by(last)))
     answers += [service.ask("/predict", RECORD) for _ in range(20)]
 
     assert {(status, answer["model"]["version"]) for status, answer in answers} == {(200, "1")}
-    assert heard - MINUTE < heard_at(service) <= silent
-    (line,) = [line for line in service.said_by(last) if "is not heard since" in line]
-    assert heard - MINUTE < datetime.fromisoformat(line.partition("since ")[2][:25]) <= silent
+    assert contact - MINUTE < last_contact(service) <= disturbed_at
+    (line,) = [line for line in service.logged_by(last) if "is unreachable, last contact" in line]
+    assert contact - MINUTE < datetime.fromisoformat(line.partition("last contact ")[2][:25]) <= disturbed_at
 
 
 def test_a_service_that_starts_without_its_registry_serves_the_last_good_version(
-    dark: DarkRegistry, served: FakeRegistry, own: list[Gunicorn], tmp_path: Path
+    unreachable: UnreachableRegistry, served: FakeRegistry, own: list[Gunicorn], tmp_path: Path
 ) -> None:
-    heard = heard_at(own[0])
+    contact = last_contact(own[0])
     own[0].stop()
-    dark.refuse()
-    silent = datetime.now(UTC)
+    unreachable.refuse()
+    disturbed_at = datetime.now(UTC)
 
-    own.append(start(tmp_path, dark.url))
+    own.append(start(tmp_path, unreachable.url))
 
     service = own[1]
     assert {service.ask("/predict", RECORD)[1]["model"]["version"] for _ in range(20)} == {"1"}
-    service.wait_until(lambda: says(service, "Connection refused"))
+    service.wait_until(lambda: reports(service, "Connection refused"))
     page = service.ask("/readyz")[1]["registry"]
-    assert page["heard"] is False
-    assert heard - MINUTE < datetime.fromisoformat(page["last_heard"]) <= silent
+    assert page["reachable"] is False
+    assert contact - MINUTE < datetime.fromisoformat(page["last_contact"]) <= disturbed_at
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json"])
-def test_a_cache_that_was_changed_is_not_served_after_a_restart_and_is_said_and_repaired(
-    dark: DarkRegistry, own: list[Gunicorn], tmp_path: Path, name: str
+def test_a_changed_cache_is_reported_and_repaired_and_not_served_after_a_restart(
+    unreachable: UnreachableRegistry, own: list[Gunicorn], tmp_path: Path, name: str
 ) -> None:
     own[0].stop()
-    dark.refuse()
+    unreachable.refuse()
     (file,) = (tmp_path / "cache").glob(f"bundles/*/{name}")
     data = file.read_bytes()
     file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     reason = f"refused: version 1: digest of {name} differs (in the cache)"
 
     # when it starts, then it answers nothing, and says why
-    service = Gunicorn(tmp_path, SHORT_TIMEOUTS, HEARTLINE_MLFLOW_URL=dark.url, HEARTLINE_POLL_SECONDS=0.1)
+    service = Gunicorn(tmp_path, SHORT_TIMEOUTS, HEARTLINE_MLFLOW_URL=unreachable.url, HEARTLINE_POLL_SECONDS=0.1)
     own.append(service)
     service.wait_until_it_answers("/healthz")
     for path, body in (("/readyz", None), ("/model", None), ("/predict", RECORD)):
         status, page = service.ask(path, body)
         assert (status, page["detail"]) == (503, reason)
-    service.wait_until(lambda: service.log().count(f"{reason}; nothing is served") == 2)
+    service.wait_until(lambda: service.log().count(f"{reason}; no model is served") == 2)
 
     # when the registry is back, then the cache is repaired and it serves
-    dark.light()
+    unreachable.pass_on()
     service.wait_until_it_answers("/readyz")
     status, answer = service.ask("/predict", RECORD)
     assert (status, answer["model"]["version"]) == (200, "1")

@@ -1,4 +1,4 @@
-"""The alias is flipped two hundred times while sixteen clients ask without pause."""
+"""The alias is moved two hundred times while sixteen clients send requests without a pause."""
 
 import json
 import random
@@ -65,7 +65,7 @@ def asking(port: int, out: Path) -> Iterator[None]:
 def swaps(service: Gunicorn) -> dict[int, list[str]]:
     """Return which versions each worker has served, one after the other."""
     return {
-        pid: re.findall(r"serving heart-disease version (\d+)", "\n".join(service.said_by(pid)))
+        pid: re.findall(r"serving heart-disease version (\d+)", "\n".join(service.logged_by(pid)))
         for pid in service.workers()
     }
 
@@ -112,19 +112,19 @@ def test_every_worker_followed_every_flip(observed: Observed) -> None:
     assert list(observed.swaps.values()) == 2 * [["5", *observed.flips]]
 
 
-def test_no_client_got_anything_but_an_answer(observed: Observed) -> None:
+def test_every_request_got_a_prediction(observed: Observed) -> None:
     assert {status for _, _, _, status, _, _ in observed.answers} == {200}
     assert {client for client, *_ in observed.answers} == set(range(CLIENTS))
     assert {version for *_, version, _ in observed.answers} == set(BIASES)
 
 
-def test_every_answer_is_that_of_the_version_which_it_names(observed: Observed) -> None:
+def test_every_prediction_is_that_of_the_version_in_the_response(observed: Observed) -> None:
     answered: dict[tuple[int, str], set[float]] = defaultdict(set)
     for client, _, _, _, version, probability in observed.answers:
         answered[client, version].add(probability)
 
     for (client, version), probabilities in answered.items():
-        (probability,) = probabilities  # never another one, whatever was swapped at that time
+        (probability,) = probabilities  # never of another version
         assert probability == pytest.approx(expected_probability(RECORDS[client], BIASES[version]), abs=1e-6)
 
 

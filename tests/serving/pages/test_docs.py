@@ -1,4 +1,4 @@
-"""GET /docs: everything that the OpenAPI document says, for people, from this service alone."""
+"""GET /docs: the content of the OpenAPI document as a page, without resources of other hosts."""
 
 import re
 from html.parser import HTMLParser
@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from serving.api.openapi_schemas import PROBLEMS
+from serving.problems import PROBLEMS
 from serving.settings import Settings
 from tests.serving.fakes import CONTRACT, RECORD, FakeRegistry, Service, expected_probability, make_bundle
 
@@ -59,15 +59,16 @@ def test_it_names_every_endpoint_field_code_unit_and_error(service: Service, pag
             assert f"{method.upper()} {path}" in page.words
     for name in CONTRACT["properties"]:
         assert name in page.words
-    for text in ("0 female", "1 male", "1 to 120, whole", "50 to 1000", "years"):
+    for text in ("0 female", "1 male", "1 to 120, whole number", "50 to 1000", "years"):
         assert text in page.words
-    for slug, (status, when) in PROBLEMS.items():
+    for slug, kind in PROBLEMS.items():
         assert slug in page.words
-        assert str(status) in page.words
-        assert when in page.words
+        assert str(kind.status) in page.words
+        assert kind.when.replace("`", "") in page.words
+    assert len(PROBLEMS) >= 19
 
 
-def test_its_command_asks_what_its_answer_shows(service: Service, page: Page) -> None:
+def test_its_example_response_is_that_of_its_example_request(service: Service, page: Page) -> None:
     body = re.search(r"-d '(\{.*?\})'", page.words, re.DOTALL)
     assert body
     answer = service.client.post("/predict", data=body[1], content_type="application/json").get_json()
@@ -95,7 +96,7 @@ def test_it_loads_and_links_to_nothing_but_this_service(service: Service, page: 
     assert not any("style" in attributes for _, attributes in page.elements)
 
 
-def test_its_headers_let_nothing_else_in(service: Service) -> None:
+def test_its_security_headers_allow_no_other_host(service: Service) -> None:
     headers = service.client.get("/docs").headers
 
     policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
@@ -107,7 +108,7 @@ def test_its_headers_let_nothing_else_in(service: Service) -> None:
     assert headers["Cache-Control"] == "no-store"
 
 
-def test_it_can_be_read_without_seeing_it(page: Page) -> None:
+def test_it_is_accessible_to_screen_readers(page: Page) -> None:
     assert page.all("html") == [{"lang": "en"}]
     assert len(page.all("main")) == len(page.all("h1")) == len(page.all("title")) == 1
     assert all(attributes.get("aria-label") for attributes in page.all("nav"))
@@ -118,7 +119,7 @@ def test_it_can_be_read_without_seeing_it(page: Page) -> None:
     assert all(attributes.get("aria-label") and attributes.get("role") for attributes in scrolling)
 
 
-def test_what_a_contract_says_is_text_and_no_markup(registry: FakeRegistry, settings: Settings) -> None:
+def test_texts_of_a_contract_are_escaped(registry: FakeRegistry, settings: Settings) -> None:
     evil = "<script>alert(1)</script>"
     contract: dict[str, Any] = {**CONTRACT, "properties": {**CONTRACT["properties"]}}
     contract["properties"]["age"] = {**CONTRACT["properties"]["age"], "title": evil, "x-unit": evil}
@@ -131,8 +132,10 @@ def test_what_a_contract_says_is_text_and_no_markup(registry: FakeRegistry, sett
     assert page.all("script") == []
 
 
-def test_it_warns_of_a_model_of_the_sample_only(registry: FakeRegistry, service: Service) -> None:
-    warning = "trained on made-up patients"
+def test_it_warns_of_models_that_were_trained_on_synthetic_records_only(
+    registry: FakeRegistry, service: Service
+) -> None:
+    warning = "trained on synthetic records"
     assert warning in page_of(service).words
     bundle = make_bundle(0.5)
     manifest = msgspec.json.decode(bundle["manifest.json"])
@@ -143,7 +146,7 @@ def test_it_warns_of_a_model_of_the_sample_only(registry: FakeRegistry, service:
     assert warning not in page_of(service.poll()).words
 
 
-def test_it_speaks_of_keys_where_one_is_needed(settings: Settings, service: Service) -> None:
+def test_it_describes_keys_only_if_they_are_required(settings: Settings, service: Service) -> None:
     assert "X-API-Key" not in page_of(service).words
     service.app.extensions["settings"] = msgspec.structs.replace(settings, api_keys="keys")
 

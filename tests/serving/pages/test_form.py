@@ -1,4 +1,4 @@
-"""GET /: the form follows from the served contract, loads nothing from elsewhere, and can be read without eyes."""
+"""GET /: the form is made from the served contract, loads nothing from other hosts, and is accessible."""
 
 import json
 import re
@@ -92,7 +92,7 @@ def test_every_feature_has_one_labelled_control_in_the_contracts_order(document:
     assert len(set(document.ids())) == len(document.ids())
 
 
-def test_numbers_say_what_they_may_be_and_codes_are_chosen_from(served: Service, document: Document) -> None:
+def test_numbers_show_their_range_and_codes_are_options(served: Service, document: Document) -> None:
     for name, schema in served.get("/model")["contract"]["properties"].items():
         (hint,) = (text for _, text in document.all("p", id=f"{name}-hint"))
         if "enum" in schema:
@@ -117,7 +117,7 @@ def test_examples_are_records_that_the_contract_allows(document: Document, contr
     assert len({json.dumps(record) for record in examples}) == 3
 
 
-def test_nothing_comes_from_elsewhere_and_nothing_stands_inline(served: Service, document: Document) -> None:
+def test_nothing_is_loaded_from_other_hosts_and_nothing_is_inline(served: Service, document: Document) -> None:
     for tag, attributes, text in document.elements:
         assert not {name for name in attributes if name.startswith("on") or name == "style"}
         for name in ("src", "href", "action"):
@@ -132,7 +132,7 @@ def test_nothing_comes_from_elsewhere_and_nothing_stands_inline(served: Service,
         assert "innerHTML" not in text
 
 
-def test_what_the_page_loads_is_there_with_the_same_headers(served: Service, document: Document) -> None:
+def test_the_static_files_have_the_security_headers(served: Service, document: Document) -> None:
     loaded = [one["href"] for one, _ in document.all("link")] + [one["src"] for one, _ in document.all("script")]
     assert sorted(str(one) for one in loaded) == ["static/icon.svg", "static/page.css", "static/page.js"]
     for path in ["", *loaded]:
@@ -147,12 +147,12 @@ def test_what_the_page_loads_is_there_with_the_same_headers(served: Service, doc
     assert served.client.get("/").headers["Cache-Control"] == "no-store"
 
 
-def test_a_program_s_answers_do_not_carry_a_page_s_headers(served: Service) -> None:
+def test_api_responses_do_not_have_the_headers_of_pages(served: Service) -> None:
     assert "Content-Security-Policy" not in served.client.get("/healthz").headers
 
 
 @pytest.mark.parametrize(("origin", "hidden"), [("sample", False), ("file", True)])
-def test_a_model_of_made_up_patients_is_warned_of(
+def test_a_model_that_was_trained_on_synthetic_records_gets_a_warning(
     registry: FakeRegistry, start: Callable[[], Service], origin: str, hidden: bool
 ) -> None:
     files = make_bundle()
@@ -163,13 +163,13 @@ def test_a_model_of_made_up_patients_is_warned_of(
     document = Document(start().poll().client.get("/").text)
 
     ((attributes, text),) = document.all("section", id="sample")
-    assert "trained on made-up patients" in text
+    assert "trained on synthetic records" in text
     assert ("hidden" in attributes) is hidden
-    assert any("no medical device" in text for _, text in document.all("header"))
+    assert any("not a medical device" in text for _, text in document.all("header"))
 
 
-def test_the_model_is_named(document: Document, served: Service) -> None:
-    told = served.get("/model")["model"]
+def test_the_page_describes_the_model(document: Document, served: Service) -> None:
+    model = served.get("/model")["model"]
     shown = {
         one["data-fact"]: text
         for tag in ("dd", "span", "code")
@@ -177,17 +177,17 @@ def test_the_model_is_named(document: Document, served: Service) -> None:
         if "data-fact" in one
     }
     for name in ("name", "version", "alias", "origin", "snapshot", "contract_version"):
-        assert shown[name] == told[name]
-    assert shown["family"] == told["family"].replace("_", " ")
-    assert shown["trained_at"] == (told.get("trained_at") or "not recorded")
+        assert shown[name] == model[name]
+    assert shown["family"] == model["family"].replace("_", " ")
+    assert shown["trained_at"] == (model.get("trained_at") or "not recorded")
 
 
-def test_without_javascript_it_says_so_and_nothing_can_be_sent(document: Document) -> None:
+def test_without_javascript_there_is_a_notice_and_the_buttons_are_disabled(document: Document) -> None:
     assert "needs JavaScript" in document.all("noscript")[0][1]
     assert all("disabled" in attributes for attributes, _ in document.all("button"))
 
 
-def test_no_model_no_form(registry: FakeRegistry, start: Callable[[], Service]) -> None:
+def test_without_a_model_there_is_a_reason_and_no_form(registry: FakeRegistry, start: Callable[[], Service]) -> None:
     response = start().poll().client.get("/")
 
     assert response.status_code == 503
@@ -199,7 +199,7 @@ def test_no_model_no_form(registry: FakeRegistry, start: Callable[[], Service]) 
     assert document.all("form") == []
 
 
-def test_what_a_contract_says_is_shown_as_text(registry: FakeRegistry, start: Callable[[], Service]) -> None:
+def test_texts_of_a_contract_are_escaped(registry: FakeRegistry, start: Callable[[], Service]) -> None:
     contract: dict[str, Any] = json.loads(json.dumps(CONTRACT))
     contract["properties"]["age"]["title"] = '<img src="x">&'
     registry.register(make_bundle(contract=contract))
@@ -217,8 +217,8 @@ def test_another_method_and_a_missing_file_are_problems(service: Service) -> Non
 
 
 @pytest.mark.parametrize("part", ["bytes=0-3", "bytes=99999999-", "nonsense"])
-def test_a_file_is_given_whole(service: Service, part: str) -> None:
-    whole = service.client.get("/static/page.js")
+def test_range_requests_get_the_complete_file(service: Service, part: str) -> None:
+    complete = service.client.get("/static/page.js")
     asked = service.client.get("/static/page.js", headers={"Range": part})
 
-    assert (asked.status_code, asked.data) == (200, whole.data)
+    assert (asked.status_code, asked.data) == (200, complete.data)

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own: the embedded one's binaries, a data folder that is thrown away."""
+"""A PostgreSQL server for tests: the embedded binaries, with a temporary data folder."""
 
 import pwd
 import shutil
@@ -55,18 +55,18 @@ class Postgres:
         until(self._answers, passing=psycopg2.OperationalError)
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
-        """End it, at once unless told otherwise, as ``pg_ctl stop -m immediate`` does."""
+        """Stop it, by default at once, as ``pg_ctl stop -m immediate`` does."""
         if self._process:
             self._process.send_signal(how)
             self._process.wait(120)
             self._process = None
 
     def freeze(self) -> None:
-        """Make the server and all its sessions stand still: it takes connections and says nothing."""
+        """Stop the server and all its sessions with SIGSTOP: connections are accepted and not answered."""
         self._signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Continue it."""
         self._signal_all(signal.SIGCONT)
 
     def run(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -81,11 +81,11 @@ class Postgres:
             connection.close()
 
     def clear(self) -> None:
-        """Take the log's tables away."""
+        """Delete the tables of the log."""
         self.run("DROP TABLE IF EXISTS prediction, model, prediction_log")
 
     def remove(self) -> None:
-        """End it and delete everything."""
+        """Stop it and delete its folder."""
         self.stop()
         remove_shared_folder(self._settings.home)
         shutil.rmtree(self._settings.home)

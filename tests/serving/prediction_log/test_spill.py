@@ -1,4 +1,4 @@
-"""The files on which predictions wait for the database: bounded, whole, and each with one owner."""
+"""The spill files: limited in size, checked for damage, and each with one owner."""
 
 import os
 import resource
@@ -24,7 +24,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_what_was_put_in_comes_out_in_order(tmp_path: Path) -> None:
+def test_batches_are_returned_in_order(tmp_path: Path) -> None:
     spill = Spill(tmp_path / "log", MANY)
     for number in range(3):
         spill.append(b"%d" % number, number + 1)
@@ -34,7 +34,7 @@ def test_what_was_put_in_comes_out_in_order(tmp_path: Path) -> None:
     assert list((tmp_path / "log").iterdir()) == []
 
 
-def test_what_was_not_dealt_with_comes_again(tmp_path: Path) -> None:
+def test_a_batch_that_was_not_delivered_is_returned_again(tmp_path: Path) -> None:
     spill = Spill(tmp_path, MANY)
     for number in range(3):
         spill.append(b"%d" % number, 1)
@@ -44,7 +44,7 @@ def test_what_was_not_dealt_with_comes_again(tmp_path: Path) -> None:
     assert list(spill.lines()) == [(b"1", 1), (b"2", 1), (b"3", 1)]
 
 
-def test_all_files_together_are_bounded(tmp_path: Path) -> None:
+def test_the_size_of_all_files_together_is_limited(tmp_path: Path) -> None:
     spill, other = Spill(tmp_path, 100), Spill(tmp_path, 100)
     spill.append(b"x" * 50, 1)
     with pytest.raises(SpillFullError, match="holds 62 of 100 bytes"):
@@ -52,7 +52,7 @@ def test_all_files_together_are_bounded(tmp_path: Path) -> None:
     other.append(b"x" * 20, 1)
 
 
-def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_incomplete_line(tmp_path: Path) -> None:
     spill = Spill(tmp_path, MANY)
     spill.append(b"first", 1)
     with files_of_at_most(1000), pytest.raises(SpillFullError, match="File too large"):
@@ -61,27 +61,29 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
     assert list(spill.lines()) == [(b"first", 1), (b"last", 1)]
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("a file")
     with pytest.raises(SpillFullError, match="cannot be written to"):
         Spill(tmp_path / "log", MANY).append(b"x", 1)
 
 
-def test_a_file_has_one_owner_until_it_is_given_up(tmp_path: Path) -> None:
+def test_a_file_has_one_owner_until_it_is_released(tmp_path: Path) -> None:
     owner, first, second = (Spill(tmp_path, MANY) for _ in range(3))
     owner.append(b"x", 7)
-    first.take_over()
+    first.adopt()
     assert first.records == 0
     owner.close()
-    first.take_over()
-    second.take_over()
-    first.take_over()
+    first.adopt()
+    second.adopt()
+    first.adopt()
     assert (first.records, second.records) == (7, 0)
     first.append(b"y", 1)
     assert list(first.lines()) == [(b"x", 7), (b"y", 1)]
 
 
-def test_a_file_that_its_owner_deleted_meanwhile_is_nobody_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_its_owner_deletes_meanwhile_is_not_adopted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     owner, other = Spill(tmp_path, MANY), Spill(tmp_path, MANY)
     owner.append(b"x", 1)
     opened = Path.open
@@ -92,27 +94,27 @@ def test_a_file_that_its_owner_deleted_meanwhile_is_nobody_s(tmp_path: Path, mon
         return file
 
     monkeypatch.setattr(Path, "open", open_and_delete)
-    other.take_over()
+    other.adopt()
     assert other.records == 0
     assert list(other.lines()) == []
 
 
 @pytest.mark.parametrize("at", range(1, 15))
-def test_wherever_a_line_is_torn_it_is_not_taken_for_whole(tmp_path: Path, at: int) -> None:
+def test_a_truncated_line_is_damaged_wherever_it_ends(tmp_path: Path, at: int) -> None:
     owner, other = Spill(tmp_path, MANY), Spill(tmp_path, MANY)
-    owner.append(b"whole", 2)
-    owner.append(b"torn", 3)
+    owner.append(b"complete", 2)
+    owner.append(b"cut", 3)
     owner.close()
     (path,) = tmp_path.iterdir()
     os.truncate(path, path.stat().st_size - at)
-    other.take_over()
-    (whole, torn) = list(other.lines())
-    assert whole == (b"whole", 2)
-    assert torn[0] is None
-    assert torn[1] >= 1
+    other.adopt()
+    (complete, truncated) = list(other.lines())
+    assert complete == (b"complete", 2)
+    assert truncated[0] is None
+    assert truncated[1] >= 1
 
 
-def test_a_batch_is_found_by_what_is_in_it(tmp_path: Path) -> None:
+def test_a_batch_is_found_by_its_content(tmp_path: Path) -> None:
     spill = Spill(tmp_path, MANY)
     assert spill.line_with(b"b") is None
     spill.append(b"aaa", 1)

@@ -155,7 +155,7 @@ def test_without_a_model_a_request_takes_the_wsgi_path(start: Callable[[], Servi
 def test_a_slow_model_takes_the_wsgi_path(
     registry: FakeRegistry, start: Callable[[], Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle, "QUICK_SECONDS", -1)
+    monkeypatch.setattr(bundle, "FAST_PATH_SECONDS", -1)
     registry.register(make_bundle())
     service = start().poll()
 
@@ -167,7 +167,7 @@ def test_a_failing_model_takes_the_wsgi_path_which_reports_the_error(
     fast_path: FastPath, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
-        raise bundle.BundleError("model.onnx gives something that is not a probability")
+        raise bundle.BundleError("model.onnx returns a value that is not a probability")
 
     monkeypatch.setattr(answers, "predict", fail)
     before = counted()

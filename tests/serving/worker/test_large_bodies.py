@@ -31,8 +31,8 @@ def test_a_body_of_far_too_many_records_is_413_before_it_is_parsed(large: Servic
     assert peak < 10 * len(body)  # parsed, it would be 25 times the body
     assert_problem(
         response,
-        type="urn:heartline:problem:too-large",
-        title="Too large",
+        type="urn:heartline:problem:content-too-large",
+        title="Content too large",
         status=413,
         detail="the body has 1000001 objects and arrays",
         expected="at most 10000 records",

@@ -166,9 +166,9 @@ def ask_for_more(files: Files) -> bytes:
     [
         (flip_onnx, "digest of model.onnx differs"),
         (lie_in_the_manifest, "digest of contract.json differs"),
-        (shift_a_reference, "an answer is 0.001 away from reference.json, more than 1e-05"),
-        (answer_nan, "model.onnx gives something that is not a probability"),
-        (ask_for_more, "contract.json is no contract: x-features and properties name different fields"),
+        (shift_a_reference, "a prediction differs from reference.json by 0.001, more than 1e-05"),
+        (answer_nan, "model.onnx returns a value that is not a probability"),
+        (ask_for_more, "contract.json is not a contract: x-features and properties name different fields"),
     ],
 )
 def test_a_bundle_that_the_service_refuses_is_refused_in_its_words(
