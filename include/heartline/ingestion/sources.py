@@ -1,42 +1,37 @@
-"""Where records come from: the sample cohort, the UCI archive, a file, a web address, a database.
+"""Reads the records of a source: the sample cohort, the UCI archive, a file, a URL or a database.
 
-A source is named by one word or address. Nothing falls back to another source: one that cannot be read is an error.
+What the sources are stands in ``source_catalog``; ``READERS`` holds the function that reads each. Nothing falls back to
+another source: a source that cannot be read is an error.
 """
 
 import hashlib
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from heartline import contract
 from heartline.errors import SourceError
-from heartline.ingestion import archives, encodings, http, sql, synthetic, tables, uci
-
-Origin = Literal["sample", "uci", "file", "url", "postgres"]
+from heartline.ingestion import archives, encodings, http, source_catalog, sql, synthetic, tables, uci
 
 DEFAULT_QUERY = f"SELECT {', '.join(contract.COLUMN_NAMES)} FROM patients"  # noqa: S608 - nobody's input: the contract's names
-
-_SAMPLE = re.compile(r"sample(?::(\d{1,12}))?")
 
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """Records as a source gave them, not yet checked.
+    """Records as read from a source, not yet validated.
 
     Attributes:
-        table: the records, and what in them is odd.
-        origin: the kind of source.
+        table: the records, and the cells and rows that could not be parsed.
+        origin: the kind of source, as in ``source_catalog``.
         description: the source in words, without passwords.
         sha256: the digest of the bytes that were read, packed or not, if the source consists of bytes. The records
             come from the same bytes: a source is read once.
     """
 
     table: tables.Table
-    origin: Origin
+    origin: str
     description: str
     sha256: str | None = None
 
@@ -53,7 +48,7 @@ class Settings:
         limits: of downloads; ``seconds`` limits SQL statements and ``size`` files, too.
     """
 
-    uci_url: str = uci.URL
+    uci_url: str = source_catalog.UCI_URL
     uci_sha256: str = uci.SHA256
     cache: Path | None = None
     database_url: str = field(default="", repr=False)
@@ -73,7 +68,7 @@ class Settings:
         cache = environment.get("HEARTLINE_CACHE_DIR") or (f"{home}/cache" if home else "")
         usual = http.Limits()
         return cls(
-            uci_url=environment.get("HEARTLINE_UCI_URL") or uci.URL,
+            uci_url=environment.get("HEARTLINE_UCI_URL") or source_catalog.UCI_URL,
             cache=Path(cache) if cache else None,
             database_url=environment.get("HEARTLINE_DATABASE_URL", ""),
             limits=http.Limits(
@@ -83,14 +78,29 @@ class Settings:
         )
 
 
+@dataclass(frozen=True)
+class Request:
+    """What a reader needs to know.
+
+    Attributes:
+        spec: the parameter ``source``.
+        query: the parameter ``query``, or None.
+        settings: how sources are reached.
+    """
+
+    spec: str
+    query: str | None
+    settings: Settings
+
+
 def read(spec: str, *, query: str | None = None, settings: Settings | None = None) -> Records:
     """Return the records of a source.
 
     Args:
-        spec: ``sample`` or ``sample:N``, ``uci``, ``postgres``, an absolute path or file:// address, or an http(s)
-            address; files are CSV or Parquet, as they are or in gzip or zip.
-        query: SQL for ``postgres``; without it the contract's columns of the table ``patients``.
-        settings: how sources are reached; without them those of the environment.
+        spec: one of the forms in ``source_catalog``; files are CSV or Parquet, as they are or in gzip or zip.
+        query: SQL for a source that takes a query; for ``postgres`` the default is the contract's columns of the table
+            ``patients``.
+        settings: how sources are reached; by default those of the environment.
 
     Raises:
         SourceError: there is no such source, or it cannot be reached or read.
@@ -98,38 +108,33 @@ def read(spec: str, *, query: str | None = None, settings: Settings | None = Non
     """
     settings = settings or Settings.from_environment()
     spec = spec.strip()
-    if query and spec != "postgres":
+    source = source_catalog.find(spec)
+    if query and not (source and source.takes_query):
         raise SourceError(
-            "only the source postgres takes a query",
+            "this source takes no query",
             where=f"parameter query, with source {_public(spec)}",
-            expected="no query",
-            hint="leave it empty, or choose the source postgres",
+            expected=f"no query, or {source_catalog.taking_queries()}",
+            hint="leave the query empty, or choose another source",
         )
-    if match := _SAMPLE.fullmatch(spec):
-        return _read_sample(int(match[1] or synthetic.DEFAULT_ROWS))
-    if spec == "uci":
-        return _read_uci(settings)
-    if spec == "postgres":
-        return _read_postgres(query or DEFAULT_QUERY, settings)
-    if spec.lower().startswith(("http://", "https://")):
-        return _parsed(http.fetch(spec, settings.limits), "url", http.public(spec), settings)
-    if spec.startswith(("/", "file://")):
-        path = _path(spec)
-        return _parsed(_bytes_of(path, settings.limits.size), "file", str(path), settings)
-    raise SourceError(
-        f"unknown source {_public(spec)!r}",
-        where="parameter source",
-        expected="sample, sample:N, uci, postgres, an absolute path, or an http(s) address",
-        hint="choose one of these; a path starts with a slash",
-    )
+    if source is None:
+        raise SourceError(
+            f"unknown source {_public(spec)!r}",
+            where="parameter source",
+            expected=source_catalog.choices(),
+            hint="choose one of these; a path must be absolute",
+        )
+    return READERS[source.origin](Request(spec, query, settings))
 
 
-def _read_sample(n: int) -> Records:
+def _read_sample(request: Request) -> Records:
+    _, _, rows = request.spec.partition(":")
+    n = int(rows or synthetic.DEFAULT_ROWS)
     table = tables.Table(synthetic.generate(n), encodings.no_odd_cells(), contract.COLUMN_NAMES)
     return Records(table, "sample", f"synthetic cohort of {n:,} records, seed {synthetic.DEFAULT_SEED}")
 
 
-def _read_uci(settings: Settings) -> Records:
+def _read_uci(request: Request) -> Records:
+    settings = request.settings
     where = _public(settings.uci_url)
 
     def archive() -> bytes:
@@ -143,7 +148,8 @@ def _read_uci(settings: Settings) -> Records:
     return _parsed(data, "uci", f"{uci.MEMBER} of {where}{', kept from an earlier run' if cached else ''}", settings)
 
 
-def _read_postgres(query: str, settings: Settings) -> Records:
+def _read_postgres(request: Request) -> Records:
+    settings, query = request.settings, request.query or DEFAULT_QUERY
     if not settings.database_url:
         raise SourceError(
             "no database is configured",
@@ -159,7 +165,26 @@ def _read_postgres(query: str, settings: Settings) -> Records:
     return Records(tables.conform(frame, names, where=where), "postgres", where)
 
 
-def _parsed(data: bytes, origin: Origin, description: str, settings: Settings) -> Records:
+def _read_url(request: Request) -> Records:
+    spec, settings = request.spec, request.settings
+    return _parsed(http.fetch(spec, settings.limits), "url", http.public(spec), settings)
+
+
+def _read_file(request: Request) -> Records:
+    path, settings = _path(request.spec), request.settings
+    return _parsed(_bytes_of(path, settings.limits.size), "file", str(path), settings)
+
+
+READERS: dict[str, Callable[[Request], Records]] = {
+    "sample": _read_sample,
+    "uci": _read_uci,
+    "postgres": _read_postgres,
+    "file": _read_file,
+    "url": _read_url,
+}  # by origin
+
+
+def _parsed(data: bytes, origin: str, description: str, settings: Settings) -> Records:
     content = archives.unpack(data, where=description, size=settings.limits.size)
     return Records(tables.parse(content, where=description), origin, description, hashlib.sha256(data).hexdigest())
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from heartline.errors import SourceError
 from heartline.ingestion import archives
 
-URL = "https://archive.ics.uci.edu/static/public/45/heart+disease.zip"
 MEMBER = "processed.cleveland.data"
 SHA256 = "a74b7efa387bc9d108d7d0115d831fe9b414b29ae7124f331b622b4efa0427c8"
 

@@ -14,8 +14,8 @@ def ingest(source: str, *, query: str | None = None) -> dict[str, Any]:
     """Read a source into the store, as it is.
 
     Args:
-        source: ``sample``, ``sample:N``, ``uci``, ``postgres``, or a path or URL of a CSV or Parquet file.
-        query: SQL, for ``postgres``.
+        source: one of the forms in ``ingestion.source_catalog``.
+        query: SQL, for a source that takes a query.
 
     Raises:
         SourceError: it cannot be reached or read.

@@ -20,7 +20,10 @@ def test_an_unknown_source_is_refused(spec):
 
 
 def test_a_query_without_postgres_is_refused():
-    assert refused("sample", query="SELECT 1").what == "only the source postgres takes a query"
+    error = refused("sample", query="SELECT 1")
+    assert error.what == "this source takes no query"
+    assert error.where == "parameter query, with source sample"
+    assert error.expected == "no query, or the source postgres"
 
 
 @pytest.mark.parametrize(("spec", "rows"), [("sample", 303), ("sample:25", 25), (" sample:20 ", 20)])
