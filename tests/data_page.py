@@ -81,7 +81,7 @@ def check_hungary(folder: Path, *, with_reference: bool) -> checkpoint.Checked:
     decision = encodings.judge(table.frame, table.names, encodings.AUTO)
     frame, unknown = encodings.decode(table.frame, decision.encoding)
     reference = drift.reference(cleveland(folder)) if with_reference else None
-    return checkpoint.check(frame, pd.concat([table.odd, unknown], ignore_index=True), reference=reference)
+    return checkpoint.check(frame, pd.concat([table.unparseable, unknown], ignore_index=True), reference=reference)
 
 
 def hungary(folder: Path) -> str:

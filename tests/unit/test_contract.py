@@ -32,7 +32,7 @@ def record():
     return {column.name: column.example for column in contract.FEATURES}
 
 
-def test_examples_make_a_legal_record(validator, record):
+def test_the_examples_are_a_valid_record(validator, record):
     assert list(validator.iter_errors(record)) == []
 
 
@@ -67,7 +67,7 @@ def test_digest_follows_the_content(monkeypatch):
     assert contract.digest() != before
 
 
-def test_another_content_has_another_version():
+def test_changed_content_needs_a_new_version():
     assert DIGESTS.get(contract.VERSION) == contract.digest(), (
         "the contract's content has changed: raise VERSION in include/heartline/contract.py, and add a line with it "
         f"and the new digest to DIGESTS in {Path(__file__).name}"
@@ -77,13 +77,13 @@ def test_another_content_has_another_version():
 
 
 @pytest.mark.parametrize("limit", ["MAX_QUARANTINE_SHARE", "MAX_DRIFT"])
-def test_a_limit_that_a_run_may_choose_is_no_part_of_the_digest(monkeypatch, limit):
+def test_a_limit_that_a_run_may_change_is_not_in_the_digest(monkeypatch, limit):
     before = contract.digest()
     monkeypatch.setattr(contract, limit, 0.5)
     assert contract.digest() == before
 
 
-def test_every_feature_is_either_ordered_or_a_category():
+def test_every_feature_is_either_numeric_or_categorical():
     assert sorted(contract.NUMERIC + contract.CATEGORICAL) == sorted(contract.FEATURE_NAMES)
 
 
@@ -99,7 +99,7 @@ def test_every_column_is_described_in_full(column):
 
 
 @pytest.mark.parametrize("column", contract.COLUMNS, ids=lambda column: column.name)
-def test_a_columns_type_holds_every_legal_value(column):
+def test_the_type_of_a_column_holds_every_legal_value(column):
     legal = np.array([*column.codes] or [column.minimum, column.example, column.maximum], dtype="float64")
     assert (legal.astype(column.dtype).astype("float64") == legal).all()
     assert np.issubdtype(column.dtype, np.floating) == (column.optional or not column.whole)
@@ -140,7 +140,7 @@ def test_there_is_no_second_list_of_columns():
     assert set(encodings.KAGGLE_CODES) | set(encodings.ALIASES.values()) <= set(contract.COLUMN_NAMES)
 
 
-def test_of_the_files_that_are_no_modules_those_that_list_columns_are_known():
+def test_the_data_files_that_list_columns_are_known():
     texts = {path: path.read_text() for path in _files("*.*") if path.suffix in TEXTS}
     assert len(texts) >= 20
     lists = [

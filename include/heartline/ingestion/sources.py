@@ -15,7 +15,7 @@ from heartline import contract
 from heartline.errors import SourceError
 from heartline.ingestion import archives, encodings, http, source_catalog, sql, synthetic, tables, uci
 
-DEFAULT_QUERY = f"SELECT {', '.join(contract.COLUMN_NAMES)} FROM patients"  # noqa: S608 - nobody's input: the contract's names
+DEFAULT_QUERY = f"SELECT {', '.join(contract.COLUMN_NAMES)} FROM patients"  # noqa: S608 - no user input: the names of the contract
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +25,9 @@ class Records:
     Attributes:
         table: the records, and the cells and rows that could not be parsed.
         origin: the kind of source, as in ``source_catalog``.
-        description: the source in words, without passwords.
-        sha256: the digest of the bytes that were read, packed or not, if the source consists of bytes. The records
-            come from the same bytes: a source is read once.
+        description: the source for display, without passwords.
+        sha256: the digest of the bytes that were read, before unpacking, if the source consists of bytes. A source is
+            read once, so the records come from these bytes.
     """
 
     table: tables.Table
@@ -42,10 +42,10 @@ class Settings:
 
     Attributes:
         uci_url: the UCI archive's zip, or a copy of it.
-        uci_sha256: the digest of the file in it.
-        cache: the folder for copies of what was fetched, or None.
-        database_url: a SQLAlchemy address, or empty.
-        limits: of downloads; ``seconds`` limits SQL statements and ``size`` files, too.
+        uci_sha256: the digest of the Cleveland file in it.
+        cache: the folder for copies of downloads, or None.
+        database_url: a SQLAlchemy URL, or empty.
+        limits: of downloads; ``seconds`` also limits SQL statements, and ``size`` files.
     """
 
     uci_url: str = source_catalog.UCI_URL
@@ -56,13 +56,13 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Return the settings of ``HEARTLINE_…`` variables; what is not set or empty keeps its default.
+        """Return the settings from the ``HEARTLINE_…`` variables; an unset or empty variable keeps the default.
 
         ``HEARTLINE_UCI_URL``, ``HEARTLINE_CACHE_DIR`` (``HEARTLINE_HOME``/cache), ``HEARTLINE_DATABASE_URL``,
         ``HEARTLINE_SOURCE_SECONDS``, ``HEARTLINE_SOURCE_MAX_BYTES``.
 
         Raises:
-            SourceError: a number is none.
+            SourceError: a number cannot be parsed.
         """
         home = environment.get("HEARTLINE_HOME")
         cache = environment.get("HEARTLINE_CACHE_DIR") or (f"{home}/cache" if home else "")
@@ -129,7 +129,7 @@ def read(spec: str, *, query: str | None = None, settings: Settings | None = Non
 def _read_sample(request: Request) -> Records:
     _, _, rows = request.spec.partition(":")
     n = int(rows or synthetic.DEFAULT_ROWS)
-    table = tables.Table(synthetic.generate(n), encodings.no_odd_cells(), contract.COLUMN_NAMES)
+    table = tables.Table(synthetic.generate(n), encodings.no_unparseable_cells(), contract.COLUMN_NAMES)
     return Records(table, "sample", f"synthetic cohort of {n:,} records, seed {synthetic.DEFAULT_SEED}")
 
 
@@ -195,7 +195,7 @@ def _path(spec: str) -> Path:
     parts = urlsplit(spec)
     if parts.netloc not in ("", "localhost") or not parts.path:
         raise SourceError(
-            f"{spec!r} is not a file of this machine",
+            f"{spec!r} is not a file on this machine",
             where="parameter source",
             expected="file:///absolute/path",
             hint="write three slashes after file:",
@@ -220,8 +220,8 @@ def _bytes_of(path: Path, size: int) -> bytes:
         raise SourceError(
             "the file changed while it was read",
             where=str(path),
-            expected="a file that stays as it is",
-            hint="try again when it is complete",
+            expected="a file that does not change during the run",
+            hint="try again when the file is complete",
         )
     return data
 
@@ -232,11 +232,11 @@ def _identity(found: os.stat_result) -> tuple[int, int, int]:
 
 def _unreadable(path: Path, error: OSError) -> SourceError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        problem, hint = "there is no such file", "check the path; it is looked up on the machine that runs the task"
+        problem, hint = "there is no such file", "check the path on the machine that runs the task"
     elif isinstance(error, IsADirectoryError):
-        problem, hint = "this is a folder, not a file", "name the file in it"
+        problem, hint = "this is a folder, not a file", "give the path of a file in it"
     elif isinstance(error, PermissionError):
-        problem, hint = "the file may not be read", "give the user that runs the task the right to read it"
+        problem, hint = "the file may not be read", "give the user that runs the task permission to read it"
     else:
         problem, hint = (
             f"the file cannot be read: {error.strerror or error}",

@@ -26,7 +26,7 @@ def ingest(source: str, *, query: str | None = None) -> dict[str, Any]:
     log.info("%d rows from %s (origin %s)", len(table.frame), records.description, records.origin)
     return {
         "raw": snapshots.write_snapshot(table.frame.rename_axis(checkpoint.ROW).reset_index(), snapshots.RAW),
-        "odd": snapshots.write_snapshot(table.odd, snapshots.RAW),
+        "odd": snapshots.write_snapshot(table.unparseable, snapshots.RAW),
         "names": list(table.names),
         "absent": list(table.absent),
         "left_out": list(table.dropped),

@@ -30,7 +30,7 @@ def test_a_query_without_postgres_is_refused():
 def test_the_sample(spec, rows):
     found = sources.read(spec, settings=BRIEF)
     pd.testing.assert_frame_equal(found.table.frame, synthetic.generate(rows))
-    assert found.table.odd.empty
+    assert found.table.unparseable.empty
     assert (found.table.names, found.table.absent, found.table.dropped) == (contract.COLUMN_NAMES, (), ())
     assert found.origin == "sample"
     assert found.sha256 is None
@@ -63,7 +63,7 @@ def test_settings_come_from_the_environment():
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "soon"])
-def test_a_setting_that_is_no_number_is_refused(text):
+def test_a_setting_that_is_not_a_number_is_refused(text):
     with pytest.raises(SourceError) as caught:
         Settings.from_environment({"HEARTLINE_SOURCE_SECONDS": text})
     assert caught.value.where == "setting HEARTLINE_SOURCE_SECONDS"

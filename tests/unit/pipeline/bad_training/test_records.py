@@ -107,7 +107,7 @@ def test_a_column_that_quarantine_left_without_values_is_refused(module_store, m
             "  where:    column thal of the 80 records that are used; of 80 rows in the source 0 are in quarantine, 0 "
             "repeat another\n"
             "  expected: a value in at least 80% of them\n"
-            "  hint:     train on records that have it; nothing was trained"
+            "  hint:     train on records with this value; nothing was trained"
         )
 
 
