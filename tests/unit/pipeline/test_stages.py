@@ -347,7 +347,7 @@ def test_an_alias_set_by_hand_on_a_foreign_version_stops_nothing(trained, mlflow
     path = mlflow_store.download_artifacts(compared["comparison_run"], "comparison.json")
     champion = json.loads(Path(path).read_text())["champion"]
     assert (champion["version"], champion["holdout"], champion["unseen"]) == (str(foreign), {}, {})
-    assert champion["note"].startswith("its own model was not scored: not an address in the store")
+    assert champion["note"].startswith("its own model was not scored: not the URI of an object in the store")
     assert compared["incumbent"] == FAMILIES[0], "without a known family the simplest one has to be beaten"
 
 
