@@ -20,7 +20,8 @@ from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable, ExceptionRetryPolicy, Param, RetryAction, RetryRule, dag, task
 
-from heartline import contract
+from heartline import contract, dag_ids
+from heartline.ingestion import source_catalog
 
 FAMILIES = ["logistic_regression", "random_forest"]
 
@@ -51,7 +52,7 @@ default_args = {
 
 
 @dag(
-    dag_id="heart_training",
+    dag_id=dag_ids.TRAINING,
     dag_display_name="Heart-disease training",
     description="Records in, a registered model out: ingest, validate, preprocess, train, compare, register",
     doc_md=__doc__,
@@ -70,15 +71,14 @@ default_args = {
             minLength=1,
             maxLength=2000,
             title="Source of the records",
-            description="`sample` or `sample:N` (a synthetic cohort, N from 100), `uci` (the UCI archive), `postgres` "
-            "(with a query), or the path or URL of a CSV or Parquet file.",
+            description=source_catalog.form_description(),
         ),
         "query": Param(
             None,
             type=["null", "string"],
             maxLength=10_000,
             title="Query",
-            description="For the source `postgres`: SQL that returns the contract's columns.",
+            description=source_catalog.query_description(),
         ),
         "encoding": Param(
             "auto",

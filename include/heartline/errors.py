@@ -1,14 +1,14 @@
-"""The one error shape of Heartline: what was wrong, where, what was expected, what to do."""
+"""The error shape of Heartline: what was wrong, where, what was expected, and a hint."""
 
 
 class HeartlineError(Exception):
-    """A failure that a person can act on.
+    """A failure that the reader of the message can act on.
 
     Args:
         what: what was wrong, one clause without a full stop.
         where: the field, row, file, setting or process that it concerns.
         expected: what would have been right.
-        hint: the next step for whoever reads this.
+        hint: the next step.
     """
 
     def __init__(self, what: str, *, where: str, expected: str, hint: str) -> None:
@@ -23,12 +23,12 @@ class HeartlineError(Exception):
         return f"{self.what}\n  where:    {self.where}\n  expected: {self.expected}\n  hint:     {self.hint}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Make the error survive a process boundary: keyword arguments are not pickled by default."""
+        """Support pickling between processes: by default keyword arguments are lost."""
         return (_rebuild, (type(self), self.what, self.where, self.expected, self.hint))
 
 
 class DataError(HeartlineError):
-    """The records are not what the contract says: retrying changes nothing."""
+    """The records do not meet the contract: retrying changes nothing."""
 
 
 class SourceError(HeartlineError):
@@ -36,15 +36,15 @@ class SourceError(HeartlineError):
 
 
 class NoCandidateError(HeartlineError):
-    """No family of a run converged and can be served: comparing them again changes nothing."""
+    """No model family of a run converged and can be served: retrying changes nothing."""
 
 
 class ComparisonError(HeartlineError):
-    """Two sets of answers cannot be compared: retrying changes nothing."""
+    """Two sets of predictions cannot be compared: retrying changes nothing."""
 
 
 class RegistryError(HeartlineError):
-    """The model registry cannot be reached, or holds something unexpected."""
+    """The model registry cannot be reached, or its content is unexpected."""
 
 
 def _rebuild(kind: type[HeartlineError], what: str, where: str, expected: str, hint: str) -> HeartlineError:

@@ -289,7 +289,7 @@ def test_records_are_held_against_what_production_was_trained_on(trained, mlflow
         validate({**ingested, "origin": "sample"}, run="the sample after the sample")
     accepted = validate({**ingested, "origin": "sample"}, max_drift=5, run="a change that is meant")
 
-    assert "age: expected much the distribution of production's snapshot" in caught.value.where
+    assert "age: expected a distribution like that of production's snapshot" in caught.value.where
     assert "where the change is meant, run with a larger max_drift" in caught.value.hint
     assert accepted["snapshot"] == sample_in_production["snapshot"]
     version = mlflow_registry.aliased("production").number
@@ -347,7 +347,7 @@ def test_an_alias_set_by_hand_on_a_foreign_version_stops_nothing(trained, mlflow
     path = mlflow_store.download_artifacts(compared["comparison_run"], "comparison.json")
     champion = json.loads(Path(path).read_text())["champion"]
     assert (champion["version"], champion["holdout"], champion["unseen"]) == (str(foreign), {}, {})
-    assert champion["note"].startswith("its own model was not scored: not an address in the store")
+    assert champion["note"].startswith("its own model was not scored: not the URI of an object in the store")
     assert compared["incumbent"] == FAMILIES[0], "without a known family the simplest one has to be beaten"
 
 

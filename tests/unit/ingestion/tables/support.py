@@ -1,4 +1,4 @@
-"""What the tests of reading share: two records, ways of writing them, and what a refusal is."""
+"""Shared by the tests of tables: two records, helpers that write them, and a check of refusals."""
 
 import io
 
@@ -22,7 +22,7 @@ WANTED = pd.DataFrame(
 NO_RECORDS = message(
     "there are no records",
     where="some.csv",
-    expected="at least one row below the names of the columns",
+    expected="at least one row below the header",
     hint="check how the source was made",
 )
 
@@ -39,9 +39,9 @@ def parse(data: bytes) -> pd.DataFrame:
     return table(data).frame
 
 
-def odd(data: bytes) -> list[tuple[object, ...]]:
-    """Return what is odd: row, field, value, reason."""
-    return list(table(data).odd.itertuples(index=False, name=None))
+def unparseable(data: bytes) -> list[tuple[object, ...]]:
+    """Return the unparseable cells and malformed rows: row, field, value, reason."""
+    return list(table(data).unparseable.itertuples(index=False, name=None))
 
 
 def refused(data: bytes) -> DataError:

@@ -67,22 +67,22 @@ def test_what_quarantine_leaves_may_be_too_little_and_the_run_stops_before_train
         (
             {"healthy": 20, "sick": 0, "healthy_held": 5, "sick_held": 5},
             "the training set has no record with disease",
-            "the division of 30 records: 20 to train on, 10 held out",
+            "the split of 30 records: 20 for training, 10 held out",
         ),
         (
             {"healthy": 20, "sick": 20, "healthy_held": 5, "sick_held": 0},
             "the hold-out has no record with disease",
-            "the division of 45 records: 40 to train on, 5 held out",
+            "the split of 45 records: 40 for training, 5 held out",
         ),
         (
             {"healthy": 20, "sick": 20, "healthy_held": 0, "sick_held": 0},
             "the hold-out has no record without disease",
-            "the division of 40 records: 40 to train on, 0 held out",
+            "the split of 40 records: 40 for training, 0 held out",
         ),
         (
             {"healthy": 0, "sick": 0, "healthy_held": 0, "sick_held": 0},
             "the training set has no record without disease",
-            "the division of 0 records: 0 to train on, 0 held out",
+            "the split of 0 records: 0 for training, 0 held out",
         ),
     ],
 )
@@ -107,7 +107,7 @@ def test_a_column_that_quarantine_left_without_values_is_refused(module_store, m
             "  where:    column thal of the 80 records that are used; of 80 rows in the source 0 are in quarantine, 0 "
             "repeat another\n"
             "  expected: a value in at least 80% of them\n"
-            "  hint:     train on records that have it; nothing was trained"
+            "  hint:     train on records with this value; nothing was trained"
         )
 
 

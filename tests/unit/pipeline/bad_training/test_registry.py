@@ -151,7 +151,7 @@ def test_a_champion_of_another_contract_or_with_a_damaged_bundle_is_not_scored(p
     )
     Path(bundle.removeprefix("file://")).write_bytes(b"something else")
     found = champion(mlflow_store, compare([trained], prepared, run="a damaged bundle"))
-    assert found["note"] == "its own model was not scored: the object is not what its name says"
+    assert found["note"] == "its own model was not scored: the object does not match the digest in its name"
 
 
 # ---- what was tampered with
@@ -182,10 +182,10 @@ def test_a_changed_object_stops_the_stage_that_reads_it_and_nothing_is_registere
         with pytest.raises(stores.StoreError) as caught:
             stage()
         assert str(caught.value) == (
-            "the object is not what its name says\n"
+            "the object does not match the digest in its name\n"
             f"  where:    {uri}\n"
             f"  expected: sha256 {expected}, found {found}\n"
-            "  hint:     the file was damaged or changed: delete it and clear the task that wrote it"
+            "  hint:     the file was damaged or changed: delete it, and clear the task that wrote it"
         )
     assert everything(mlflow_store) == before
 
