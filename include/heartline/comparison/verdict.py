@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from heartline.comparison import compare, wording
 from heartline.comparison.compare import Comparison
-from heartline.comparison.paired_tests import ALPHA
+from heartline.evaluation.intervals import ALPHA
 
 BETTER = "better"
 WORSE = "worse"

@@ -185,7 +185,7 @@ def _performance(found: Evaluation) -> Performance:
     """Return what the minimum bars look at; where a number is not defined, no bar is passed."""
     auc, slope = found.out_of_fold["roc_auc"].value, found.out_of_fold["calibration_slope"].value
     recalls = {
-        f"{one.kind} {one.name}": (recall.value, one.sick)
+        f"{one.kind} {one.name}": (recall.value, one.positives)
         for one in found.subgroups
         if (recall := one.estimates["recall"]).value is not None
     }

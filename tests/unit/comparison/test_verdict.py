@@ -7,12 +7,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from heartline.comparison import paired_tests
 from heartline.comparison import verdict as promotion
 from heartline.comparison.compare import Comparison, Difference, OutOfFoldPredictions, compare
 from heartline.comparison.paired_tests import DeLong, Interval
 from heartline.comparison.verdict import BETTER, NO_DIFFERENCE, VETOED, WORSE, MoveDecision, Performance, Rules
 from heartline.evaluation import cross_validation
+from heartline.scores import roc_auc
 from heartline.storage import record_identity, splits
 from heartline.training.families import PROFILES
 
@@ -295,7 +295,7 @@ def against_flipped(cleveland):
         known = replace(records, labels=np.where(wrong, 1 - records.labels, records.labels))
         cv = cross_validation.cross_validate(family, known, plan, profile=profile, seed=0)
         repeats = np.repeat(cv.probabilities, profile.splits, axis=0)
-        aucs = [paired_tests.auc(records.labels[test], p[test]) for test, p in zip(tests, repeats, strict=True)]
+        aucs = [roc_auc(records.labels[test], p[test]) for test, p in zip(tests, repeats, strict=True)]
         return OutOfFoldPredictions(
             name, cv.probabilities.mean(axis=0), records.labels, records.groups, np.array(aucs), {}
         )
@@ -346,9 +346,7 @@ def test_a_challenger_that_is_clearly_better_is_found_better():
     for name, distance in (("strong", 2.48), ("weak", 1.9)):
         score = distance * (common + 0.39 * random.normal(size=242) + distance * (labels - 0.5))
         p = 1 / (1 + np.exp(-score))
-        predictions[name] = OutOfFoldPredictions(
-            name, p, labels, np.arange(242), np.full(10, paired_tests.auc(labels, p)), {}
-        )
+        predictions[name] = OutOfFoldPredictions(name, p, labels, np.arange(242), np.full(10, roc_auc(labels, p)), {})
     one = compare(predictions["strong"], predictions["weak"], splits=10, seed=0)
     performances = {"strong": GOOD, "weak": GOOD}
     verdict = promotion.decide("weak", [one], performances=performances, simplicity={"strong": 1})
