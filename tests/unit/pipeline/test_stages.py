@@ -179,9 +179,9 @@ def test_mlflow_says_at_a_glance_what_a_run_and_a_version_are(trained, seconds, 
 
 def test_a_family_that_cannot_be_served_is_not_registered_and_the_run_says_why(prepared, trained, monkeypatch):
     def refuse(bundle: bytes) -> None:
-        raise smoke_test.GateError("the service refuses it", where="a bundle", expected="answers", hint="look")
+        raise smoke_test.SmokeTestError("the service refuses it", where="a bundle", expected="answers", hint="look")
 
-    monkeypatch.setattr(smoke_test, "admit", refuse)
+    monkeypatch.setattr(smoke_test, "run", refuse)
     refused = train(FAMILIES[1], prepared, run="refused")
     assert "bundle" not in refused
     compared = compare([trained[0], refused], prepared, run="refused")
