@@ -49,7 +49,7 @@ RULES = {
     "bootstrap": "paired bootstrap, the same",
     "verdict": "**Heartline's *better***",
 }
-PASSES = promotion.Performance(auc=1.0, slope=1.0)  # the minimum bars are not what is simulated
+PASSES = promotion.Performance(auc=1.0, slope=1.0)  # the minimum requirements are not simulated
 
 
 def main(arguments: list[str] | None = None) -> None:

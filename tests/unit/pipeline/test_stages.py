@@ -271,7 +271,7 @@ def test_productions_own_model_is_scored_beside_the_families(trained, mlflow_sto
     again = [train(FAMILIES[0], other, run="test")]
     compared = compare(again, other, run="another night")
     path = mlflow_store.download_artifacts(compared["comparison_run"], "comparison.json")
-    champion = json.loads(Path(path).read_text())["champion"]
+    champion = json.loads(Path(path).read_text())["production_model"]
     assert champion["version"] == registered["version"]
     assert 0.7 < champion["holdout"]["roc_auc"]["value"] <= 1
     assert champion["unseen"]["roc_auc"]["n"] >= champion["holdout"]["roc_auc"]["n"]
@@ -345,7 +345,7 @@ def test_an_alias_set_by_hand_on_a_foreign_version_stops_nothing(trained, mlflow
         f"drift was not looked at: the snapshot of version {foreign} in production cannot be read from the store"
     ]
     path = mlflow_store.download_artifacts(compared["comparison_run"], "comparison.json")
-    champion = json.loads(Path(path).read_text())["champion"]
+    champion = json.loads(Path(path).read_text())["production_model"]
     assert (champion["version"], champion["holdout"], champion["unseen"]) == (str(foreign), {}, {})
     assert champion["note"].startswith("its own model was not scored: not an address in the store")
     assert compared["incumbent"] == FAMILIES[0], "without a known family the simplest one has to be beaten"
