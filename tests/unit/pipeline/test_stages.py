@@ -321,7 +321,7 @@ def test_a_snapshot_of_another_contract_is_said_to_be_one(module_store, mlflow_s
 
 def test_families_from_different_snapshots_are_not_compared(trained, mlflow_store, prepared):
     other = train(FAMILIES[1], _prepare("sample:260"), run="test")
-    with pytest.raises(ComparisonError, match="evaluated on different grounds: folds, snapshot"):
+    with pytest.raises(ComparisonError, match="evaluated on a different basis: folds, snapshot"):
         compare([trained[0], other], prepared)
 
 
