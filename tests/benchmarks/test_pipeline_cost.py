@@ -23,7 +23,7 @@ def measured(tmp_path_factory):
     return json.loads((folder / "cost.json").read_text()), (folder / "cost.md").read_text()
 
 
-def test_every_task_of_every_size_is_measured(measured):
+def test_every_stage_of_every_size_is_measured(measured):
     figures, _ = measured
     assert [size["rows"] for size in figures["sizes"]] == [303, 2000]
     for size in figures["sizes"]:
@@ -37,7 +37,7 @@ def test_every_task_of_every_size_is_measured(measured):
         assert 0 < size["great_expectations_cpu"] < size["stages"]["validate"]["cpu"]
 
 
-def test_the_page_has_complete_tables_and_keeps_its_text(measured):
+def test_the_page_holds_complete_tables_and_keeps_its_words(measured):
     _, page = measured
     before, text, after = split_page(page, BEGIN, END)
     assert (before, after) == split_page(PAGE.read_text(), BEGIN, END)[::2]
