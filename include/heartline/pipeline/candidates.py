@@ -86,7 +86,7 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str) -> dict[str, An
         says why, and there is no bundle; ``unconverged`` is the first line of that in the one case.
 
     Raises:
-        NoServiceError: the service's own environment is not here, so that nothing can be admitted.
+        ServiceUnavailableError: the service is not installed here, so no bundle can be tested.
         RegistryError: MLflow cannot be reached.
     """
     begun = datetime.now(UTC)
@@ -120,12 +120,12 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str) -> dict[str, An
     try:
         _expect_convergence(recipe, model, cv)
         bundle = export.build_bundle(model, about=about, evaluation=evidence, seed=seed)
-        admission = smoke_test.admit(bundle)
+        result = smoke_test.run(bundle)
         outcome["bundle"] = object_store.put(bundle, "bundles", ".tar")
-        evidence["admission"] = {"records": admission.records, "apart": admission.apart}
-    except smoke_test.NoServiceError:
+        evidence["smoke_test"] = {"records": result.records, "max_abs_diff": result.max_abs_diff}
+    except smoke_test.ServiceUnavailableError:
         raise  # says nothing about the family
-    except (ConvergenceError, export.ExportError, smoke_test.GateError) as error:
+    except (ConvergenceError, export.ExportError, smoke_test.SmokeTestError) as error:
         outcome["refused"] = str(error)
         if isinstance(error, ConvergenceError):
             outcome["unconverged"] = error.what

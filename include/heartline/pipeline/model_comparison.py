@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from heartline import contract
 from heartline.comparison import compare as comparison
-from heartline.comparison.candidates import Candidate, Champion
+from heartline.comparison.candidates import Candidate, ProductionModel
 from heartline.comparison.compare import Comparison
 from heartline.comparison.verdict import Performance, choose_incumbent, decide
 from heartline.errors import ComparisonError, HeartlineError, NoCandidateError
@@ -95,11 +95,11 @@ def compare(trained: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any], *
         "folds": object_store.digest_of(prepared["folds"]),
         "contract": contract.VERSION,
     }
-    evidence = {**outcome, "comparisons": [asdict(one) for one in comparisons], "champion": _plain(champion)}
+    evidence = {**outcome, "comparisons": [asdict(one) for one in comparisons], "production_model": _plain(champion)}
     files = {
         "comparison.json": export.to_json(evidence),
         "comparison.html": comparison_page.render(
-            verdict, comparisons, list(shown.values()), champion=champion, about=about, remarks=remarks
+            verdict, comparisons, list(shown.values()), production=champion, about=about, remarks=remarks
         ),
         **{f"model_card_{name}.html": model_card.render(one, verdict, about=about) for name, one in shown.items()},
     }
@@ -185,7 +185,7 @@ def _performance(found: Evaluation) -> Performance:
     """Return what the minimum bars look at; where a number is not defined, no bar is passed."""
     auc, slope = found.out_of_fold["roc_auc"].value, found.out_of_fold["calibration_slope"].value
     recalls = {
-        f"{one.kind} {one.name}": (recall.value, one.sick)
+        f"{one.kind} {one.name}": (recall.value, one.positives)
         for one in found.subgroups
         if (recall := one.estimates["recall"]).value is not None
     }
@@ -194,7 +194,7 @@ def _performance(found: Evaluation) -> Performance:
     )
 
 
-def _champion(production: mlflow_registry.Version, prepared: Mapping[str, Any], seed: int) -> Champion:
+def _champion(production: mlflow_registry.Version, prepared: Mapping[str, Any], seed: int) -> ProductionModel:
     """Score production's own model, as it is served, on today's hold-out and on what it was not trained on."""
     origin = production.tags.get("origin", "unknown")
     try:
@@ -208,12 +208,12 @@ def _champion(production: mlflow_registry.Version, prepared: Mapping[str, Any], 
         )
     except HeartlineError as error:
         log.warning("version %s in production was not scored: %s", production.number, error.what)
-        return Champion(production.number, origin, note=f"its own model was not scored: {error.what}")
+        return ProductionModel(production.number, origin, note=f"its own model was not scored: {error.what}")
     trained_on = record_identity.fingerprints(splits.train_test_split(seen)[0])[0]
     today = snapshots.read_snapshot(prepared["snapshot"])
     unseen = today[~np.isin(record_identity.fingerprints(today)[0], trained_on)]
     holdout = snapshots.read_snapshot(prepared["holdout"])
-    return Champion(
+    return ProductionModel(
         production.number,
         origin,
         holdout=_scores(model, holdout, seed),
@@ -243,7 +243,7 @@ def _scores(model: Pipeline, frame: pd.DataFrame, seed: int) -> dict[str, Estima
     return metrics.evaluate(records.labels, probabilities, records.groups, seed=seed)
 
 
-def _plain(champion: Champion | None) -> dict[str, Any] | None:
+def _plain(champion: ProductionModel | None) -> dict[str, Any] | None:
     if champion is None:
         return None
     scores = {name: getattr(champion, name) for name in ("holdout", "unseen")}

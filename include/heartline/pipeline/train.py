@@ -15,7 +15,7 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str = "") -> dict[st
         run: the orchestrator's name for this run; a tag, nothing depends on it.
 
     Raises:
-        NoServiceError: the service's own environment is not here, so that nothing can be admitted.
+        ServiceUnavailableError: the service is not installed here, so no bundle can be tested.
         RegistryError: MLflow cannot be reached.
     """
     return candidates.train(family, prepared, run=run)

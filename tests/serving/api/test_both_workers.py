@@ -27,7 +27,7 @@ HEAD = f"POST /predict HTTP/1.1\r\nHost: test\r\nX-API-Key: {KEY}\r\nContent-Typ
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 VARIABLE_HEADERS = {"date"}
 # members of JSON documents that differ from process to process, or from answer to answer
-VARIABLE_MEMBERS = {"prediction_id", "request_id", "time", "since"}
+VARIABLE_MEMBERS = {"prediction_id", "request_id", "time", "served_since"}
 STATES = {"prediction_log", "registry"}  # members with counts and times of a process: only their names are compared
 RECORDS = [{"age": 20 + age, "sex": age % 2, "chol": 200.5 + age} for age in range(50)]
 
@@ -295,7 +295,7 @@ def test_a_body_that_is_too_large_is_413_before_it_is_complete(services: dict[st
         client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % (100 * MAX_BODY_BYTES))
         status, document = received(client.makefile("rb"))
 
-    assert (status, document["type"]) == (413, "urn:heartline:problem:too-large")
+    assert (status, document["type"]) == (413, "urn:heartline:problem:content-too-large")
     assert str(MAX_BODY_BYTES) in document["detail"]
 
 

@@ -85,9 +85,9 @@ def test_a_third_family_is_compared_served_on_trial_and_registered(neighbours, m
     registered = register(compared, promote="manual")
     # then the service answered from its bundle as the model does
     kept = json.loads(stores.get(trained[1]["answers"]))
-    admission = kept["evidence"]["admission"]
-    assert admission["records"] == export.REFERENCE_ROWS
-    assert admission["apart"] <= export.TOLERANCE
+    result = kept["evidence"]["smoke_test"]
+    assert result["records"] == export.REFERENCE_ROWS
+    assert result["max_abs_diff"] <= export.TOLERANCE
     # and it was compared on the folds of the other, with a page and a card
     names = {one.path for one in mlflow_store.list_artifacts(compared["comparison_run"])}
     assert names >= {"comparison.html", f"model_card_{NAME}.html", "model_card_logistic_regression.html"}

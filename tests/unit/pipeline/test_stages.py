@@ -179,9 +179,9 @@ def test_mlflow_says_at_a_glance_what_a_run_and_a_version_are(trained, seconds, 
 
 def test_a_family_that_cannot_be_served_is_not_registered_and_the_run_says_why(prepared, trained, monkeypatch):
     def refuse(bundle: bytes) -> None:
-        raise smoke_test.GateError("the service refuses it", where="a bundle", expected="answers", hint="look")
+        raise smoke_test.SmokeTestError("the service refuses it", where="a bundle", expected="answers", hint="look")
 
-    monkeypatch.setattr(smoke_test, "admit", refuse)
+    monkeypatch.setattr(smoke_test, "run", refuse)
     refused = train(FAMILIES[1], prepared, run="refused")
     assert "bundle" not in refused
     compared = compare([trained[0], refused], prepared, run="refused")
@@ -271,7 +271,7 @@ def test_productions_own_model_is_scored_beside_the_families(trained, mlflow_sto
     again = [train(FAMILIES[0], other, run="test")]
     compared = compare(again, other, run="another night")
     path = mlflow_store.download_artifacts(compared["comparison_run"], "comparison.json")
-    champion = json.loads(Path(path).read_text())["champion"]
+    champion = json.loads(Path(path).read_text())["production_model"]
     assert champion["version"] == registered["version"]
     assert 0.7 < champion["holdout"]["roc_auc"]["value"] <= 1
     assert champion["unseen"]["roc_auc"]["n"] >= champion["holdout"]["roc_auc"]["n"]
@@ -321,7 +321,7 @@ def test_a_snapshot_of_another_contract_is_said_to_be_one(module_store, mlflow_s
 
 def test_families_from_different_snapshots_are_not_compared(trained, mlflow_store, prepared):
     other = train(FAMILIES[1], _prepare("sample:260"), run="test")
-    with pytest.raises(ComparisonError, match="evaluated on different grounds: folds, snapshot"):
+    with pytest.raises(ComparisonError, match="evaluated on a different basis: folds, snapshot"):
         compare([trained[0], other], prepared)
 
 
@@ -345,7 +345,7 @@ def test_an_alias_set_by_hand_on_a_foreign_version_stops_nothing(trained, mlflow
         f"drift was not looked at: the snapshot of version {foreign} in production cannot be read from the store"
     ]
     path = mlflow_store.download_artifacts(compared["comparison_run"], "comparison.json")
-    champion = json.loads(Path(path).read_text())["champion"]
+    champion = json.loads(Path(path).read_text())["production_model"]
     assert (champion["version"], champion["holdout"], champion["unseen"]) == (str(foreign), {}, {})
     assert champion["note"].startswith("its own model was not scored: not the URI of an object in the store")
     assert compared["incumbent"] == FAMILIES[0], "without a known family the simplest one has to be beaten"

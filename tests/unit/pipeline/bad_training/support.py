@@ -23,7 +23,7 @@ POINTS = ("cv_roc_auc", "delta_auc", "used")  # one of each kind of run
 
 def leave_out(patch: pytest.MonkeyPatch) -> None:
     """Start no service and draw nothing."""
-    patch.setattr(smoke_test, "admit", lambda bundle: smoke_test.Admission("0" * 64, 32, 0.0))
+    patch.setattr(smoke_test, "run", lambda bundle: smoke_test.SmokeTestResult("0" * 64, 32, 0.0))
     patch.setattr(model_figures, "draw", lambda evidence: {})
     patch.setattr(importance, "odds_ratios", lambda model, records, seed: [])
 

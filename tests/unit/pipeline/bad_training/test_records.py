@@ -121,7 +121,8 @@ def test_the_least_that_may_be_trained_on_is_trained_on(module_store, mlflow_sto
     assert compared["verdict"] == "vetoed"
     assert compared["winner"] is None
     assert any(
-        reason.startswith("logistic regression does not pass the minimum bars") for reason in compared["reasons"]
+        reason.startswith("logistic regression does not meet the minimum requirements")
+        for reason in compared["reasons"]
     )
     registered = register(compared, promote="if_better")
     assert (registered["version"], registered["promoted"]) == (None, False)

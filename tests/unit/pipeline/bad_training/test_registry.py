@@ -129,7 +129,7 @@ def test_production_whose_recipe_was_beaten_is_replaced(pair, unasked, produced)
 
 def champion(client: mlflow.MlflowClient, compared: dict[str, Any]) -> dict[str, Any]:
     path = client.download_artifacts(compared["comparison_run"], "comparison.json")
-    return json.loads(Path(path).read_text())["champion"]
+    return json.loads(Path(path).read_text())["production_model"]
 
 
 def test_a_champion_of_another_contract_or_with_a_damaged_bundle_is_not_scored(pair, mlflow_store, unasked):

@@ -96,11 +96,11 @@ def test_mlflow_away_at_any_moment_is_a_retry_that_doubles_nothing(module_store,
 # ---- a gate that lets nobody pass, for a while
 
 
-def refusing(why: str) -> Callable[[bytes], smoke_test.Admission]:
+def refusing(why: str) -> Callable[[bytes], smoke_test.SmokeTestResult]:
     """Return a gate that lets nobody pass."""
 
-    def refuse(bundle: bytes) -> smoke_test.Admission:
-        raise smoke_test.GateError(why, where="a bundle", expected="answers", hint="look")
+    def refuse(bundle: bytes) -> smoke_test.SmokeTestResult:
+        raise smoke_test.SmokeTestError(why, where="a bundle", expected="answers", hint="look")
 
     return refuse
 
@@ -115,7 +115,7 @@ def trains(module_store, mlflow_store, many, unasked, cached) -> Callable[..., t
         prepared = prepare(taken(many, healthy=70, sick=60, healthy_held=15, sick_held=15), seed=seed)
         with pytest.MonkeyPatch.context() as patch:
             if why:
-                patch.setattr(smoke_test, "admit", refusing(why))
+                patch.setattr(smoke_test, "run", refusing(why))
             run = mlflow_store.get_run(train(LINEAR, prepared)["run_id"])
         return run.info.run_id, run.info.status, (run.data.tags.get("refused") or "").split("\n")[0] or None
 
@@ -161,7 +161,7 @@ def test_what_changed_code_makes_of_a_snapshot_is_another_run_and_another_versio
     def build(parameters: dict[str, Any], seed: int) -> Any:
         return recipe.build({**parameters, "C": parameters["C"] / 50}, seed)
 
-    changed = dataclasses.replace(recipe, build=build, twin=None)
+    changed = dataclasses.replace(recipe, build=build, fast_equivalent=None)
     monkeypatch.setattr(families, "FAMILIES", {**families.FAMILIES, LINEAR: changed})
     # when
     after = train(LINEAR, prepared)
@@ -188,7 +188,7 @@ def test_a_refused_run_is_no_obstacle_once_a_library_or_python_was_upgraded(
         cached(module, name)
     prepared = prepare(taken(many, healthy=70, sick=60, healthy_held=15, sick_held=15), seed=11)
     with monkeypatch.context() as patch:
-        patch.setattr(smoke_test, "admit", refusing("it does not answer"))
+        patch.setattr(smoke_test, "run", refusing("it does not answer"))
         refused = train(LINEAR, prepared)["run_id"]
     # when another release of Python comes, and then another library
     monkeypatch.setattr(candidates.platform, "python_version", lambda: "3.11.99")
