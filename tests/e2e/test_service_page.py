@@ -1,4 +1,4 @@
-"""The service's page for people, in a real browser, against the service as it runs.
+"""The prediction form in a real browser, with a running service.
 
 With HEARTLINE_SCREENSHOTS the pictures are written to that folder.
 """

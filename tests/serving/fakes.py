@@ -86,7 +86,7 @@ def make_onnx(bias: float = -2.0, *, width: int = 4, output: str = "probabilitie
 
 
 def make_bundle(bias: float = -2.0, *, family: str = "logistic_regression", **replaced: Any) -> Files:
-    """Return the files of a bundle with true digests.
+    """Return the files of a bundle with correct digests.
 
     ``model``, ``contract``, ``reference`` and ``evaluation`` may be replaced.
     """
@@ -104,7 +104,7 @@ def make_bundle(bias: float = -2.0, *, family: str = "logistic_regression", **re
 
 
 def seal(files: Files, **about: Any) -> Files:
-    """Return ``files`` with a manifest that fits them."""
+    """Return ``files`` with their manifest."""
     entries = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()}
     model = {
         "name": "heart-disease",

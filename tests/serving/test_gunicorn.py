@@ -107,7 +107,7 @@ def test_it_starts_predicts_replaces_a_killed_worker_and_stops(
     until(lambda: "serving heart-disease version 2 from the cache" in log.read_text(), said=log.read_text)
     assert {ask(f"{url}/predict", RECORD)["model"]["version"] for _ in range(20)} == {"2"}
 
-    # when it is stopped while a client keeps its connection, then it stops, and the port is closed
+    # when it is stopped while a client keeps its connection open, then it stops soon and closes its port
     with closing(HTTPConnection("127.0.0.1", port)) as idle:
         idle.request("GET", "/healthz")
         idle.getresponse().read()

@@ -100,7 +100,7 @@ def test_the_readme_names_every_setting_with_its_default_and_no_other() -> None:
     fields = msgspec.structs.fields(Settings)
     assert list(documented) == [field.name.upper() for field in fields]
     for field in fields:
-        if field.name not in ("cache", "service_workers"):  # these are worked out
+        if field.name not in ("cache", "service_workers"):  # these defaults are computed
             assert msgspec.convert(documented[field.name.upper()], field.type, strict=False) == field.default
 
 

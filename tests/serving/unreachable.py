@@ -11,22 +11,22 @@ from collections.abc import Callable
 from tests.serving.fakes import FakeRegistry
 
 Exchange = Callable[[socket.socket], None]
-DRIP_SECONDS = 0.05  # between two bytes: much less than the time-out for one read in the tests
+DRIP_SECONDS = 0.05  # between two bytes; much shorter than the read time-out in the tests
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
 def sends(head: bytes, body: bytes = b"") -> Exchange:
-    """Answer so, and close."""
+    """Send a response and close."""
     return lambda connection: connection.sendall(head + b"\r\n" + body)
 
 
 def responds(body: bytes, head: bytes = OK) -> Exchange:
-    """Answer ``body`` with its length, and close."""
+    """Send ``body`` with its length and close."""
     return sends(head + b"Content-Length: %d\r\n" % len(body), body)
 
 
 def drips(data: bytes) -> Exchange:
-    """Send a byte, wait, send a byte: no single read takes long."""
+    """Send single bytes with pauses: no single read takes long."""
 
     def exchange(connection: socket.socket) -> None:
         for byte in data:
@@ -117,7 +117,7 @@ class UnreachableRegistry:
         self._exchange = None
 
     def disturb(self, exchange: Exchange, matching: bytes = b"") -> None:
-        """Do ``exchange`` with each connection; with ``matching``, only with requests that hold these bytes."""
+        """Run ``exchange`` on each connection; with ``matching``, only on requests that contain these bytes."""
         self._renew()
         self._exchange, self._matching = exchange, matching
 
@@ -139,7 +139,7 @@ class UnreachableRegistry:
                 return
 
     def close(self) -> None:
-        """Close all sockets; to be called at the end."""
+        """Close all sockets. Call it at the end."""
         self._close()
 
     def _renew(self) -> None:

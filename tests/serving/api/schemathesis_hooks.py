@@ -14,7 +14,7 @@ OPTIONAL = [column.name for column in contract.FEATURES if column.optional]
 
 @st.composite
 def tables(draw: st.DrawFn) -> bytes:
-    """A table that the contract allows."""
+    """A valid table."""
     example = {column.name: column.example for column in contract.FEATURES}
     columns = draw(st.permutations(contract.FEATURE_NAMES))
     text = io.StringIO()

@@ -37,7 +37,7 @@ def errors_of(schema: dict[str, Any], value: Any) -> list[str]:
 
 
 def assert_as_documented(api: dict[str, Any], path: str, response: TestResponse, method: str = "get") -> None:
-    """The status, the media type, the headers and the body are among those of the operation at ``path``."""
+    """Check that status, media type, headers and body are documented for the operation at ``path``."""
     documented = api["paths"][path][method]["responses"][str(response.status_code)]
     schema = documented["content"][response.mimetype]["schema"]
     if response.mimetype.endswith("json"):

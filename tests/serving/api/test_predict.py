@@ -25,7 +25,7 @@ FIELDS = "sex, age, chol, ca"
 
 
 def assert_problem(response: TestResponse, **expected: Any) -> None:
-    """The answer is exactly this problem document."""
+    """Check that the response is exactly this problem document."""
     assert response.content_type == "application/problem+json"
     document = json.loads(response.data)
     assert document == expected
@@ -37,7 +37,7 @@ def post(service: Service, body: str | bytes) -> TestResponse:
 
 
 def post_stream(service: Service, body: bytes, declared: bool) -> TestResponse:
-    """Send ``body`` with its length, or as gunicorn hands on what comes in chunks."""
+    """Send ``body`` with its length, or without it, as gunicorn passes on chunked bodies."""
     return service.client.post(
         "/predict",
         input_stream=io.BytesIO(body),

@@ -14,7 +14,7 @@ from tests.serving.gunicorns import ROOT, WORKERS, Gunicorn
 
 HERE = Path(__file__).parent
 NO_DATABASE = "postgresql://nobody@127.0.0.1:1/none"
-EXAMPLES = 40  # for each operation, beside those that cover each keyword of its schemas
+EXAMPLES = 40  # for each operation, in addition to those that cover each keyword of its schemas
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
     "response_schema_conformance,negative_data_rejection,positive_data_acceptance,missing_required_header,"

@@ -33,7 +33,7 @@ def parsed(text: str) -> Samples:
 
 
 def value(samples: Samples, name: str, **labels: str) -> float:
-    """Return what is counted; what is not there was never counted."""
+    """Return the value of a sample; 0 if it does not exist."""
     return samples.get((name, frozenset(labels.items())), 0.0)
 
 
@@ -183,7 +183,7 @@ def gunicorn(registry: FakeRegistry, tmp_path: Path, request: pytest.FixtureRequ
 
 
 def folder_of(service: Gunicorn) -> Path:
-    """Return where the workers of ``service`` count."""
+    """Return the folder of the metric files of ``service``."""
     variables = Path(f"/proc/{service.workers()[-1]}/maps").read_text()
     (found,) = {str(Path(line.split()[-1]).parent) for line in variables.splitlines() if ".db" in line}
     return Path(found)
@@ -216,7 +216,7 @@ def test_metrics_are_sums_over_all_workers_and_kept_when_a_worker_ends(gunicorn:
     gunicorn.wait_until(lambda: value(now(), "heartline_serving_workers", version="1") == 2)
     assert len(list(folder.glob("*.db"))) <= files + len(multiprocess.SUMS)
 
-    # when it ends, then it leaves nothing
+    # when it stops, then the folder is deleted
     gunicorn.stop()
     assert not folder.exists()
 
@@ -299,7 +299,7 @@ def test_the_service_does_not_start_without_a_folder_for_metrics(
 
 
 def test_the_route_of_a_known_path_is_cached(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every request pays for it."""
+    """The lookup would be done for every request."""
     service.client.get("/healthz")
     monkeypatch.setattr(prometheus._Metered, "_route", lambda *_: pytest.fail("it is looked up again"))
 

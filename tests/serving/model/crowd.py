@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 Answer = tuple[int, float, float, int, str, float]
-BROKEN = 0  # in place of a status, where a connection ended without an answer
+BROKEN = 0  # instead of a status, if a connection ended without a response
 
 
 class Client:

@@ -15,7 +15,7 @@ Serve = Callable[[Files], FlaskClient]
 
 @pytest.fixture
 def serve(registry: FakeRegistry, tmp_path: Path) -> Serve:
-    """Write a bundle into a folder and serve it, with a registry at hand that must not be asked."""
+    """Write a bundle into a folder and serve it, with a registry that must not be used."""
 
     def serve(files: Files) -> FlaskClient:
         folder = tmp_path / "candidate"

@@ -30,7 +30,7 @@ def with_evaluation(data: bytes) -> Files:
 
 
 def scores(service: Service) -> tuple[Any, str | None]:
-    """Return the metrics and the reason in /model, which is as documented, of a service that answers."""
+    """Return metrics and metrics_reason of /model, which must be as documented."""
     response = service.client.get("/model")
     assert_as_documented(service.get("/openapi.json"), "/model", response)
     assert service.client.post("/predict", json=RECORD).status_code == 200
@@ -39,7 +39,7 @@ def scores(service: Service) -> tuple[Any, str | None]:
 
 
 def forget(settings: Settings) -> Path:
-    """Leave the cache as a service does that does not read evaluations."""
+    """Make the cache look like that of an old service, which did not fetch evaluations."""
     (cached,) = Path(settings.cache).glob(f"bundles/*/{NAME}")
     cached.unlink()
     return cached
@@ -146,7 +146,7 @@ def test_an_old_cache_is_served_and_gets_the_evaluation_from_the_registry(
     assert cached.exists()
     assert not list(Path(settings.cache).glob(".fetch-*"))
     assert scores(restarted.poll())[0] == scores(start())[0] == metrics
-    assert registry.requests[NAME] == 2  # of the service before, and of this one
+    assert registry.requests[NAME] == 2  # by the first service and by this one
 
 
 def test_the_evaluation_is_fetched_once_for_all_workers(

@@ -85,7 +85,7 @@ def test_it_is_ready_only_when_all_workers_are(service: Service) -> None:
     assert service.client.get("/readyz").status_code == 200
 
 
-# gunicorn asks for a number from one worker to the next, to wait a while: here it waits for a file
+# gunicorn draws a random pause between two workers; here it waits for a file instead
 HESITANT = """
 import pathlib, random, time
 def hesitate():
@@ -287,7 +287,7 @@ def test_a_worker_that_starts_without_the_registry_serves_the_last_good_version(
     assert restarted.client.post("/predict", json=RECORD).get_json()["model"]["version"] == "1"
     ready = restarted.poll().get("/readyz")["registry"]
     assert ready["reachable"] is False
-    # as it was noted in the cache: neither the time of the start, nor one of long ago
+    # the time that was saved in the cache: neither the time of the start nor an old one
     assert contact - timedelta(seconds=60) < datetime.fromisoformat(ready["last_contact"]) <= stopped
     assert "serving heart-disease version 1 from the cache; last contact with the registry:" in caplog.text
     assert f"the registry is unreachable, last contact {ready['last_contact'][:19]}" in caplog.text

@@ -39,7 +39,7 @@ def values(column: contract.Column) -> st.SearchStrategy[float | int | None]:
 
 
 def records() -> st.SearchStrategy[Record]:
-    """Legal records, with fields in any order, some of the optional ones null and some absent."""
+    """Valid records with fields in any order; some optional ones are null, some are absent."""
     required = {column.name: values(column) for column in contract.FEATURES if not column.optional}
     optional = {column.name: values(column) for column in contract.FEATURES if column.optional}
     found = st.fixed_dictionaries(required, optional=optional)

@@ -52,7 +52,7 @@ def altered(change: Callable[[onnx.ModelProto], object], bias: float = 1.0) -> b
 
 
 def answering(value: float) -> bytes:
-    """A model that answers ``value`` to the first record, and as it should to all others."""
+    """A model that returns ``value`` for the first record and correct predictions for the others."""
 
     def change(model: onnx.ModelProto) -> None:
         model.graph.output[0].name = "probabilities"
@@ -87,7 +87,7 @@ def _dimension(size: int) -> Any:
 
 
 def without_end_inside() -> bytes:
-    """A model whose loop never ends."""
+    """A model with an endless loop."""
 
     def change(model: onnx.ModelProto) -> None:
         values = [helper.make_tensor_value_info(name, kind, shape) for name, kind, shape in (
@@ -212,7 +212,7 @@ CANDIDATES: dict[str, tuple[Callable[[], Files], str]] = {
 
 
 def refused(service: Service, reason: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Expect that version 2 is refused for ``reason``, in every place, and version 1 answers."""
+    """Check that version 2 is refused with ``reason`` in all responses and in the log, and that version 1 is served."""
     for path in ("/readyz", "/model"):
         page = service.get(path)
         assert page["refused"].startswith(f"version 2: {reason}")
@@ -279,7 +279,7 @@ def test_a_pickle_is_never_unpickled(
     refused(service, name, caplog)
     assert not canary.exists()
     pickle.loads(payload)
-    assert canary.exists()  # it would have been seen
+    assert canary.exists()  # the check would have noticed it
 
 
 def test_files_that_serving_does_not_need_are_not_fetched(
@@ -455,7 +455,7 @@ def test_a_version_that_crashes_its_process_is_loaded_once_and_the_other_workers
         assert service.ask("/readyz")[1]["refused"] == "version 2: the process that loaded it has crashed"
         assert len(service.workers()) == 3
 
-        # when the next one is sound, then it is served
+        # when the next version is valid, then it is served
         registry.register(make_bundle(2.0))
         service.wait_until(lambda: service.log().count("serving heart-disease version 3") == 2)
     finally:

@@ -53,7 +53,7 @@ def flip_last_byte(data: bytes) -> bytes:
 
 
 def with_external_weights() -> bytes:
-    """Return a model with weights in a file beside the process, which nothing has verified.
+    """Return a model with weights in an external file, which is not verified.
 
     They are more than eight numbers: with fewer, onnxruntime's own optimizer trips over them.
     """

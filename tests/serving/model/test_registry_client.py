@@ -13,7 +13,7 @@ from tests.serving.fakes import FakeRegistry, make_bundle
 
 @pytest.fixture
 def black_hole() -> Iterator[str]:
-    """An address that takes connections and never answers."""
+    """An address that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 

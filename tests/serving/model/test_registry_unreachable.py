@@ -20,8 +20,8 @@ from tests.serving.unreachable import MODES, UnreachableRegistry, hangs
 from tests.waiting import until
 
 REQUESTS = 150
-# The same service side by side with itself stays within 1.15 while nothing else runs. What else does may meet one of
-# both for a while, so there are some tries: what a poll costs a request, it costs in each of them.
+# Two equal services differ by a factor of at most 1.15 on an idle machine. Other load may affect one of them for a
+# while, so there are several tries: if polls delayed requests, they would do so in each try.
 SLOWER = 1.5
 TRIES = 4
 MINUTE = timedelta(minutes=1)
@@ -51,7 +51,7 @@ def start(folder: Path, url: str, before: str = SHORT_TIMEOUTS) -> Gunicorn:
 
 @pytest.fixture(scope="module")
 def unaffected(served: FakeRegistry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
-    """A service whose registry answers, however long that takes on a busy machine."""
+    """A service whose registry is reachable, without short time-outs."""
     service = start(tmp_path_factory.mktemp("unaffected"), served.url, before="")
     yield service
     service.stop()
@@ -101,7 +101,7 @@ def timed(connection: HTTPConnection, body: bytes) -> float:
 
 
 def medians(first: Gunicorn, second: Gunicorn) -> tuple[float, float]:
-    """Return both services' median seconds for a request; they take turns, so that others' load meets both."""
+    """Return the median duration of a request to each service, in seconds; requests alternate."""
     body = json.dumps(RECORD).encode()
     seconds: tuple[list[float], list[float]] = ([], [])
     with closing(HTTPConnection("127.0.0.1", first.port)) as a, closing(HTTPConnection("127.0.0.1", second.port)) as b:
@@ -176,7 +176,7 @@ def test_every_worker_notices_that_the_registry_is_reachable_again(
 
 @pytest.fixture
 def own(unreachable: UnreachableRegistry, tmp_path: Path) -> Iterator[list[Gunicorn]]:
-    """Services of one test, in one folder; the first one is ready, and its registry answers."""
+    """The services of one test, in one folder. The first one is ready, and its registry is reachable."""
     unreachable.pass_on()
     started = [start(tmp_path, unreachable.url)]
     yield started
@@ -198,14 +198,14 @@ def test_a_killed_worker_is_replaced_and_reports_the_last_contact(
     service.wait_until(lambda: reports(service, reason))
     disturbed_at, (killed, other) = datetime.now(UTC), service.workers()
 
-    # when a worker is killed, then the other one answers meanwhile
+    # when a worker is killed, then the other one answers
     os.kill(killed, signal.SIGKILL)
     answers = [service.ask("/predict", RECORD) for _ in range(20)]
     service.wait_until(lambda: len(service.workers()) == 3)
     heir = service.workers()[-1]
     service.wait_until(lambda: any("from the cache" in line for line in service.logged_by(heir)))
 
-    # when that one is killed too, then all answers come from those that had no registry
+    # when that one is killed too, then only workers that never reached the registry answer
     os.kill(other, signal.SIGKILL)
     service.wait_until(lambda: len(service.workers()) == 4)
     last = service.workers()[-1]
@@ -247,7 +247,7 @@ def test_a_changed_cache_is_reported_and_repaired_and_not_served_after_a_restart
     file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     reason = f"refused: version 1: digest of {name} differs (in the cache)"
 
-    # when it starts, then it answers nothing, and says why
+    # when it starts, then it is not ready and reports the reason
     service = Gunicorn(tmp_path, SHORT_TIMEOUTS, HEARTLINE_MLFLOW_URL=unreachable.url, HEARTLINE_POLL_SECONDS=0.1)
     own.append(service)
     service.wait_until_it_answers("/healthz")
@@ -256,7 +256,7 @@ def test_a_changed_cache_is_reported_and_repaired_and_not_served_after_a_restart
         assert (status, page["detail"]) == (503, reason)
     service.wait_until(lambda: service.log().count(f"{reason}; no model is served") == 2)
 
-    # when the registry is back, then the cache is repaired and it serves
+    # when the registry is reachable again, then the cache is repaired and the model is served
     unreachable.pass_on()
     service.wait_until_it_answers("/readyz")
     status, answer = service.ask("/predict", RECORD)

@@ -20,18 +20,18 @@ from tests.serving.gunicorns import Gunicorn
 from tests.serving.model import crowd
 
 CLIENTS = 16
-# phases of each kind, in turns (what else the machine does meets both), and flips in a phase
+# phases of each kind, alternating, so that other load affects both; and flips in a phase
 PHASES = {"heartline": (10, 20), "gthread": (2, 10)}
 BIASES = {
     str(version): 0.7 * version - 3 for version in range(1, 6)
-}  # more than the cache keeps: some are fetched anew
+}  # more than the cache keeps: some are fetched again
 SLOWER = 2.0
 RECORDS = [{"age": 20 + 6 * client, "sex": client % 2, "chol": 150.5 + 10 * client} for client in range(CLIENTS)]
 
 
 @dataclass
 class Observed:
-    """What the clients were answered, when the alias was flipped, and what the workers logged."""
+    """The responses to the clients, the times of the alias moves, and the log of the workers."""
 
     answers: list[crowd.Answer] = field(default_factory=list)
     calm: list[tuple[float, float]] = field(default_factory=list)
@@ -40,11 +40,11 @@ class Observed:
     flips: list[str] = field(default_factory=list)
 
     def ratios(self) -> list[float]:
-        """Return p99 during the flips in units of p99 in the calm that followed, for each pair of phases."""
+        """Return the p99 latency with alias moves divided by the p99 without, for each pair of phases."""
         return [self.p99(flips) / self.p99(calm) for flips, calm in zip(self.flipping, self.calm, strict=True)]
 
     def p99(self, phase: tuple[float, float]) -> float:
-        """Return the 99th percentile of the seconds of the requests that began in ``phase``."""
+        """Return the 99th percentile of the durations, in seconds, of the requests that started in ``phase``."""
         seconds = [answer[2] for answer in self.answers if phase[0] <= answer[1] < phase[1]]
         assert len(seconds) > 300, "too few answers to say anything about one in a hundred"
         return statistics.quantiles(seconds, n=100)[98]
@@ -92,7 +92,9 @@ def observe(folder: Path, worker: str = "heartline") -> Observed:
                     flip(service, registry, seen.flips[-1])
                 ended = time.monotonic()
                 seen.flipping.append((began, ended))
-                time.sleep(ended - began)  # as long, so that both hold about as many answers on any machine
+                time.sleep(
+                    ended - began
+                )  # of the same length, so that both have about the same number of responses on any machine
                 seen.calm.append((ended, time.monotonic()))
         seen.swaps = swaps(service)
         seen.answers = json.loads((folder / "answers.json").read_text())
@@ -130,8 +132,8 @@ def test_every_prediction_is_that_of_the_version_in_the_response(observed: Obser
 
 @pytest.mark.parametrize("observed", ["heartline"], indirect=True)
 def test_requests_take_no_longer_while_versions_are_swapped(observed: Observed, tmp_path: Path) -> None:
-    # One request in a hundred is what anything else on the machine delays first, and that may meet the flips of one
-    # measurement more than its calm. It does not do so time and again; a swap that holds requests up does.
+    # Other load on the machine affects the p99 first, and it may affect one phase with moves more than the one without.
+    # It does not do so in most pairs of phases; a swap that delays requests does.
     measured = [observed.ratios()]
     if statistics.median(measured[0]) > SLOWER:
         measured.append(observe(tmp_path).ratios())

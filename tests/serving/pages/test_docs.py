@@ -11,7 +11,7 @@ from serving.problems import PROBLEMS
 from serving.settings import Settings
 from tests.serving.fakes import CONTRACT, RECORD, FakeRegistry, Service, expected_probability, make_bundle
 
-# elements that have no end
+# elements without an end tag
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -113,7 +113,7 @@ def test_it_is_accessible_to_screen_readers(page: Page) -> None:
     assert len(page.all("main")) == len(page.all("h1")) == len(page.all("title")) == 1
     assert all(attributes.get("aria-label") for attributes in page.all("nav"))
     assert all(attributes.get("scope") in ("row", "col") for attributes in page.all("th"))
-    # what scrolls sideways can be reached, and has a name
+    # elements that scroll horizontally can be focused and have a label
     scrolling = [attributes for attributes in page.all("pre", "div") if "tabindex" in attributes]
     assert len(scrolling) == len(page.all("table")) + len(page.all("pre")) == 5
     assert all(attributes.get("aria-label") and attributes.get("role") for attributes in scrolling)

@@ -119,7 +119,7 @@ def test_the_database_is_unreachable_for_a_while(postgres: Postgres, start: Star
     ids = [service.predict()["prediction_id"]]
     service.tick()
     postgres.stop(signal.SIGQUIT)
-    for _ in range(3):  # the first of them meets a connection that looked good
+    for _ in range(3):  # the first one uses a connection that is closed already
         ids.append(service.predict()["prediction_id"])
         assert service.tick()["queued"] == 0
     assert service.log.describe().spilled == 3
@@ -225,7 +225,7 @@ def test_the_spill_file_of_a_killed_worker_is_adopted_once(postgres: Postgres, s
     assert process.stdout
     ids = process.stdout.readline().split()
     assert len(ids) == 3
-    # when it lives, its file is its own
+    # while it runs, it owns its file
     assert [service.tick()["spilled"] for service in services] == [0, 0]
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -270,7 +270,7 @@ def test_a_worker_that_stops_does_not_wait_for_a_database_that_hangs(
     try:
         service.log.start()
         service.predict([RECORD] * 2)
-        until(lambda: not service.log._queue)  # it writes, and gets no answer
+        until(lambda: not service.log._queue)  # it has written and waits for a response
         assert service.log.describe().queued == 2
         service.predict([RECORD] * 3)
         start_time = time.monotonic()
@@ -312,11 +312,11 @@ def test_the_workers_of_gunicorn_log_all_predictions(
     wait_until_ready(url, log)
     ids = [ask(f"{url}/predict", RECORD)["prediction_id"] for _ in range(20)]
     until(lambda: ask(f"{url}/readyz")["prediction_log"]["spilled"] == 20, passing=OSError)
-    # when one of them is killed, and the database comes back
+    # when one of them is killed and the database is reachable again
     os.kill(int(re.findall(r"Booting worker with pid: (\d+)", log.read_text())[0]), signal.SIGKILL)
     postgres.start()
     until(lambda: ask(f"{url}/readyz")["prediction_log"]["written"] == 20, passing=OSError)  # a worker starts
-    # then nothing is left over, and what was answered last is written at the end
+    # then no file is left, and the last predictions are written when the service stops
     assert sorted(logged(postgres)) == sorted(ids)
     assert ask(f"{url}/readyz")["prediction_log"]["dropped"] == 0
     ids.append(ask(f"{url}/predict", RECORD)["prediction_id"])
