@@ -58,8 +58,8 @@ def _predict(running: Running, body: object = RECORD) -> dict:
 
 def test_up_prints_the_prediction_and_where_everything_is(running):
     assert '"has_heart_disease"' in running.first_up
-    for part in ("AIRFLOW", "MLFLOW", "SERVICE"):
-        assert running.url(part) in running.first_up
+    for name in ("AIRFLOW", "MLFLOW", "SERVICE"):
+        assert running.url(name) in running.first_up
     assert "airflow_admin_password" in running.first_up
 
 

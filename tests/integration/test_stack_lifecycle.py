@@ -9,7 +9,7 @@ import psutil
 import pytest
 import requests
 
-from stack.processes.orphans import marked
+from stack.processes.orphans import of_stack
 from stack.processes.postgres import remove_shared_folder, shared_folder
 from tests.running import Running, free_ports
 from tests.waiting import until
@@ -48,7 +48,7 @@ def test_status_shows_every_part(running):
 
 
 def test_everything_listens_on_loopback_only(running):
-    pids = {process.pid for process in marked(running.home)}
+    pids = {process.pid for process in of_stack(running.home)}
     for one in psutil.net_connections("inet"):
         if one.status == psutil.CONN_LISTEN and one.pid in pids:
             assert one.laddr.ip == "127.0.0.1", one
@@ -58,7 +58,7 @@ def test_everything_listens_on_loopback_only(running):
 def test_no_secret_shows_in_a_process_list(running):
     secrets = [path.read_text().strip() for path in (running.home / "secrets").iterdir()]
     assert len(secrets) > 5
-    for process in marked(running.home):
+    for process in of_stack(running.home):
         words = " ".join(process.cmdline())
         assert not any(secret in words for secret in secrets)
 
@@ -83,7 +83,7 @@ def test_a_killed_part_shows_and_comes_back(running, name):
 
 def test_a_killed_scheduler_leaves_no_workers_behind(running):
     def workers():
-        return {process.pid for process in marked(running.home) if "LocalExecutor" in " ".join(process.cmdline())}
+        return {process.pid for process in of_stack(running.home) if "LocalExecutor" in " ".join(process.cmdline())}
 
     before, orphans = row(running, "scheduler"), until(workers)
     psutil.Process(before["pid"]).send_signal(signal.SIGKILL)
@@ -101,7 +101,7 @@ def test_a_killed_database_is_recovered(running):
 
 
 def test_a_killed_supervisor_shows_and_up_heals(running):
-    orphans = {process.pid for process in marked(running.home)}
+    orphans = {process.pid for process in of_stack(running.home)}
     stranger = subprocess.Popen(
         ["sleep", "300"], env=running.environment
     )  # the user's: it has our settings, not our mark
@@ -118,7 +118,7 @@ def test_a_killed_supervisor_shows_and_up_heals(running):
 
         running.call("up")
         running.assert_healthy()
-        assert not orphans & {process.pid for process in marked(running.home)}
+        assert not orphans & {process.pid for process in of_stack(running.home)}
         assert stranger.poll() is None
     finally:
         stranger.kill()
@@ -166,7 +166,7 @@ def test_down_leaves_no_process_and_no_port_and_up_brings_all_back(running):
     running.call("up")
     before = version(running)
     running.call("down")
-    assert marked(running.home) == []
+    assert of_stack(running.home) == []
     assert listening(running.ports.values()) == set()
     assert running.call("status", check=False).returncode == 5
 
@@ -177,7 +177,7 @@ def test_down_leaves_no_process_and_no_port_and_up_brings_all_back(running):
 
 def test_what_is_running_elsewhere_is_not_touched(running, tmp_path):
     """Another stack fails to start, stops what it started, and this one does not notice."""
-    before = {process.pid for process in marked(running.home)}
+    before = {process.pid for process in of_stack(running.home)}
     other = Running(tmp_path / "home")
     url = f"postgresql://postgres:x@127.0.0.1:{free_ports(1)[0]}/postgres"  # nobody listens there
     done = subprocess.run(
@@ -190,11 +190,11 @@ def test_what_is_running_elsewhere_is_not_touched(running, tmp_path):
     )
     assert done.returncode == 5
     assert "PostgreSQL does not answer" in done.stderr
-    assert marked(other.home) == []
+    assert of_stack(other.home) == []
     assert listening(other.ports.values()) == set()
     other.call("down", "--purge")
     assert not other.home.exists()
-    assert {process.pid for process in marked(running.home)} >= before
+    assert {process.pid for process in of_stack(running.home)} >= before
     running.assert_healthy()
 
 
@@ -204,7 +204,7 @@ def test_a_taken_port_is_named_before_anything_is_started(running, tmp_path):
     assert done.returncode == 4
     assert "is taken" in done.stderr
     assert "_PORT=" in done.stderr
-    assert marked(other.home) == []
+    assert of_stack(other.home) == []
     running.assert_healthy()
 
 
@@ -219,13 +219,13 @@ def test_ctrl_c_while_starting_leaves_nothing_running(running, tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
         text=True,
     )
-    until(lambda: marked(other.home))
+    until(lambda: of_stack(other.home))
     os.killpg(child.pid, signal.SIGINT)
     _, said = child.communicate(timeout=600)
     assert child.returncode == 130
     assert "interrupted" in said
     assert "Traceback" not in said
-    assert marked(other.home) == []
+    assert of_stack(other.home) == []
     assert listening(other.ports.values()) == set()
     other.call("down", "--purge")
     assert not other.home.exists()

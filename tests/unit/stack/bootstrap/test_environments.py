@@ -128,7 +128,7 @@ def test_a_clone_that_was_moved_is_set_up_anew(root):
         ),
         ("ERROR: [Errno 28] No space left on device", "the disk is full"),
         ("error: failed to create file: Read-only file system (os error 30)", "a folder cannot be written"),
-        ("error: Hash mismatch for `a==1`", "a package is not the one that was locked"),
+        ("error: Hash mismatch for `a==1`", "a package differs from the locked one"),
         ("Error: Command '... -m ensurepip ...' returned non-zero", "this Python lacks its module venv"),
         ("something else", "set-up failed"),
     ],

@@ -86,7 +86,7 @@ def test_an_unknown_command_is_named_with_a_near_one(clone):
 
 
 @pytest.mark.parametrize(("command", "code"), [("status", 5), ("train", 5), ("logs", 5), ("down", 0)])
-def test_nothing_is_installed_to_say_that_nothing_runs(clone, command, code):
+def test_without_a_set_up_commands_install_nothing(clone, command, code):
     done = call(clone, command)
     assert done.returncode == code
     assert done.stderr == "nothing has been set up here yet: ./heartline up\n"
@@ -117,7 +117,7 @@ def test_a_suitable_python_on_path_takes_over(tmp_path):
     (tmp_path / name).symlink_to(sys.executable)
     done = disguised("3, 8", f"{stub.parent}:{tmp_path}")
     assert done.returncode == 0
-    assert done.stderr.startswith("heartline: this is Python 3.8, going on with ")
+    assert done.stderr.startswith("heartline: this is Python 3.8, continuing with ")
     assert done.stdout.startswith("Heartline: ")
 
 

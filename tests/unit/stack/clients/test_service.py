@@ -65,11 +65,11 @@ def test_a_version_is_served_when_every_worker_says_so(settings, service):
     old, new = (200, {"model": {"version": "1"}}), (200, {"model": {"version": "2"}})
     service.answers["GET /model"] = [(503, {}), old, new, old, new]  # one worker is ahead of the other
     service_api.wait_until_served(settings, "2")
-    assert len(service.asked) == 4 + service_api.SURE
+    assert len(service.asked) == 4 + service_api.CONSECUTIVE_ANSWERS
 
 
 def test_a_version_that_is_not_served_in_time(settings, service, monkeypatch):
-    monkeypatch.setattr(service_api, "WAIT", 0.3)
+    monkeypatch.setattr(service_api, "SWITCH_TIMEOUT", 0.3)
     service.answers["GET /readyz"] = (503, {"detail": "refused: version 2: digest of model.onnx differs"})
     with pytest.raises(UnhealthyError, match="does not serve version 2") as caught:
         service_api.wait_until_served(settings, "2")

@@ -101,7 +101,7 @@ def test_nothing_that_is_there_is_overwritten(settings, mlflow, tmp_path, what):
         f"the folder for the export {'is not empty' if what == 'folder' else 'is not a folder'}\n"
         f"  where:    {place}\n"
         "  expected: a new or an empty folder, so that no other export is overwritten\n"
-        "  hint:     name another one"
+        "  hint:     name another folder"
     )
     assert (tmp_path / "export" / "X_test.csv").read_bytes() == before
 

@@ -12,10 +12,10 @@ from serving.api.api_keys import Keys
 from stack.clients.service import predict, served
 from stack.commands import cli
 from stack.errors import Exit, UsageError, WorkError
-from stack.processes.definitions import SERVICE, parts
+from stack.processes.definitions import SERVICE, define_processes
 from stack.secrets import api_keys
 from stack.secrets.credentials import Credentials
-from stack.settings import MARK
+from stack.settings import MARKER_FILE
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def call(tmp_path, monkeypatch, capsys):
-    """Run the command line on a state folder that is not there yet; return exit code, answer and what was said."""
+    """Run the command line with a state folder that does not exist; return exit code, standard output and error."""
     monkeypatch.setenv("HEARTLINE_HOME", str(tmp_path / "state"))
 
     def run(*arguments):
@@ -96,7 +96,7 @@ def test_what_is_no_file_of_keys_is_left_alone(file):
     file.parent.mkdir()
     file.write_text("my letter\n")
     for change in (api_keys.add, api_keys.revoke):
-        with pytest.raises(WorkError, match="this is no file of keys") as caught:
+        with pytest.raises(WorkError, match="this is not a key file") as caught:
             change(file, "ann")
         assert caught.value.where == f"{file}, line 1"
     assert file.read_text() == "my letter\n"
@@ -127,9 +127,9 @@ def test_the_launchers_key_stays(settings):
 
 def test_the_local_service_gets_the_file_once_it_is_there_and_always_if_the_user_names_one(settings, monkeypatch):
     def given():
-        return {part.name: part for part in parts(settings, Credentials(settings.home))}[SERVICE].settings[
-            api_keys.VARIABLE
-        ]
+        return {definition.name: definition for definition in define_processes(settings, Credentials(settings.home))}[
+            SERVICE
+        ].settings[api_keys.VARIABLE]
 
     assert given() == ""
     api_keys.add(api_keys.file_of(settings), "ann", settings)
@@ -142,8 +142,8 @@ def test_on_the_command_line(call, tmp_path):
     code, key, said = call("keys", "add", "ann")
     assert code == Exit.OK
     assert "it is not shown again" in said
-    assert "from the next ./heartline up on" in said
-    assert (tmp_path / "state" / MARK).exists()  # so that `up` takes the folder for its own
+    assert "after the next ./heartline up" in said
+    assert (tmp_path / "state" / MARKER_FILE).exists()  # so that `up` accepts the folder
     file = tmp_path / "state" / "secrets" / "api-keys"
     assert Keys(file).name_of(key.strip()) == "ann"
 
