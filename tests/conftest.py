@@ -24,7 +24,23 @@ settings.load_profile("heartline")
 
 
 # Each of these files takes tens of seconds. They start first, so that parallel workers end at about the same time.
-LONGEST_FILES = ()
+LONGEST_FILES = (
+    "tests/unit/pipeline/test_stages.py",
+    "tests/unit/pipeline/bad_training/test_records.py",
+    "tests/unit/pipeline/test_bad_input.py",
+    "tests/unit/ingestion/test_synthetic.py",
+    "tests/unit/comparison/test_verdict.py",
+    "tests/unit/project/test_data_page.py",
+    "tests/serving/api/test_schemathesis.py",
+    "tests/dags/test_data_docs_plugin.py",
+    "tests/unit/packaging/test_smoke_test.py",
+    "tests/unit/pipeline/test_new_family.py",
+    "tests/unit/pipeline/bad_training/test_registry.py",
+    "tests/unit/pipeline/bad_training/test_retries.py",
+    "tests/unit/reports/test_model_figures.py",
+    "tests/unit/project/test_notebook.py",
+    "tests/benchmarks/test_serving_benchmark.py",
+)
 
 # The service's tests also run without SQLAlchemy. MLflow's SQLite files of tests need not survive a power failure:
 # without fsync, a migration takes half the time.

@@ -1,4 +1,4 @@
-"""The running stack under rough treatment. What a test breaks, it leaves healed: the stack is the session's."""
+"""The running stack with killed processes, taken ports and full disks. Each test leaves the shared stack healthy."""
 
 import json
 import os
@@ -14,11 +14,11 @@ from stack.processes.postgres import remove_shared_folder, shared_folder
 from tests.running import Running, free_ports
 from tests.waiting import until
 
-PARTS = ["postgres", "mlflow", "airflow", "scheduler", "dag-processor", "service"]
+PROCESSES = ["postgres", "mlflow", "airflow", "scheduler", "dag-processor", "service"]
 
 
 def row(stack, name):
-    return next(one for one in stack.status()["rows"] if one["name"] == name)
+    return next(one for one in stack.status()["processes"] if one["name"] == name)
 
 
 def listening(ports):
@@ -30,21 +30,21 @@ def version(stack):
     return answer.json()["model"]["version"]
 
 
-def test_status_shows_every_part(running):
+def test_status_shows_every_process(running):
     done = running.call("status", "--json")
     found = json.loads(done.stdout)
-    assert [one["name"] for one in found["rows"]] == ["supervisord", *PARTS]
+    assert [one["name"] for one in found["processes"]] == ["supervisord", *PROCESSES]
     assert found["healthy"]
     assert found["production"] == found["model"]["version"]
-    for one in found["rows"]:
+    for one in found["processes"]:
         assert one["pid"] and psutil.pid_exists(one["pid"])
         assert one["version"] or one["name"] == "service"
-    assert {one["port"] for one in found["rows"] if one["port"]} == set(running.ports.values())
+    assert {one["port"] for one in found["processes"] if one["port"]} == set(running.ports.values())
 
-    told = running.call("status").stdout
-    assert all(name in told for name in PARTS)
-    assert f"production: version {found['production']}" in told
-    assert "airflow_admin_password" in told
+    printed = running.call("status").stdout
+    assert all(name in printed for name in PROCESSES)
+    assert f"production: version {found['production']}" in printed
+    assert "airflow_admin_password" in printed
 
 
 def test_everything_listens_on_loopback_only(running):
@@ -70,7 +70,7 @@ def test_state_is_for_its_owner_only(running):
 
 
 @pytest.mark.parametrize("name", ["service", "mlflow"])
-def test_a_killed_part_shows_and_comes_back(running, name):
+def test_a_killed_process_shows_and_is_restarted(running, name):
     before = row(running, name)
     psutil.Process(before["pid"]).send_signal(signal.SIGKILL)
 
@@ -102,9 +102,9 @@ def test_a_killed_database_is_recovered(running):
 
 def test_a_killed_supervisor_shows_and_up_heals(running):
     orphans = {process.pid for process in of_stack(running.home)}
-    stranger = subprocess.Popen(
+    unmarked = subprocess.Popen(
         ["sleep", "300"], env=running.environment
-    )  # the user's: it has our settings, not our mark
+    )  # the user's own process: it has our settings, but no marker
     try:
         supervisor = row(running, "supervisord")["pid"]
         psutil.Process(supervisor).send_signal(signal.SIGKILL)
@@ -112,21 +112,21 @@ def test_a_killed_supervisor_shows_and_up_heals(running):
 
         done = running.call("status", "--json", check=False)
         assert done.returncode == 5
-        rows = {one["name"]: one for one in json.loads(done.stdout)["rows"]}
+        rows = {one["name"]: one for one in json.loads(done.stdout)["processes"]}
         assert rows["supervisord"]["pid"] is None
-        assert "nothing would start it again" in rows["mlflow"]["note"]
+        assert "no supervisor would restart it" in rows["mlflow"]["note"]
 
         running.call("up")
         running.assert_healthy()
         assert not orphans & {process.pid for process in of_stack(running.home)}
-        assert stranger.poll() is None
+        assert unmarked.poll() is None
     finally:
-        stranger.kill()
-        stranger.wait()
+        unmarked.kill()
+        unmarked.wait()
 
 
-def test_a_part_that_cannot_start_is_shown_and_the_rest_stays(running):
-    before = {name: row(running, name)["pid"] for name in PARTS if name != "service"}
+def test_a_process_that_cannot_start_is_shown_and_the_others_go_on(running):
+    before = {name: row(running, name)["pid"] for name in PROCESSES if name != "service"}
     done = subprocess.run(
         [str(running.root / "heartline"), "up"],
         env=running.environment | {"HEARTLINE_POLL_SECONDS": "nonsense"},
@@ -145,7 +145,7 @@ def test_a_part_that_cannot_start_is_shown_and_the_rest_stays(running):
     running.assert_healthy()
 
 
-def test_two_at_the_same_time(running):
+def test_a_second_command_at_the_same_time_is_refused(running):
     first = subprocess.Popen(
         [str(running.root / "heartline"), "down"],
         env=running.environment,
@@ -247,7 +247,7 @@ def test_a_state_folder_on_a_full_disk(running, need, tmp_path):
         assert "no space left on device" in done.stderr
         assert "Traceback" not in done.stderr
     finally:
-        remove_shared_folder(folder / "home")  # its own `down` would need the space that it has not got
+        remove_shared_folder(folder / "home")  # `down` would need disk space
         subprocess.run(["umount", folder], check=True)
     running.assert_healthy()
 
@@ -269,4 +269,4 @@ def test_a_state_folder_that_cannot_be_written(running, need, tmp_path):
 def test_logs_are_shown(running):
     assert running.call("logs", "postgres").stdout.count("\n") > 3
     every = running.call("logs", "-n", "1").stdout
-    assert all(f"/{name}.log" in every for name in PARTS)
+    assert all(f"/{name}.log" in every for name in PROCESSES)

@@ -244,7 +244,7 @@ def test_command(everything: bool, arguments: tuple[str, ...]) -> None:
 
     With PYTEST ARGS, run only pytest, which gets them.
     """
-    test.run(arguments, everything)
+    test.run(arguments, everything=everything)
 
 
 def main() -> int:

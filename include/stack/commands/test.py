@@ -25,7 +25,7 @@ ALL_BUT_STACK_TESTS = (*PARALLEL, "-m", f"{NO_ENGINE} and not stack")
 STACK_TESTS = (*PYTEST, "-m", f"{NO_ENGINE} and stack")  # one after another: they share one running stack
 
 
-def run(arguments: Sequence[str], everything: bool = False) -> None:
+def run(arguments: Sequence[str], *, everything: bool = False) -> None:
     """Run all checks, also after one has failed. With arguments, run only pytest, which gets them.
 
     The type check runs beside the tests; its output is printed after theirs.
@@ -45,7 +45,7 @@ def run(arguments: Sequence[str], everything: bool = False) -> None:
             expected="--all, or arguments for pytest",
             hint="remove one of them",
         )
-    passed = {"tests": _run("tests", (*PYTEST, *arguments))} if arguments else _run_all(everything)
+    passed = {"tests": _run("tests", (*PYTEST, *arguments))} if arguments else _run_all(everything=everything)
     failed = [name for name, success in passed.items() if not success]
     if failed:
         raise WorkError(
@@ -56,7 +56,7 @@ def run(arguments: Sequence[str], everything: bool = False) -> None:
         )
 
 
-def _run_all(everything: bool) -> dict[str, bool]:
+def _run_all(*, everything: bool) -> dict[str, bool]:
     """Run each check and return, by its name, whether it passed."""
     passed = {"lint": _run("lint", LINT), "format": _run("format", FORMAT)}
     with ThreadPoolExecutor(1) as pool:

@@ -19,6 +19,8 @@ from tests.serving.fakes import FakeRegistry, expected_probability, make_bundle
 from tests.serving.gunicorns import Gunicorn
 from tests.serving.model import crowd
 
+pytestmark = pytest.mark.slow
+
 CLIENTS = 16
 PHASES = 10  # of each kind, in turns: what else the machine does meets both
 FLIPS = 20  # in a phase

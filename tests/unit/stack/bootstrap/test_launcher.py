@@ -1,4 +1,4 @@
-"""The launcher, as far as it goes before there is a virtual environment."""
+"""The launcher before there is a virtual environment."""
 
 import os
 import shutil
@@ -99,7 +99,7 @@ def test_a_missing_lock_is_named(clone):
     assert str(clone / "requirements.txt") in done.stderr
 
 
-def test_an_unsuitable_python_is_said_in_one_line(tmp_path):
+def test_an_unsuitable_python_is_reported_in_one_line(tmp_path):
     for version in ("3, 8", "3, 10", "3, 14", "2, 7"):
         done = disguised(version, str(tmp_path))
         assert done.returncode == 3

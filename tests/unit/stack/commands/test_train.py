@@ -35,7 +35,7 @@ def test_values_get_the_type_of_the_schema():
     assert train.typed(given, PARAMS) == {"source": "123", "query": None, "seed": 7, "profile": "quick"}
 
 
-def test_what_is_no_number_is_left_for_airflow_to_refuse():
+def test_a_value_of_the_wrong_type_is_left_for_airflow_to_refuse():
     assert train.typed({"seed": "seven"}, PARAMS) == {"seed": "seven"}
 
 
@@ -47,7 +47,7 @@ def test_an_unknown_parameter_is_named_with_the_known_ones():
 
 @pytest.fixture
 def airflow(settings, answers):
-    """A pretended Airflow on the stack's port."""
+    """A fake Airflow on the stack's port."""
     server = answers(settings.airflow_port)
     server.answers["POST /auth/token"] = (201, {"access_token": "t"})
     dag = "/api/v2/dags/heart_training"
@@ -103,7 +103,7 @@ def test_a_dag_file_that_cannot_be_imported_is_shown(settings, airflow):
     assert caught.value.where == "heart_training.py: SyntaxError: invalid syntax"
 
 
-def test_a_refused_parameter_is_said_without_its_schema(settings, airflow):
+def test_a_refused_parameter_is_reported_without_its_schema(settings, airflow):
     detail = "Invalid input for param seed: -1 is less than the minimum of 0\n\nFailed validating …"
     airflow.answers["POST /api/v2/dags/heart_training/dagRuns"] = (400, {"detail": detail})
     with pytest.raises(UsageError) as caught:
@@ -111,7 +111,7 @@ def test_a_refused_parameter_is_said_without_its_schema(settings, airflow):
     assert caught.value.what.endswith("seed: -1 is less than the minimum of 0")
 
 
-def test_a_run_that_is_under_way_is_joined(settings, airflow):
+def test_an_active_run_is_followed(settings, airflow):
     assert train.join(Stack.of(settings)) is None
     airflow.answers["GET /api/v2/dags/heart_training/dagRuns"] = (200, {"dag_runs": [{"dag_run_id": "r 1"}]})
     assert train.join(Stack.of(settings)) == {"version": "3"}
