@@ -38,6 +38,7 @@ _SERVICE = tuple(
         "SERVICE_HOST",
         "SERVICE_THREADS",
         "SERVICE_WORKERS",
+        "WORKER",
     )
 )
 
@@ -65,7 +66,7 @@ POSTGRES, MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR, SERVICE = (
 
 @dataclass(frozen=True)
 class ProcessDefinition:
-    """One process that the supervisor keeps.
+    """One process that the supervisor runs.
 
     Attributes:
         name: its name in the supervisor and in ``status``; its log file is named after it.
