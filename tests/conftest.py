@@ -25,6 +25,10 @@ settings.load_profile("heartline")
 
 # Each of these files takes tens of seconds. They start first, so that parallel workers end at about the same time.
 LONGEST_FILES = (
+    "tests/chaos/test_killed_tasks.py",
+    "tests/benchmarks/test_pipeline_cost.py",
+    "tests/serving/model/test_swap_under_load.py",
+    "tests/unit/validation/test_checkpoint.py",
     "tests/unit/pipeline/test_stages.py",
     "tests/unit/pipeline/bad_training/test_records.py",
     "tests/unit/pipeline/test_bad_input.py",

@@ -16,9 +16,9 @@ FORMAT = ("-m", "ruff", "format", "--check", ".")
 TYPES = ("-m", "mypy", "--strict", "include", "serving")
 PYTEST = ("-m", "pytest")
 
-# A worker for each logical CPU. A file's tests run in one worker, because they share module fixtures. Files start in
-# the order of tests/conftest.py, the longest first, and not in xdist's own order.
-PARALLEL = (*PYTEST, "-n", "logical", "--dist", "loadfile", "--no-loadscope-reorder")
+# A worker for each logical CPU, at most 8: each takes up to 700 MB. The tests of a file run in one worker, because
+# they share module fixtures. Files start in the order of tests/conftest.py, the longest first.
+PARALLEL = (*PYTEST, "-n", "logical", "--maxprocesses", "8", "--dist", "loadfile", "--no-loadscope-reorder")
 NO_ENGINE = "not browser and not compose"
 FAST_TESTS = (*PARALLEL, "-m", f"{NO_ENGINE} and not stack and not slow")
 ALL_BUT_STACK_TESTS = (*PARALLEL, "-m", f"{NO_ENGINE} and not stack")
