@@ -99,6 +99,8 @@ class Environment:
         missing = list(self.locks) if fresh else self._missing()
         if self.locks[0] in missing:
             missing = list(self.locks)  # syncing the first lock removes the packages of the others
+        if self.folder.is_symlink():
+            self.folder.unlink()  # another clone's environment, which is not ours to change
         self.stamp.unlink(missing_ok=True)
         if fresh:
             if self.folder.exists():

@@ -388,7 +388,7 @@ def test_without_the_services_code_it_says_what_to_do(
 def test_airflow_is_told_where_the_services_python_is(tmp_path: Path) -> None:
     # given
     settings = Settings.load({"HEARTLINE_HOME": str(tmp_path)}, ROOT)
-    local = {part.name: part.settings for part in definitions.parts(settings, Credentials(tmp_path))}
+    local = {one.name: one.settings for one in definitions.define_processes(settings, Credentials(tmp_path))}
     compose = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
     # when
     here = local[definitions.SCHEDULER]["HEARTLINE_SERVING_PYTHON"]

@@ -47,6 +47,7 @@ def test_the_parameters_have_the_defaults_that_the_page_says():
     assert f"| `max_drift` | {contract.MAX_DRIFT:g} |" in TEXT
 
 
+@pytest.mark.slow
 def test_what_is_said_about_chance_comes_out_again():
     said = data_page.section("chance")
     ((draws, seed),) = re.findall(r"^([\d,]+) draws for each size, seed (\d+)\.$", said, re.MULTILINE)

@@ -1,5 +1,6 @@
 """Virtual environments from lock files, with a fake uv that records its calls."""
 
+import shutil
 import sys
 
 import pytest
@@ -117,6 +118,20 @@ def test_a_moved_clone_is_set_up_again(root):
     assert not main(moved).ready()
     make(moved, main(moved))
     assert main(moved).ready()
+
+
+def test_a_link_to_another_clones_environment_is_replaced_and_the_other_one_stays(root):
+    make(root, main(root))
+    other = root.with_name("other clone")
+    other.mkdir()
+    shutil.copy(root / "main.txt", other)
+    (other / "venv").symlink_to(root / "venv")
+
+    make(other, main(other))
+
+    assert not (other / "venv").is_symlink()
+    assert main(other).ready()
+    assert main(root).ready()
 
 
 @pytest.mark.parametrize(
