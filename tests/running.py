@@ -1,4 +1,4 @@
-"""A stack of this checkout for tests: a home and ports of its own, so that it meets no other."""
+"""A stack of this checkout for tests, with its own state folder and ports, separate from all other stacks."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("AIRFLOW", "MLFLOW", "SERVICE", "POSTGRES")
+PORT_NAMES = ("AIRFLOW", "MLFLOW", "SERVICE", "POSTGRES")
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on, each another one."""
+    """Return different ports that nothing listens on."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:
@@ -28,30 +28,32 @@ def free_ports(count: int) -> list[int]:
 
 @dataclass
 class Running:
-    """What a user has after `./heartline up`, and how to use it.
+    """A running stack, as after `./heartline up`, and how to use it.
 
     Attributes:
         home: the state folder.
-        ports: by part, as in ``HEARTLINE_…_PORT``.
+        ports: by the name in ``HEARTLINE_…_PORT``.
         root: the checkout whose launcher is called.
         first_up: what the first ``up`` printed.
     """
 
     home: Path
-    ports: dict[str, int] = field(default_factory=lambda: dict(zip(PARTS, free_ports(len(PARTS)), strict=True)))
+    ports: dict[str, int] = field(
+        default_factory=lambda: dict(zip(PORT_NAMES, free_ports(len(PORT_NAMES)), strict=True))
+    )
     root: Path = ROOT
     first_up: str = ""
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a user's shell would export for this home and these ports."""
+        """The environment of a shell with this state folder and these ports."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HEARTLINE_", "PYTEST_"))}
-        ports = {f"HEARTLINE_{part}_PORT": str(port) for part, port in self.ports.items()}
+        ports = {f"HEARTLINE_{name}_PORT": str(port) for name, port in self.ports.items()}
         return {**kept, **ports, "HEARTLINE_HOME": str(self.home)}
 
-    def url(self, part: str, path: str = "") -> str:
-        """Return the address of a part."""
-        return f"http://127.0.0.1:{self.ports[part]}{path}"
+    def url(self, name: str, path: str = "") -> str:
+        """Return the address of a server."""
+        return f"http://127.0.0.1:{self.ports[name]}{path}"
 
     def call(self, *arguments: str, check: bool = True, seconds: float = 1500) -> subprocess.CompletedProcess[str]:
         """Call ``./heartline`` and return what it printed."""
@@ -72,13 +74,13 @@ class Running:
         return done
 
     def status(self) -> dict[str, Any]:
-        """Return what ``./heartline status --json`` says."""
+        """Return the output of ``./heartline status --json``."""
         found: dict[str, Any] = json.loads(self.call("status", "--json", check=False).stdout)
         return found
 
     def assert_healthy(self) -> None:
-        """Fail with the parts that are not healthy."""
-        assert [row for row in self.status()["rows"] if not row["healthy"]] == []
+        """Fail with the processes that are not healthy."""
+        assert [one for one in self.status()["processes"] if not one["healthy"]] == []
 
     def password(self) -> str:
         """Return the password of Airflow's user ``admin``."""

@@ -1,4 +1,4 @@
-"""How a test waits for what a thread or another process does: it looks again and again, and has patience."""
+"""Waiting in tests for a thread or another process: poll until a condition is true, with a generous time-out."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import pytest
 
-SECONDS = 120.0  # many times what it takes where much else runs too: only a test that fails waits so long
+TIMEOUT = 120.0  # seconds; far more than needed on a busy machine, so that only a failing test waits so long
 Found = TypeVar("Found")
 
 
@@ -15,17 +15,17 @@ def until(
     *,
     passing: type[Exception] | tuple[type[Exception], ...] = (),
     said: Callable[[], str] = str,
-    seconds: float = SECONDS,
+    seconds: float = TIMEOUT,
     pause: float = 0.02,
 ) -> Found:
-    """Return the answer once it is true; fail with what was ``said`` if it does not become so within ``seconds``.
+    """Return the result of ``question`` once it is true; fail with ``said()`` if that takes longer than ``seconds``.
 
     Args:
-        question: asked without end.
+        question: the condition, polled.
         passing: errors that it may raise meanwhile.
-        said: what to show beside the failure, such as a log.
-        seconds: more than it takes on any machine.
-        pause: seconds between two looks, longer where a look costs much.
+        said: text to show with a failure, such as a log.
+        seconds: the time-out.
+        pause: seconds between two polls.
     """
     deadline = time.monotonic() + seconds
     while True:

@@ -1,4 +1,4 @@
-"""`python -m stack`: what the launcher starts once the virtual environment stands."""
+"""`python -m stack`: the command line, which the launcher starts inside the virtual environment."""
 
 import sys
 

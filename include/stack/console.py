@@ -1,4 +1,4 @@
-"""How the launcher speaks: steps and errors on standard error, answers on standard output."""
+"""The launcher's output: steps and errors on standard error, results on standard output."""
 
 import time
 from collections.abc import Iterator
@@ -9,34 +9,34 @@ from rich.markup import escape
 
 from heartline.errors import HeartlineError
 
-WIDE = 160  # columns where there is no terminal: a file or a pipe has no edge
+NO_TERMINAL_WIDTH = 160  # columns, if the output is a file or a pipe
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 for _console in (out, err):
     if not _console.is_terminal:
-        _console.width = WIDE
+        _console.width = NO_TERMINAL_WIDTH
 
 
 def say(line: str) -> None:
-    """Tell the user something on the way to the answer."""
+    """Print a line about the progress of a command."""
     err.print(line, markup=False)
 
 
 def done(what: str, seconds: float) -> None:
-    """Tell that a step is complete, and how long it took."""
+    """Print that a step is complete, and the seconds that it took."""
     err.print(f"  [green]✓[/green] {escape(what):<34}[dim]{seconds:6.1f} s[/dim]")
 
 
-def loud(line: str) -> None:
-    """Tell what nobody may overlook."""
+def warn(line: str) -> None:
+    """Print a warning between two rules."""
     err.rule(style="bold yellow")
     err.print(line, style="bold yellow", markup=False)
     err.rule(style="bold yellow")
 
 
 def fail(error: HeartlineError) -> None:
-    """Show an error in the one error shape."""
+    """Print an error in the project's error shape."""
     first, _, rest = str(error).partition("\n")
     err.print("heartline: ", style="bold red", end="")
     err.print(first, markup=False)
@@ -45,8 +45,8 @@ def fail(error: HeartlineError) -> None:
 
 @contextmanager
 def step(what: str) -> Iterator[None]:
-    """Show that a step is under way, then how long it took."""
-    begun = time.monotonic()
+    """Show a step while it runs, then the seconds that it took."""
+    started = time.monotonic()
     with err.status(what):
         yield
-    done(what, time.monotonic() - begun)
+    done(what, time.monotonic() - started)

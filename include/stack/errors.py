@@ -1,4 +1,4 @@
-"""The failures of the launcher, and what its exit codes mean."""
+"""The launcher's errors and exit codes."""
 
 import errno
 from enum import IntEnum
@@ -10,50 +10,50 @@ class Exit(IntEnum):
     """The launcher's exit codes."""
 
     OK = 0
-    FAILED = 1  # the work itself: a training run failed, a record was refused, a test is red
-    USAGE = 2  # the command line or a setting
-    MACHINE = 3  # set-up: Python, disk space, a folder that cannot be written, no network
-    IN_USE = 4  # a port is taken, or another command is at work
-    UNHEALTHY = 5  # a part of the stack is not healthy, or nothing runs
+    FAILED = 1  # the command itself: a training run failed, a record was refused, a test failed
+    USAGE = 2  # a wrong command line or setting
+    MACHINE = 3  # the machine: Python, disk space, permissions, network
+    IN_USE = 4  # a port is taken, or another command is running
+    UNHEALTHY = 5  # a process of the stack is not healthy, or nothing runs
     INTERRUPTED = 130  # Ctrl-C
 
 
 class StackError(HeartlineError):
-    """A failure of the launcher that a person can act on."""
+    """An error of the launcher, with an exit code."""
 
     code = Exit.FAILED
 
 
 class WorkError(StackError):
-    """The stack works, the work did not succeed."""
+    """The stack works, but the training run, request or check failed."""
 
 
 class UsageError(StackError):
-    """The command line or a setting is not what it should be."""
+    """The command line or a setting is wrong."""
 
     code = Exit.USAGE
 
 
 class MachineError(StackError):
-    """This machine lacks something: space, a right, a network, a program."""
+    """This machine lacks something: disk space, a permission, a network, a program."""
 
     code = Exit.MACHINE
 
 
 class InUseError(StackError):
-    """A port or a lock is held by somebody else."""
+    """A port or a lock is held by another process."""
 
     code = Exit.IN_USE
 
 
 class UnhealthyError(StackError):
-    """A part of the stack does not run, or does not answer as it should."""
+    """A process of the stack does not run, or does not answer as expected."""
 
     code = Exit.UNHEALTHY
 
 
 def from_os_error(error: OSError) -> MachineError:
-    """Say in the one error shape what the operating system refused."""
+    """Return an error of the operating system in the project's error shape."""
     where = str(error.filename) if error.filename else "a file of this clone or of HEARTLINE_HOME"
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
@@ -62,5 +62,5 @@ def from_os_error(error: OSError) -> MachineError:
             expected = "a folder that this user may write to"
             hint = "use a clone and a HEARTLINE_HOME that belong to this user"
         case _:
-            expected, hint = "a file operation that succeeds", "see what stands above, then call the same command again"
+            expected, hint = "a file operation that succeeds", "fix the cause above, then call the same command again"
     return MachineError((error.strerror or str(error)).lower(), where=where, expected=expected, hint=hint)

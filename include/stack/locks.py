@@ -1,4 +1,4 @@
-"""One command at a time: a file lock that the operating system releases when its holder dies."""
+"""A file lock that allows one command at a time; the operating system releases it when its holder ends."""
 
 import fcntl
 import os
@@ -15,12 +15,12 @@ def exclusive(path: Path, command: str, *, with_children: bool = False) -> Itera
     """Hold the lock ``path`` for ``command`` while the block runs.
 
     Args:
-        path: the lock's file, made if it is not there.
-        command: who holds it, for the message to others.
-        with_children: whether children that keep our open files hold it too, should this process be killed.
+        path: the lock file; created if it does not exist.
+        command: the name of the calling command, for the message to others.
+        with_children: whether child processes keep the lock if this process is killed.
 
     Raises:
-        InUseError: another process holds it; says which one, and since when.
+        InUseError: another process holds it; names the process and the time since when.
     """
     with path.open("a+") as file:
         try:
@@ -28,10 +28,10 @@ def exclusive(path: Path, command: str, *, with_children: bool = False) -> Itera
         except BlockingIOError:
             file.seek(0)
             raise InUseError(
-                "another heartline command is at work here",
+                "another heartline command is running here",
                 where=file.read().strip() or str(path),
                 expected="one command at a time that sets up, starts or stops this clone's stack",
-                hint="wait until it has ended, or end it with Ctrl-C where it runs",
+                hint="wait until it has ended, or stop it with Ctrl-C in its terminal",
             ) from None
         os.set_inheritable(file.fileno(), with_children)
         file.truncate(0)

@@ -1,4 +1,4 @@
-"""What the environment says about this clone's stack: where its state lives and which ports it takes."""
+"""The settings of this clone's stack, from environment variables: state folder, ports, PostgreSQL server."""
 
 import os
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ DAG = dag_ids.TRAINING
 MODEL = contract.MODEL_NAME
 USER = "admin"  # of Airflow's user interface
 
-# A folder that holds this file is ours, so that `down --purge` can never delete anything else.
-MARK = "HEARTLINE"
-UNUSABLE = '%"$`\\\n'
-MARK_TEXT = "The state of a local Heartline stack. `./heartline down --purge` deletes this folder.\n"
+# `down --purge` deletes a folder only if it holds this file.
+MARKER_FILE = "HEARTLINE"
+UNUSABLE_CHARACTERS = '%"$`\\\n'
+MARKER_TEXT = "The state of a local Heartline stack. `./heartline down --purge` deletes this folder.\n"
 
 PORTS = {
     "HEARTLINE_AIRFLOW_PORT": 4200,
@@ -38,7 +38,7 @@ PORTS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """One clone's stack.
+    """The settings of one clone's stack.
 
     Attributes:
         root: the clone.
@@ -60,16 +60,16 @@ class Settings:
         """Read the settings.
 
         Raises:
-            UsageError: a port is no port, two ports are equal, or the URL is not PostgreSQL's.
+            UsageError: a port is not a TCP port, two ports are equal, or the URL is not PostgreSQL's.
         """
         ports = {name: _port(name, environ.get(name) or str(default)) for name, default in PORTS.items()}
         for name, port in ports.items():
-            twins = [other for other in ports if ports[other] == port and other != name]
-            if twins:
+            same_port = [other for other in ports if ports[other] == port and other != name]
+            if same_port:
                 raise UsageError(
-                    f"two parts of the stack would listen on port {port}",
-                    where=f"settings {name} and {twins[0]}",
-                    expected="a port of its own for each part",
+                    f"two processes of the stack would listen on port {port}",
+                    where=f"settings {name} and {same_port[0]}",
+                    expected="a different port for each process",
                     hint=f"set one of them to another port, for example {name}={port + 1}",
                 )
         url = environ.get("HEARTLINE_POSTGRES_URL") or None
@@ -107,19 +107,19 @@ class Settings:
 
     @property
     def logs(self) -> Path:
-        """The folder with a log for each part."""
+        """The folder with a log file for each process."""
         return self.home / "logs"
 
     @property
     def run(self) -> Path:
-        """The folder with what the running parts were started with."""
+        """The folder with the start files of the processes and the supervisor's socket."""
         return self.home / "run"
 
     def make_home(self) -> None:
         """Create the state folder, for this user only.
 
         Raises:
-            UsageError: the folder holds something that is not Heartline's, or its name cannot be used.
+            UsageError: the folder holds other files than a stack's state, or its name cannot be used.
             OSError: it cannot be written.
         """
         check_name(self.root, "the clone")
@@ -130,46 +130,46 @@ class Settings:
 
 
 def check_name(path: Path, what: str) -> None:
-    """Refuse a folder in whose name MLflow (%) or PostgreSQL (the others) would stumble much later.
+    """Refuse a folder whose name MLflow (%) or PostgreSQL (the other characters) cannot handle.
 
     Raises:
-        UsageError: there is such a character.
+        UsageError: the name has such a character.
     """
-    found = sorted(set(UNUSABLE) & set(str(path)))
+    found = sorted(set(UNUSABLE_CHARACTERS) & set(str(path)))
     if found:
         raise UsageError(
             f"the name of this folder holds a character that cannot be used: {' '.join(found)}",
             where=f"{path} ({what})",
-            expected="a name without any of " + " ".join(UNUSABLE.strip()),
+            expected="a name without any of " + " ".join(UNUSABLE_CHARACTERS.strip()),
             hint="move it to another folder",
         )
 
 
 def own_folder(path: Path) -> None:
-    """Make ``path`` a state folder: new, empty, or one that was made by this function before.
+    """Make ``path`` a state folder. It must be new, empty, or a state folder already.
 
     Raises:
-        UsageError: it holds something that is not Heartline's.
+        UsageError: it holds other files than a stack's state.
         OSError: it cannot be written.
     """
-    if (path / MARK).exists():
+    if (path / MARKER_FILE).exists():
         return
     if path.is_dir() and any(path.iterdir()):
         raise UsageError(
-            "this folder holds other things than a Heartline stack's state",
+            "this folder holds other files than a Heartline stack's state",
             where=f"{path} (setting HEARTLINE_HOME)",
-            expected="a folder that is new, empty, or Heartline's own",
+            expected="a folder that is new, empty, or a Heartline state folder",
             hint="choose another folder",
         )
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (path / MARK).write_text(MARK_TEXT)
+    (path / MARKER_FILE).write_text(MARKER_TEXT)
 
 
 def _port(name: str, value: str) -> int:
     if value.isascii() and value.isdigit() and 1 <= int(value) <= 65535:
         return int(value)
     raise UsageError(
-        f"{value!r} is no TCP port",
+        f"{value!r} is not a TCP port",
         where=f"setting {name}",
         expected="a number from 1 to 65535",
         hint=f"correct it, or unset it to use {PORTS[name]}",

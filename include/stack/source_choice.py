@@ -1,4 +1,4 @@
-"""Which records a training run is to read: what the user named, or what can be reached."""
+"""Chooses the records of a training run: the source that the user named, else one that can be reached."""
 
 import os
 import re
@@ -12,19 +12,19 @@ from heartline.ingestion import source_catalog
 from stack.errors import UsageError
 
 RECORD = "source"  # in the state folder
-PATIENCE = 4.0  # seconds in which the archive must begin to answer
+ARCHIVE_TIMEOUT = 4.0  # seconds until the UCI archive must start to answer
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A source, and why it was taken.
+    """A source, and why it was chosen.
 
     Attributes:
-        source: what the DAG's parameter ``source`` gets.
+        source: the value of the DAG's parameter ``source``.
         reason: one sentence for the user.
-        fallback: whether nobody asked for this source, so that it must be said loudly.
+        fallback: whether this is the synthetic sample although nobody asked for it, which calls for a warning.
     """
 
     source: str
@@ -33,21 +33,21 @@ class Choice:
 
 
 def absolute(source: str) -> str:
-    """Return ``source`` with a path made absolute: the task that reads it runs in another folder."""
+    """Return ``source``, with a path made absolute: the task that reads it has another working directory."""
     if _is_name(source) or _SCHEME.match(source):
         return source
     return str(Path(source).expanduser().resolve())
 
 
 def check(source: str, setting: str) -> str:
-    """Return ``source`` as a task can use it, after a look at the file that it names, if it names one.
+    """Return ``source`` as a task can use it. If it names a local file, check that the file can be read.
 
     Args:
-        source: what the user gave.
-        setting: where it was given, for the message.
+        source: the user's value.
+        setting: the option or setting that it comes from, for the message.
 
     Raises:
-        UsageError: the file is missing, empty, or no file.
+        UsageError: the file is missing, empty, unreadable, or not a file.
     """
     source = absolute(source)
     if _is_name(source) or (_SCHEME.match(source) and not source.startswith("file://")):
@@ -80,13 +80,13 @@ def _problem(path: Path) -> str | None:
 
 
 def remembered(home: Path) -> str | None:
-    """Return the source that the first `up` took, which the nightly runs read too; None before that."""
+    """Return the source that the first `up` used, which the nightly runs read too; None before that."""
     path = home / RECORD
     return path.read_text().strip() if path.exists() else None
 
 
 def remember(home: Path, source: str | None) -> None:
-    """Write down the source of the nightly runs, or with None forget it."""
+    """Store the source of the nightly runs, or remove it with None."""
     if source is None:
         (home / RECORD).unlink(missing_ok=True)
     else:
@@ -96,29 +96,29 @@ def remember(home: Path, source: str | None) -> None:
 def choose(given: str | None, home: Path) -> Choice:
     """Return the source for a training.
 
-    That is what was asked for, else ``HEARTLINE_SOURCE``, else what an earlier `up` took, else ``uci`` where the
-    archive answers, else ``sample``.
+    The first of these that exists: ``given``, ``HEARTLINE_SOURCE``, the source of an earlier `up`, ``uci`` if the
+    archive answers, ``sample``.
 
-    A file of the setting is looked at when nothing was taken before. Later on the stack must start without it, too.
+    A file in ``HEARTLINE_SOURCE`` is checked before the first `up` only: later, the stack must start without it too.
 
     Raises:
-        UsageError: a file was named that cannot be used.
+        UsageError: the named file cannot be used.
     """
     if given:
-        return Choice(check(given, "--source"), "as asked for")
+        return Choice(check(given, "--source"), "named with --source")
     before, setting = remembered(home), os.environ.get("HEARTLINE_SOURCE")
     if setting:
         source = absolute(setting) if before else check(setting, "setting HEARTLINE_SOURCE")
-        return Choice(source, "as HEARTLINE_SOURCE says")
+        return Choice(source, "set by HEARTLINE_SOURCE")
     if before:
-        return Choice(before, "the first `up` of this stack took this source", before == "sample")
+        return Choice(before, "the first `up` of this stack used this source", before == "sample")
     return _probe(os.environ.get("HEARTLINE_UCI_URL") or source_catalog.UCI_URL)
 
 
 def _probe(url: str) -> Choice:
     try:
-        # A read of the first bytes, because an archive may refuse HEAD; the task itself downloads and checks it.
-        with requests.get(url, stream=True, timeout=PATIENCE) as answer:
+        # GET without reading the body, because an archive may refuse HEAD. The task downloads and checks the records.
+        with requests.get(url, stream=True, timeout=ARCHIVE_TIMEOUT) as answer:
             answer.raise_for_status()
     except requests.RequestException as error:
         return Choice("sample", f"{url} does not answer ({type(error).__name__})", fallback=True)

@@ -23,6 +23,7 @@ def measured(tmp_path_factory):
     return json.loads((folder / "cost.json").read_text()), (folder / "cost.md").read_text()
 
 
+@pytest.mark.slow
 def test_every_stage_of_every_size_is_measured(measured):
     figures, _ = measured
     assert [size["rows"] for size in figures["sizes"]] == [303, 2000]
@@ -37,6 +38,7 @@ def test_every_stage_of_every_size_is_measured(measured):
         assert 0 < size["great_expectations_cpu"] < size["stages"]["validate"]["cpu"]
 
 
+@pytest.mark.slow
 def test_the_page_holds_complete_tables_and_keeps_its_words(measured):
     _, page = measured
     before, text, after = split_page(page, BEGIN, END)
@@ -49,6 +51,7 @@ def test_the_page_holds_complete_tables_and_keeps_its_words(measured):
         assert all(cell for row in table for cell in row)
 
 
+@pytest.mark.slow
 def test_the_page_in_the_repository_was_written_by_this_script(measured):
     headers = [
         [table[0] for table in tables(split_page(page, BEGIN, END)[1])] for page in (measured[1], PAGE.read_text())

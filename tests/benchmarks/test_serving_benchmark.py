@@ -120,6 +120,7 @@ def measured(tmp_path_factory):
     return json.loads(out.read_text()), done.stdout
 
 
+@pytest.mark.slow
 @LINUX
 def test_every_server_gets_every_load(measured):
     found, page = measured

@@ -177,6 +177,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any
     return outcome, world.contents()
 
 
+@pytest.mark.slow
 def test_an_undisturbed_run_moves_production_and_leaves_no_file_without_an_owner(undisturbed):
     outcome, contents = undisturbed
     assert sum(contents["outputs"]) == contents["models"] == 2
@@ -188,6 +189,7 @@ def test_an_undisturbed_run_moves_production_and_leaves_no_file_without_an_owner
     assert [one for one in contents["artifacts"] if keys.isdisjoint(one.split("/"))] == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1500)  # some sixty processes, one after the other
 def test_a_task_that_is_killed_at_every_boundary_leaves_what_an_undisturbed_one_does(undisturbed, tmp_path):
     expected, contents = undisturbed

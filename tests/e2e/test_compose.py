@@ -1,4 +1,4 @@
-"""docker-compose.yaml on a real engine, by the words of the documentation: built, started, trained, asked, stopped."""
+"""docker-compose.yaml on a real engine, with the commands of the documentation: start, train, predict, stop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BLOCK = re.compile(r"^```sh (\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = [ROOT / "README.md", ROOT / "docs" / "compose.md"]
 COMMANDS = {name: script for page in PAGES for name, script in BLOCK.findall(page.read_text())}
 AIRFLOW, MLFLOW, SERVICE = "HEARTLINE_AIRFLOW_PORT", "HEARTLINE_MLFLOW_PORT", "HEARTLINE_SERVICE_PORT"
-LASTING = {
+LONG_RUNNING = {
     "postgres",
     "mlflow",
     "airflow-api-server",
@@ -40,7 +40,7 @@ LASTING = {
 
 
 def engine_answers() -> bool:
-    """Whether there are an engine and compose v2."""
+    """Tell whether there are a Docker engine and compose v2."""
     if shutil.which("docker") is None:
         return False
     asked = [["docker", "version"], ["docker", "compose", "version"]]
@@ -49,7 +49,7 @@ def engine_answers() -> bool:
 
 @dataclass(frozen=True)
 class Server:
-    """A clone with a compose project of its own."""
+    """A clone with its own compose project."""
 
     folder: Path
     project: str
@@ -64,14 +64,14 @@ class Server:
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, target)
-        doors = (AIRFLOW, MLFLOW, SERVICE)
-        return cls(folder, f"heartline-test-{os.getpid()}", dict(zip(doors, free_ports(3), strict=True)))
+        published = (AIRFLOW, MLFLOW, SERVICE)
+        return cls(folder, f"heartline-test-{os.getpid()}", dict(zip(published, free_ports(3), strict=True)))
 
     def sh(self, script: str, *, expect: int = 0) -> str:
-        """What a shell script prints, run in the clone with these ports in place of the usual ones."""
+        """Run a shell script in the clone, with these ports instead of the default ones, and return its output."""
         for name, port in self.ports.items():
             script = script.replace(f"127.0.0.1:{PORTS[name]}", f"127.0.0.1:{port}")
-        ours = ("HEARTLINE_", "COMPOSE_", "AIRFLOW_", "MLFLOW_", "POSTGRES_")  # a shell's variable beats one of .env
+        ours = ("HEARTLINE_", "COMPOSE_", "AIRFLOW_", "MLFLOW_", "POSTGRES_")  # a variable of the shell overrides .env
         environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         environment |= {name: str(port) for name, port in self.ports.items()}
         environment["COMPOSE_PROJECT_NAME"] = self.project
@@ -84,15 +84,15 @@ class Server:
     def documented(self, block: str) -> str:
         return self.sh(COMMANDS[block])
 
-    def url(self, door: str, path: str) -> str:
-        return f"http://127.0.0.1:{self.ports[door]}/{path}"
+    def url(self, port: str, path: str) -> str:
+        return f"http://127.0.0.1:{self.ports[port]}/{path}"
 
     def containers(self) -> dict[str, dict[str, Any]]:
         listed = self.sh("docker compose ps --all --format json").splitlines()
         return {one["Service"]: one for one in map(json.loads, listed)}
 
     def airflow(self, path: str, **query: str) -> dict[str, Any]:
-        """What Airflow's REST API says about the training DAG."""
+        """Return the response of Airflow's REST API about the training DAG."""
         user = {"username": USER, "password": read_env(self.folder / ".env")["AIRFLOW_ADMIN_PASSWORD"]}
         token = requests.post(self.url(AIRFLOW, "auth/token"), json=user, timeout=30).json()["access_token"]
         found = requests.get(
@@ -105,15 +105,15 @@ class Server:
         return dict(found.json())
 
     def runs(self) -> list[str]:
-        """The states of the runs, the newest first."""
+        """Return the states of the runs, the newest first."""
         return [run["state"] for run in self.airflow("dagRuns", order_by="-run_after")["dag_runs"]]
 
     def tasks(self) -> set[tuple[str, str]]:
-        """The tasks of all runs, each with its state."""
+        """Return the tasks of all runs, each with its state."""
         return {(one["task_id"], one["state"]) for one in self.airflow("dagRuns/~/taskInstances")["task_instances"]}
 
     def families(self) -> dict[str, str]:
-        """The registered versions and their families."""
+        """Return the registered versions and their families."""
         found = requests.get(
             self.url(MLFLOW, "api/2.0/mlflow/model-versions/search"),
             params={"filter": f"name = '{MODEL}'"},
@@ -135,10 +135,10 @@ class Server:
         return str(found.json()["model_version"]["version"])
 
     def ready(self) -> bool:
-        # each worker of the service follows the registry by itself: ask until it is unlikely that one was left out
+        # each worker of the service polls the registry: send enough requests to reach all of them
         return all(requests.get(self.url(SERVICE, "readyz"), timeout=30).ok for _ in range(20))
 
-    def leftovers(self) -> str:
+    def remaining(self) -> str:
         label = f"--filter label=com.docker.compose.project={self.project} --quiet"
         return self.sh(f"docker ps --all {label}; docker volume ls {label}; docker network ls {label}")
 
@@ -156,12 +156,12 @@ def server(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         yield server
     finally:
         server.sh("[ ! -e .env ] || docker compose down --volumes --timeout 5")
-        assert server.leftovers() == ""
+        assert server.remaining() == ""
 
 
 @pytest.fixture(scope="module")
 def trained(server: Server) -> Server:
-    """The server after a training in the middle of which MLflow was killed."""
+    """Return the server after a training run during which MLflow was restarted."""
     assert COMMANDS["train"] in COMMANDS["compose"]
     server.documented("compose")
     until(lambda: ("train", "running") in server.tasks(), passing=requests.RequestException, pause=0.5)
@@ -185,29 +185,29 @@ def approved(trained: Server) -> Server:
 
 def test_without_secrets_nothing_starts(engine: None, tmp_path: Path) -> None:
     server = Server.prepare(tmp_path)
-    told = server.sh("docker compose up --wait", expect=15)
-    assert "missing a value: run ./heartline init first" in told
-    assert server.leftovers() == ""
+    printed = server.sh("docker compose up --wait", expect=15)
+    assert "missing a value: run ./heartline init first" in printed
+    assert server.remaining() == ""
 
 
 def test_everything_is_healthy(server: Server) -> None:
     containers = server.containers()
-    assert {name for name, one in containers.items() if one["Health"] == "healthy"} == LASTING
+    assert {name for name, one in containers.items() if one["Health"] == "healthy"} == LONG_RUNNING
     assert (containers["init"]["State"], containers["init"]["ExitCode"]) == ("exited", 0)
     assert server.documented("look")
 
 
-def test_doors_are_open_on_loopback_only(server: Server) -> None:
+def test_ports_are_published_on_loopback_only(server: Server) -> None:
     published = {
-        (door["URL"], door["PublishedPort"])
+        (port["URL"], port["PublishedPort"])
         for one in server.containers().values()
-        for door in one["Publishers"] or []
-        if door["PublishedPort"]
+        for port in one["Publishers"] or []
+        if port["PublishedPort"]
     }
     assert published == {("127.0.0.1", port) for port in server.ports.values()}
 
 
-@pytest.mark.parametrize("name", sorted(LASTING))
+@pytest.mark.parametrize("name", sorted(LONG_RUNNING))
 def test_nothing_runs_as_root(name: str, server: Server) -> None:
     status = dict(
         line.split(":\t", 1) for line in server.sh(f"docker compose exec -T {name} cat /proc/1/status").splitlines()
@@ -222,11 +222,11 @@ def test_mlflow_answers_to_its_own_names_only(server: Server) -> None:
         assert requests.get(url, headers={"Host": host}, timeout=30).status_code == status, host
 
 
-def test_airflow_asks_who_is_there(server: Server) -> None:
+def test_airflow_requires_a_login(server: Server) -> None:
     assert requests.get(server.url(AIRFLOW, f"api/v2/dags/{DAG}"), timeout=30).status_code == 401
 
 
-def test_a_training_outlives_mlflow_and_registers_each_family_once(trained: Server) -> None:
+def test_a_training_run_survives_a_restart_of_mlflow_and_registers_each_family_once(trained: Server) -> None:
     families = trained.families()
     assert sorted(families.values()) == ["logistic_regression", "random_forest"]
     assert trained.staged() in families
@@ -236,11 +236,11 @@ def test_a_prediction_names_the_approved_version(approved: Server) -> None:
     answer = json.loads(approved.documented("predict"))
     assert 0 < answer["probability"] < 1
     assert answer["has_heart_disease"] is (answer["probability"] >= 0.5)
-    told = {key: answer["model"][key] for key in ("name", "version", "alias", "origin")}
-    assert told == {"name": MODEL, "version": "1", "alias": "production", "origin": "sample"}
+    served = {key: answer["model"][key] for key in ("name", "version", "alias", "origin")}
+    assert served == {"name": MODEL, "version": "1", "alias": "production", "origin": "sample"}
 
 
-def test_the_approval_is_signed(approved: Server) -> None:
+def test_the_history_names_the_user_who_approved(approved: Server) -> None:
     (move,) = approved.documented("history").splitlines()[1:]
     user = approved.sh("id -un").strip()
     assert move.split()[2:] == ["-", "1", user, "promote"]

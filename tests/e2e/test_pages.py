@@ -1,6 +1,6 @@
-"""The pages that people look at, in a real browser against the real stack.
+"""The web pages of the stack in a real browser.
 
-With HEARTLINE_SCREENSHOTS the pictures are written to that folder: so are those of the README made.
+HEARTLINE_SCREENSHOTS names a folder for the screenshots, for example those of the README.
 """
 
 import csv

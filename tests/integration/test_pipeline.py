@@ -1,4 +1,4 @@
-"""From records to a served prediction through the real parts: PostgreSQL, Airflow, MLflow, gunicorn."""
+"""From records to a served prediction through the real processes: PostgreSQL, Airflow, MLflow, gunicorn."""
 
 import contextlib
 import getpass
@@ -58,8 +58,8 @@ def _predict(running: Running, body: object = RECORD) -> dict:
 
 def test_up_prints_the_prediction_and_where_everything_is(running):
     assert '"has_heart_disease"' in running.first_up
-    for part in ("AIRFLOW", "MLFLOW", "SERVICE"):
-        assert running.url(part) in running.first_up
+    for name in ("AIRFLOW", "MLFLOW", "SERVICE"):
+        assert running.url(name) in running.first_up
     assert "airflow_admin_password" in running.first_up
 
 
@@ -220,9 +220,9 @@ def test_a_source_that_is_missing_or_empty_is_said_at_once(running, airflow, tmp
     assert _runs(airflow, running) == before
 
 
-def _kill(running: Running, part: str) -> bool:
-    """Kill a part with all its processes and return whether it was there."""
-    pid = next(one["pid"] for one in running.status()["rows"] if one["name"] == part)
+def _kill(running: Running, name: str) -> bool:
+    """Kill a process with its children and return whether it ran."""
+    pid = next(one["pid"] for one in running.status()["processes"] if one["name"] == name)
     if not pid:
         return False
     for process in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
@@ -249,24 +249,24 @@ def _is_training(airflow: requests.Session, url: str) -> bool:
     return any(one["task_id"] == "train" and one["state"] in ("scheduled", "queued", "running") for one in tasks)
 
 
-@pytest.mark.parametrize(("part", "kills", "records"), [("mlflow", 3, 150), ("postgres", 2, 160)])
-def test_a_part_killed_in_the_middle_of_a_run(running, airflow, registry, part, kills, records):
+@pytest.mark.parametrize(("name", "kills", "records"), [("mlflow", 3, 150), ("postgres", 2, 160)])
+def test_a_process_killed_during_a_run(running, airflow, registry, name, kills, records):
     """The run is tried again and completes, with one run and one version for each family."""
     url = running.url("AIRFLOW", "/api/v2/dags/heart_training/dagRuns")
     conf = {"source": f"sample:{records}", "profile": "quick"}
     run_id = airflow.post(url, json={"logical_date": None, "conf": conf}, timeout=120).json()["dag_run_id"]
-    restarts = next(one["restarts"] for one in running.status()["rows"] if one["name"] == part)
+    restarts = next(one["restarts"] for one in running.status()["processes"] if one["name"] == name)
     killed = 0
     deadline = time.monotonic() + 1500
     while (state := _state(airflow, f"{url}/{run_id}")) in ("", "queued", "running"):
-        assert time.monotonic() < deadline, (running.home / "logs" / f"{part}.log").read_text()[-8000:]
+        assert time.monotonic() < deadline, (running.home / "logs" / f"{name}.log").read_text()[-8000:]
         if killed < kills and _is_training(airflow, f"{url}/{run_id}"):
-            killed += _kill(running, part)
+            killed += _kill(running, name)
         time.sleep(0.2)
 
     assert state == "success"
     assert killed > 0
-    row = next(one for one in running.status()["rows"] if one["name"] == part)
+    row = next(one for one in running.status()["processes"] if one["name"] == name)
     assert row["restarts"] >= restarts + killed
     versions = [
         one for one in registry.search_model_versions("name = 'heart-disease'") if one.tags["origin"] == "sample"

@@ -1,4 +1,4 @@
-"""Every command in the README, run as it stands there."""
+"""Runs every command of the README as it is written there."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ from tests.running import Running
 
 BLOCK = re.compile(r"```sh(?P<tier> compose)?\n(?P<commands>.*?)```", re.DOTALL)
 README = (ROOT / "README.md").read_text()
-# what runs this test cannot be run by it
+# it runs this test
 OURSELVES = "./heartline test"
 
 
@@ -36,6 +36,7 @@ def test_commands_are_found():
     assert any(command.startswith("curl") and '"thal": 7' in command for command in commands)
 
 
+@pytest.mark.stack
 def test_every_command_of_the_readme_works(fresh):
     printed = {}
     for command in _commands():

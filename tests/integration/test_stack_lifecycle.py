@@ -1,4 +1,4 @@
-"""The running stack under rough treatment. What a test breaks, it leaves healed: the stack is the session's."""
+"""The running stack with killed processes, taken ports and full disks. Each test leaves the shared stack healthy."""
 
 import json
 import os
@@ -9,16 +9,16 @@ import psutil
 import pytest
 import requests
 
-from stack.processes.orphans import marked
+from stack.processes.orphans import of_stack
 from stack.processes.postgres import remove_shared_folder, shared_folder
 from tests.running import Running, free_ports
 from tests.waiting import until
 
-PARTS = ["postgres", "mlflow", "airflow", "scheduler", "dag-processor", "service"]
+PROCESSES = ["postgres", "mlflow", "airflow", "scheduler", "dag-processor", "service"]
 
 
 def row(stack, name):
-    return next(one for one in stack.status()["rows"] if one["name"] == name)
+    return next(one for one in stack.status()["processes"] if one["name"] == name)
 
 
 def listening(ports):
@@ -30,25 +30,25 @@ def version(stack):
     return answer.json()["model"]["version"]
 
 
-def test_status_shows_every_part(running):
+def test_status_shows_every_process(running):
     done = running.call("status", "--json")
     found = json.loads(done.stdout)
-    assert [one["name"] for one in found["rows"]] == ["supervisord", *PARTS]
+    assert [one["name"] for one in found["processes"]] == ["supervisord", *PROCESSES]
     assert found["healthy"]
     assert found["production"] == found["model"]["version"]
-    for one in found["rows"]:
+    for one in found["processes"]:
         assert one["pid"] and psutil.pid_exists(one["pid"])
         assert one["version"] or one["name"] == "service"
-    assert {one["port"] for one in found["rows"] if one["port"]} == set(running.ports.values())
+    assert {one["port"] for one in found["processes"] if one["port"]} == set(running.ports.values())
 
-    told = running.call("status").stdout
-    assert all(name in told for name in PARTS)
-    assert f"production: version {found['production']}" in told
-    assert "airflow_admin_password" in told
+    printed = running.call("status").stdout
+    assert all(name in printed for name in PROCESSES)
+    assert f"production: version {found['production']}" in printed
+    assert "airflow_admin_password" in printed
 
 
 def test_everything_listens_on_loopback_only(running):
-    pids = {process.pid for process in marked(running.home)}
+    pids = {process.pid for process in of_stack(running.home)}
     for one in psutil.net_connections("inet"):
         if one.status == psutil.CONN_LISTEN and one.pid in pids:
             assert one.laddr.ip == "127.0.0.1", one
@@ -58,7 +58,7 @@ def test_everything_listens_on_loopback_only(running):
 def test_no_secret_shows_in_a_process_list(running):
     secrets = [path.read_text().strip() for path in (running.home / "secrets").iterdir()]
     assert len(secrets) > 5
-    for process in marked(running.home):
+    for process in of_stack(running.home):
         words = " ".join(process.cmdline())
         assert not any(secret in words for secret in secrets)
 
@@ -70,7 +70,7 @@ def test_state_is_for_its_owner_only(running):
 
 
 @pytest.mark.parametrize("name", ["service", "mlflow"])
-def test_a_killed_part_shows_and_comes_back(running, name):
+def test_a_killed_process_shows_and_is_restarted(running, name):
     before = row(running, name)
     psutil.Process(before["pid"]).send_signal(signal.SIGKILL)
 
@@ -83,7 +83,7 @@ def test_a_killed_part_shows_and_comes_back(running, name):
 
 def test_a_killed_scheduler_leaves_no_workers_behind(running):
     def workers():
-        return {process.pid for process in marked(running.home) if "LocalExecutor" in " ".join(process.cmdline())}
+        return {process.pid for process in of_stack(running.home) if "LocalExecutor" in " ".join(process.cmdline())}
 
     before, orphans = row(running, "scheduler"), until(workers)
     psutil.Process(before["pid"]).send_signal(signal.SIGKILL)
@@ -101,10 +101,10 @@ def test_a_killed_database_is_recovered(running):
 
 
 def test_a_killed_supervisor_shows_and_up_heals(running):
-    orphans = {process.pid for process in marked(running.home)}
-    stranger = subprocess.Popen(
+    orphans = {process.pid for process in of_stack(running.home)}
+    unmarked = subprocess.Popen(
         ["sleep", "300"], env=running.environment
-    )  # the user's: it has our settings, not our mark
+    )  # the user's own process: it has our settings, but no marker
     try:
         supervisor = row(running, "supervisord")["pid"]
         psutil.Process(supervisor).send_signal(signal.SIGKILL)
@@ -112,21 +112,21 @@ def test_a_killed_supervisor_shows_and_up_heals(running):
 
         done = running.call("status", "--json", check=False)
         assert done.returncode == 5
-        rows = {one["name"]: one for one in json.loads(done.stdout)["rows"]}
+        rows = {one["name"]: one for one in json.loads(done.stdout)["processes"]}
         assert rows["supervisord"]["pid"] is None
-        assert "nothing would start it again" in rows["mlflow"]["note"]
+        assert "no supervisor would restart it" in rows["mlflow"]["note"]
 
         running.call("up")
         running.assert_healthy()
-        assert not orphans & {process.pid for process in marked(running.home)}
-        assert stranger.poll() is None
+        assert not orphans & {process.pid for process in of_stack(running.home)}
+        assert unmarked.poll() is None
     finally:
-        stranger.kill()
-        stranger.wait()
+        unmarked.kill()
+        unmarked.wait()
 
 
-def test_a_part_that_cannot_start_is_shown_and_the_rest_stays(running):
-    before = {name: row(running, name)["pid"] for name in PARTS if name != "service"}
+def test_a_process_that_cannot_start_is_shown_and_the_others_go_on(running):
+    before = {name: row(running, name)["pid"] for name in PROCESSES if name != "service"}
     done = subprocess.run(
         [str(running.root / "heartline"), "up"],
         env=running.environment | {"HEARTLINE_POLL_SECONDS": "nonsense"},
@@ -145,7 +145,7 @@ def test_a_part_that_cannot_start_is_shown_and_the_rest_stays(running):
     running.assert_healthy()
 
 
-def test_two_at_the_same_time(running):
+def test_a_second_command_at_the_same_time_is_refused(running):
     first = subprocess.Popen(
         [str(running.root / "heartline"), "down"],
         env=running.environment,
@@ -166,7 +166,7 @@ def test_down_leaves_no_process_and_no_port_and_up_brings_all_back(running):
     running.call("up")
     before = version(running)
     running.call("down")
-    assert marked(running.home) == []
+    assert of_stack(running.home) == []
     assert listening(running.ports.values()) == set()
     assert running.call("status", check=False).returncode == 5
 
@@ -177,7 +177,7 @@ def test_down_leaves_no_process_and_no_port_and_up_brings_all_back(running):
 
 def test_what_is_running_elsewhere_is_not_touched(running, tmp_path):
     """Another stack fails to start, stops what it started, and this one does not notice."""
-    before = {process.pid for process in marked(running.home)}
+    before = {process.pid for process in of_stack(running.home)}
     other = Running(tmp_path / "home")
     url = f"postgresql://postgres:x@127.0.0.1:{free_ports(1)[0]}/postgres"  # nobody listens there
     done = subprocess.run(
@@ -190,11 +190,11 @@ def test_what_is_running_elsewhere_is_not_touched(running, tmp_path):
     )
     assert done.returncode == 5
     assert "PostgreSQL does not answer" in done.stderr
-    assert marked(other.home) == []
+    assert of_stack(other.home) == []
     assert listening(other.ports.values()) == set()
     other.call("down", "--purge")
     assert not other.home.exists()
-    assert {process.pid for process in marked(running.home)} >= before
+    assert {process.pid for process in of_stack(running.home)} >= before
     running.assert_healthy()
 
 
@@ -204,7 +204,7 @@ def test_a_taken_port_is_named_before_anything_is_started(running, tmp_path):
     assert done.returncode == 4
     assert "is taken" in done.stderr
     assert "_PORT=" in done.stderr
-    assert marked(other.home) == []
+    assert of_stack(other.home) == []
     running.assert_healthy()
 
 
@@ -219,13 +219,13 @@ def test_ctrl_c_while_starting_leaves_nothing_running(running, tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
         text=True,
     )
-    until(lambda: marked(other.home))
+    until(lambda: of_stack(other.home))
     os.killpg(child.pid, signal.SIGINT)
     _, said = child.communicate(timeout=600)
     assert child.returncode == 130
     assert "interrupted" in said
     assert "Traceback" not in said
-    assert marked(other.home) == []
+    assert of_stack(other.home) == []
     assert listening(other.ports.values()) == set()
     other.call("down", "--purge")
     assert not other.home.exists()
@@ -247,7 +247,7 @@ def test_a_state_folder_on_a_full_disk(running, need, tmp_path):
         assert "no space left on device" in done.stderr
         assert "Traceback" not in done.stderr
     finally:
-        remove_shared_folder(folder / "home")  # its own `down` would need the space that it has not got
+        remove_shared_folder(folder / "home")  # `down` would need disk space
         subprocess.run(["umount", folder], check=True)
     running.assert_healthy()
 
@@ -269,4 +269,4 @@ def test_a_state_folder_that_cannot_be_written(running, need, tmp_path):
 def test_logs_are_shown(running):
     assert running.call("logs", "postgres").stdout.count("\n") > 3
     every = running.call("logs", "-n", "1").stdout
-    assert all(f"/{name}.log" in every for name in PARTS)
+    assert all(f"/{name}.log" in every for name in PROCESSES)

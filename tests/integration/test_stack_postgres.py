@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL by itself: made, started, filled with roles and databases, killed, removed."""
+"""The embedded PostgreSQL without the other processes: create, start, provide roles, kill, remove."""
 
 import dataclasses
 import os
@@ -16,6 +16,8 @@ from stack.secrets.credentials import Credentials
 from stack.settings import Settings
 from tests.running import ROOT, free_ports
 from tests.waiting import until
+
+pytestmark = pytest.mark.stack
 
 
 class Database:
@@ -108,7 +110,7 @@ def test_a_database_that_an_older_clone_does_not_have_is_added(database):
 def test_a_role_of_somebody_else_is_left_alone(database, tmp_path):
     provide(database.server, database.credentials)
     (tmp_path / "other").mkdir()
-    with pytest.raises(MachineError, match="the role airflow exists with a password that this clone does not know"):
+    with pytest.raises(MachineError, match="the role airflow exists with a password that this clone does not have"):
         provide(database.server, Credentials(tmp_path / "other"))
     provide(database.server, database.credentials)  # its owner still gets in
 
@@ -129,9 +131,9 @@ def test_a_user_who_may_create_roles_and_databases_is_enough(database):
 
 
 def test_a_server_that_does_not_answer(database):
-    away = dataclasses.replace(database.server, port=free_ports(1)[0])
+    unreachable = dataclasses.replace(database.server, port=free_ports(1)[0])
     with pytest.raises(UnhealthyError, match="PostgreSQL does not answer"):
-        provide(away, database.credentials)
+        provide(unreachable, database.credentials)
 
 
 def test_it_listens_on_loopback_only_and_without_a_socket(database):
@@ -155,7 +157,7 @@ def test_it_comes_back_after_a_restart_of_the_machine(tmp_path):
         database.stop(signal.SIGKILL)
         lock = database.cluster.data / "postmaster.pid"
         assert lock.exists()
-        # Meanwhile another program has been given the number that stands there.
+        # Meanwhile another program got the process id in the lock file.
         lock.write_text("\n".join([str(sleeper.pid), *lock.read_text().split("\n")[1:]]))
         database.start()
         assert rows(database.server, "SELECT 1 FROM pg_database WHERE datname = 'mlflow'") == [(1,)]
@@ -167,7 +169,7 @@ def test_it_comes_back_after_a_restart_of_the_machine(tmp_path):
         remove_shared_folder(database.settings.home)
 
 
-def test_an_interrupted_creation_begins_anew(tmp_path):
+def test_an_interrupted_creation_starts_again(tmp_path):
     database = Database(tmp_path / "home")
     try:
         database.cluster.prepare(database.credentials)

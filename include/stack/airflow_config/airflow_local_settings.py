@@ -1,14 +1,14 @@
-"""Airflow imports this module in each of its processes, before anything else is done.
+"""Airflow imports this module at the start of each of its processes.
 
-Every task runs in a process that is forked from the scheduler. What the scheduler has imported, a task need not import
-again, which is most of the time that a short task takes. The other Airflow processes run no task and import nothing.
+Each task runs in a fork of the scheduler and need not import again what the scheduler has imported. Imports are most of
+the time of a short task. The other Airflow processes run no tasks, so nothing is imported there.
 """
 
 import importlib
 import sys
 
-# numpy and scipy first: skops looks up where a function comes from by walking through all modules in their order of
-# import, and each of Airflow's deprecated modules that it would touch on the way warns.
+# numpy and scipy first: skops finds the module of a function by searching all modules in their import order, and would
+# trigger a warning in each of Airflow's deprecated modules that it touches before.
 FIRST = ("numpy", "scipy.special")
 PRELOADED = ("pandas", "sklearn.ensemble", "sklearn.linear_model", "skops.io", "mlflow")
 

@@ -1,4 +1,4 @@
-"""Virtual environments from locked requirements, made by uv. Needs nothing but the standard library."""
+"""Creates virtual environments from locked requirements with uv. Needs only the standard library."""
 
 import hashlib
 import os
@@ -16,10 +16,10 @@ from stack.errors import MachineError
 from stack.settings import STATE, own_folder
 
 UV_PIN = Path(__file__).with_name("uv.txt")
-UV_OLDEST = (0, 13)  # knows UV_SYSTEM_CERTS, by which a company's own certificates are accepted
+UV_OLDEST = (0, 13)  # the first with UV_SYSTEM_CERTS, which accepts a company's own certificates
 STAMP = "heartline-stamp"
 
-# What another program's settings could change in a child of ours. PYTHONDONTWRITEBYTECODE alone makes every start of
+# Variables that would change how our Python child processes run. PYTHONDONTWRITEBYTECODE alone makes every start of
 # Airflow three times slower.
 _FOREIGN = re.compile(r"(PYTHON|VIRTUAL_ENV|CONDA_|__PYVENV_LAUNCHER__)")
 
@@ -29,20 +29,20 @@ _CAUSES = (
         r"read-only file system|permission denied|operation not permitted",
         "a folder cannot be written",
         "a clone and a cache folder (UV_CACHE_DIR) that belong to this user",
-        "use a clone of this user's",
+        "use a clone that belongs to this user",
     ),
     (
         r"failed to fetch|error sending request|dns error|connection (refused|error|reset)|timed out|certificate"
         r"|max retries|could not find a version|no matching distribution|unable to connect|could not connect",
         "the package registry cannot be reached",
         "access to a Python package registry",
-        "look at the network, proxy (HTTPS_PROXY) and mirror (UV_DEFAULT_INDEX, PIP_INDEX_URL)",
+        "check the network, the proxy (HTTPS_PROXY) and the mirror (UV_DEFAULT_INDEX, PIP_INDEX_URL)",
     ),
     (
         r"hash mismatch|do not match the hashes|none of the hashes",
-        "a package is not the one that was locked",
+        "a package differs from the locked one",
         "packages with the digests in the lock",
-        "look at the mirror, then clear the cache (UV_CACHE_DIR)",
+        "check the mirror, then clear the cache (UV_CACHE_DIR)",
     ),
     (
         r"ensurepip|no module named (venv|pip)",
@@ -55,7 +55,7 @@ _CAUSES = (
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment and the locks that it must satisfy, in the order in which they are installed."""
+    """A virtual environment, and its lock files in the order in which they are installed."""
 
     folder: Path
     locks: tuple[Path, ...]
@@ -67,15 +67,15 @@ class Environment:
 
     @property
     def stamp(self) -> Path:
-        """The file that says what is completely installed; absent while anything is under way."""
+        """The file that lists what is installed; absent during an installation."""
         return self.folder / STAMP
 
     def exists(self) -> bool:
-        """Tell whether it was completed once, for these locks or for former ones."""
+        """Tell whether it was installed completely once, for these or for earlier lock files."""
         return self.stamp.exists() and self.python.exists()
 
     def ready(self) -> bool:
-        """Tell whether every lock is installed, as it is now."""
+        """Tell whether the present version of every lock file is installed."""
         return self.exists() and not self._missing()
 
     def _missing(self) -> list[Path]:
@@ -85,11 +85,11 @@ class Environment:
         return [lock for lock in self.locks if _entry(lock) not in installed]
 
     def _identity(self) -> str:
-        # An environment cannot be moved, nor outlive the interpreter that it was made with.
+        # An environment cannot be moved, and works only with the interpreter that created it.
         return f"{self.folder} {self.python.resolve()}"
 
     def make(self, uv: str) -> None:
-        """Bring it to its locks; from scratch, unless a former call completed.
+        """Install its lock files; from scratch, unless an earlier call was completed.
 
         Raises:
             MachineError: a step failed.
@@ -98,22 +98,26 @@ class Environment:
         fresh = not self.exists() or self.stamp.read_text().split("\n")[0] != self._identity()
         missing = list(self.locks) if fresh else self._missing()
         if self.locks[0] in missing:
-            missing = list(self.locks)  # bringing the first one in takes out what the others had added
+            missing = list(self.locks)  # syncing the first lock removes the packages of the others
+        if self.folder.is_symlink():
+            self.folder.unlink()  # another clone's environment, which is not ours to change
         self.stamp.unlink(missing_ok=True)
         if fresh:
             if self.folder.exists():
-                shutil.rmtree(self.folder)  # whatever an interrupted call left; uv refuses what it does not recognize
+                shutil.rmtree(
+                    self.folder
+                )  # left by an interrupted call; uv refuses a folder that it does not recognize
             command = [uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(self.folder)]
-            _run(command, f"making {name}")
+            _run(command, f"creating {name}")
         for lock in missing:
-            # Only the first lock is complete in itself; what follows adds to it.
+            # The first lock is complete; the others add packages to it.
             verb = "sync" if lock == self.locks[0] else "install"
             arguments = ["--require-hashes", "--compile-bytecode", "--python", str(self.python)]
             source = [str(lock)] if verb == "sync" else ["-r", str(lock)]
             _run([uv, "pip", verb, *arguments, *source], f"{name}: packages of {lock.name}")
-        part = self.stamp.with_suffix(".part")
-        part.write_text("\n".join([self._identity(), *map(_entry, self.locks)]) + "\n")
-        part.replace(self.stamp)
+        partial = self.stamp.with_suffix(".part")
+        partial.write_text("\n".join([self._identity(), *map(_entry, self.locks)]) + "\n")
+        partial.replace(self.stamp)
 
 
 def _entry(lock: Path) -> str:
@@ -121,27 +125,27 @@ def _entry(lock: Path) -> str:
 
 
 def child_environment(**extra: str) -> dict[str, str]:
-    """Return this process's environment without what would make a Python child behave differently, and ``extra``."""
+    """Return this process's environment with ``extra``, without variables that change how Python runs."""
     kept = {name: value for name, value in os.environ.items() if not _FOREIGN.match(name)}
     return kept | extra
 
 
 def find_uv(root: Path) -> str:
-    """Return the path of uv: the user's if it is recent enough, else a pinned one below the clone's state folder.
+    """Return the path of uv: the user's if it is recent enough, else a pinned one, installed below the state folder.
 
     Raises:
         MachineError: it cannot be installed.
     """
-    theirs = shutil.which("uv")
-    if theirs and _version(theirs) >= UV_OLDEST:
-        return theirs
+    installed = shutil.which("uv")
+    if installed and _version(installed) >= UV_OLDEST:
+        return installed
     folder = root / STATE / "uv"
     ours, stamp = folder / "bin" / "uv", folder / STAMP
     pin = hashlib.sha256(UV_PIN.read_bytes()).hexdigest()
     if not (ours.exists() and stamp.exists() and stamp.read_text() == pin):
         own_folder(root / STATE)
         stamp.unlink(missing_ok=True)
-        _run([sys.executable, "-m", "venv", "--clear", str(folder)], "making a place for the installer")
+        _run([sys.executable, "-m", "venv", "--clear", str(folder)], "creating an environment for the installer")
         install = ["install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:"]
         _run([str(folder / "bin" / "python"), "-m", "pip", *install, "-r", str(UV_PIN)], "installing the installer, uv")
         stamp.write_text(pin)
@@ -178,8 +182,8 @@ def _writable(path: Path) -> bool:
 
 
 def _explain(output: str, label: str, code: int) -> MachineError:
-    tail = "\n            ".join(output.strip().splitlines()[-8:]) or f"it ended with exit code {code} and said nothing"
-    unknown = ("", "set-up failed", "a step that succeeds", "see what it said above")
+    tail = "\n            ".join(output.strip().splitlines()[-8:]) or f"exit code {code}, no output"
+    unknown = ("", "set-up failed", "a step that succeeds", "fix the cause above")
     _, what, expected, hint = next((cause for cause in _CAUSES if re.search(cause[0], output, re.IGNORECASE)), unknown)
     return MachineError(
         what,
@@ -190,7 +194,7 @@ def _explain(output: str, label: str, code: int) -> MachineError:
 
 
 def ensure(root: Path, environments: Sequence[Environment], say: Callable[[str], None]) -> None:
-    """Make what is not ready.
+    """Create or update each environment that is not ready.
 
     Raises:
         MachineError: a lock is missing, or a step failed.
@@ -206,7 +210,7 @@ def ensure(root: Path, environments: Sequence[Environment], say: Callable[[str],
                 )
     wanted = [environment for environment in environments if not environment.ready()]
     if wanted:
-        say("setting up (the first time this takes a minute or two) …")
+        say("setting up (one or two minutes the first time) …")
         uv = find_uv(root)
         for environment in wanted:
             environment.make(uv)

@@ -1,4 +1,4 @@
-"""What `heartline` does before there is a virtual environment. Needs nothing but the standard library."""
+"""The launcher: sets up the virtual environments, then hands over. Needs only the standard library."""
 
 import contextlib
 import difflib
@@ -24,19 +24,19 @@ from stack.settings import (
 )
 
 COMMANDS = {
-    "up": "Start everything here, train where there is no model yet, and print a prediction.",
+    "up": "Start the stack, train a model if there is none, and print a prediction.",
     "train": "Start a training run and follow it.",
     "predict": "Ask the service for a prediction.",
     "promote": "Put a registered version into production.",
-    "rollback": "Put the version back that was in production before.",
-    "history": "Show who moved production, when, from what to what.",
+    "rollback": "Put the previous version back into production.",
+    "history": "Show each move of production: when, from, to, by whom.",
     "export": "Write a version's training and test rows as CSV: X_train, X_test, y_train, y_test.",
-    "status": "Show each part of the stack, and what production serves.",
-    "logs": "Show the logs of the parts.",
-    "keys": "Make, list and revoke the keys that the service asks for.",
-    "init": "Generate the secrets of the docker compose stack.",
-    "down": "Stop everything that was started here.",
-    "test": "Run lint, types and tests.",
+    "status": "Show each process of the stack, and the version in production.",
+    "logs": "Show the logs of the processes.",
+    "keys": "Create, list and revoke API keys of the service.",
+    "init": "Generate the secrets for docker compose.",
+    "down": "Stop the stack.",
+    "test": "Run lint, type checks and tests; --all includes the tests that start the stack.",
 }
 
 HELP = f"""Heartline: patient records in, a served heart-disease model out.
@@ -45,8 +45,8 @@ Usage: ./heartline COMMAND [OPTIONS]
 
 {chr(10).join(f"  {name:<10}{line}" for name, line in COMMANDS.items())}
 
-`./heartline COMMAND --help` says more about each.
-Exit codes: 0 done, 1 the work failed, 2 usage, 3 machine or set-up, 4 in use, 5 not healthy, 130 interrupted.
+`./heartline COMMAND --help` shows its options.
+Exit codes: 0 success, 1 failed, 2 usage, 3 machine or set-up, 4 in use, 5 not healthy, 130 interrupted.
 """
 
 _HELP_FLAGS = {"-h", "--help"}
@@ -58,10 +58,10 @@ NEEDS = {"up": (MAIN, SERVING), "test": (TESTING, SERVING)}
 
 
 def main(arguments: list[str]) -> int:
-    """Carry out what needs no package, or set up and hand over to ``stack.commands.cli``.
+    """Run a command that needs no packages, or set up and hand over to ``stack.commands.cli``.
 
     Returns:
-        The exit code; does not return where another program takes over.
+        The exit code; does not return if it hands over.
     """
     try:
         return _launch(arguments)
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
     except HeartlineError as error:
         return _fail(error)
     except KeyboardInterrupt:
-        print("\nheartline: interrupted; the next call goes on from here", file=sys.stderr)
+        print("\nheartline: interrupted; the next call continues from here", file=sys.stderr)
         return Exit.INTERRUPTED
 
 

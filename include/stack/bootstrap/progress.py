@@ -1,4 +1,4 @@
-"""A child process with its progress in one line. Needs nothing but the standard library."""
+"""Runs a child process and shows its progress in one line. Needs only the standard library."""
 
 import subprocess
 import sys
@@ -11,10 +11,10 @@ KEPT_LINES = 400
 
 
 def run(command: Sequence[str], label: str, environment: Mapping[str, str]) -> tuple[int, str]:
-    """Run ``command`` quietly and show, in one line, ``label``, the seconds so far and the latest line of output.
+    """Run ``command``; show ``label``, the elapsed seconds and the latest line of its output in one line.
 
     Returns:
-        The exit code and the last lines of what the command printed.
+        The exit code and the last ``KEPT_LINES`` lines of the output.
     """
     lines: deque[str] = deque(maxlen=KEPT_LINES)
     terminal = sys.stderr.isatty()
@@ -27,7 +27,7 @@ def run(command: Sequence[str], label: str, environment: Mapping[str, str]) -> t
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        close_fds=False,  # it keeps the set-up lock, also when this process is killed
+        close_fds=False,  # so that it keeps the set-up lock if this process is killed
     ) as process:
         reader = threading.Thread(target=lines.extend, args=(process.stdout or (),), daemon=True)
         reader.start()

@@ -1,4 +1,4 @@
-"""Airflow's REST API, as far as the launcher needs it."""
+"""A client of Airflow's REST API, with the calls that the launcher needs."""
 
 from typing import Any
 from urllib.parse import quote
@@ -9,7 +9,7 @@ from stack.clients.http import call, session
 from stack.errors import StackError, UnhealthyError, UsageError, WorkError
 from stack.settings import USER
 
-_PARAGRAPH = "\n\n"  # what follows the first one is the schema
+_PARAGRAPH = "\n\n"  # Airflow prints the whole schema after the first paragraph
 ACTIVE = ("queued", "running")
 
 
@@ -26,9 +26,9 @@ class Airflow:
         answer = call(self._http, "POST", f"{self.url}/auth/token", "airflow", json=credentials)
         if answer.status_code != 201:
             raise UnhealthyError(
-                f"Airflow refuses the launcher's login ({answer.status_code})",
+                f"Airflow refused the launcher's login ({answer.status_code})",
                 where=f"{self.url}/auth/token",
-                expected="the user and password that `up` wrote for it",
+                expected="the user and password that `up` configured",
                 hint="./heartline down, then ./heartline up",
             )
         self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
@@ -38,7 +38,7 @@ class Airflow:
             self._log_in()
         url = f"{self.url}/api/v2/{path}"
         answer = call(self._http, method, url, "airflow", **arguments)
-        if answer.status_code == 401:  # a token lives for a day
+        if answer.status_code == 401:  # the token has expired after a day
             self._log_in()
             answer = call(self._http, method, url, "airflow", **arguments)
         return answer
@@ -50,7 +50,7 @@ class Airflow:
         return answer.json()
 
     def dag(self, dag_id: str) -> dict[str, Any] | None:
-        """Return the details of a DAG, among them ``params`` and ``is_paused``; None where Airflow does not know it."""
+        """Return the details of a DAG, such as ``params`` and ``is_paused``; None if Airflow does not know it."""
         answer = self._request("GET", f"dags/{quote(dag_id)}/details")
         if answer.status_code == 404:
             return None
@@ -60,7 +60,7 @@ class Airflow:
         return details
 
     def import_errors(self) -> list[str]:
-        """Return what went wrong where DAG files could not be imported."""
+        """Return the import errors of DAG files, one line each."""
         found = self._get("importErrors", limit=20)["import_errors"]
         return [f"{error['filename']}: {error['stack_trace'].strip().splitlines()[-1]}" for error in found]
 
@@ -68,7 +68,7 @@ class Airflow:
         """Start a run and return its id.
 
         Raises:
-            UsageError: a parameter is not what the DAG's schema says.
+            UsageError: a parameter does not fit the DAG's schema.
         """
         body = {"logical_date": None, "conf": params}
         answer = self._request("POST", f"dags/{quote(dag_id)}/dagRuns", json=body)
@@ -79,12 +79,12 @@ class Airflow:
         return str(answer.json()["dag_run_id"])
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """Return a run, among its fields ``state``."""
+        """Return a run, with its ``state``."""
         found: dict[str, Any] = self._get(f"dags/{quote(dag_id)}/dagRuns/{quote(run_id)}")
         return found
 
     def active_runs(self, dag_id: str) -> list[str]:
-        """Return the ids of the runs that are queued or running, the oldest first."""
+        """Return the ids of the queued and running runs, the oldest first."""
         found = self._get(f"dags/{quote(dag_id)}/dagRuns", state=list(ACTIVE), order_by="run_after", limit=50)
         return [str(run["dag_run_id"]) for run in found["dag_runs"]]
 
@@ -108,7 +108,7 @@ class Airflow:
         return [event for event in content if isinstance(event, dict)] if isinstance(content, list) else []
 
     def returned(self, dag_id: str, run_id: str, task_id: str) -> Any:
-        """Return what a task returned; None where it returned nothing."""
+        """Return the return value of a task; None if it has none."""
         path = f"dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/taskInstances/{quote(task_id)}/xcomEntries/return_value"
         answer = self._request("GET", path, params={"deserialize": False, "stringify": False})
         return answer.json()["value"] if answer.ok else None

@@ -1,4 +1,4 @@
-"""HTTP to the parts on this machine: short time-outs, and never through a proxy."""
+"""HTTP requests to the processes on this machine: short time-outs, no proxy."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import requests
 
 from stack.errors import UnhealthyError
 
-TIMEOUT = (2.0, 30.0)  # seconds to connect, and between two bytes
+REQUEST_TIMEOUT = (2.0, 30.0)  # seconds to connect, and between two received bytes
 
 
 def session() -> requests.Session:
@@ -17,7 +17,7 @@ def session() -> requests.Session:
 
 
 def get(url: str, timeout: float = 3.0, headers: dict[str, str] | None = None) -> requests.Response | None:
-    """Return the answer to a GET, or None where nothing answers within ``timeout`` seconds."""
+    """Return the response to a GET, or None if there is none within ``timeout`` seconds."""
     try:
         with session() as http:
             return http.get(url, timeout=timeout, headers=headers)
@@ -25,18 +25,18 @@ def get(url: str, timeout: float = 3.0, headers: dict[str, str] | None = None) -
         return None
 
 
-def call(http: requests.Session, method: str, url: str, part: str, **arguments: Any) -> requests.Response:
-    """Send a request to ``part`` and return its answer, whatever the status.
+def call(http: requests.Session, method: str, url: str, process: str, **arguments: Any) -> requests.Response:
+    """Send a request to a process of the stack and return the response, whatever its status.
 
     Raises:
-        UnhealthyError: it does not answer.
+        UnhealthyError: the process does not answer.
     """
     try:
-        return http.request(method, url, timeout=TIMEOUT, **arguments)
+        return http.request(method, url, timeout=REQUEST_TIMEOUT, **arguments)
     except requests.RequestException as error:
         raise UnhealthyError(
-            f"{part} does not answer ({type(error).__name__})",
+            f"{process} does not answer ({type(error).__name__})",
             where=url,
             expected="a running stack",
-            hint=f"./heartline status shows what runs, ./heartline logs {part} why, ./heartline up heals it",
+            hint=f"see ./heartline status and ./heartline logs {process}; ./heartline up restarts it",
         ) from error

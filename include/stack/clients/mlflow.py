@@ -1,4 +1,4 @@
-"""MLflow's model registry over plain HTTP: importing MLflow would take longer than everything `status` does."""
+"""A client of MLflow's model registry over plain HTTP, because importing MLflow takes seconds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from stack.settings import MODEL
 
 PRODUCTION, STAGING = "production", "staging"
 
-# A missing alias is reported as an invalid parameter, a missing model or version as a missing resource.
+# MLflow reports a missing alias as an invalid parameter, a missing model or version as a missing resource.
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
@@ -36,17 +36,17 @@ class Registry:
         raise _refused(answer)
 
     def at(self, alias: str) -> str | None:
-        """Return the version that an alias points at, or None."""
+        """Return the version that an alias points to, or None."""
         found = self._find("registered-models/alias", alias=alias)
         return str(found["version"]) if found else None
 
     def version(self, number: str) -> dict[str, str] | None:
-        """Return the tags of a version, or None where there is no such version."""
+        """Return the tags of a version, or None if there is no such version."""
         found = self._find("model-versions/get", version=number)
         return None if found is None else _tags(found)
 
     def named(self, text: str) -> str:
-        """Return the number of the version that somebody named.
+        """Return the version number that the user typed, normalized.
 
         Raises:
             UsageError: there is no such version.
@@ -57,22 +57,22 @@ class Registry:
                 f"the model {MODEL} has no version {text!r}",
                 where=f"{self.url}/#/models/{MODEL}",
                 expected="the number of a registered version",
-                hint="choose one that MLflow lists, or leave it out to take the one at `staging`",
+                hint="choose one that MLflow lists, or omit it to use the version at `staging`",
             )
         return number
 
     def look(self) -> tuple[str, Mapping[str, str]]:
-        """Return the version that production is at ("" for none), and the model's tags, of one moment."""
+        """Return the version in production ("" for none) and the model's tags, read in one request."""
         found = self._find("registered-models/get") or {}
         aliases = {one["alias"]: str(one["version"]) for one in found.get("aliases", [])}
         return aliases.get(PRODUCTION, ""), _tags(found)
 
     def origin(self, version: str) -> str:
-        """Return where a version's training data came from, "" where that is not known."""
+        """Return the origin of a version's training data, "" if unknown."""
         return (self.version(version) or {}).get("origin", "")
 
     def point(self, version: str) -> None:
-        """Move production to a version. The alias is never removed in between."""
+        """Point production to a version, in one request: the alias exists at every instant."""
         self._post("registered-models/alias", alias=PRODUCTION, version=version)
 
     def note(self, key: str, value: str) -> None:

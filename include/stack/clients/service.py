@@ -1,4 +1,4 @@
-"""The prediction service, as a client sees it."""
+"""A client of the prediction service."""
 
 import os
 import time
@@ -12,53 +12,53 @@ from stack.errors import UnhealthyError, WorkError
 from stack.secrets import api_keys
 from stack.settings import Settings
 
-WAIT = 90.0  # seconds until a new production version must be served
-SURE = 4 * (os.cpu_count() or 1)  # answers in a row by which each worker will have been asked
+SWITCH_TIMEOUT = 90.0  # seconds until the service must serve a new production version
+CONSECUTIVE_ANSWERS = 4 * (os.cpu_count() or 1)  # so many that each worker has probably answered
 
 
 def example() -> dict[str, float]:
-    """Return a plausible record, from the contract."""
+    """Return an example record, from the contract."""
     return {column.name: column.example for column in FEATURES}
 
 
 def served(settings: Settings) -> dict[str, Any] | None:
-    """Return what the service says about the model that it serves; None where it does not answer, or serves none."""
+    """Return the service's description of its model; None if it does not answer or has no model."""
     answer = get(f"{settings.service_url}/model", headers=_key(settings))
     if answer is None or not answer.ok:
         return None
-    told: dict[str, Any] = answer.json()
-    model = told.get("model", told)
+    body: dict[str, Any] = answer.json()
+    model = body.get("model", body)
     return model if isinstance(model, dict) else None
 
 
 def wait_until_served(settings: Settings, version: str) -> None:
-    """Wait until the service answers with this version, whichever of its workers is asked.
+    """Wait until every worker of the service answers with this version.
 
     Raises:
-        UnhealthyError: it does not in time; shows what it says instead.
+        UnhealthyError: they do not within ``SWITCH_TIMEOUT``; shows the response of /readyz.
     """
-    deadline, answers = time.monotonic() + WAIT, 0
+    deadline, answers = time.monotonic() + SWITCH_TIMEOUT, 0
     while time.monotonic() < deadline:
         model = served(settings)
         answers = answers + 1 if model and str(model.get("version")) == version else 0
-        if answers == SURE:
+        if answers == CONSECUTIVE_ANSWERS:
             return
         if not answers:
             time.sleep(0.1)
     ready = get(f"{settings.service_url}/readyz")
     raise UnhealthyError(
-        f"the service does not serve version {version} after {WAIT:.0f} s",
+        f"the service does not serve version {version} after {SWITCH_TIMEOUT:.0f} s",
         where=f"{settings.service_url}/readyz: " + (ready.text.strip()[:500] if ready is not None else "no answer"),
         expected=f"`production` of the registry, version {version}",
-        hint="./heartline logs service says why it was refused",
+        hint="see ./heartline logs service for the reason",
     )
 
 
 def predict(settings: Settings, body: bytes | Any) -> Any:
-    """Return the service's answer to a record or a list of records.
+    """Return the service's response to a record or a list of records.
 
     Raises:
-        WorkError: it was refused; names every bad field.
+        WorkError: the record was refused; names every invalid field.
         UnhealthyError: the service does not answer, or has no model yet.
     """
     arguments = {"data": body} if isinstance(body, bytes) else {"json": body}
@@ -72,7 +72,7 @@ def predict(settings: Settings, body: bytes | Any) -> Any:
             f"the service cannot answer now ({answer.status_code}): {problem.get('detail') or answer.text[:300]}",
             where=f"{settings.service_url}/predict",
             expected="a model in production",
-            hint="./heartline status shows what production serves; ./heartline up trains where there is no model",
+            hint="see ./heartline status; ./heartline up trains a model if there is none",
         )
     raise WorkError(
         f"the record was refused ({answer.status_code}): {problem.get('detail') or answer.text[:300]}",
@@ -83,21 +83,21 @@ def predict(settings: Settings, body: bytes | Any) -> Any:
 
 
 def _key(settings: Settings) -> dict[str, str]:
-    """Return the field with the launcher's own key; none where the service asks for none."""
+    """Return the Authorization header with the launcher's API key; empty if there is none."""
     key = api_keys.own(settings)
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _problem(answer: requests.Response) -> dict[str, Any]:
     try:
-        told = answer.json()
+        body = answer.json()
     except requests.JSONDecodeError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return body if isinstance(body, dict) else {}
 
 
 def _fields(problem: dict[str, Any]) -> list[str]:
-    """Return a line for each bad field of a problem document."""
+    """Return a line for each invalid field of a problem document."""
     lines = []
     for error in problem.get("errors") or []:
         about = dict(error)

@@ -1,4 +1,4 @@
-"""The command line: what each command takes and prints. What it does stands in the modules beside this one."""
+"""The command line: options and output of each command. The other modules of this package do the work."""
 
 import contextlib
 import json
@@ -15,12 +15,9 @@ from heartline.ingestion import source_catalog
 from stack import console
 from stack.bootstrap.launcher import HELP
 from stack.clients import service
-from stack.commands import status as status_module
-from stack.commands import train as training
-from stack.commands import up as up_module
+from stack.clients.mlflow import Registry
+from stack.commands import promote, status, test, train, up
 from stack.commands.keys import keys
-from stack.commands.promote import table
-from stack.commands.test import run
 from stack.errors import Exit, MachineError, StackError, UsageError, from_os_error
 from stack.processes import lifecycle
 from stack.processes.databases import NAMES
@@ -44,44 +41,46 @@ set_option = click.option(
     "--set", "assigned", metavar="PARAM=VALUE", multiple=True, help="A parameter of the training DAG; may be repeated."
 )
 
-force_option = click.option("--force", is_flag=True, help="Let a model of the sample replace one of real data.")
-json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
+force_option = click.option(
+    "--force", is_flag=True, help="Allow a model trained on the sample to replace one trained on real data."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@cli.command()
+@cli.command("up")
 @source_option
 @set_option
-def up(source: str | None, assigned: tuple[str, ...]) -> None:
-    """Start everything here, train where there is no model yet, and print a prediction.
+def up_command(source: str | None, assigned: tuple[str, ...]) -> None:
+    """Start the stack, train a model if there is none, and print a prediction.
 
-    Without --source the records are those of HEARTLINE_SOURCE, else of the UCI archive where it answers, else a
-    synthetic sample. A stack that runs is left running, and where there is a model in production nothing is trained.
+    Without --source, the records come from HEARTLINE_SOURCE, else from the UCI archive if it answers, else from a
+    synthetic sample. Running processes go on running. If there is a model in production, nothing is trained.
     """
     stack = Stack.of(Settings.load())
-    up_module.up(stack, training.parameters(source, assigned))
+    up.up(stack, train.parameters(source, assigned))
 
 
-@cli.command()
+@cli.command("train")
 @source_option
 @set_option
-def train(source: str | None, assigned: tuple[str, ...]) -> None:
-    """Start a training run and follow it. Exit code 1 when it fails.
+def train_command(source: str | None, assigned: tuple[str, ...]) -> None:
+    """Start a training run and follow it. Exit code 1 if it fails.
 
-    The run registers a version and points `staging` at the winner; `promote` puts it into production.
+    The run registers a version of each family and points `staging` to the winner; `promote` puts it into production.
     """
     stack = Stack.of(Settings.load())
-    result = training.train(stack, training.parameters(source, assigned))
+    result = train.train(stack, train.parameters(source, assigned))
     print(json.dumps(result, indent=2, default=str))
-    console.say(f"`staging` is at version {result['version']}. ./heartline promote puts it into production")
+    console.say(f"`staging` is at version {result['version']}. To put it into production: ./heartline promote")
 
 
-@cli.command()
+@cli.command("predict")
 @click.argument("file", required=False)
-def predict(file: str | None) -> None:
+def predict_command(file: str | None) -> None:
     """Ask the service for a prediction.
 
-    FILE holds a record or a list of records as JSON, - is standard input. Without FILE an example is sent.
-    Exit code 1 when the record is refused.
+    FILE holds a record or a list of records as JSON; - is standard input. Without FILE, an example is sent.
+    Exit code 1 if the record is refused.
     """
     settings = Settings.load()
     body: Any = service.example() if file is None else _read(file)
@@ -97,33 +96,35 @@ def _read(file: str) -> bytes:
             "there is no such file",
             where=file,
             expected="a file with a record, or a list of records, as JSON",
-            hint="correct the path, or leave it out to send an example",
+            hint="correct the path, or omit it to send an example",
         )
     return path.read_bytes()
 
 
-@cli.command()
+@cli.command("promote")
 @click.argument("version", required=False)
 @force_option
-def promote(version: str | None, force: bool) -> None:
+def promote_command(version: str | None, force: bool) -> None:
     """Put a registered version into production, by default the one at `staging`.
 
     A model trained on the synthetic sample replaces one trained on real data only with --force.
     """
     stack = Stack.of(Settings.load())
-    _serve(stack, training.promote(stack, version, force=force))
+    registry = Registry(stack.settings.mlflow_url)
+    _serve(stack, promote.promote(registry, version, by=promote.current_user(), force=force))
 
 
-@cli.command()
+@cli.command("rollback")
 @force_option
-def rollback(force: bool) -> None:
-    """Put the version back that was in production before.
+def rollback_command(force: bool) -> None:
+    """Put the previous version back into production.
 
-    It undoes the last move of `production`. A second rollback goes one move further back, never forth again: for that,
-    promote VERSION. Exit code 2 where there is nothing to go back to.
+    It undoes the last move of `production`. A second rollback goes one move further back; to go forward again, use
+    promote VERSION. Exit code 2 if there is no previous version.
     """
     stack = Stack.of(Settings.load())
-    _serve(stack, training.rollback(stack, force=force))
+    registry = Registry(stack.settings.mlflow_url)
+    _serve(stack, promote.rollback(registry, by=promote.current_user(), force=force))
 
 
 def _serve(stack: Stack, version: str) -> None:
@@ -132,98 +133,98 @@ def _serve(stack: Stack, version: str) -> None:
     print(f"production is at version {version}")
 
 
-@cli.command()
+@cli.command("history")
 @json_option
-def history(as_json: bool) -> None:
-    """Show who moved production, when, from what to what; the last move first.
+def history_command(as_json: bool) -> None:
+    """Show each move of production, the last one first: when, from, to, by whom.
 
-    A move made in MLflow's UI is noted when a command or a training run next looks, with that time and an unknown
-    mover; so is one whose command was cut off before it could note it.
+    A move in MLflow's UI is recorded by the next command or training run that reads the alias, with that time and an
+    unknown user; so is a move whose command was killed before it wrote the history.
     """
-    moves = training.moves(Stack.of(Settings.load()))[::-1]
+    moves = promote.moves(Registry(Settings.load().mlflow_url))[::-1]
     if as_json:
         print(json.dumps([move.as_dict() for move in moves], indent=2))
     elif moves:
-        console.out.print(table(moves))
+        console.out.print(promote.table(moves))
     else:
         console.say("production was never moved")
 
 
-@cli.command()
+@cli.command("export")
 @click.argument("folder")
 @click.option("--version", metavar="V", help="A registered version, by default the one in production.")
-def export(folder: str, version: str | None) -> None:
+def export_command(folder: str, version: str | None) -> None:
     """Write a version's training and test rows as CSV: X_train, X_test, y_train, y_test.
 
-    FOLDER is new or empty. The rows are those that the version was trained on, and those held out from it; y is 1
-    for heart disease. Prints how many there are, and the snapshot and origin of the data.
+    FOLDER must be new or empty. The rows are the version's training set and test set; y is 1 for heart disease.
+    Prints the number of rows, and the snapshot and origin of the data.
     """
-    from stack.commands import export as export_module  # pandas takes a second, and no other command needs it
+    from stack.commands import export  # imports pandas, which takes a second and no other command needs
 
     stack = Stack.of(Settings.load())
-    print(json.dumps(export_module.export(stack, Path(folder), version), indent=2))
+    print(json.dumps(export.export(stack, Path(folder), version), indent=2))
 
 
-@cli.command()
+@cli.command("status")
 @json_option
-def status(as_json: bool) -> int:
-    """Show each part of the stack, and what production serves. Exit code 0 when all is healthy, else 5."""
+def status_command(as_json: bool) -> int:
+    """Show each process of the stack, and the version in production. Exit code 0 if all are healthy, else 5."""
     stack = Stack.of(Settings.load())
-    found = status_module.look(stack)
+    found = status.look(stack)
     if as_json:
         print(json.dumps(found.as_dict(), indent=2))
     else:
-        console.out.print(status_module.table(found))
-        console.out.print(status_module.summary(found), markup=False)
-        console.out.print(status_module.login(stack), markup=False)
+        console.out.print(status.table(found))
+        console.out.print(status.summary(found), markup=False)
+        console.out.print(status.login(stack), markup=False)
     return Exit.OK if found.healthy() else Exit.UNHEALTHY
 
 
-@cli.command()
+@cli.command("logs")
 @click.argument("name", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on showing what is added.")
-@click.option("-n", "--lines", default=50, show_default=True, help="Lines of each log.")
-def logs(name: str | None, follow: bool, lines: int) -> None:
-    """Show the logs of the parts; NAME is one of those that `status` shows."""
+@click.option("-f", "--follow", is_flag=True, help="Follow the logs.")
+@click.option("-n", "--lines", default=50, show_default=True, help="Last lines of each log.")
+def logs_command(name: str | None, follow: bool, lines: int) -> None:
+    """Show the logs of the processes; NAME is a process that `status` lists."""
     settings = Settings.load()
     names = sorted(path.stem for path in settings.logs.glob("*.log"))
     if name and name not in names:
         raise UsageError(
             f"there is no log of {name!r}",
             where=str(settings.logs),
-            expected="one of " + (", ".join(names) or "those that exist once the stack was started"),
+            expected="one of " + (", ".join(names) or "the logs that exist once the stack was started"),
             hint="correct the name",
         )
     if not names:
         console.say("there are no logs yet")
         return
     files = [str(settings.logs / f"{one}.log") for one in ([name] if name else names)]
-    # It knows how to follow a file that is rotated.
+    # tail follows a log file across its rotation.
     os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), *files])  # noqa: S606 - no shell is wanted
 
 
 cli.add_command(keys)
 
 
-@cli.command()
-def init() -> None:
-    """Generate the secrets of the docker compose stack in .env; what is there is never changed."""
+@cli.command("init")
+def init_command() -> None:
+    """Generate the secrets for docker compose in .env. Existing values are never changed."""
     generated = env_file.init(ROOT)
     print(env_file.summary(generated))
 
 
-@cli.command()
+@cli.command("down")
 @click.option("--purge", is_flag=True, help="Also delete the state: database, models, logs, secrets.")
-def down(purge: bool) -> None:
-    """Stop everything that was started here, and nothing else."""
+def down_command(purge: bool) -> None:
+    """Stop every process of this clone's stack, and nothing else."""
     stack = Stack.of(Settings.load())
     if not stack.settings.home.exists():
-        console.say("nothing runs, and there is no state")
+        console.say("nothing runs, and there is no state folder")
         return
     with stack.locked("down"):
         with console.err.status("stopping"):
             ran = lifecycle.stop(stack)
-        console.say(f"stopped: {', '.join(ran)}" if ran else "nothing ran")
+        console.say(f"stopped: {', '.join(ran)}" if ran else "nothing was running")
         if purge:
             lifecycle.purge(stack)
             console.say(f"deleted: {stack.settings.home}")
@@ -232,16 +233,21 @@ def down(purge: bool) -> None:
 
 
 @cli.command(
+    "test",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
+@click.option("--all", "everything", is_flag=True, help="Also run the slow tests and those that start the stack.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST ARGS]")
-def test(arguments: tuple[str, ...]) -> None:
-    """Run lint, types and tests. With arguments only pytest, which gets them."""
-    run(arguments)
+def test_command(everything: bool, arguments: tuple[str, ...]) -> None:
+    """Run lint, type checks and the tests that need no stack, browser or Docker engine.
+
+    With PYTEST ARGS, run only pytest, which gets them.
+    """
+    test.run(arguments, everything=everything)
 
 
 def main() -> int:
-    """Run the command line, and return its exit code. Every failure has the one error shape."""
+    """Run the command line and return its exit code. Every error is printed in the project's error shape."""
     try:
         code = cli.main(prog_name="heartline", standalone_mode=False)
         return code if isinstance(code, int) else Exit.OK
@@ -252,7 +258,7 @@ def main() -> int:
     except OSError as error:
         return _fail(from_os_error(error))
     except (KeyboardInterrupt, click.Abort):
-        console.say("\ninterrupted; ./heartline status shows what runs")
+        console.say("\ninterrupted; ./heartline status shows what is running")
         return Exit.INTERRUPTED
     except Exception as error:
         return _fail(_unexpected(error))
@@ -281,8 +287,8 @@ def _unexpected(error: Exception) -> MachineError:
         with log.open("a") as file:
             traceback.print_exception(error, file=file)
     return MachineError(
-        f"the launcher met what it does not expect: {type(error).__name__}: {error}",
+        f"unexpected error in the launcher: {type(error).__name__}: {error}",
         where=f"{log} has the details",
-        expected="no such thing: this is a fault of the launcher",
+        expected="no such error: this is a bug of the launcher",
         hint="report it with that log",
     )

@@ -1,4 +1,4 @@
-"""The training set and the hold-out of a registered version as CSV files, for people who work elsewhere."""
+"""`heartline export`: writes the training and test rows of a registered version as CSV files."""
 
 import posixpath
 import tempfile
@@ -17,37 +17,37 @@ from stack.processes.definitions import SCHEDULER
 from stack.processes.lifecycle import Stack
 from stack.settings import MODEL
 
-TARGET = "has_heart_disease"  # what the models learn, and what the service answers
+TARGET = "has_heart_disease"  # the name of the label in the responses of the service
 
 
 def export(stack: Stack, folder: Path, version: str | None) -> dict[str, Any]:
-    """Write ``X_train.csv``, ``X_test.csv``, ``y_train.csv`` and ``y_test.csv``: the rows that a version rests on.
+    """Write ``X_train.csv``, ``X_test.csv``, ``y_train.csv`` and ``y_test.csv`` of a version.
 
     Args:
-        stack: a stack that runs.
+        stack: a running stack.
         folder: a new or empty folder.
-        version: a registered version; the one in production if not given.
+        version: a registered version; None for the one in production.
 
     Returns:
-        what was written, and what it is.
+        The folder, version, origin, snapshot, contract version, and the row counts.
 
     Raises:
-        UsageError: the folder holds something, or there is no such version.
+        UsageError: the folder is not empty, or there is no such version.
         UnhealthyError: MLflow does not answer.
         StoreError: the snapshot cannot be read.
         OSError: the folder cannot be written.
     """
     folder = folder.expanduser().absolute()
-    _refuse_what_is_there(folder)
+    _refuse_existing_files(folder)
     version, tags = _version(Registry(stack.settings.mlflow_url), version)
     train, test = splits.train_test_split(snapshots.read_snapshot(_snapshot_uri(stack, tags["snapshot"])))
     folder.mkdir(parents=True, exist_ok=True)
-    # Half an export must not look like one: the files get their places when all of them are complete.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as under_way:
-        for part, frame in (("train", train), ("test", test)):
-            _write(_features(frame), Path(under_way, f"X_{part}.csv"))
-            _write(_target(frame), Path(under_way, f"y_{part}.csv"))
-        for path in sorted(Path(under_way).iterdir()):
+    # The files are moved into the folder when all are complete, so that a partial export is never mistaken for one.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as partial:
+        for half, frame in (("train", train), ("test", test)):
+            _write(_features(frame), Path(partial, f"X_{half}.csv"))
+            _write(_target(frame), Path(partial, f"y_{half}.csv"))
+        for path in sorted(Path(partial).iterdir()):
             path.rename(folder / path.name)
     return {
         "folder": str(folder),
@@ -60,7 +60,7 @@ def export(stack: Stack, folder: Path, version: str | None) -> dict[str, Any]:
     }
 
 
-def _refuse_what_is_there(folder: Path) -> None:
+def _refuse_existing_files(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         problem = "is not a folder"
     elif folder.exists() and any(folder.iterdir()):
@@ -71,12 +71,12 @@ def _refuse_what_is_there(folder: Path) -> None:
         f"the folder for the export {problem}",
         where=str(folder),
         expected="a new or an empty folder, so that no other export is overwritten",
-        hint="name another one",
+        hint="name another folder",
     )
 
 
 def _version(registry: Registry, version: str | None) -> tuple[str, dict[str, str]]:
-    """Return the version and its tags, once it is sure that its rows can be told."""
+    """Return the version and its tags, after checking that this checkout can reproduce its rows."""
     if version is None:
         version = registry.at(PRODUCTION)
         if version is None:
@@ -92,25 +92,25 @@ def _version(registry: Registry, version: str | None) -> tuple[str, dict[str, st
             f"the model {MODEL} has no version {version!r}",
             where=f"{registry.url}/#/models/{MODEL}",
             expected="the number of a version that a training run registered",
-            hint="choose one that MLflow lists, or leave it out to take the one in production",
+            hint="choose one that MLflow lists, or omit it to export the one in production",
         )
     if tags.get("contract_version") != contract.VERSION:
         raise UsageError(
             f"version {version} was trained under another contract: {tags.get('contract_version')}",
             where=f"tag contract_version of version {version} in {registry.url}",
-            expected=f"{contract.VERSION}, because this checkout may divide the records in another way",
-            hint="call it from the checkout that trained the version, or train again",
+            expected=f"{contract.VERSION}, because another contract may split the records differently",
+            hint="run the command in the checkout that trained the version, or train again",
         )
     return version, tags
 
 
 def _snapshot_uri(stack: Stack, digest: str) -> str:
-    settings = next(part.settings for part in stack.parts() if part.name == SCHEDULER)
+    settings = next(one.settings for one in stack.definitions() if one.name == SCHEDULER)
     return posixpath.join(settings["HEARTLINE_STORE"].rstrip("/"), "snapshots", f"{digest}.parquet")
 
 
 def _features(frame: pd.DataFrame) -> pa.Table:
-    """Return the features, whole numbers as such: a float column would not say that it has no fractions."""
+    """Return the features, whole numbers as integers, so that the CSV shows no fractions."""
     table = pa.Table.from_pandas(frame[list(contract.FEATURE_NAMES)], preserve_index=False)
     whole = {column.name for column in contract.FEATURES if column.whole}
     return table.cast(

@@ -1,4 +1,4 @@
-"""Following a run of a DAG: a table that lives in a terminal, a line per change elsewhere."""
+"""Follows a run of a DAG: a live table in a terminal, else a line for each change."""
 
 import time
 from collections.abc import Iterable
@@ -13,8 +13,8 @@ from stack import console
 from stack.clients.airflow import Airflow
 from stack.errors import UnhealthyError, WorkError
 
-PAUSE = 0.3  # seconds between two looks
-PATIENCE = 90.0  # seconds that the api-server may be away, while the supervisor starts it again
+POLL_INTERVAL = 0.3  # seconds
+OUTAGE_LIMIT = 90.0  # seconds that the api-server may be unreachable while the supervisor restarts it
 SHOWN_EVENTS = 12
 
 _FINAL = {"success", "failed"}
@@ -32,8 +32,8 @@ def follow(airflow: Airflow, dag_id: str, run_id: str) -> None:
     """Show the tasks of a run until it has ended.
 
     Raises:
-        WorkError: it failed; shows what the failed tasks said.
-        UnhealthyError: Airflow is away for too long.
+        WorkError: the run failed; shows the errors of the failed tasks.
+        UnhealthyError: Airflow is unreachable for longer than ``OUTAGE_LIMIT``.
     """
     shown: dict[str, str] = {}
     with Live(console=console.err, auto_refresh=False, transient=False) as live:
@@ -45,13 +45,13 @@ def follow(airflow: Airflow, dag_id: str, run_id: str) -> None:
                 _lines(tasks, shown)
             if state in _FINAL:
                 break
-            time.sleep(PAUSE)
+            time.sleep(POLL_INTERVAL)
     if state == "failed":
         raise _failure(airflow, run_id, tasks)
 
 
 def _look(airflow: Airflow, dag_id: str, run_id: str) -> tuple[str, list[dict[str, Any]]]:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + OUTAGE_LIMIT
     while True:
         try:
             state = str(airflow.run(dag_id, run_id)["state"])
@@ -63,18 +63,18 @@ def _look(airflow: Airflow, dag_id: str, run_id: str) -> tuple[str, list[dict[st
 
 
 def _order(task: dict[str, Any]) -> tuple[str, int]:
-    # Whatever has not begun comes last.
+    # Tasks that have not started come last.
     return (task["start_date"] or "9999", task["map_index"])
 
 
 def name(task: dict[str, Any]) -> str:
-    """Return a task's name, with what a mapped one was mapped over."""
+    """Return a task's name; that of a mapped task with its map index or label."""
     mapped = task.get("rendered_map_index") or (task["map_index"] if task["map_index"] >= 0 else None)
     return f"{task['task_id']} [{mapped}]" if mapped is not None else str(task["task_id"])
 
 
 def seconds(task: dict[str, Any], now: datetime) -> float | None:
-    """Return how long a task has taken so far."""
+    """Return the seconds that a task has taken so far; None if it has not started."""
     if not task["start_date"]:
         return None
     end = datetime.fromisoformat(task["end_date"]) if task["end_date"] else now
@@ -82,7 +82,7 @@ def seconds(task: dict[str, Any], now: datetime) -> float | None:
 
 
 def table(tasks: Iterable[dict[str, Any]]) -> Table:
-    """Return the tasks with their states and durations."""
+    """Return a table of the tasks with their states and durations."""
     grid = Table(box=None, padding=(0, 2), show_header=False)
     now = datetime.now(UTC)
     for task in tasks:
@@ -109,17 +109,17 @@ def _lines(tasks: Iterable[dict[str, Any]], shown: dict[str, str]) -> None:
 
 def _failure(airflow: Airflow, run_id: str, tasks: Iterable[dict[str, Any]]) -> WorkError:
     failed = [task for task in tasks if task["state"] == "failed"]
-    told = [f"{name(task)}, try {task['try_number']}:{_indented(reason(airflow.log(task)))}" for task in failed]
+    errors = [f"{name(task)}, try {task['try_number']}:{_indented(reason(airflow.log(task)))}" for task in failed]
     return WorkError(
-        "the run failed in " + (", ".join(name(task) for task in failed) or "no task of its own"),
-        where=f"run {run_id}" + "".join(f"\n            {line}" for line in told),
+        "the run failed in " + (", ".join(name(task) for task in failed) or "none of its tasks"),
+        where=f"run {run_id}" + "".join(f"\n            {line}" for line in errors),
         expected="every task to succeed",
-        hint="correct what the task says, then ./heartline train; the whole log is in Airflow, under the run",
+        hint="fix the cause that the task names, then ./heartline train; Airflow shows the whole log of the run",
     )
 
 
 def reason(events: list[dict[str, Any]]) -> str:
-    """Return why a task failed, by its log: the exception's own words, else the last things that it said."""
+    """Return why a task failed: the exception in its log, else the last lines of the log."""
     for event in reversed(events):
         for detail in event.get("error_detail") or []:
             if detail.get("exc_value"):

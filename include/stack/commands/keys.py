@@ -1,4 +1,4 @@
-"""`./heartline keys`: what it takes and prints."""
+"""`./heartline keys`: its options and output."""
 
 import json
 from dataclasses import asdict
@@ -11,16 +11,16 @@ from stack.secrets import api_keys
 from stack.settings import Settings
 
 file_option = click.option(
-    "--file", metavar="PATH", help="The file of keys, by default that of HEARTLINE_API_KEYS or of the local stack."
+    "--file", metavar="PATH", help="The key file, by default HEARTLINE_API_KEYS or the local stack's own."
 )
 
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke the keys that the service asks for.
+    """Create, list and revoke API keys of the service.
 
-    While there is a file of keys, each request needs one. The file holds their digests and is read again by the
-    running service within a second.
+    If there is a key file, each request needs a key. The file holds the digests of the keys; the running service
+    reloads it within a second.
     """
 
 
@@ -28,21 +28,21 @@ def keys() -> None:
 @click.argument("name")
 @file_option
 def add_key(name: str, file: str | None) -> None:
-    """Make a key for NAME, and print it once: it is kept nowhere."""
+    """Create a key for the client NAME, and print it. It is not stored and cannot be shown again."""
     settings = Settings.load()
     path = Path(file).absolute() if file else api_keys.file_of(settings)
     new = not path.exists()
     print(api_keys.add(path, name, None if file else settings))
     console.say(f"send it as Authorization: Bearer KEY; it is not shown again ({path} has its digest)")
     if new and not file:
-        console.say("the service asks for keys from the next ./heartline up on")
+        console.say("the service requires keys after the next ./heartline up")
 
 
 @keys.command("list")
 @file_option
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def list_keys(file: str | None, as_json: bool) -> None:
-    """Show the names of the keys, and the day each was made."""
+    """Show the name and creation day of each key."""
     found = api_keys.read(Path(file) if file else api_keys.file_of(Settings.load()))
     if as_json:
         print(json.dumps([asdict(key) for key in found], indent=2))
@@ -56,6 +56,6 @@ def list_keys(file: str | None, as_json: bool) -> None:
 @click.argument("name")
 @file_option
 def revoke_key(name: str, file: str | None) -> None:
-    """Refuse the key of NAME, within a second."""
+    """Revoke the key of the client NAME. The service refuses it within a second."""
     api_keys.revoke(Path(file).absolute() if file else api_keys.file_of(Settings.load()), name)
     console.say(f"revoked: {name}")

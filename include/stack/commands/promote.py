@@ -1,5 +1,7 @@
-"""Moving `production`, by a name, and showing who moved it: for the commands here and for those of docker compose."""
+"""Moves the alias `production` and lists its moves, for the launcher and for docker compose."""
 
+import getpass
+import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -14,17 +16,17 @@ from stack.errors import UsageError
 def promote(
     registry: Registry, version: str | None, *, by: str, how: str = alias_history.PROMOTE, force: bool = False
 ) -> str:
-    """Point `production` at a version, by default the one at `staging`, and return the version.
+    """Point `production` to a version, by default the one at `staging`, and return the version.
 
     Args:
         registry: the registered model.
-        version: its number, as it was typed.
-        by: who moves it.
-        how: what the history says of it.
-        force: let a model of the sample replace one of real data.
+        version: its number, as the user typed it.
+        by: the name for the history.
+        how: the kind of move for the history.
+        force: allow a model trained on the sample to replace one trained on real data.
 
     Raises:
-        StackError: there is no such version, nothing is staged, or it may not replace what is in production.
+        StackError: there is no such version, nothing is staged, or it may not replace the version in production.
     """
     version = version or registry.at(STAGING)
     if version is None:
@@ -38,15 +40,15 @@ def promote(
 
 
 def rollback(registry: Registry, *, by: str, force: bool = False) -> str:
-    """Point `production` at the version that it was at before the last move, and return the version.
+    """Point `production` to the version from before the last move, and return the version.
 
     Args:
         registry: the registered model.
-        by: who moves it.
-        force: let a model of the sample replace one of real data.
+        by: the name for the history.
+        force: allow a model trained on the sample to replace one trained on real data.
 
     Raises:
-        StackError: there is no such version, or it may not replace what is in production.
+        StackError: there is no such version, or it may not replace the version in production.
     """
     moved = moves(registry)
     version = alias_history.previous(moved)
@@ -54,12 +56,12 @@ def rollback(registry: Registry, *, by: str, force: bool = False) -> str:
         raise UsageError(
             f"version {version}, which was in production before, was deleted"
             if version
-            else "there is nothing to go back to",
+            else "there is no previous version",
             where=f"alias {PRODUCTION} in {registry.url}",
             expected="an earlier version in production",
-            hint="look at the history, and promote a version by its number",
+            hint="see the history, and promote a version by its number",
         )
-    # the move to undo is the last one that was looked at, not one that came since
+    # undo the last move that was read, and not one that was made since
     return _move(registry, version, by=by, how=alias_history.ROLLBACK, force=force, expected=moved[-1].after)
 
 
@@ -67,19 +69,19 @@ def _move(registry: Registry, version: str, *, by: str, how: str, force: bool, e
     now = datetime.now(UTC)
     outcome = alias_history.move(registry, version, by=by, how=how, now=now, force=force, expected=expected)
     if outcome.refused:
-        wanted, hint = "nobody else who moves it at the same time", "look at the history, and decide anew"
+        wanted, hint = "no other move at the same time", "see the history, then decide again"
         if outcome.forcible:
             wanted = "a version that was trained on real data"
-            hint = "name another version, or add --force where this is meant"
+            hint = "name another version, or add --force to replace it nevertheless"
         raise UsageError(outcome.refused, where=f"alias {PRODUCTION} in {registry.url}", expected=wanted, hint=hint)
     return version
 
 
 def moves(registry: Registry) -> list[alias_history.Move]:
-    """Return the moves of `production`, oldest first; one that was made in MLflow's UI is noted.
+    """Return the moves of `production`, oldest first. Records a move that was made in MLflow's UI.
 
     Raises:
-        StackError: MLflow does not answer, or refuses.
+        StackError: MLflow does not answer, or refuses the request.
     """
     return alias_history.catch_up(registry, datetime.now(UTC))[1]
 
@@ -93,3 +95,11 @@ def table(moved: Iterable[alias_history.Move]) -> Table:
         how = f"{one.how}, forced" if one.forced else one.how
         grid.add_row(f"{one.when:%Y-%m-%d %H:%M:%S}", one.before or "-", one.after or "-", escape(one.by), escape(how))
     return grid
+
+
+def current_user() -> str:
+    """Return the name of the calling user for the history, or the user id if it has no name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"user {os.getuid()}"

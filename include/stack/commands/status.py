@@ -1,4 +1,4 @@
-"""What runs, how it is, and what production serves."""
+"""`heartline status`: the processes, their health, and the version in production."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -13,26 +13,26 @@ from heartline.registry import alias_history
 from stack.clients.mlflow import Registry
 from stack.clients.service import served
 from stack.processes import orphans
-from stack.processes.definitions import AIRFLOW, DAG_PROCESSOR, SCHEDULER, Part
+from stack.processes.definitions import AIRFLOW, DAG_PROCESSOR, SCHEDULER, ProcessDefinition
 from stack.processes.env_markers import SUPERVISOR
 from stack.processes.health import Health, healthy
 from stack.processes.lifecycle import Stack
-from stack.processes.supervisor import Exit, Process
+from stack.processes.supervisor import ProcessState, UnexpectedExit
 from stack.settings import USER
 
 
 @dataclass(frozen=True)
-class Row:
-    """One process.
+class ProcessStatus:
+    """The status of one process.
 
     Attributes:
-        name: the part.
-        healthy: whether it works.
-        pid: its process, or None.
+        name: its name, such as mlflow.
+        healthy: whether its health check passed.
+        pid: its process id, or None.
         port: its TCP port on the loopback interface, if it has one.
-        version: what runs, if it says so.
-        since: when it was started, ISO 8601 in local time, or None.
-        restarts: how often it ended unasked and was started again, since the stack was started.
+        version: the version of its program, if it reports one.
+        since: its start time, ISO 8601 in local time, or None.
+        restarts: the number of unexpected exits since the stack was started.
         note: what is wrong, or how it last ended.
     """
 
@@ -48,71 +48,82 @@ class Row:
 
 @dataclass(frozen=True)
 class Status:
-    """The whole stack.
+    """The status of the whole stack.
 
     Attributes:
-        rows: the processes, the supervisor first.
-        registry: whether the registry answers.
-        production: the version that its alias `production` names, or None.
-        model: what the service says about the model that it serves, or None.
-        moved: the move that brought production there, or None where nobody noted it.
+        processes: the processes, the supervisor first.
+        registry_reachable: whether MLflow answers.
+        production: the version at the alias `production`, or None.
+        model: the service's description of the model that it serves, or None.
+        last_move: the move that pointed production to this version, or None if it is not in the history.
     """
 
-    rows: list[Row]
-    registry: bool
+    processes: list[ProcessStatus]
+    registry_reachable: bool
     production: str | None
     model: dict[str, Any] | None
-    moved: alias_history.Move | None = None
+    last_move: alias_history.Move | None = None
 
     def healthy(self) -> bool:
-        """Tell whether everything works."""
-        return all(row.healthy for row in self.rows)
+        """Tell whether every process is healthy."""
+        return all(process.healthy for process in self.processes)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it for ``--json``."""
-        moved = self.moved.as_dict() if self.moved else None
-        return {"healthy": self.healthy(), **asdict(self), "moved": moved}
+        """Return the status for ``--json``."""
+        last_move = self.last_move.as_dict() if self.last_move else None
+        return {"healthy": self.healthy(), **asdict(self), "last_move": last_move}
 
 
 def look(stack: Stack) -> Status:
-    """Look at everything, at the same time, within a few seconds."""
+    """Run all health checks in parallel, within a few seconds."""
     if not stack.supervisor.alive():
-        registry, at, moved = _production(stack)
-        return Status(_unsupervised(stack), registry, at, served(stack.settings), moved)
+        reachable, version, last_move = _production(stack)
+        return Status(_unsupervised(stack), reachable, version, served(stack.settings), last_move)
     supervisor, processes, probes = stack.supervisor, stack.supervisor.processes(), stack.probes()
-    parts = [part for part in stack.parts() if part.name in processes]
-    with ThreadPoolExecutor(len(parts) + 2) as pool:
-        answers = {part.name: pool.submit(healthy, processes, part.name, probes[part.name]) for part in parts}
+    definitions = [definition for definition in stack.definitions() if definition.name in processes]
+    with ThreadPoolExecutor(len(definitions) + 2) as pool:
+        answers = {
+            definition.name: pool.submit(healthy, processes, definition.name, probes[definition.name])
+            for definition in definitions
+        }
         production, model = pool.submit(_production, stack), pool.submit(served, stack.settings)
         exits = supervisor.exits()
         found = {name: answer.result() for name, answer in answers.items()}
-        rows = [_row(part, processes[part.name], found, exits) for part in parts]
-        first = Row(SUPERVISOR, True, supervisor.pid(), version=supervisor.version())
-        registry, at, moved = production.result()
-        return Status([first, *rows], registry, at, model.result(), moved)
+        rows = [_row(definition, processes[definition.name], found, exits) for definition in definitions]
+        first = ProcessStatus(SUPERVISOR, True, supervisor.pid(), version=supervisor.version())
+        reachable, version, last_move = production.result()
+        return Status([first, *rows], reachable, version, model.result(), last_move)
 
 
-def _row(part: Part, process: Process, found: dict[str, Health], exits: list[Exit]) -> Row:
-    health, ended = found[part.name], [one for one in exits if one.name == part.name]
+def _row(
+    definition: ProcessDefinition, process: ProcessState, found: dict[str, Health], exits: list[UnexpectedExit]
+) -> ProcessStatus:
+    health, ended = found[definition.name], [one for one in exits if one.name == definition.name]
     note = health.note if not health.ok else ""
     if ended:
         note = "; ".join(filter(None, [note, f"last ended {ended[-1].when:%H:%M:%S}: {ended[-1].how}"]))
-    # The three Airflow processes are of one version, which one of them tells.
-    version = found[AIRFLOW].version if part.name in (SCHEDULER, DAG_PROCESSOR) else health.version
+    # The three Airflow processes have one version, which only the api-server reports.
+    version = found[AIRFLOW].version if definition.name in (SCHEDULER, DAG_PROCESSOR) else health.version
     since = datetime.fromtimestamp(process.started).isoformat() if process.pid and process.started else None
-    return Row(part.name, health.ok, process.pid, part.port, version, since, len(ended), note)
+    return ProcessStatus(definition.name, health.ok, process.pid, definition.port, version, since, len(ended), note)
 
 
-def _unsupervised(stack: Stack) -> list[Row]:
-    first = Row(SUPERVISOR, False, note="does not run: ./heartline up")
-    rest = orphans.by_part(stack.settings.home)
-    left = [
-        Row(part.name, False, rest[part.name], part.port, note="runs, but nothing would start it again")
-        if part.name in rest
-        else Row(part.name, False, None, part.port, note="does not run")
-        for part in (stack.parts() if stack.supervisor.configuration_file.exists() else [])
+def _unsupervised(stack: Stack) -> list[ProcessStatus]:
+    first = ProcessStatus(SUPERVISOR, False, note="does not run: ./heartline up")
+    running = orphans.oldest_by_name(stack.settings.home)
+    others = [
+        ProcessStatus(
+            definition.name,
+            False,
+            running[definition.name],
+            definition.port,
+            note="runs, but no supervisor would restart it",
+        )
+        if definition.name in running
+        else ProcessStatus(definition.name, False, None, definition.port, note="does not run")
+        for definition in (stack.definitions() if stack.supervisor.configuration_file.exists() else [])
     ]
-    return [first, *left]
+    return [first, *others]
 
 
 def _production(stack: Stack) -> tuple[bool, str | None, alias_history.Move | None]:
@@ -127,9 +138,9 @@ def _production(stack: Stack) -> tuple[bool, str | None, alias_history.Move | No
 def table(status: Status) -> Table:
     """Return the processes as a table."""
     grid = Table(box=None, padding=(0, 2), header_style="bold")
-    for heading in ("part", "health", "pid", "port", "version", "since", "restarts", "note"):
+    for heading in ("process", "health", "pid", "port", "version", "since", "restarts", "note"):
         grid.add_column(heading, justify="right" if heading in ("pid", "port", "restarts") else "left")
-    for row in status.rows:
+    for row in status.processes:
         grid.add_row(
             row.name,
             "[green]healthy[/]" if row.healthy else "[bold red]not healthy[/]",
@@ -144,24 +155,26 @@ def table(status: Status) -> Table:
 
 
 def login(stack: Stack) -> str:
-    """Return where Airflow's login is."""
+    """Return Airflow's address and where its password is."""
     return f"Airflow:    {stack.settings.airflow_url}, user {USER}, password in {stack.login_file}"
 
 
 def summary(status: Status) -> str:
-    """Return, in a sentence, what production serves."""
+    """Return one sentence about the version in production."""
     registered = f"version {status.production}" if status.production else "no version"
     if status.model is None:
         return (
             f"production: {registered}, and the service serves none"
-            if status.registry
-            else "production: MLflow is away"
+            if status.registry_reachable
+            else "production: MLflow is unreachable"
         )
     model, version = status.model, str(status.model.get("version"))
-    told = f"production: version {version} ({model.get('family')}, trained on {model.get('origin')})"
-    if not status.registry:
-        return told + "; MLflow is away"
+    served_version = f"production: version {version} ({model.get('family')}, trained on {model.get('origin')})"
+    if not status.registry_reachable:
+        return served_version + "; MLflow is unreachable"
     if version != status.production:
-        return told + f"; the registry says {registered}: ./heartline logs service"
-    moved = status.moved
-    return f"{told}, since {moved.when:%Y-%m-%d %H:%M} UTC by {moved.by} ({moved.how})" if moved else told
+        return served_version + f"; the registry says {registered}: ./heartline logs service"
+    move = status.last_move
+    return (
+        f"{served_version}, since {move.when:%Y-%m-%d %H:%M} UTC by {move.by} ({move.how})" if move else served_version
+    )

@@ -1,24 +1,19 @@
-"""Starting training runs with checked parameters, and putting a version into production."""
+"""Starts training runs with checked parameters, and follows them."""
 
-import getpass
 import json
-import os
 import time
 from collections.abc import Iterable
 from typing import Any
 
-from heartline.registry import alias_history
 from stack import console
 from stack.clients.airflow import Airflow
-from stack.clients.mlflow import Registry
-from stack.commands import promote as production
 from stack.commands.follow import follow
 from stack.errors import UnhealthyError, UsageError, WorkError
 from stack.processes.lifecycle import Stack
 from stack.settings import DAG
 from stack.source_choice import check
 
-DAG_LIMIT = 120.0  # seconds until the dag-processor must have read a new DAG file
+DAG_IMPORT_TIMEOUT = 120.0  # seconds until the dag-processor must have imported a new DAG file
 LAST_TASK = "register"
 
 
@@ -31,14 +26,14 @@ def assignments(given: Iterable[str]) -> dict[str, str]:
     """Split ``PARAM=VALUE`` arguments.
 
     Raises:
-        UsageError: one has another form.
+        UsageError: an argument has another form.
     """
     found = {}
     for argument in given:
         name, equals, value = argument.partition("=")
         if not equals or not name:
             raise UsageError(
-                f"{argument!r} sets nothing",
+                f"{argument!r} is not an assignment",
                 where="--set",
                 expected="PARAM=VALUE, for example --set profile=quick",
                 hint="correct it; Airflow's trigger form lists the parameters",
@@ -53,26 +48,26 @@ def parameters(source: str | None, given: Iterable[str]) -> dict[str, str]:
     """Return the ``PARAM=VALUE`` arguments together with ``--source``.
 
     Raises:
-        UsageError: one has another form, the source is named twice, or it is a file that cannot be used.
+        UsageError: an argument has another form, the source is given twice, or it is a file that cannot be used.
     """
     found = assignments(given)
     if source is None:
         return found
     if "source" in found:
         raise UsageError(
-            "the source is named twice",
+            "the source is given twice",
             where="--source and --set source",
             expected="one of them",
-            hint="leave one out",
+            hint="remove one",
         )
     return {"source": check(source, "--source")} | found
 
 
 def typed(given: dict[str, str], params: dict[str, Any]) -> dict[str, Any]:
-    """Give each value the type that the DAG's schema asks for.
+    """Convert each value to the type that the DAG's schema requires.
 
     Args:
-        given: values as they were typed.
+        given: the values from the command line.
         params: the DAG's ``params``, as Airflow describes them.
 
     Raises:
@@ -100,18 +95,18 @@ def _value(text: str, kinds: str | list[str]) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError:
-        return text  # Airflow refuses it, and says which type it wants
+        return text  # Airflow refuses it and names the type
 
 
 def wait_for_dag(airflow: Airflow) -> dict[str, Any]:
-    """Return the training DAG's details, once Airflow has read its file.
+    """Return the training DAG's details, once Airflow has imported its file.
 
     Raises:
         WorkError: its file cannot be imported.
-        UnhealthyError: Airflow does not know it in time.
-        UsageError: it is paused, so that a run would wait for ever.
+        UnhealthyError: Airflow does not know it within ``DAG_IMPORT_TIMEOUT``.
+        UsageError: it is paused, so that a run would never start.
     """
-    deadline = time.monotonic() + DAG_LIMIT
+    deadline = time.monotonic() + DAG_IMPORT_TIMEOUT
     while True:
         details = airflow.dag(DAG)
         if details:
@@ -122,31 +117,31 @@ def wait_for_dag(airflow: Airflow) -> dict[str, Any]:
                 "a DAG file cannot be imported",
                 where="\n            ".join(problems),
                 expected=f"the DAG {DAG}",
-                hint="correct the file; Airflow reads it again within seconds",
+                hint="correct the file; Airflow imports it again within seconds",
             )
         if time.monotonic() > deadline:
             raise UnhealthyError(
-                f"Airflow does not know the DAG {DAG} after {DAG_LIMIT:.0f} s",
+                f"Airflow does not know the DAG {DAG} after {DAG_IMPORT_TIMEOUT:.0f} s",
                 where=airflow.url,
-                expected="its file in dags/",
-                hint="./heartline logs dag-processor",
+                expected="a DAG file in dags/",
+                hint="see ./heartline logs dag-processor",
             )
         time.sleep(0.2)
     if details["is_paused"]:
         raise UsageError(
             f"the DAG {DAG} is paused",
             where=f"{airflow.url}/dags/{DAG}",
-            expected="a DAG that may run",
+            expected="a DAG that is not paused",
             hint="unpause it there, with the switch beside its name",
         )
     return details
 
 
 def train(stack: Stack, given: dict[str, str]) -> dict[str, Any]:
-    """Start a training run, follow it, and return what its last task returned.
+    """Start a training run, follow it, and return the return value of its last task.
 
     Raises:
-        StackError: it could not be started, or it failed.
+        StackError: the run could not be started, or it failed.
     """
     airflow = client(stack)
     details = wait_for_dag(airflow)
@@ -157,23 +152,23 @@ def train(stack: Stack, given: dict[str, str]) -> dict[str, Any]:
 
 
 def join(stack: Stack) -> dict[str, Any] | None:
-    """Follow the run that is already under way, and return what its last task returned; None where none is."""
+    """Follow the active run and return the return value of its last task; None if there is no active run."""
     airflow = client(stack)
     active = airflow.active_runs(DAG)
     if not active:
         return None
-    console.say(f"training: run {active[0]} is already under way")
+    console.say(f"training: run {active[0]} is already active")
     return _result(airflow, active[0])
 
 
 def _result(airflow: Airflow, run: str) -> dict[str, Any]:
-    begun = time.monotonic()
+    started = time.monotonic()
     try:
         follow(airflow, DAG, run)
     except KeyboardInterrupt:
-        console.say(f"\nthe run goes on without being watched: {airflow.url}/dags/{DAG}/runs/{run}")
+        console.say(f"\nthe run continues: {airflow.url}/dags/{DAG}/runs/{run}")
         raise
-    console.done("training", time.monotonic() - begun)
+    console.done("training", time.monotonic() - started)
     result = airflow.returned(DAG, run, LAST_TASK)
     if not isinstance(result, dict) or "version" not in result:
         raise WorkError(
@@ -186,30 +181,8 @@ def _result(airflow: Airflow, run: str) -> dict[str, Any]:
         raise WorkError(
             f"no model of this run is good enough for `staging`: {result.get('reason')}",
             where=f"run {run}; it registered the versions {', '.join(result.get('versions', {}).values())}",
-            expected="a model that passes the minimum bars",
+            expected="a model that meets the minimum requirements",
             hint="see the comparison in MLflow; train on more or better data, or promote one of these versions"
-            " knowingly",
+            " nevertheless",
         )
     return result
-
-
-def promote(stack: Stack, version: str | None, *, how: str = alias_history.PROMOTE, force: bool = False) -> str:
-    """Point `production` of a stack at a version, in this user's name: see ``production.promote``."""
-    return production.promote(Registry(stack.settings.mlflow_url), version, by=_user(), how=how, force=force)
-
-
-def rollback(stack: Stack, *, force: bool = False) -> str:
-    """Point `production` of a stack at the version before, in this user's name: see ``production.rollback``."""
-    return production.rollback(Registry(stack.settings.mlflow_url), by=_user(), force=force)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user id without a name, as in a container
-        return f"user {os.getuid()}"
-
-
-def moves(stack: Stack) -> list[alias_history.Move]:
-    """Return the moves of `production` of a stack: see ``production.moves``."""
-    return production.moves(Registry(stack.settings.mlflow_url))

@@ -1,4 +1,4 @@
-"""`heartline up`: from nothing, or from whatever there is, to a prediction."""
+"""`heartline up`: starts the stack, trains a model if there is none, and prints a prediction."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from heartline.registry.alias_history import FIRST_UP
 from stack import console, source_choice
 from stack.clients import service
 from stack.clients.mlflow import PRODUCTION, STAGING, Registry
-from stack.commands import train
+from stack.commands import promote, train
 from stack.errors import WorkError
 from stack.processes import lifecycle
 from stack.processes.lifecycle import Stack
@@ -15,14 +15,14 @@ from stack.settings import USER
 
 
 def up(stack: Stack, given: dict[str, str]) -> None:
-    """Start the stack, train where there is no model in production, and print a prediction.
+    """Start the stack, train if there is no model in production, and print a prediction.
 
     Args:
-        stack: what to start.
-        given: parameters of the training DAG, as they were typed.
+        stack: the stack to start.
+        given: parameters of the training DAG, from the command line.
 
     Raises:
-        HeartlineError: a step did not succeed.
+        HeartlineError: a step failed.
     """
     with stack.locked("up"):
         home = stack.settings.home
@@ -30,30 +30,32 @@ def up(stack: Stack, given: dict[str, str]) -> None:
         if source_choice.remembered(home) is None:
             source_choice.remember(home, choice.source)
         lifecycle.start(stack)
-        version = Registry(stack.settings.mlflow_url).at(PRODUCTION)
+        registry = Registry(stack.settings.mlflow_url)
+        version = registry.at(PRODUCTION)
         if version is None:
-            version = train.promote(stack, _first_version(stack, given, choice), how=FIRST_UP)
+            first = _first_version(stack, given, choice)
+            version = promote.promote(registry, first, by=promote.current_user(), how=FIRST_UP)
         elif given:
-            console.say(f"nothing is trained: version {version} is in production. ./heartline train trains another one")
+            console.say(f"not training: version {version} is in production. To train another one: ./heartline train")
         with console.step(f"service answers with version {version}"):
             service.wait_until_served(stack.settings, version)
     _show_prediction(stack)
 
 
 def _first_version(stack: Stack, given: dict[str, str], choice: source_choice.Choice) -> str:
-    """Return a version for production: the staged one, or that of a run that is under way, or of a new one."""
+    """Return a version for production: of an active run, else the staged one, else of a new run."""
     if not given:
         result = train.join(stack)
         staged = str(result["version"]) if result else Registry(stack.settings.mlflow_url).at(STAGING)
         if staged:
             return staged
     home = stack.settings.home
-    source = source_choice.check(given.get("source", choice.source), "as it was first given to `up`")
-    console.say(f"there is no model yet: training one on `{source}`")
+    source = source_choice.check(given.get("source", choice.source), "source of the first `up`")
+    console.say(f"no model yet: training one on `{source}`")
     if choice.fallback:
-        console.loud(
-            f"{choice.reason},\nso this model learns from SYNTHETIC patients: for trying things out, not for people."
-            "\nYour own records: ./heartline train --source FILE"
+        console.warn(
+            f"{choice.reason}.\nThis model is trained on SYNTHETIC patients: for trying things out only."
+            "\nTo use your own records: ./heartline train --source FILE"
         )
     try:
         result = train.train(stack, given | {"source": source})

@@ -1,7 +1,7 @@
-"""`python compose_health.py URL [PART]`: the health checks of docker-compose.yaml.
+"""`python healthcheck.py URL [COMPONENT]`: the health checks of docker-compose.yaml.
 
-Ends with 0 if the URL answers with 200 and, where a part is named, calls it healthy; else says why and ends with 1. It
-runs every few seconds in most containers, so it imports little: nothing but the standard library, and of that not much.
+Exits with 0 if the URL responds with status 200 and reports the component, if one is named, as healthy; else prints the
+reason and exits with 1. It runs every few seconds in most containers, so it imports little of the standard library.
 """
 
 import http.client
@@ -11,12 +11,12 @@ import sys
 TIMEOUT = 5  # seconds
 
 
-def problem(url: str, part: str | None = None) -> str | None:
+def problem(url: str, component: str | None = None) -> str | None:
     """Return what is wrong, or None.
 
     Args:
         url: an ``http://host:port/path``.
-        part: a key of the JSON object that Airflow's ``/api/v2/monitor/health`` answers with.
+        component: a key of the JSON object of Airflow's ``/api/v2/monitor/health``, such as scheduler.
     """
     host, _, path = url.removeprefix("http://").partition("/")
     connection = http.client.HTTPConnection(host, timeout=TIMEOUT)
@@ -30,8 +30,8 @@ def problem(url: str, part: str | None = None) -> str | None:
         connection.close()
     if answer.status != 200:
         return f"{url} answers {answer.status}"
-    status = json.loads(body)[part]["status"] if part else "healthy"
-    return None if status == "healthy" else f"{url} says that {part} is {status}"
+    status = json.loads(body)[component]["status"] if component else "healthy"
+    return None if status == "healthy" else f"{url} reports that {component} is {status}"
 
 
 if __name__ == "__main__":

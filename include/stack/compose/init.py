@@ -1,4 +1,4 @@
-"""`python -m stack.compose.init`: what docker compose does before Airflow and MLflow start, at every `up`."""
+"""`python -m stack.compose.init`: docker compose runs it at every `up`, before Airflow and MLflow start."""
 
 import json
 import os
@@ -17,13 +17,13 @@ HOST, PORT = "postgres", 5432
 
 
 class FromEnvironment(Credentials):
-    """The secrets of ``.env``, as docker compose hands them over."""
+    """The secrets of ``.env``, which docker compose passes as environment variables."""
 
     def __init__(self) -> None:
         pass
 
     def __getitem__(self, name: str) -> str:
-        """Return a secret; a missing one was refused by docker compose already."""
+        """Return a secret. Docker compose has refused to start if one is missing."""
         return os.environ[name.upper()]
 
 
@@ -42,7 +42,7 @@ def databases(credentials: Credentials) -> None:
             f"PostgreSQL refuses: {error.what if isinstance(error, StackError) else _last_line(error)}",
             where=f"{HOST}:{PORT}",
             expected="the .env with which the database volume was made",
-            hint="bring that .env back; or, to begin anew WITHOUT the data, docker compose down --volumes",
+            hint="restore that .env; or, to start again WITHOUT the data, docker compose down --volumes",
         ) from error
 
 
@@ -51,7 +51,7 @@ def _last_line(error: Exception) -> str:
 
 
 def main() -> NoReturn:
-    """Provide the databases and Airflow's login, then hand over to Airflow's migration."""
+    """Create the databases and Airflow's login, then hand over to Airflow's migration."""
     credentials = FromEnvironment()
     try:
         databases(credentials)

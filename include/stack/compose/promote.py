@@ -1,6 +1,6 @@
-"""`python -m stack.compose.promote`: moves `production` of a compose project by a name, and shows who moved it.
+"""`python -m stack.compose.promote`: moves `production` of a compose project, and shows its history.
 
-A container knows no user, so the name is what the caller says; nothing checks it.
+A container does not know the calling user. The name for the history is an option, and is not checked.
 """
 
 import os
@@ -10,40 +10,42 @@ import click
 
 from stack import console
 from stack.clients.mlflow import Registry
-from stack.commands import promote as production
+from stack.commands import promote
 from stack.errors import StackError
 
-by_option = click.option("--by", required=True, metavar="NAME", help="Who does this, for the history.")
-force_option = click.option("--force", is_flag=True, help="Let a model of the sample replace one of real data.")
+by_option = click.option("--by", required=True, metavar="NAME", help="Your name, for the history.")
+force_option = click.option(
+    "--force", is_flag=True, help="Allow a model trained on the sample to replace one trained on real data."
+)
 
 
 @click.group()
 def cli() -> None:
-    """Move production, or show who moved it."""
+    """Move production, or show its history."""
 
 
-@cli.command()
+@cli.command("promote")
 @click.argument("version", required=False)
 @by_option
 @force_option
-def promote(version: str | None, by: str, force: bool) -> None:
+def promote_command(version: str | None, by: str, force: bool) -> None:
     """Put a registered version into production, by default the one at `staging`."""
-    print(f"production is at version {production.promote(_registry(), version, by=by, force=force)}")
+    print(f"production is at version {promote.promote(_registry(), version, by=by, force=force)}")
 
 
-@cli.command()
+@cli.command("rollback")
 @by_option
 @force_option
-def rollback(by: str, force: bool) -> None:
-    """Put the version back that was in production before; a second time, the one before that."""
-    print(f"production is at version {production.rollback(_registry(), by=by, force=force)}")
+def rollback_command(by: str, force: bool) -> None:
+    """Put the previous version back into production; a second time, the one before that."""
+    print(f"production is at version {promote.rollback(_registry(), by=by, force=force)}")
 
 
-@cli.command()
-def history() -> None:
-    """Show who moved production, when, from what to what; the last move first."""
-    moves = production.moves(_registry())[::-1]
-    console.out.print(production.table(moves) if moves else "production was never moved")
+@cli.command("history")
+def history_command() -> None:
+    """Show each move of production, the last one first: when, from, to, by whom."""
+    moves = promote.moves(_registry())[::-1]
+    console.out.print(promote.table(moves) if moves else "production was never moved")
 
 
 def _registry() -> Registry:
@@ -51,7 +53,7 @@ def _registry() -> Registry:
 
 
 def main() -> None:
-    """Run a command, and end with the launcher's exit codes."""
+    """Run a command. The exit codes are the launcher's."""
     try:
         cli(prog_name="python -m stack.compose.promote")
     except StackError as error:

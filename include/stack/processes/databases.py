@@ -1,4 +1,4 @@
-"""The four databases and their roles, on the embedded server or on the user's own."""
+"""Creates the four databases and their roles, on the embedded PostgreSQL server or on the user's own."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,14 +11,14 @@ from stack.errors import MachineError, UnhealthyError
 from stack.secrets.credentials import Credentials
 from stack.settings import HOST, Settings
 
-NAMES = ("airflow", "mlflow", "heartline", "predictions")  # each names a role and the database that it owns
+NAMES = ("airflow", "mlflow", "heartline", "predictions")  # each is the name of a role and of the database that it owns
 SUPERUSER = "postgres"
-TIMEOUT = 5  # seconds to connect
+CONNECT_TIMEOUT = 5  # seconds
 
 
 @dataclass(frozen=True)
 class Server:
-    """A PostgreSQL server and the user who may create roles and databases there."""
+    """A PostgreSQL server, and a user who may create roles and databases there."""
 
     host: str
     port: int
@@ -29,7 +29,7 @@ class Server:
 
     @classmethod
     def of(cls, settings: Settings, credentials: Credentials) -> Self:
-        """Return the server that the settings name: the user's, or the embedded one."""
+        """Return the server of HEARTLINE_POSTGRES_URL, else the embedded one."""
         if not settings.postgres_url:
             password = credentials["postgres_password"]
             return cls(HOST, settings.postgres_port, SUPERUSER, password, SUPERUSER, "")
@@ -45,17 +45,17 @@ class Server:
         )
 
     def address(self, name: str, password: str, driver: str | None = "psycopg2") -> str:
-        """Return the SQLAlchemy URL of one of our databases, for its own role; without a driver, libpq's URL."""
+        """Return the SQLAlchemy URL of one of our databases, for its own role; the libpq URL if ``driver`` is None."""
         query = dict(parse_qsl(self.query))
         if driver == "asyncpg" and "sslmode" in query:
-            query["ssl"] = query.pop("sslmode")  # the same setting has another name there
+            query["ssl"] = query.pop("sslmode")  # asyncpg's name for the same setting
         host = f"[{self.host}]" if ":" in self.host else self.host
         rest = f"?{urlencode(query)}" if query else ""
         scheme = f"postgresql+{driver}" if driver else "postgresql"
         return f"{scheme}://{name}:{quote(password, safe='')}@{host}:{self.port}/{name}{rest}"
 
     def connect(self, user: str | None = None, password: str | None = None, database: str | None = None) -> Any:
-        """Open a connection in autocommit mode, for the superuser unless told otherwise.
+        """Open a connection in autocommit mode, by default for the server's own user and database.
 
         Raises:
             psycopg2.OperationalError: the server does not answer, or refuses.
@@ -66,7 +66,7 @@ class Server:
             user=user or self.user,
             password=self.password if password is None else password,
             dbname=database or self.database,
-            connect_timeout=TIMEOUT,
+            connect_timeout=CONNECT_TIMEOUT,
             **dict(parse_qsl(self.query)),
         )
         connection.autocommit = True
@@ -88,7 +88,7 @@ class Server:
 
 
 def provide(server: Server, credentials: Credentials) -> None:
-    """Create the roles and databases that are missing. What exists is left as it is.
+    """Create the roles and databases that are missing. Existing ones are not changed.
 
     Raises:
         UnhealthyError: the server does not answer.
@@ -101,7 +101,7 @@ def provide(server: Server, credentials: Credentials) -> None:
             f"PostgreSQL does not answer: {str(error).strip().splitlines()[-1]}",
             where=f"{server.host}:{server.port}, user {server.user}",
             expected="a connection within a few seconds",
-            hint="look at HEARTLINE_POSTGRES_URL, or at ./heartline logs postgres",
+            hint="check HEARTLINE_POSTGRES_URL, or see ./heartline logs postgres",
         ) from error
     try:
         with connection.cursor() as cursor:
@@ -124,15 +124,15 @@ def _provide(cursor: Any, server: Server, name: str, password: str) -> None:
         cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(sql.Identifier(name)), (password,))
     cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
     if cursor.fetchone() is None:
-        # Whoever is no superuser must be a member of a role to create a database for it.
+        # A user who is no superuser must be a member of a role to create a database for it.
         cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(name)))
         cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(name)))
     try:
         server.connect(name, password, name).close()
     except psycopg2.OperationalError as error:
         raise MachineError(
-            f"the role {name} exists with a password that this clone does not know",
+            f"the role {name} exists with a password that this clone does not have",
             where=f"{server.host}:{server.port}: {str(error).strip().splitlines()[-1]}",
-            expected="roles that this clone's own `up` created, or that nobody else uses",
-            hint=f"DROP DATABASE {name}; DROP ROLE {name}; when nobody needs them, or use another server",
+            expected="roles that `up` of this clone created, or no roles of these names",
+            hint=f"use another server, or, if nothing else uses them, DROP DATABASE {name}; DROP ROLE {name};",
         ) from error

@@ -1,4 +1,4 @@
-"""The parts of the stack: what each is started with. One table, nothing is started here."""
+"""Defines the processes of the stack: command, environment, folder and port of each. Starts nothing."""
 
 import hashlib
 import json
@@ -10,17 +10,19 @@ from pathlib import Path
 
 from stack.bootstrap.environments import child_environment
 from stack.processes.databases import Server
-from stack.processes.env_markers import DIGEST_VARIABLE, PART_VARIABLE, STACK_VARIABLE, start_file
+from stack.processes.env_markers import DIGEST_VARIABLE, PROCESS_VARIABLE, STACK_VARIABLE, start_file
 from stack.processes.postgres import Cluster, server_options
 from stack.secrets import api_keys
 from stack.secrets.credentials import Credentials, write_private
 from stack.settings import HOST, REQUIREMENTS, SERVING_REQUIREMENTS, SERVING_VENV, USER, VENV, Settings
 from stack.source_choice import absolute, remembered
 
-# Settings of other Airflow, MLflow, PostgreSQL or gunicorn installations must not reach ours.
-_FOREIGN = re.compile(r"(AIRFLOW_|_?MLFLOW_|PG[A-Z]|GUNICORN_|SUPERVISOR_|HEARTLINE_(STACK|PART|POSTGRES_URL|BUNDLE))")
+# Settings of other Airflow, MLflow, PostgreSQL or gunicorn installations on this machine, which must not reach ours.
+_FOREIGN = re.compile(
+    r"(AIRFLOW_|_?MLFLOW_|PG[A-Z]|GUNICORN_|SUPERVISOR_|HEARTLINE_(STACK|PART|PROCESS|POSTGRES_URL|BUNDLE))"
+)
 
-# Settings that a part must be restarted for when they change.
+# A change of these settings restarts the processes that read them.
 _PIPELINE = ("HEARTLINE_SCHEDULE", "HEARTLINE_TIMEZONE", "HEARTLINE_UCI_URL")
 _SERVICE = tuple(
     f"HEARTLINE_{name}"
@@ -49,7 +51,7 @@ _QUIET = {
     "PYTHONUTF8": "1",
     "PYTHONNOUSERSITE": "1",
     "PYTHONSAFEPATH": "1",
-    "SPT_NOENV": "1",  # setproctitle would overwrite the environment in which leftovers are recognized
+    "SPT_NOENV": "1",  # setproctitle would overwrite the environment, which holds the markers of orphans
 }
 
 POSTGRES, MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR, SERVICE = (
@@ -63,18 +65,18 @@ POSTGRES, MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR, SERVICE = (
 
 
 @dataclass(frozen=True)
-class Part:
-    """One process that the supervisor keeps.
+class ProcessDefinition:
+    """One process that the supervisor runs.
 
     Attributes:
-        name: its name in the supervisor, in ``status`` and of its log.
+        name: its name in the supervisor and in ``status``; its log file is named after it.
         command: the command line, with an absolute path.
-        settings: what its environment says beyond the user's.
-        folder: the folder it runs in.
+        settings: environment variables that it gets beside the user's.
+        folder: its working directory.
         port: the TCP port it listens on, if any.
-        port_variable: the setting that moves the port.
-        stop_signal: the signal that asks it to end.
-        user: the user who runs it, or None for the one who calls.
+        port_variable: the setting that changes the port.
+        stop_signal: the signal that stops it.
+        user: the operating-system user who runs it, or None for the calling one.
     """
 
     name: str
@@ -87,15 +89,15 @@ class Part:
     user: str | None = None
 
     def digest(self) -> str:
-        """Return the sha256 of what it is started with: a running part with another one is out of date."""
+        """Return the sha256 of this definition: a running process with another digest is out of date."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=str).encode()).hexdigest()
 
     def write(self, settings: Settings) -> None:
-        """Write down how to start it, for ``stack.processes.exec_process``, readable by this user only."""
-        marks = {STACK_VARIABLE: str(settings.home), PART_VARIABLE: self.name, DIGEST_VARIABLE: self.digest()}
+        """Write the start file that ``stack.processes.exec_process`` reads, readable by this user only."""
+        markers = {STACK_VARIABLE: str(settings.home), PROCESS_VARIABLE: self.name, DIGEST_VARIABLE: self.digest()}
         start = {
             "command": self.command,
-            "environment": base_environment() | self.settings | marks,
+            "environment": base_environment() | self.settings | markers,
             "folder": str(self.folder),
             "user": self.user,
         }
@@ -103,22 +105,22 @@ class Part:
 
 
 def base_environment() -> dict[str, str]:
-    """Return the user's environment as every part gets it."""
+    """Return the user's environment as every process of the stack gets it."""
     kept = {name: value for name, value in child_environment().items() if not _FOREIGN.match(name)}
     for name in ("NO_PROXY", "no_proxy"):
         kept[name] = ",".join(filter(None, [kept.get(name), HOST, "localhost"]))
     return kept | _QUIET
 
 
-def parts(settings: Settings, credentials: Credentials) -> list[Part]:
-    """Return all parts, in the order in which they are started; no ``postgres`` when the user brings a server."""
+def define_processes(settings: Settings, credentials: Credentials) -> list[ProcessDefinition]:
+    """Return all processes in their start order; without ``postgres`` if HEARTLINE_POSTGRES_URL names a server."""
     server = Server.of(settings, credentials)
     python = str(settings.root / VENV / "bin" / "python")
     code = {"HEARTLINE_LOCK": _digest(settings.root, [REQUIREMENTS, "include/stack/airflow_config/*.py"])}
     airflow = code | _airflow(settings, credentials, server)
     everything = [
         _mlflow(settings, code, server, credentials, python),
-        Part(
+        ProcessDefinition(
             AIRFLOW,
             (python, "-m", "airflow", "api-server"),
             airflow,
@@ -126,31 +128,35 @@ def parts(settings: Settings, credentials: Credentials) -> list[Part]:
             settings.airflow_port,
             "HEARTLINE_AIRFLOW_PORT",
         ),
-        # Without a server for logs: the api-server reads them from the disk that they share.
-        Part(SCHEDULER, (python, "-m", "airflow", "scheduler", "--skip-serve-logs"), airflow, settings.home),
-        Part(DAG_PROCESSOR, (python, "-m", "airflow", "dag-processor"), airflow, settings.home),
+        # Without its log server: the api-server reads the task logs from the same disk.
+        ProcessDefinition(
+            SCHEDULER, (python, "-m", "airflow", "scheduler", "--skip-serve-logs"), airflow, settings.home
+        ),
+        ProcessDefinition(DAG_PROCESSOR, (python, "-m", "airflow", "dag-processor"), airflow, settings.home),
         _service(settings, server, credentials),
     ]
     return everything if settings.postgres_url else [_postgres(settings), *everything]
 
 
-def _postgres(settings: Settings) -> Part:
+def _postgres(settings: Settings) -> ProcessDefinition:
     cluster = Cluster.of(settings)
-    return Part(
+    return ProcessDefinition(
         POSTGRES,
         (*cluster.command, *server_options(settings)),
         {"LC_ALL": "C"},
         cluster.data,
         settings.postgres_port,
         "HEARTLINE_POSTGRES_PORT",
-        stop_signal="INT",  # ends sessions and writes everything down; TERM would wait for the sessions
+        stop_signal="INT",  # fast shutdown; TERM would wait for open sessions
         user=cluster.user,
     )
 
 
-def _mlflow(settings: Settings, code: dict[str, str], server: Server, credentials: Credentials, python: str) -> Part:
+def _mlflow(
+    settings: Settings, code: dict[str, str], server: Server, credentials: Credentials, python: str
+) -> ProcessDefinition:
     port = settings.mlflow_port
-    return Part(
+    return ProcessDefinition(
         MLFLOW,
         (python, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1", "--serve-artifacts"),
         code
@@ -158,7 +164,7 @@ def _mlflow(settings: Settings, code: dict[str, str], server: Server, credential
             "MLFLOW_BACKEND_STORE_URI": server.address("mlflow", credentials["mlflow_db_password"]),
             "MLFLOW_ARTIFACTS_DESTINATION": str(settings.home / "artifacts"),
             "MLFLOW_SERVER_ALLOWED_HOSTS": f"{HOST},{HOST}:{port},localhost,localhost:{port}",
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven more processes of 200 MB that nothing here uses
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven unused processes of 200 MB
         },
         settings.home,
         port,
@@ -166,12 +172,12 @@ def _mlflow(settings: Settings, code: dict[str, str], server: Server, credential
     )
 
 
-def _service(settings: Settings, server: Server, credentials: Credentials) -> Part:
+def _service(settings: Settings, server: Server, credentials: Credentials) -> ProcessDefinition:
     python = str(settings.root / SERVING_VENV / "bin" / "python")
-    return Part(
+    return ProcessDefinition(
         SERVICE,
         (python, "-m", "gunicorn", "-c", str(settings.root / "serving" / "gunicorn.conf.py")),
-        {"HEARTLINE_POLL_SECONDS": "1"}  # on one machine, looking often costs nothing
+        {"HEARTLINE_POLL_SECONDS": "1"}  # polling a registry on the same machine is cheap
         | _given(_SERVICE)
         | {
             "HEARTLINE_LOCK": _digest(settings.root, [SERVING_REQUIREMENTS, "serving/**/*.py"]),
@@ -189,7 +195,7 @@ def _service(settings: Settings, server: Server, credentials: Credentials) -> Pa
 
 
 def _airflow(settings: Settings, credentials: Credentials, server: Server) -> dict[str, str]:
-    """Return what every Airflow process and every task must know."""
+    """Return the settings of every Airflow process and every task."""
     include = settings.root / "include"
     password = credentials["airflow_db_password"]
     airflow_home = settings.home / "airflow"
@@ -203,8 +209,8 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         "HEARTLINE_STORE": os.environ.get("HEARTLINE_STORE") or f"file://{settings.home / 'store'}",
         "HEARTLINE_DATABASE_URL": os.environ.get("HEARTLINE_DATABASE_URL")
         or server.address("heartline", credentials["heartline_db_password"]),
-        "HEARTLINE_DATA_DOCS_URL": f"http://localhost:{settings.airflow_port}/data-docs",  # where people are logged in
-        # in which a candidate answers before it is registered
+        "HEARTLINE_DATA_DOCS_URL": f"http://localhost:{settings.airflow_port}/data-docs",  # behind Airflow's login
+        # runs the smoke test of a model before it is registered
         "HEARTLINE_SERVING_PYTHON": str(settings.root / SERVING_VENV / "bin" / "python"),
         "MLFLOW_TRACKING_URI": settings.mlflow_url,
         "AIRFLOW_HOME": str(airflow_home),
@@ -228,10 +234,10 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.address("airflow", password),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": server.address("airflow", password, "asyncpg"),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(airflow_home / "logs"),
-        # Whoever is killed is missed within half a minute instead of five.
+        # A killed task is noticed within half a minute instead of five.
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
-        # The three that make a run of short tasks take seconds: the scheduler looks more often.
+        # The scheduler looks for work more often, so that a run of short tasks takes seconds.
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",

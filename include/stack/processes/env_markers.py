@@ -1,15 +1,24 @@
-"""How the processes of a stack are marked, and where it stands what they are started with."""
+"""Environment variables that mark each process of a stack, and the path of a process's start file."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-# Every process of a stack carries these in its environment. They are set for nothing else, not even by the user.
+# Set on every process of a stack, and on nothing else. Users never set them.
 STACK_VARIABLE = "HEARTLINE_STACK"  # the state folder, absolute
-PART_VARIABLE = "HEARTLINE_PART"
-DIGEST_VARIABLE = "HEARTLINE_PART_DIGEST"
+PROCESS_VARIABLE = "HEARTLINE_PROCESS"  # the process's name, such as mlflow
+DIGEST_VARIABLE = "HEARTLINE_PROCESS_DIGEST"  # sha256 of its definition
+
+# A stack that an earlier release started, and that still runs, has these names. They are read, never written.
+FORMER_NAMES = {PROCESS_VARIABLE: "HEARTLINE_PART", DIGEST_VARIABLE: "HEARTLINE_PART_DIGEST"}
 
 SUPERVISOR = "supervisord"
 
 
+def read_marker(environment: Mapping[str, str], variable: str) -> str | None:
+    """Return the value of a marker, under its present or its former name; None where it is absent."""
+    return environment.get(variable) or environment.get(FORMER_NAMES.get(variable, variable))
+
+
 def start_file(home: Path, name: str) -> Path:
-    """Return the path of the file that says how part ``name`` is started."""
+    """Return the path of the file that says how process ``name`` is started."""
     return home / "run" / f"{name}.json"

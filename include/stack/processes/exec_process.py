@@ -1,7 +1,7 @@
-"""`python -m stack.processes.exec_process NAME`: become a part of the stack. The supervisor runs this, not a person.
+"""`python -m stack.processes.exec_process NAME`: the supervisor runs this to start a process of the stack.
 
-What the part is started with stands in a file, not on a command line: no quoting, and no password in a process list.
-Beginning by ending what is left of the same part makes every restart, whoever asks for it, start from nothing.
+Command and environment are read from a file: no shell quoting is needed, and no password shows in a process list.
+What an earlier process of the same name left running is ended first, so that every restart starts clean.
 """
 
 import json
@@ -11,14 +11,14 @@ import sys
 from pathlib import Path
 
 from stack.processes.env_markers import STACK_VARIABLE, start_file
-from stack.processes.orphans import end, of_part
+from stack.processes.orphans import end, of_process
 
 
 def main(name: str) -> None:
-    """Replace this process by part ``name``; does not return."""
+    """Replace this Python process by process ``name`` of the stack; does not return."""
     home = Path(os.environ[STACK_VARIABLE])
     start = json.loads(start_file(home, name).read_text())
-    end(of_part(home, name))
+    end(of_process(home, name))
     os.umask(0o077)
     os.chdir(start["folder"])
     if start["user"]:

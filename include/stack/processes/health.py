@@ -1,4 +1,4 @@
-"""Whether each part of the stack works, and waiting until it does."""
+"""Health checks of the processes, and waiting until they are healthy."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,24 +13,24 @@ from stack.clients.http import get
 from stack.errors import UnhealthyError
 from stack.processes.databases import Server
 from stack.processes.definitions import AIRFLOW, DAG_PROCESSOR, MLFLOW, POSTGRES, SCHEDULER, SERVICE
-from stack.processes.supervisor import RUNNING, Process, Supervisor
+from stack.processes.supervisor import RUNNING, ProcessState, Supervisor
 from stack.settings import Settings
 
-# Seconds from its start until a part must be healthy, on a slow and busy machine.
-LIMITS = {POSTGRES: 60, MLFLOW: 240, AIRFLOW: 240, SCHEDULER: 300, DAG_PROCESSOR: 240, SERVICE: 60}
-MOST_EXITS = 3  # within one wait; a database may need a second try after a kill, because of its own leftovers
-SHOWN_LINES = 15
-PAUSE = 0.2  # seconds between two looks
+# Seconds from its start until a process must be healthy. Generous, for slow and busy machines.
+START_TIMEOUTS = {POSTGRES: 60, MLFLOW: 240, AIRFLOW: 240, SCHEDULER: 300, DAG_PROCESSOR: 240, SERVICE: 60}
+MAX_EXITS = 3  # within one wait; after a kill, a database may exit once because of its own orphans
+SHOWN_LOG_LINES = 15
+POLL_INTERVAL = 0.2  # seconds
 
 
 @dataclass(frozen=True)
 class Health:
-    """One answer to "does it work?".
+    """The result of one health check.
 
     Attributes:
-        ok: whether it does.
-        note: if not, what is missing.
-        version: what runs, if it says so.
+        ok: whether the process is healthy.
+        note: what is wrong, if it is not.
+        version: the version of its program, if it reports one.
     """
 
     ok: bool
@@ -38,11 +38,11 @@ class Health:
     version: str | None = None
 
 
-Probe = Callable[[float], Health]  # takes the time from which on a part's own report counts
+Probe = Callable[[float], Health]  # takes the earliest time, in seconds since 1970, of a heartbeat that counts
 
 
 def probes(settings: Settings, server: Server) -> dict[str, Probe]:
-    """Return the function that looks at each part, by name."""
+    """Return the health check of each process, by name."""
     return {
         POSTGRES: lambda _: _postgres(server),
         MLFLOW: lambda _: _page(f"{settings.mlflow_url}/health", f"{settings.mlflow_url}/version"),
@@ -78,7 +78,7 @@ def _airflow(url: str) -> Health:
 def _heartbeat(url: str, kind: str, since: float) -> Health:
     answer = get(f"{url}/api/v2/monitor/health")
     if answer is None or answer.status_code != 200:
-        return Health(False, "the api-server, which would know, does not answer")
+        return Health(False, "the api-server, which reports the heartbeat, does not answer")
     report = answer.json().get(kind) or {}
     beat = report.get(f"latest_{kind}_heartbeat")
     if report.get("status") != "healthy" or not beat or datetime.fromisoformat(beat).timestamp() < since:
@@ -93,49 +93,49 @@ def wait(
     done: Callable[[str, float], None],
     earlier_exits: int = 0,
 ) -> None:
-    """Wait until all the named parts are healthy.
+    """Wait until all the named processes are healthy.
 
     Args:
-        supervisor: who keeps them.
-        probe_of: how to look at each.
-        names: the parts.
-        done: called with a part's name and the seconds it took, once it is healthy.
-        earlier_exits: how many of the supervisor's ``exits()`` are of the time before.
+        supervisor: the supervisor that runs them.
+        probe_of: the health check of each.
+        names: the processes to wait for.
+        done: called with the name of a process and the seconds that it took, once it is healthy.
+        earlier_exits: how many of the supervisor's ``exits()`` happened before.
 
     Raises:
-        UnhealthyError: one gave up, ended again and again, or took too long; shows the end of its log.
+        UnhealthyError: a process exits repeatedly or takes too long; shows the end of its log.
     """
-    begun = time.monotonic()
+    started = time.monotonic()
     waiting = list(names)
     while waiting:
         processes = supervisor.processes()
         exits = [ended.name for ended in supervisor.exits()[earlier_exits:]]
         for name in list(waiting):
-            process, spent = processes[name], time.monotonic() - begun
-            if process.state == "FATAL" or exits.count(name) >= MOST_EXITS:
-                raise _unhealthy(supervisor, name, "does not start: it ends again and again")
+            process, spent = processes[name], time.monotonic() - started
+            if process.state == "FATAL" or exits.count(name) >= MAX_EXITS:
+                raise _unhealthy(supervisor, name, "does not start: it exits repeatedly")
             health = probe_of[name](_since(processes, name)) if process.pid else Health(False, process.state.lower())
             if health.ok and process.state in (RUNNING, "STARTING"):
                 waiting.remove(name)
                 done(name, spent)
-            elif spent > LIMITS[name]:
-                raise _unhealthy(supervisor, name, f"is not healthy after {LIMITS[name]} s: {health.note}")
+            elif spent > START_TIMEOUTS[name]:
+                raise _unhealthy(supervisor, name, f"is not healthy after {START_TIMEOUTS[name]} s: {health.note}")
         if waiting:
-            time.sleep(PAUSE)
+            time.sleep(POLL_INTERVAL)
 
 
 def _unhealthy(supervisor: Supervisor, name: str, what: str) -> UnhealthyError:
     return UnhealthyError(
         f"{name} {what}",
         where=log_end(supervisor.settings.logs / f"{name}.log"),
-        expected=f"a healthy {name} within {LIMITS[name]} s",
-        hint="correct what the log says, then ./heartline up again",
+        expected=f"a healthy {name} within {START_TIMEOUTS[name]} s",
+        hint="fix the cause that the log names, then ./heartline up again",
     )
 
 
 def log_end(log: Path) -> str:
     """Return a log's path and its last lines, as an error's ``where``."""
-    return f"{log}, which ends with:" + "".join(f"\n            {line}" for line in last_lines(log, SHOWN_LINES))
+    return f"{log}, which ends with:" + "".join(f"\n            {line}" for line in last_lines(log, SHOWN_LOG_LINES))
 
 
 def last_lines(path: Path, count: int) -> list[str]:
@@ -147,19 +147,19 @@ def last_lines(path: Path, count: int) -> list[str]:
         return file.read().decode(errors="replace").splitlines()[-count:]
 
 
-def healthy(processes: Mapping[str, Process], name: str, probe: Probe) -> Health:
-    """Look once at a part that the supervisor keeps."""
+def healthy(processes: Mapping[str, ProcessState], name: str, probe: Probe) -> Health:
+    """Run the health check of a process that the supervisor runs, once."""
     state = processes[name].state
     if state not in (RUNNING, "STARTING"):
-        return Health(False, f"{state.lower()} (so the supervisor)")
+        return Health(False, f"{state.lower()} (the supervisor reports)")
     return probe(_since(processes, name))
 
 
-def _since(processes: Mapping[str, Process], name: str) -> float:
-    """Return from when on a part's report to the database counts, in seconds since 1970.
+def _since(processes: Mapping[str, ProcessState], name: str) -> float:
+    """Return the earliest time of a heartbeat that counts, in seconds since 1970.
 
-    One from before its start is its predecessor's. One from before the database's start says nothing about a part
-    that has yet to notice that its connections are gone, and may end of it a second later.
+    A heartbeat from before the start of the process is its predecessor's. One from before the start of the database
+    does not count either: the process may not have noticed yet that its connections are gone, and exit a second later.
     """
     starts = [processes[one].started for one in (name, POSTGRES) if one in processes]
-    return max(starts) + 1  # the supervisor tells whole seconds
+    return max(starts) + 1  # the supervisor reports whole seconds

@@ -1,4 +1,4 @@
-"""Bringing the schemas of Airflow's and MLflow's databases up to date, only when there is something to do."""
+"""Upgrades the schemas of Airflow's and MLflow's databases, only when an installed version has changed."""
 
 import json
 import subprocess
@@ -9,16 +9,16 @@ from pathlib import Path
 from stack import console
 from stack.errors import UnhealthyError
 from stack.processes.databases import Server
-from stack.processes.definitions import AIRFLOW, MLFLOW, Part, base_environment
+from stack.processes.definitions import AIRFLOW, MLFLOW, ProcessDefinition, base_environment
 from stack.processes.health import log_end
 from stack.settings import Settings
 
 RECORD = "migrated.json"
-LIMIT = 600.0  # seconds
+MIGRATION_TIMEOUT = 600.0  # seconds
 
 
 class Migrations:
-    """What is known of the schemas, by the record in the state folder."""
+    """The schema versions that the state folder's record names, and how to bring them up to date."""
 
     def __init__(self, settings: Settings, server: Server) -> None:
         self.settings = settings
@@ -31,46 +31,46 @@ class Migrations:
         known = json.loads(self.path.read_text()) if self.path.exists() else {}
         self.known: dict[str, str] = known if known.get("server") == self.current["server"] else {}
 
-    def mlflow(self, part: Part) -> None:
-        """Upgrade MLflow's schema. A new database is left to the server, which makes its tables when it starts.
+    def mlflow(self, definition: ProcessDefinition) -> None:
+        """Upgrade MLflow's schema. A new database is left alone: the server creates its tables when it starts.
 
         Raises:
             UnhealthyError: the migration failed; shows the end of its log.
         """
         if self.known.get(MLFLOW, self.current[MLFLOW]) != self.current[MLFLOW]:
-            self._run(part, ["-m", "mlflow", "db", "upgrade"])
+            self._run(definition, ["-m", "mlflow", "db", "upgrade"])
 
-    def airflow(self, part: Part) -> None:
+    def airflow(self, definition: ProcessDefinition) -> None:
         """Create or upgrade Airflow's schema.
 
         Raises:
             UnhealthyError: the migration failed; shows the end of its log.
         """
         if self.known.get(AIRFLOW) != self.current[AIRFLOW]:
-            self._run(part, ["-m", "airflow", "db", "migrate"])
+            self._run(definition, ["-m", "airflow", "db", "migrate"])
 
     def record(self) -> None:
-        """Remember that the schemas are those of the installed versions."""
+        """Write down that the schemas are those of the installed versions."""
         if self.known != self.current:
             self.path.write_text(json.dumps(self.current) + "\n")
 
-    def _run(self, part: Part, arguments: list[str]) -> None:
-        log: Path = self.settings.logs / f"{part.name}-database.log"
-        with console.step(f"{part.name} database schema"), log.open("w") as file:
+    def _run(self, definition: ProcessDefinition, arguments: list[str]) -> None:
+        log: Path = self.settings.logs / f"{definition.name}-database.log"
+        with console.step(f"{definition.name} database schema"), log.open("w") as file:
             done = subprocess.run(
-                [part.command[0], *arguments],
-                env=base_environment() | part.settings,
-                cwd=part.folder,
+                [definition.command[0], *arguments],
+                env=base_environment() | definition.settings,
+                cwd=definition.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 check=False,
-                timeout=LIMIT,
+                timeout=MIGRATION_TIMEOUT,
             )
         if done.returncode:
             raise UnhealthyError(
-                f"the schema of {part.name}'s database could not be brought up to date",
+                f"the schema of {definition.name}'s database could not be upgraded",
                 where=log_end(log),
                 expected=f"`{' '.join(arguments[1:])}` to succeed",
-                hint="correct what the log says, then ./heartline up again",
+                hint="fix the cause that the log names, then ./heartline up again",
             )

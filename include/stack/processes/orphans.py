@@ -1,4 +1,4 @@
-"""Processes of this stack that nobody keeps any more, told from all others by a mark in their environment."""
+"""Finds and ends the processes of a stack by the markers in their environment, also when no supervisor keeps them."""
 
 import os
 import signal
@@ -7,19 +7,60 @@ from pathlib import Path
 
 import psutil
 
-from stack.processes.env_markers import PART_VARIABLE, STACK_VARIABLE
+from stack.processes.env_markers import PROCESS_VARIABLE, STACK_VARIABLE, read_marker
 
-PATIENCE = 8.0  # seconds that a process gets to end by itself
-
-
-def marked(home: Path) -> list[psutil.Process]:
-    """Return every process that was started by the stack whose state folder is ``home``, but not this one."""
-    return [process for process, part in _scan(home) if process.pid != os.getpid()]
+TERMINATION_TIMEOUT = 8.0  # seconds between TERM and KILL
 
 
-def of_part(home: Path, name: str) -> list[psutil.Process]:
-    """Return every process that was started as, or by, part ``name`` of that stack."""
-    return [process for process, part in _scan(home) if part == name]
+def of_stack(home: Path) -> list[psutil.Process]:
+    """Return every process that the stack with state folder ``home`` started, except the calling one."""
+    return [process for process, _ in _scan(home) if process.pid != os.getpid()]
+
+
+def of_process(home: Path, name: str) -> list[psutil.Process]:
+    """Return every process that was started as, or by, process ``name`` of that stack."""
+    return [process for process, found in _scan(home) if found == name]
+
+
+def oldest_by_name(home: Path) -> dict[str, int]:
+    """Return the process id of the oldest running process for each process name of the stack."""
+    oldest: dict[str, tuple[float, int]] = {}
+    for process, name in _scan(home):
+        try:
+            entry = (process.create_time(), process.pid)
+        except psutil.Error:
+            continue
+        if name and entry < oldest.get(name, (float("inf"), 0)):
+            oldest[name] = entry
+    return {name: pid for name, (_, pid) in oldest.items()}
+
+
+def end(processes: Iterable[psutil.Process], timeout: float = TERMINATION_TIMEOUT) -> list[int]:
+    """Send TERM to each process, wait, and kill those that still run.
+
+    Args:
+        processes: the processes to end. psutil checks that a process id was not reused meanwhile.
+        timeout: seconds to wait for all of them together.
+
+    Returns:
+        The process ids of those that were there.
+    """
+    signalled = []
+    for process in processes:
+        try:
+            # INT is PostgreSQL's fast shutdown; TERM is the same for all others.
+            process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
+            signalled.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    _, alive = psutil.wait_procs(signalled, timeout=timeout)
+    for process in alive:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(alive, timeout=timeout)
+    return [process.pid for process in signalled]
 
 
 def _scan(home: Path) -> Iterable[tuple[psutil.Process, str | None]]:
@@ -27,47 +68,6 @@ def _scan(home: Path) -> Iterable[tuple[psutil.Process, str | None]]:
         try:
             environment = process.environ()
         except (psutil.Error, OSError):
-            continue  # it ended meanwhile, or belongs to somebody else
+            continue  # it ended meanwhile, or belongs to another user
         if environment.get(STACK_VARIABLE) == str(home):
-            yield process, environment.get(PART_VARIABLE)
-
-
-def end(processes: Iterable[psutil.Process], patience: float = PATIENCE) -> list[int]:
-    """Ask each process to end, wait, and kill those that have not.
-
-    Args:
-        processes: what to end; psutil makes sure that a number was not given to another process meanwhile.
-        patience: seconds to wait for all of them together.
-
-    Returns:
-        The numbers of those that were there.
-    """
-    asked = []
-    for process in processes:
-        try:
-            # What INT means to PostgreSQL, a quick and orderly end, TERM means to all others.
-            process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
-            asked.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    _, alive = psutil.wait_procs(asked, timeout=patience)
-    for process in alive:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(alive, timeout=patience)
-    return [process.pid for process in asked]
-
-
-def by_part(home: Path) -> dict[str, int]:
-    """Return, for each part that has processes, the number of its oldest one."""
-    found: dict[str, tuple[float, int]] = {}
-    for process, part in _scan(home):
-        try:
-            entry = (process.create_time(), process.pid)
-        except psutil.Error:
-            continue
-        if part and entry < found.get(part, (float("inf"), 0)):
-            found[part] = entry
-    return {part: pid for part, (_, pid) in found.items()}
+            yield process, read_marker(environment, PROCESS_VARIABLE)

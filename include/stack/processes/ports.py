@@ -1,4 +1,4 @@
-"""Ports that are taken by somebody else, found before anything is started."""
+"""Checks before a start that the ports of the stack are free."""
 
 import errno
 import socket
@@ -8,30 +8,32 @@ from pathlib import Path
 import psutil
 
 from stack.errors import InUseError
-from stack.processes.definitions import Part
-from stack.processes.orphans import marked
+from stack.processes.definitions import ProcessDefinition
+from stack.processes.orphans import of_stack
 from stack.settings import HOST
 
+CONNECT_TIMEOUT = 1.0  # seconds
 
-def check(home: Path, parts: Iterable[Part]) -> None:
-    """Make sure that the port of each part is free, or held by the stack whose state folder is ``home``.
+
+def check(home: Path, definitions: Iterable[ProcessDefinition]) -> None:
+    """Make sure that the port of each process is free, or held by the stack whose state folder is ``home``.
 
     Raises:
-        InUseError: one is not; names the port, its setting and who holds it.
+        InUseError: a port is taken; names the port, its setting and the process that holds it.
     """
-    parts = list(parts)
-    taken = {part.port for part in parts}
-    for part in parts:
-        if part.port and part.port_variable and not free(part.port):
-            holder = _holder(part.port)
-            if holder and holder in marked(home):
+    definitions = list(definitions)
+    taken = {definition.port for definition in definitions}
+    for definition in definitions:
+        if definition.port and definition.port_variable and not free(definition.port):
+            holder = _holder(definition.port)
+            if holder and holder in of_stack(home):
                 continue
             who = f"`{holder.name()}`, process {holder.pid}" if holder else "another user's process"
             raise InUseError(
-                f"port {part.port}, which {part.name} needs, is taken",
-                where=f"{HOST}:{part.port}, held by {who}",
-                expected=f"a free port for {part.name}",
-                hint=f"free it, or: {part.port_variable}={_next_free(part.port, taken)} ./heartline up",
+                f"port {definition.port}, which {definition.name} needs, is taken",
+                where=f"{HOST}:{definition.port}, held by {who}",
+                expected=f"a free port for {definition.name}",
+                hint=f"free it, or: {definition.port_variable}={_next_free(definition.port, taken)} ./heartline up",
             )
 
 
@@ -49,9 +51,9 @@ def free(port: int) -> bool:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 return False
             raise
-    # Some systems let two sockets bind one port: does anybody answer?
+    # Some systems let two sockets bind one port, so also try to connect.
     with socket.socket() as caller:
-        caller.settimeout(1)
+        caller.settimeout(CONNECT_TIMEOUT)
         return caller.connect_ex((HOST, port)) != 0
 
 

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: its binaries come with a wheel, its data lives in the state folder."""
+"""The embedded PostgreSQL server: its binaries come from a wheel, its data lies in the state folder."""
 
 import contextlib
 import hashlib
@@ -29,13 +29,13 @@ RECORD = "postgres.json"
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the embedded server's parts lie.
+    """The folders and the user of the embedded server.
 
     Attributes:
         binaries: the folder with ``bin``, ``lib`` and ``share``.
         data: PostgreSQL's data folder.
-        user: the user who runs it, or None for the one who calls.
-        record: the file that says that the data folder is complete, and was made for this state folder.
+        user: the operating-system user who runs it, or None for the calling one.
+        record: the file whose presence means that the data folder is complete and belongs to this state folder.
     """
 
     binaries: Path
@@ -47,8 +47,8 @@ class Cluster:
     def of(cls, settings: Settings) -> Self:
         """Return the cluster of a state folder.
 
-        PostgreSQL refuses to run as root. A root user's clone often lies below a folder that nobody else may enter, so
-        that for root the data, and a copy of the binaries, live in a folder of their own.
+        PostgreSQL refuses to run as root, and another user often may not enter root's folders. For root, the data and a
+        copy of the binaries therefore lie in ``shared_folder``.
         """
         if os.geteuid() == 0:
             folder = shared_folder(settings.home)
@@ -62,7 +62,7 @@ class Cluster:
         return (str(self.binaries / "bin" / "postgres"), "-D", str(self.data))
 
     def prepare(self, credentials: Credentials) -> None:
-        """Create what is missing: the copy of the binaries, the data folder with its superuser.
+        """Create what is missing of the copy of the binaries and the data folder.
 
         Raises:
             MachineError: initdb failed.
@@ -77,9 +77,9 @@ class Cluster:
             self.record.write_text(json.dumps({"data": str(self.data)}) + "\n")
 
     def _remove_stale_lock(self) -> None:
-        """Remove PostgreSQL's lock file when another program has got the process number in it, as after a restart.
+        """Remove PostgreSQL's lock file if its process id now belongs to another program, as after a reboot.
 
-        PostgreSQL itself removes the file when that number is free. It would take any other program for its own.
+        PostgreSQL removes the file if no process has that id, but takes any process that has it for a server.
         """
         lock = self.data / "postmaster.pid"
         try:
@@ -99,12 +99,12 @@ class Cluster:
         if stamp.exists() and stamp.read_text() == wanted:
             return
         shutil.rmtree(copy, ignore_errors=True)
-        # The binaries find their libraries by this layout.
+        # The binaries look for their libraries relative to their own path.
         libraries = package.with_name(f"{PACKAGE}.libs")
         if libraries.exists():
             shutil.copytree(libraries, copy / libraries.name)
         shutil.copytree(package / INSTALLATION, self.binaries, symlinks=True, ignore=shutil.ignore_patterns("include"))
-        # Whatever the umask was: another user must read and run them.
+        # Another user must be able to read and run them, whatever the umask is.
         for path in (SHARED_FOLDER, self.data.parent, copy, *copy.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
@@ -141,25 +141,25 @@ class Cluster:
                 f"the database could not be created: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}",
                 where=str(self.data),
                 expected="initdb to succeed",
-                hint="look at free space (df) and at who owns the folder, then ./heartline up again",
+                hint="check free space (df) and the owner of the folder, then ./heartline up again",
             )
 
 
 def shared_folder(home: Path) -> Path:
-    """Return the folder outside of ``home`` that root's stack with this state folder uses."""
+    """Return the folder outside ``home`` where root's stack keeps its PostgreSQL."""
     return SHARED_FOLDER / hashlib.sha256(str(home).encode()).hexdigest()[:16]
 
 
 def remove_shared_folder(home: Path) -> None:
-    """Delete what a stack with the state folder ``home`` keeps outside of it, complete or not."""
+    """Delete what root's stack keeps outside its state folder, complete or not."""
     if os.geteuid() == 0 and shared_folder(home).exists():
         shutil.rmtree(shared_folder(home))
         with contextlib.suppress(OSError):
-            SHARED_FOLDER.rmdir()  # unless another clone's is in it
+            SHARED_FOLDER.rmdir()  # not empty: another clone uses it
 
 
 def server_options(settings: Settings) -> tuple[str, ...]:
-    """Return the options for loopback TCP only: no Unix socket, whose path could be too long."""
+    """Return the options to listen on loopback TCP only; a Unix socket's path could be too long."""
     options = {"port": str(settings.postgres_port), "listen_addresses": HOST, "unix_socket_directories": ""}
     return tuple(word for name, value in options.items() for word in ("-c", f"{name}={value}"))
 

@@ -1,4 +1,4 @@
-"""The supervisor: its configuration, its start, and what to ask of it."""
+"""supervisord: writes its configuration, starts it, and calls its XML-RPC interface."""
 
 import os
 import re
@@ -18,32 +18,35 @@ import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from stack.errors import MachineError
-from stack.processes.definitions import Part, base_environment
-from stack.processes.env_markers import PART_VARIABLE, STACK_VARIABLE, SUPERVISOR
+from stack.processes.definitions import ProcessDefinition, base_environment
+from stack.processes.env_markers import PROCESS_VARIABLE, STACK_VARIABLE, SUPERVISOR
 from stack.secrets.credentials import Credentials, write_private
 from stack.settings import Settings
 
 CONFIGURATION = "supervisord.conf"
 USERNAME = "heartline"
 PYTHON_VARIABLE = "HEARTLINE_PYTHON"
-PATIENCE = 15.0  # seconds until a new supervisor must answer
-LONGEST_SOCKET_PATH = 90  # the system's limit is 107 or 103 bytes, and a process number is appended while it is made
+SUPERVISOR_TIMEOUT = 15.0  # seconds until a new supervisor must answer, and until it must have ended
+STOP_TIMEOUT = 30.0  # seconds until stopped processes must have ended
+MAX_SOCKET_PATH = (
+    90  # the system's limit is 107 or 103 bytes, and supervisord appends its process id while it creates it
+)
 
 RUNNING = "RUNNING"
-AT_WORK = {"STARTING", RUNNING, "BACKOFF", "STOPPING"}
+ACTIVE_STATES = {"STARTING", RUNNING, "BACKOFF", "STOPPING"}
 
 _EXITED = re.compile(r"^(\S+ \S+?),\d+ \w+ exited: ([\w-]+) \((.*?);")
-_BEGUN = re.compile(r"^\S+ \S+ \w+ supervisord started with pid")
+_STARTED = re.compile(r"^\S+ \S+ \w+ supervisord started with pid")
 
 
 @dataclass(frozen=True)
-class Process:
-    """What the supervisor says about one part.
+class ProcessState:
+    """What the supervisor reports about one process.
 
     Attributes:
-        name: the part.
+        name: its name in the stack, such as mlflow.
         state: the supervisor's name of its state, such as RUNNING or FATAL.
-        pid: its process, or None.
+        pid: its process id, or None.
         started: when it was started, in seconds since 1970; 0 if never.
     """
 
@@ -54,8 +57,8 @@ class Process:
 
 
 @dataclass(frozen=True)
-class Exit:
-    """One time that a part ended without being asked to."""
+class UnexpectedExit:
+    """One time that a process ended without being stopped by the supervisor."""
 
     name: str
     when: datetime
@@ -63,19 +66,19 @@ class Exit:
 
 
 def socket_path(home: Path) -> Path:
-    """Return where the supervisor listens: in the state folder, or in the temporary one where that path is too long."""
+    """Return the supervisor's socket: in the state folder, or in the temporary one if that path is too long."""
     path = home / "run" / "supervisor.sock"
-    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return path
     digest = sha256(os.fsencode(home)).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"heartline-{os.getuid()}-{digest}.sock"
 
 
-def configuration(settings: Settings, credentials: Credentials, parts: Iterable[Part]) -> str:
+def configuration(settings: Settings, credentials: Credentials, definitions: Iterable[ProcessDefinition]) -> str:
     """Return the text of the supervisor's configuration.
 
-    The supervisor runs in the state folder and all paths are relative to it: no character in the names of folders has
-    to be quoted, which its format could not do for all. A part is started by `stack.processes.exec_process`.
+    The supervisor runs in the state folder and all paths are relative to it, because its format cannot quote every
+    character that a folder's name may have. Each process is started by ``stack.processes.exec_process``.
     """
     path = socket_path(settings.home)
     inside = path.is_relative_to(settings.home)
@@ -97,25 +100,25 @@ def configuration(settings: Settings, credentials: Credentials, parts: Iterable[
         "rpcinterface:supervisor": {
             "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface",
         },
-    } | {f"program:{part.name}": _program(part) for part in parts}
+    } | {f"program:{definition.name}": _program(definition) for definition in definitions}
     return "\n".join(
         f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in options.items())
         for name, options in sections.items()
     )
 
 
-def _program(part: Part) -> dict[str, str]:
+def _program(definition: ProcessDefinition) -> dict[str, str]:
     return {
-        "command": f"""/bin/sh -c 'exec "${PYTHON_VARIABLE}" -m stack.processes.exec_process {part.name}'""",
-        "autostart": "false",  # in the order of need, by `up`
+        "command": f"""/bin/sh -c 'exec "${PYTHON_VARIABLE}" -m stack.processes.exec_process {definition.name}'""",
+        "autostart": "false",  # `up` starts them in the order of their dependencies
         "autorestart": "true",
         "startretries": "6",
-        "stopsignal": part.stop_signal,
-        "stopasgroup": "false" if part.stop_signal == "INT" else "true",
+        "stopsignal": definition.stop_signal,
+        "stopasgroup": "false" if definition.stop_signal == "INT" else "true",
         "killasgroup": "true",
         "stopwaitsecs": "6",
         "redirect_stderr": "true",
-        "stdout_logfile": f"logs/{part.name}.log",
+        "stdout_logfile": f"logs/{definition.name}.log",
         "stdout_logfile_maxbytes": "10MB",
         "stdout_logfile_backups": "3",
     }
@@ -129,39 +132,53 @@ class Supervisor:
         self.credentials = credentials
         self.configuration_file = settings.home / CONFIGURATION
 
-    def _ask(self) -> Any:
+    def _call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the supervisor's XML-RPC interface.
+
+        Raises:
+            OSError: it does not answer.
+            xmlrpc.client.Error: it refuses the call.
+        """
         transport = SupervisorTransport(
             USERNAME, self.credentials["supervisor_password"], f"unix://{socket_path(self.settings.home)}"
         )
-        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
+        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as server:
+            return getattr(server.supervisor, method)(*arguments)
+
+    def outdated(self, definitions: Iterable[ProcessDefinition]) -> bool:
+        """Tell whether the configuration that the supervisor was started with differs from the present one.
+
+        So it is after a process was added or removed, and after an update of the code that starts the processes.
+        """
+        return self.configuration_file.read_text() != configuration(self.settings, self.credentials, definitions)
 
     def alive(self) -> bool:
-        """Tell whether it answers."""
+        """Tell whether the supervisor answers."""
         if not self.configuration_file.exists():
             return False
         try:
-            return bool(self._ask().getState()["statename"] == RUNNING)
+            return bool(self._call("getState")["statename"] == RUNNING)
         except (OSError, xmlrpc.client.Error):
             return False
 
     def pid(self) -> int:
-        """Return its process number."""
-        return int(self._ask().getPID())
+        """Return the supervisor's process id."""
+        return int(self._call("getPID"))
 
     def version(self) -> str:
-        """Return its version."""
-        return str(self._ask().getSupervisorVersion())
+        """Return supervisord's version."""
+        return str(self._call("getSupervisorVersion"))
 
-    def start(self, parts: Iterable[Part]) -> None:
-        """Start it, with no part running yet.
+    def start(self, definitions: Iterable[ProcessDefinition]) -> None:
+        """Start the supervisor. It starts no process by itself.
 
         Raises:
-            MachineError: it does not answer in time.
+            MachineError: it does not answer within ``SUPERVISOR_TIMEOUT``.
         """
-        write_private(self.configuration_file, configuration(self.settings, self.credentials, parts))
+        write_private(self.configuration_file, configuration(self.settings, self.credentials, definitions))
         environment = base_environment() | {
             STACK_VARIABLE: str(self.settings.home),
-            PART_VARIABLE: SUPERVISOR,
+            PROCESS_VARIABLE: SUPERVISOR,
             PYTHON_VARIABLE: sys.executable,
             "PYTHONPATH": str(self.settings.root / "include"),
         }
@@ -174,7 +191,7 @@ class Supervisor:
             text=True,
             check=False,
         )
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + SUPERVISOR_TIMEOUT
         while done.returncode == 0 and time.monotonic() < deadline:
             if self.alive():
                 return
@@ -186,45 +203,45 @@ class Supervisor:
             hint="look at the log, then ./heartline up again",
         )
 
-    def processes(self) -> dict[str, Process]:
-        """Return what it says about each part, by name."""
+    def processes(self) -> dict[str, ProcessState]:
+        """Return the state of each process, by name."""
         return {
-            info["name"]: Process(info["name"], info["statename"], info["pid"] or None, float(info["start"]))
-            for info in self._ask().getAllProcessInfo()
+            info["name"]: ProcessState(info["name"], info["statename"], info["pid"] or None, float(info["start"]))
+            for info in self._call("getAllProcessInfo")
         }
 
-    def start_part(self, name: str) -> None:
-        """Start a part, if it does not run, without waiting for it."""
-        if self.processes()[name].state not in AT_WORK:
-            self._ask().startProcess(name, False)
+    def start_process(self, name: str) -> None:
+        """Start a process that does not run, without waiting for it."""
+        if self.processes()[name].state not in ACTIVE_STATES:
+            self._call("startProcess", name, False)
 
-    def stop_parts(self, names: Iterable[str], patience: float = 30.0) -> None:
-        """Stop parts, all at the same time, and wait for their end."""
+    def stop_processes(self, names: Iterable[str], timeout: float = STOP_TIMEOUT) -> None:
+        """Stop processes in parallel, and wait until they have ended."""
         names = set(names)
         for name, process in self.processes().items():
-            if name in names and process.state in AT_WORK and process.state != "STOPPING":
-                self._ask().stopProcess(name, False)
-        deadline = time.monotonic() + patience
+            if name in names and process.state in ACTIVE_STATES and process.state != "STOPPING":
+                self._call("stopProcess", name, False)
+        deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            if not any(process.state in AT_WORK for name, process in self.processes().items() if name in names):
+            if not any(process.state in ACTIVE_STATES for name, process in self.processes().items() if name in names):
                 return
             time.sleep(0.05)
 
     def shut_down(self) -> None:
-        """End it, and wait for its end."""
+        """End the supervisor, and wait until it has ended."""
         process = psutil.Process(self.pid())
-        self._ask().shutdown()
-        psutil.wait_procs([process], timeout=PATIENCE)
+        self._call("shutdown")
+        psutil.wait_procs([process], timeout=SUPERVISOR_TIMEOUT)
 
-    def exits(self) -> list[Exit]:
-        """Return each unasked end of a part since this supervisor began, oldest first, as its log tells."""
-        found: list[Exit] = []
+    def exits(self) -> list[UnexpectedExit]:
+        """Return each unexpected exit of a process since this supervisor started, oldest first, from its log."""
+        found: list[UnexpectedExit] = []
         path = self.settings.logs / "supervisord.log"
         if not path.exists():
             return found
         for line in path.read_text(errors="replace").splitlines():
-            if _BEGUN.match(line):
+            if _STARTED.match(line):
                 found.clear()
             elif match := _EXITED.match(line):
-                found.append(Exit(match[2], datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S"), match[3]))
+                found.append(UnexpectedExit(match[2], datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S"), match[3]))
         return found

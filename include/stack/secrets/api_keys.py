@@ -1,7 +1,7 @@
-"""The API keys of the service: made and revoked here, in a file that the service reads again by itself.
+"""Creates and revokes the API keys of the service, in a file that the running service reloads.
 
-The file has no key in it, only the SHA-256 of each: a key is 32 bytes of chance, which nobody finds by trying. The
-launcher needs a key too, once there are any; that one lies beside the other secrets of the local stack.
+The file holds the SHA-256 of each key and not the key itself. A key is 32 random bytes, too many to guess. Once there
+are keys, the launcher needs one too; it is stored beside the other secrets of the local stack.
 """
 
 import hashlib
@@ -18,19 +18,19 @@ from stack.secrets.credentials import write_private
 from stack.settings import Settings
 
 VARIABLE = "HEARTLINE_API_KEYS"
-OWN = "heartline"  # the launcher's
-PREFIX = "hl_"  # by which programs that look for lost secrets know a key
+OWN = "heartline"  # the name of the launcher's key
+PREFIX = "hl_"  # lets secret scanners recognize a key
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _LINE = re.compile(r"(?P<name>\S+) (?P<created>\d{4}-\d{2}-\d{2}) sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Key:
-    """What the file tells of a key.
+    """An entry of the key file.
 
     Attributes:
-        name: who asks with it.
-        created: the day it was made, as YYYY-MM-DD, in UTC.
+        name: the client that uses the key.
+        created: the day of its creation, YYYY-MM-DD in UTC.
     """
 
     name: str
@@ -38,46 +38,46 @@ class Key:
 
 
 def file_of(settings: Settings) -> Path:
-    """Return the path of the file: that of the setting, else the local stack's."""
+    """Return the path of the key file: HEARTLINE_API_KEYS, else the local stack's own."""
     given = os.environ.get(VARIABLE)
     return Path(given).expanduser().absolute() if given else settings.home / "secrets" / "api-keys"
 
 
 def in_force(settings: Settings) -> str:
-    """Return the path that the local service gets; empty where it is to ask for no keys.
+    """Return the path of the key file for the local service; empty if it requires no keys.
 
-    A file that the user names counts also where it is not there: the service refuses to start without it.
+    A path in HEARTLINE_API_KEYS is passed on even if there is no such file: the service then refuses to start.
     """
     path = file_of(settings)
     return str(path) if os.environ.get(VARIABLE) or path.exists() else ""
 
 
 def own(settings: Settings) -> str | None:
-    """Return the key that the launcher asks with; None where the service asks for none."""
+    """Return the launcher's key; None if the service requires none."""
     path = _own_file(settings)
     return path.read_text().strip() if path.exists() else None
 
 
 def add(path: Path, name: str, settings: Settings | None = None) -> str:
-    """Make a key and write its digest down.
+    """Create a key and add its digest to the file.
 
     Args:
-        path: the file of keys; made if it is not there.
-        name: who will ask with it.
-        settings: of the local stack, whose launcher is to have a key too.
+        path: the key file; created if it does not exist.
+        name: the client that will use the key.
+        settings: those of the local stack, if its launcher needs a key in this file too.
 
     Returns:
-        The key, which is kept nowhere.
+        The key, which is not stored.
 
     Raises:
         UsageError: the name cannot be used.
-        WorkError: there is a key of that name, or the file is no file of keys.
+        WorkError: there is a key of that name, or the file is not a key file.
     """
     if not _NAME.fullmatch(name) or name == OWN:
         raise UsageError(
             f"{name!r} cannot be the name of a key",
             where="command line: NAME",
-            expected="up to 64 of a-z, 0-9, dot, dash and underscore, the first no sign; not " + OWN,
+            expected="1 to 64 of a-z, 0-9, dot, dash, underscore, first a letter or digit; not " + OWN,
             hint="choose another name",
         )
     if settings:
@@ -89,7 +89,7 @@ def add(path: Path, name: str, settings: Settings | None = None) -> str:
             raise WorkError(
                 f"there is a key {name!r} already",
                 where=str(path),
-                expected="a name of its own for each key",
+                expected="a different name for each key",
                 hint=f"./heartline keys add {name}-2, hand that key over, then ./heartline keys revoke {name}",
             )
         if settings and OWN not in _named(lines):
@@ -103,18 +103,18 @@ def add(path: Path, name: str, settings: Settings | None = None) -> str:
 
 
 def revoke(path: Path, name: str) -> None:
-    """Take a key out of the file.
+    """Remove a key from the file.
 
     Raises:
         UsageError: it is the launcher's.
-        WorkError: there is no such key, or the file is no file of keys.
+        WorkError: there is no such key, or the file is not a key file.
     """
     if name == OWN:
         raise UsageError(
             "the launcher needs this key",
             where="command line: NAME",
-            expected="a key that somebody else has",
-            hint=f"to ask for no keys any more, delete {path}, then ./heartline up",
+            expected="the key of a client",
+            hint=f"to require no keys any more, delete {path}, then ./heartline up",
         )
     if name not in {key.name for key in read(path)}:
         raise WorkError(
@@ -128,10 +128,10 @@ def revoke(path: Path, name: str) -> None:
 
 
 def read(path: Path) -> list[Key]:
-    """Return the keys in the file, in the order in which they were made; none where there is no file.
+    """Return the keys in the file, the oldest first; none if there is no file.
 
     Raises:
-        WorkError: it is no file of keys.
+        WorkError: it is not a key file.
     """
     return [Key(name, created) for name, created in _named(_lines(path)).items()]
 
@@ -153,7 +153,7 @@ def _lines(path: Path) -> list[str]:
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.startswith("#") and not _LINE.fullmatch(line):
             raise WorkError(
-                "this is no file of keys",
+                "this is not a key file",
                 where=f"{path}, line {number}",
                 expected="lines of NAME YYYY-MM-DD sha256:DIGEST",
                 hint="correct the line, or name another file",
@@ -166,11 +166,11 @@ def _named(lines: list[str]) -> dict[str, str]:
 
 
 def _write(path: Path, lines: list[str]) -> None:
-    """Replace the file, so that the service sees the old one or the new one.
+    """Replace the file atomically.
 
-    Whoever runs the service must be able to read it, in a container as another user, and digests tell nothing.
+    It is readable for everybody, because the service in a container runs as another user. Digests are no secret.
     """
-    part = path.with_name(path.name + ".part")
-    write_private(part, "".join(line + "\n" for line in lines))
-    part.chmod(0o644)
-    part.replace(path)
+    partial = path.with_name(path.name + ".part")
+    write_private(partial, "".join(line + "\n" for line in lines))
+    partial.chmod(0o644)
+    partial.replace(path)

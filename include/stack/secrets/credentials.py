@@ -1,4 +1,4 @@
-"""Passwords and keys: generated on first use, kept in files that only their owner can read."""
+"""Passwords and signing keys: generated on first use, stored in files that only their owner can read."""
 
 import base64
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stack.errors import UnhealthyError
 
-# A file of this name below HEARTLINE_HOME/secrets, or the upper-case variable in the .env file of docker compose.
+# Files of these names below HEARTLINE_HOME/secrets; upper-case variables in the .env file of docker compose.
 SHARED = (
     "postgres_password",
     "airflow_db_password",
@@ -23,19 +23,19 @@ LOCAL = (*SHARED, "supervisor_password")
 
 
 def generate(name: str) -> str:
-    """Return a new random secret that is safe in URLs, shells and YAML; a Fernet key where the name asks for one."""
+    """Return a new random secret that is safe in URLs, shells and YAML; a Fernet key if the name ends so."""
     if name.endswith("fernet_key"):
         return base64.urlsafe_b64encode(os.urandom(32)).decode()
-    return secrets.token_hex(32)  # 64 characters: Airflow signs with SHA-512, which wants as many bytes
+    return secrets.token_hex(32)  # 64 characters: Airflow signs with SHA-512, which needs a key of 64 bytes
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600 that is either whole or absent."""
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    part.touch(mode=0o600, exist_ok=False)
-    part.write_text(text)
-    part.replace(path)
+    """Write a file of mode 0600 atomically: it is complete or absent."""
+    partial = path.with_name(path.name + ".part")
+    partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600, exist_ok=False)
+    partial.write_text(text)
+    partial.replace(path)
 
 
 class Credentials:
@@ -45,7 +45,7 @@ class Credentials:
         self.folder = home / "secrets"
 
     def __getitem__(self, name: str) -> str:
-        """Return a secret, generating it when this is its first use.
+        """Return a secret; generates it on first use.
 
         Raises:
             UnhealthyError: there is no state folder.

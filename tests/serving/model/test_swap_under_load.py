@@ -19,6 +19,8 @@ from tests.serving.fakes import FakeRegistry, expected_probability, make_bundle
 from tests.serving.gunicorns import Gunicorn
 from tests.serving.model import crowd
 
+pytestmark = pytest.mark.slow
+
 CLIENTS = 16
 # phases of each kind, alternating, so that other load affects both; and flips in a phase
 PHASES = {"heartline": (10, 20), "gthread": (2, 10)}

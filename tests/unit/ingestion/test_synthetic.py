@@ -87,6 +87,7 @@ def test_a_large_sample_has_the_statistics_of_the_facts():
         assert value == pytest.approx(known[path], abs=limit), path
 
 
+@pytest.mark.slow
 def test_models_score_on_samples_as_on_cleveland():
     """At Cleveland's size, averaged over seeds; a forest of 40 instead of 300 trees costs 0.01 of AUC."""
     cohorts = [scores(synthetic.generate(303, seed), trees=40, folds=5) for seed in (1, 2, 3)]

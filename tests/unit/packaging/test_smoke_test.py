@@ -387,7 +387,7 @@ def test_missing_code_of_the_service_is_named(files: Files, tmp_path: Path, monk
 def test_airflow_gets_the_path_of_the_services_python(tmp_path: Path) -> None:
     # given
     settings = Settings.load({"HEARTLINE_HOME": str(tmp_path)}, ROOT)
-    local = {part.name: part.settings for part in definitions.parts(settings, Credentials(tmp_path))}
+    local = {one.name: one.settings for one in definitions.define_processes(settings, Credentials(tmp_path))}
     compose = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
     # when
     here = local[definitions.SCHEDULER]["HEARTLINE_SERVING_PYTHON"]

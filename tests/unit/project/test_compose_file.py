@@ -1,4 +1,4 @@
-"""docker-compose.yaml as a text, without an engine: what must hold before anything is started."""
+"""Checks of docker-compose.yaml as text, without an engine."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILES = [ROOT / "Dockerfile", ROOT / "serving" / "Dockerfile"]
 
 ONE_SHOT = {name for name, service in SERVICES.items() if service["restart"] == "no"}
-LASTING = set(SERVICES) - ONE_SHOT
+LONG_RUNNING = set(SERVICES) - ONE_SHOT
 
 # Airflow's settings that are a place or a secret, so that they cannot be those of the local stack.
-OF_THE_PLACE = re.compile(r"AIRFLOW_HOME|.*(KEY|SECRET|FOLDER|FILE|HOST|PORT|URL|CONN|CONN_ASYNC)$")
+PLACE_OR_SECRET = re.compile(r"AIRFLOW_HOME|.*(KEY|SECRET|FOLDER|FILE|HOST|PORT|URL|CONN|CONN_ASYNC)$")
 
 
 def environment(service: dict[str, Any]) -> dict[str, str]:
@@ -33,7 +33,7 @@ def environment(service: dict[str, Any]) -> dict[str, str]:
 
 
 def required() -> dict[str, set[str]]:
-    """The variables without which nothing can be started, and what is said then."""
+    """The variables without which nothing starts, and the messages for them."""
     found: dict[str, set[str]] = {}
     for name, message in re.findall(r"\$\{(\w+):\?([^}]*)\}", TEXT):
         found.setdefault(name, set()).add(message)
@@ -58,14 +58,14 @@ def test_no_secret_is_written_down(name: str) -> None:
             assert re.fullmatch(r"\$\{\w+:\?[^}]*\}", password), variable
 
 
-def test_only_the_three_doors_are_open_and_only_on_loopback() -> None:
+def test_only_three_ports_are_published_and_only_on_loopback() -> None:
     published = {port for service in SERVICES.values() for port in service.get("ports", [])}
-    doors = [name for name in PORTS if name != "HEARTLINE_POSTGRES_PORT"]
-    assert published == {f"127.0.0.1:${{{name}:-{PORTS[name]}}}:{PORTS[name]}" for name in doors}
+    published_ports = [name for name in PORTS if name != "HEARTLINE_POSTGRES_PORT"]
+    assert published == {f"127.0.0.1:${{{name}:-{PORTS[name]}}}:{PORTS[name]}" for name in published_ports}
 
 
-@pytest.mark.parametrize("name", sorted(LASTING))
-def test_everything_that_lasts_comes_back_and_tells_whether_it_is_healthy(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(LONG_RUNNING))
+def test_every_long_running_container_restarts_and_has_a_health_check(name: str) -> None:
     service = SERVICES[name]
     assert service["restart"] == "unless-stopped"
     assert service["healthcheck"]["test"][0] == "CMD"
@@ -79,10 +79,10 @@ def test_the_order_of_the_start_is_by_health() -> None:
         for name, service in SERVICES.items()
         for needed, how in service.get("depends_on", {}).items()
     }
-    assert conditions  # and each waits for the end of what ends, and for the health of what lasts
+    assert conditions  # each waits for the exit of one-shot containers and the health of the others
     for (_, needed), condition in conditions.items():
         assert condition == ("service_completed_successfully" if needed in ONE_SHOT else "service_healthy")
-    # `up --wait` takes the end of a one-shot container for a failure unless somebody waits for it
+    # `up --wait` treats the exit of a one-shot container as a failure unless another container waits for it
     assert {needed for _, needed in conditions} >= ONE_SHOT
     assert ("init", "postgres") in conditions
     assert all((name, "init") in conditions for name in ("mlflow", "airflow-api-server", "airflow-dag-processor"))
@@ -95,14 +95,14 @@ def test_images_are_upstream_ones_with_a_version_or_our_own() -> None:
     assert {service["image"] for service in SERVICES.values()} == {"postgres:17"} | ours
     built = {service["image"]: service for service in SERVICES.values() if "build" in service}
     assert set(built) == ours
-    for service in SERVICES.values():  # ours are in no registry: nothing may be looked for there
+    for service in SERVICES.values():  # our images are in no registry and must not be pulled
         assert service["image"] not in ours or service["pull_policy"] in {"build", "never"}
     bases = {base for path in DOCKERFILES for base in re.findall(r"^FROM (\S+)", path.read_text(), re.MULTILINE)}
     assert bases == {"python:3.13-slim"}
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.parent.name)
-def test_the_images_run_as_somebody_else_than_root(path: Path) -> None:
+def test_the_images_do_not_run_as_root(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert [line for line in lines if line.startswith("USER")][-1] == "USER heartline"
     assert not any(line.startswith("# syntax") for line in lines)  # would have to be pulled
@@ -117,7 +117,7 @@ def test_no_container_has_rights_that_it_does_not_need(name: str) -> None:
         assert service["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_only_what_init_needs_knows_the_superuser() -> None:
+def test_only_postgres_and_init_get_the_superuser_password() -> None:
     assert {name for name, service in SERVICES.items() if "POSTGRES_PASSWORD" in environment(service)} == {
         "postgres",
         "init",
@@ -133,31 +133,33 @@ def test_the_service_logs_to_the_database_that_init_makes() -> None:
 def test_airflow_is_set_as_in_the_local_stack(tmp_path: Path) -> None:
     # given
     settings = Settings.load({"HEARTLINE_HOME": str(tmp_path)}, ROOT)
-    local = {part.name: part for part in definitions.parts(settings, Credentials(tmp_path))}
+    local = {
+        definition.name: definition for definition in definitions.define_processes(settings, Credentials(tmp_path))
+    }
     ours = {name: value for name, value in local[definitions.SCHEDULER].settings.items() if name.startswith("AIRFLOW_")}
     # when
     theirs = {k: v for k, v in environment(SERVICES["airflow-scheduler"]).items() if k.startswith("AIRFLOW_")}
     # then
     assert set(theirs) == set(ours)
     for name in set(ours):
-        assert theirs[name] == ours[name] or OF_THE_PLACE.fullmatch(name), name
+        assert theirs[name] == ours[name] or PLACE_OR_SECRET.fullmatch(name), name
 
 
 @pytest.mark.parametrize(
-    ("service", "part"),
+    ("service", "process"),
     [
         ("airflow-api-server", definitions.AIRFLOW),
         ("airflow-scheduler", definitions.SCHEDULER),
         ("airflow-dag-processor", definitions.DAG_PROCESSOR),
     ],
 )
-def test_airflow_is_called_as_in_the_local_stack(service: str, part: str, tmp_path: Path) -> None:
+def test_airflow_is_called_as_in_the_local_stack(service: str, process: str, tmp_path: Path) -> None:
     settings = Settings.load({"HEARTLINE_HOME": str(tmp_path)}, ROOT)
-    local = {one.name: one for one in definitions.parts(settings, Credentials(tmp_path))}
-    assert tuple(SERVICES[service]["command"][1:]) == local[part].command[3:]
+    local = {one.name: one for one in definitions.define_processes(settings, Credentials(tmp_path))}
+    assert tuple(SERVICES[service]["command"][1:]) == local[process].command[3:]
 
 
-def test_the_images_are_as_quiet_as_the_local_stack() -> None:
+def test_the_images_disable_telemetry_as_the_local_stack_does() -> None:
     text = (ROOT / "Dockerfile").read_text()
     for name in ("DO_NOT_TRACK", "GX_ANALYTICS_ENABLED", "MLFLOW_DISABLE_TELEMETRY", "ORT_DISABLE_TELEMETRY"):
         assert f"{name}={definitions._QUIET[name]}" in text

@@ -50,6 +50,7 @@ def test_the_defaults_of_the_parameters_are_those_on_the_page():
     assert f"| `max_drift` | {contract.MAX_DRIFT:g} |" in TEXT
 
 
+@pytest.mark.slow
 def test_the_table_of_divergence_by_chance_is_reproducible():
     said = data_page.section("chance")
     ((draws, seed),) = re.findall(r"^([\d,]+) draws for each size, seed (\d+)\.$", said, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What the launcher's tests share."""
+"""Fixtures of the launcher's tests."""
 
 import json
 import threading
@@ -13,7 +13,7 @@ from tests.running import ROOT, free_ports
 
 @pytest.fixture
 def settings(tmp_path):
-    """The settings of an empty state folder, with ports that nothing listens on."""
+    """Return the settings of an empty state folder, with free ports."""
     airflow, mlflow, service, postgres = free_ports(4)
     made = Settings(ROOT, tmp_path / "home", airflow, mlflow, service, postgres, None)
     made.make_home()
@@ -25,10 +25,10 @@ def credentials(settings):
     return Credentials(settings.home)
 
 
-class OutOfFoldPredictions:
-    """A server that answers as it is told, and remembers what it was asked.
+class FakeServer:
+    """An HTTP server with prepared responses, which records its requests.
 
-    ``answers`` maps "GET /path", without the query, to a status and a body, or to a list of them, used in a row.
+    ``answers`` maps "GET /path", without the query, to a status and a body, or to a list of them, used in turn.
     """
 
     def __init__(self, port: int) -> None:
@@ -64,11 +64,11 @@ class OutOfFoldPredictions:
 
 @pytest.fixture
 def answers():
-    """Make a server of prepared answers on a port, by default any."""
+    """Start a fake server on a port, by default any free one."""
     made = []
 
-    def make(port: int = 0) -> OutOfFoldPredictions:
-        made.append(OutOfFoldPredictions(port))
+    def make(port: int = 0) -> FakeServer:
+        made.append(FakeServer(port))
         return made[-1]
 
     yield make

@@ -17,13 +17,13 @@ def test_defaults(tmp_path):
 
 @pytest.mark.parametrize("value", ["http", "0", "65536", "-1", "٣", "80.5"])
 def test_a_bad_port_is_named_with_its_setting(tmp_path, value):
-    with pytest.raises(UsageError, match="is no TCP port") as caught:
+    with pytest.raises(UsageError, match="is not a TCP port") as caught:
         Settings.load({"HEARTLINE_MLFLOW_PORT": value}, tmp_path)
     assert caught.value.where == "setting HEARTLINE_MLFLOW_PORT"
     assert caught.value.code == Exit.USAGE
 
 
-def test_two_parts_cannot_share_a_port(tmp_path):
+def test_two_processes_cannot_share_a_port(tmp_path):
     with pytest.raises(UsageError, match="port 5000") as caught:
         Settings.load({"HEARTLINE_SERVICE_PORT": str(PORTS["HEARTLINE_MLFLOW_PORT"])}, tmp_path)
     assert "HEARTLINE_MLFLOW_PORT" in caught.value.where
@@ -37,12 +37,12 @@ def test_another_database_is_refused(tmp_path):
 
 def test_the_state_folder_is_for_its_owner_only(settings):
     assert settings.home.stat().st_mode & 0o077 == 0
-    settings.make_home()  # again: it is ours now
+    settings.make_home()  # again: it is a state folder now
 
 
-def test_a_folder_with_other_things_is_refused(tmp_path):
+def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(UsageError, match="holds other things"):
+    with pytest.raises(UsageError, match="holds other files"):
         own_folder(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 

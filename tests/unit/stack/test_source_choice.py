@@ -15,7 +15,7 @@ def home(settings, monkeypatch):
 @pytest.mark.parametrize(
     "source", ["sample", "sample:500", "uci", "postgres", "https://host/a.csv", "s3://bucket/a.csv"]
 )
-def test_names_and_addresses_are_taken_as_they_are(source):
+def test_names_and_urls_are_not_changed(source):
     assert source_choice.check(source, "--source") == source
 
 
@@ -34,7 +34,7 @@ def test_a_path_becomes_absolute(tmp_path, monkeypatch):
     ],
 )
 @pytest.mark.parametrize("form", ["{}", "file://{}"])
-def test_a_file_that_cannot_be_used_is_said_at_once(tmp_path, make, problem, form):
+def test_an_unusable_file_is_refused_at_once(tmp_path, make, problem, form):
     path = tmp_path / "records.csv"
     make(path)
     with pytest.raises(UsageError) as caught:
@@ -43,20 +43,20 @@ def test_a_file_that_cannot_be_used_is_said_at_once(tmp_path, make, problem, for
     assert caught.value.where == f"{path} (--source)"
 
 
-def test_what_was_asked_for_comes_first(home, monkeypatch):
+def test_the_given_source_comes_first(home, monkeypatch):
     monkeypatch.setenv("HEARTLINE_SOURCE", "postgres")
     source_choice.remember(home, "uci")
     assert source_choice.choose("sample:9", home).source == "sample:9"
 
 
-def test_then_the_setting_then_what_was_remembered(home, monkeypatch):
+def test_then_the_setting_then_the_stored_source(home, monkeypatch):
     source_choice.remember(home, "uci")
     assert source_choice.choose(None, home).source == "uci"
     monkeypatch.setenv("HEARTLINE_SOURCE", "postgres")
     assert source_choice.choose(None, home).source == "postgres"
 
 
-def test_a_file_that_was_deleted_later_does_not_keep_the_stack_from_starting(home, monkeypatch, tmp_path):
+def test_the_stack_starts_although_the_file_was_deleted_later(home, monkeypatch, tmp_path):
     source_choice.remember(home, str(tmp_path / "deleted.csv"))
     assert source_choice.choose(None, home).source == str(tmp_path / "deleted.csv")
     monkeypatch.setenv("HEARTLINE_SOURCE", str(tmp_path / "deleted too.csv"))
@@ -66,7 +66,7 @@ def test_a_file_that_was_deleted_later_does_not_keep_the_stack_from_starting(hom
         source_choice.choose(None, home)
 
 
-def test_then_the_archive_where_it_answers(home, monkeypatch, answers):
+def test_then_the_archive_if_it_answers(home, monkeypatch, answers):
     server = answers()
     server.answers["GET /heart.zip"] = (200, "PK")
     monkeypatch.setenv("HEARTLINE_UCI_URL", f"{server.url}/heart.zip")
@@ -75,7 +75,7 @@ def test_then_the_archive_where_it_answers(home, monkeypatch, answers):
 
 
 @pytest.mark.parametrize("status", [404, 500, None])
-def test_else_the_sample_and_loudly(home, monkeypatch, answers, status):
+def test_else_the_sample_as_a_fallback(home, monkeypatch, answers, status):
     if status:
         server = answers()
         server.answers["GET /heart.zip"] = (status, "")
@@ -85,7 +85,7 @@ def test_else_the_sample_and_loudly(home, monkeypatch, answers, status):
     assert "/heart.zip does not answer" in choice.reason
 
 
-def test_a_remembered_source_can_be_forgotten(home):
+def test_a_stored_source_can_be_removed(home):
     source_choice.remember(home, "sample")
     source_choice.remember(home, None)
     source_choice.remember(home, None)

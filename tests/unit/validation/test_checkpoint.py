@@ -209,6 +209,7 @@ def _outside(column: contract.Column) -> st.SearchStrategy[float]:
     return st.one_of(*rules, *([] if column.optional else [st.just(np.nan)]))
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(
     max_examples=25,

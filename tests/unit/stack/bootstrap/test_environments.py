@@ -1,5 +1,6 @@
-"""Virtual environments from locks, with a pretended uv that writes down what it is asked."""
+"""Virtual environments from lock files, with a fake uv that records its calls."""
 
+import shutil
 import sys
 
 import pytest
@@ -22,7 +23,7 @@ fi
 
 @pytest.fixture
 def uv(tmp_path):
-    """A pretended uv; its calls stand in the file beside it."""
+    """A fake uv; it records its calls in a file beside it."""
 
     def make(version="99.0.0"):
         folder = tmp_path / "tools"
@@ -37,7 +38,7 @@ def uv(tmp_path):
 
 @pytest.fixture
 def root(tmp_path, monkeypatch, uv):
-    """A clone with two locks, and the pretended uv on PATH."""
+    """A clone with two lock files, and the fake uv on PATH."""
     root = tmp_path / "clone"
     root.mkdir()
     (root / "main.txt").write_text("a==1\n")
@@ -89,7 +90,7 @@ def test_another_lock_is_added_to_what_is_there(root):
     assert both(root).ready()
 
 
-def test_a_changed_lock_is_brought_in(root):
+def test_a_changed_lock_is_installed(root):
     make(root, both(root))
     calls(root)
     (root / "main.txt").write_text("a==2\n")
@@ -99,7 +100,7 @@ def test_a_changed_lock_is_brought_in(root):
     assert not both(root).ready(), "the sync took out what the second lock had added"
 
 
-def test_an_interrupted_set_up_begins_anew(root):
+def test_an_interrupted_set_up_starts_again(root):
     make(root, main(root))
     main(root).stamp.unlink()
     (root / "venv" / "half").touch()
@@ -111,12 +112,26 @@ def test_an_interrupted_set_up_begins_anew(root):
     assert not (root / "venv" / "half").exists()
 
 
-def test_a_clone_that_was_moved_is_set_up_anew(root):
+def test_a_moved_clone_is_set_up_again(root):
     make(root, main(root))
     moved = root.rename(root.with_name("moved"))
     assert not main(moved).ready()
     make(moved, main(moved))
     assert main(moved).ready()
+
+
+def test_a_link_to_another_clones_environment_is_replaced_and_the_other_one_stays(root):
+    make(root, main(root))
+    other = root.with_name("other clone")
+    other.mkdir()
+    shutil.copy(root / "main.txt", other)
+    (other / "venv").symlink_to(root / "venv")
+
+    make(other, main(other))
+
+    assert not (other / "venv").is_symlink()
+    assert main(other).ready()
+    assert main(root).ready()
 
 
 @pytest.mark.parametrize(
@@ -128,12 +143,12 @@ def test_a_clone_that_was_moved_is_set_up_anew(root):
         ),
         ("ERROR: [Errno 28] No space left on device", "the disk is full"),
         ("error: failed to create file: Read-only file system (os error 30)", "a folder cannot be written"),
-        ("error: Hash mismatch for `a==1`", "a package is not the one that was locked"),
+        ("error: Hash mismatch for `a==1`", "a package differs from the locked one"),
         ("Error: Command '... -m ensurepip ...' returned non-zero", "this Python lacks its module venv"),
         ("something else", "set-up failed"),
     ],
 )
-def test_a_failing_set_up_says_why_and_leaves_no_stamp(root, said, what):
+def test_a_failed_set_up_names_the_cause_and_leaves_no_stamp(root, said, what):
     (root.parent / "tools" / "broken").write_text(said)
     with pytest.raises(MachineError) as caught:
         main(root).make(str(root.parent / "tools" / "uv"))
@@ -167,7 +182,7 @@ def test_the_installer_is_pinned_with_hashes():
     assert all("--hash=sha256:" in line for line in lines[1:])
 
 
-def test_what_would_change_a_child_is_not_handed_on(monkeypatch):
+def test_variables_that_change_python_are_not_passed_to_children(monkeypatch):
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv("VIRTUAL_ENV", "/elsewhere")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy")

@@ -1,4 +1,4 @@
-"""The launcher, as far as it goes before there is a virtual environment."""
+"""The launcher before there is a virtual environment."""
 
 import os
 import shutil
@@ -86,7 +86,7 @@ def test_an_unknown_command_is_named_with_a_near_one(clone):
 
 
 @pytest.mark.parametrize(("command", "code"), [("status", 5), ("train", 5), ("logs", 5), ("down", 0)])
-def test_nothing_is_installed_to_say_that_nothing_runs(clone, command, code):
+def test_without_a_set_up_commands_install_nothing(clone, command, code):
     done = call(clone, command)
     assert done.returncode == code
     assert done.stderr == "nothing has been set up here yet: ./heartline up\n"
@@ -99,7 +99,7 @@ def test_a_missing_lock_is_named(clone):
     assert str(clone / "requirements.txt") in done.stderr
 
 
-def test_an_unsuitable_python_is_said_in_one_line(tmp_path):
+def test_an_unsuitable_python_is_reported_in_one_line(tmp_path):
     for version in ("3, 8", "3, 10", "3, 14", "2, 7"):
         done = disguised(version, str(tmp_path))
         assert done.returncode == 3
@@ -117,7 +117,7 @@ def test_a_suitable_python_on_path_takes_over(tmp_path):
     (tmp_path / name).symlink_to(sys.executable)
     done = disguised("3, 8", f"{stub.parent}:{tmp_path}")
     assert done.returncode == 0
-    assert done.stderr.startswith("heartline: this is Python 3.8, going on with ")
+    assert done.stderr.startswith("heartline: this is Python 3.8, continuing with ")
     assert done.stdout.startswith("Heartline: ")
 
 

@@ -19,18 +19,18 @@ def service(settings, answers):
     return answers(settings.service_port)
 
 
-def test_the_example_is_a_whole_record():
+def test_the_example_is_a_complete_record():
     assert len(service_api.example()) == 13
     assert None not in service_api.example().values()
 
 
-def test_an_answer_is_handed_on(settings, service):
+def test_the_response_is_returned(settings, service):
     service.answers["POST /predict"] = (200, {"has_heart_disease": True})
     assert service_api.predict(settings, {"age": 1}) == {"has_heart_disease": True}
     assert service.asked[-1][2] == {"age": 1}
 
 
-def test_bytes_are_sent_as_they_are(settings, service):
+def test_bytes_are_sent_unchanged(settings, service):
     service.answers["POST /predict"] = (200, {})
     service_api.predict(settings, b'[{"age": 1}]')
     assert service.asked[-1][2] == [{"age": 1}]
@@ -56,7 +56,7 @@ def test_a_service_that_cannot_answer_is_unhealthy(settings, service, answer):
         service_api.predict(settings, {})
 
 
-def test_a_service_that_does_not_run_is_said(settings):
+def test_a_service_that_does_not_run_is_reported(settings):
     with pytest.raises(UnhealthyError, match="service does not answer"):
         service_api.predict(settings, {})
 
@@ -65,11 +65,11 @@ def test_a_version_is_served_when_every_worker_says_so(settings, service):
     old, new = (200, {"model": {"version": "1"}}), (200, {"model": {"version": "2"}})
     service.answers["GET /model"] = [(503, {}), old, new, old, new]  # one worker is ahead of the other
     service_api.wait_until_served(settings, "2")
-    assert len(service.asked) == 4 + service_api.SURE
+    assert len(service.asked) == 4 + service_api.CONSECUTIVE_ANSWERS
 
 
 def test_a_version_that_is_not_served_in_time(settings, service, monkeypatch):
-    monkeypatch.setattr(service_api, "WAIT", 0.3)
+    monkeypatch.setattr(service_api, "SWITCH_TIMEOUT", 0.3)
     service.answers["GET /readyz"] = (503, {"detail": "refused: version 2: digest of model.onnx differs"})
     with pytest.raises(UnhealthyError, match="does not serve version 2") as caught:
         service_api.wait_until_served(settings, "2")

@@ -1,4 +1,4 @@
-"""The failures of the command line: one shape, one exit code each, no traceback."""
+"""The errors of the command line: four parts, an exit code each, no traceback."""
 
 import errno
 import json
@@ -18,7 +18,7 @@ from tests.running import free_ports
 
 @pytest.fixture
 def call(tmp_path, monkeypatch, capsys):
-    """Run the command line in an empty state folder, and return its exit code and what it said."""
+    """Run the command line in an empty state folder, and return its exit code and output."""
     monkeypatch.setenv("HEARTLINE_HOME", str(tmp_path / "home"))
     for name, port in zip(("AIRFLOW", "MLFLOW", "SERVICE", "POSTGRES"), free_ports(4), strict=True):
         monkeypatch.setenv(f"HEARTLINE_{name}_PORT", str(port))
@@ -33,7 +33,7 @@ def call(tmp_path, monkeypatch, capsys):
 
 
 def shape(said):
-    """The four parts of the one error shape."""
+    """Return the parts of the error shape that are missing in the output."""
     return [word for word in ("heartline: ", "\n  where:", "\n  expected:", "\n  hint:") if word not in said]
 
 
@@ -56,7 +56,7 @@ def shape(said):
         (["status", "much"], Exit.USAGE),
     ],
 )
-def test_a_failure_has_the_one_shape_and_its_exit_code(call, tmp_path, arguments, code):
+def test_an_error_has_the_four_parts_and_its_exit_code(call, tmp_path, arguments, code):
     found, said = call(*arguments)
     assert found == code
     assert shape(said) == []
@@ -68,7 +68,7 @@ def test_a_wrong_command_line_creates_nothing(call, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_status_of_nothing(call):
+def test_status_without_a_stack(call):
     code, said = call("status")
     assert code == Exit.UNHEALTHY
     assert "does not run: ./heartline up" in said
@@ -79,7 +79,7 @@ def moves(monkeypatch):
     """Two moves of production, the second one forced."""
     when = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
     made = [Move(when, "", "1", "anna", "first up"), Move(when + timedelta(days=1), "1", "2", "bea", "promote", True)]
-    monkeypatch.setattr(cli.training, "moves", lambda stack: made)
+    monkeypatch.setattr(cli.promote, "moves", lambda registry: made)
     return made
 
 
@@ -93,13 +93,13 @@ def test_history_shows_the_last_move_first(call, moves):
     ]
 
 
-def test_history_for_programs(call, moves):
+def test_history_as_json(call, moves):
     code, said = call("history", "--json")
     assert code == Exit.OK
     assert json.loads(said) == [moves[1].as_dict(), moves[0].as_dict()]
 
 
-def test_history_of_nothing(call, moves):
+def test_history_without_a_move(call, moves):
     moves.clear()
     assert call("history") == (Exit.OK, "production was never moved\n")
     assert call("history", "--json") == (Exit.OK, "[]\n")
@@ -107,22 +107,25 @@ def test_history_of_nothing(call, moves):
 
 @pytest.mark.parametrize("given", [(), ("--force",)])
 @pytest.mark.parametrize(("command", "arguments"), [("promote", ("4",)), ("rollback", ())])
-def test_a_move_is_waited_for(call, monkeypatch, command, arguments, given):
+def test_promote_and_rollback_wait_until_the_service_has_switched(call, monkeypatch, command, arguments, given):
     done = []
-    monkeypatch.setattr(cli.training, command, lambda stack, *version, force: done.append((*version, force)) or "4")
+    monkeypatch.setattr(cli.promote, "current_user", lambda: "anna")
+    monkeypatch.setattr(
+        cli.promote, command, lambda registry, *version, by, force: done.append((*version, by, force)) or "4"
+    )
     monkeypatch.setattr(cli.service, "wait_until_served", lambda settings, version: done.append(version))
     code, said = call(command, *arguments, *given)
     assert code == Exit.OK
     assert said.startswith("production is at version 4\n")
-    assert done == [(*arguments, bool(given)), "4"]
+    assert done == [(*arguments, "anna", bool(given)), "4"]
 
 
-def test_down_of_nothing_is_fine_and_creates_nothing(call, tmp_path):
-    assert call("down", "--purge") == (Exit.OK, "nothing runs, and there is no state\n")
+def test_down_without_a_stack_creates_nothing(call, tmp_path):
+    assert call("down", "--purge") == (Exit.OK, "nothing runs, and there is no state folder\n")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_down_purge_deletes_a_home_that_is_ours(call, tmp_path, monkeypatch):
+def test_down_purge_deletes_a_state_folder(call, tmp_path, monkeypatch):
     home = tmp_path / "home"
     cli.Settings.load().make_home()
     (home / "store").mkdir()
@@ -130,17 +133,17 @@ def test_down_purge_deletes_a_home_that_is_ours(call, tmp_path, monkeypatch):
     assert not home.exists()
 
 
-def test_down_purge_leaves_a_home_that_is_not(call, tmp_path):
+def test_down_purge_does_not_delete_another_folder(call, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     (home / "thesis.tex").touch()
     code, said = call("down", "--purge")
     assert code == Exit.USAGE
-    assert "holds other things" in said
+    assert "holds other files" in said
     assert (home / "thesis.tex").exists()
 
 
-def test_a_command_that_meets_another_is_told_so(call, tmp_path):
+def test_a_second_command_is_refused_while_one_is_running(call, tmp_path):
     with lifecycle.Stack.of(cli.Settings.load()).locked("up"):
         code, said = call("down")
     assert code == Exit.IN_USE
@@ -153,12 +156,12 @@ def test_an_interruption(call, monkeypatch, error):
     def interrupted(_):
         raise error
 
-    monkeypatch.setattr(cli.status_module, "look", interrupted)
+    monkeypatch.setattr(cli.status, "look", interrupted)
     assert call("status")[0] == Exit.INTERRUPTED
 
 
-def test_what_nobody_expects_is_no_traceback_either(call, monkeypatch, tmp_path):
-    monkeypatch.setattr(cli.status_module, "look", lambda _: {}["key"])
+def test_an_unexpected_error_is_logged_and_shows_no_traceback(call, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli.status, "look", lambda _: {}["key"])
     code, said = call("status")
     assert code == Exit.MACHINE
     assert "KeyError: 'key'" in said
@@ -175,16 +178,16 @@ def test_what_nobody_expects_is_no_traceback_either(call, monkeypatch, tmp_path)
         (errno.EIO, "input/output error"),
     ],
 )
-def test_what_the_system_refuses_is_said_with_its_place(call, monkeypatch, number, what):
+def test_an_error_of_the_operating_system_names_the_file(call, monkeypatch, number, what):
     def refused(*_):
         raise OSError(number, os.strerror(number), "/some/file")
 
-    monkeypatch.setattr(cli.status_module, "look", refused)
+    monkeypatch.setattr(cli.status, "look", refused)
     code, said = call("status")
     assert code == Exit.MACHINE
     assert f"heartline: {what}\n  where:    /some/file\n" in said
     assert shape(said) == []
 
 
-def test_an_error_without_a_file_has_a_place_too():
+def test_an_os_error_without_a_file_names_the_state_folder():
     assert "HEARTLINE_HOME" in from_os_error(OSError(errno.ENOSPC, "No space left on device")).where

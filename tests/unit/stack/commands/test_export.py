@@ -1,4 +1,4 @@
-"""A version's rows as CSV, against a pretended MLflow and a real store."""
+"""`export` against a fake MLflow and a real store."""
 
 import json
 import sys
@@ -35,7 +35,7 @@ def tags(snapshot):
 
 @pytest.fixture
 def mlflow(settings, answers, tags):
-    """A pretended MLflow, in which version 3 is in production."""
+    """A fake MLflow with version 3 in production."""
     server = answers(settings.mlflow_port)
     version = {"version": "3", "tags": [{"key": key, "value": value} for key, value in tags.items()]}
     server.answers |= {
@@ -45,19 +45,19 @@ def mlflow(settings, answers, tags):
     return server
 
 
-def test_what_is_exported_are_the_rows_of_the_training(settings, mlflow, snapshot, tags, tmp_path):
+def test_the_exported_rows_are_the_training_and_test_rows(settings, mlflow, snapshot, tags, tmp_path):
     said = export(Stack.of(settings), tmp_path / "new" / "export", None)
 
-    parts = dict(zip(("train", "test"), splits.train_test_split(snapshots.read_snapshot(snapshot)), strict=True))
+    halves = dict(zip(("train", "test"), splits.train_test_split(snapshots.read_snapshot(snapshot)), strict=True))
     assert sorted(path.name for path in (tmp_path / "new" / "export").iterdir()) == FILES
-    for part, frame in parts.items():
-        features = pd.read_csv(tmp_path / "new" / "export" / f"X_{part}.csv")
-        labels = pd.read_csv(tmp_path / "new" / "export" / f"y_{part}.csv")
+    for half, frame in halves.items():
+        features = pd.read_csv(tmp_path / "new" / "export" / f"X_{half}.csv")
+        labels = pd.read_csv(tmp_path / "new" / "export" / f"y_{half}.csv")
         expected = frame[list(contract.FEATURE_NAMES)]
         pd.testing.assert_frame_equal(features, expected, check_dtype=False)
         assert labels.columns.tolist() == [TARGET]
         assert labels[TARGET].tolist() == (frame["num"] > 0).astype(int).tolist()
-        assert said[part] == {"rows": len(frame), TARGET: int((frame["num"] > 0).sum())}
+        assert said[half] == {"rows": len(frame), TARGET: int((frame["num"] > 0).sum())}
     assert said | {"train": None, "test": None} == {
         "folder": str(tmp_path / "new" / "export"),
         "version": "3",
@@ -69,7 +69,7 @@ def test_what_is_exported_are_the_rows_of_the_training(settings, mlflow, snapsho
     }
 
 
-def test_whole_numbers_have_no_fraction_and_what_is_missing_is_empty(settings, mlflow, tmp_path):
+def test_whole_numbers_have_no_fraction_and_missing_values_are_empty(settings, mlflow, tmp_path):
     export(Stack.of(settings), tmp_path / "export", None)
 
     header, *lines = (tmp_path / "export" / "X_train.csv").read_text().splitlines()
@@ -89,7 +89,7 @@ def test_another_version_can_be_named(settings, mlflow, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["folder", "file"])
-def test_nothing_that_is_there_is_overwritten(settings, mlflow, tmp_path, what):
+def test_existing_files_are_not_overwritten(settings, mlflow, tmp_path, what):
     export(Stack.of(settings), tmp_path / "export", None)
     place = tmp_path / "export" if what == "folder" else tmp_path / "export" / "X_test.csv"
     before = (tmp_path / "export" / "X_test.csv").read_bytes()
@@ -101,12 +101,12 @@ def test_nothing_that_is_there_is_overwritten(settings, mlflow, tmp_path, what):
         f"the folder for the export {'is not empty' if what == 'folder' else 'is not a folder'}\n"
         f"  where:    {place}\n"
         "  expected: a new or an empty folder, so that no other export is overwritten\n"
-        "  hint:     name another one"
+        "  hint:     name another folder"
     )
     assert (tmp_path / "export" / "X_test.csv").read_bytes() == before
 
 
-def test_an_export_that_breaks_off_leaves_nothing_behind(settings, mlflow, tmp_path, monkeypatch):
+def test_an_interrupted_export_leaves_no_files(settings, mlflow, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -140,7 +140,7 @@ def test_a_version_of_another_contract_is_refused(settings, mlflow, tags, tmp_pa
     assert not (tmp_path / "export").exists()
 
 
-def test_a_snapshot_that_is_gone_is_named(settings, mlflow, tags, snapshot, tmp_path):
+def test_a_missing_snapshot_is_named(settings, mlflow, tags, snapshot, tmp_path):
     (settings.home / "store" / "snapshots" / f"{tags['snapshot']}.parquet").unlink()
     with pytest.raises(StoreError) as caught:
         export(Stack.of(settings), tmp_path / "export", None)
@@ -148,19 +148,19 @@ def test_a_snapshot_that_is_gone_is_named(settings, mlflow, tags, snapshot, tmp_
     assert not (tmp_path / "export").exists()
 
 
-def test_a_store_elsewhere_is_used_where_the_setting_says_so(settings, mlflow, tmp_path, monkeypatch):
+def test_the_store_of_the_setting_is_used(settings, mlflow, tmp_path, monkeypatch):
     (settings.home / "store").rename(tmp_path / "elsewhere")
     monkeypatch.setenv("HEARTLINE_STORE", (tmp_path / "elsewhere").as_uri() + "/")
     assert export(Stack.of(settings), tmp_path / "export", None)["train"]["rows"] > 200
 
 
-def test_without_a_stack_that_is_said(settings, snapshot, tmp_path):
+def test_export_without_a_stack_is_an_error(settings, snapshot, tmp_path):
     with pytest.raises(UnhealthyError, match="mlflow does not answer"):
         export(Stack.of(settings), tmp_path / "export", None)
     assert not (tmp_path / "export").exists()
 
 
-def test_the_command_prints_json_and_its_failures_have_the_one_shape(settings, mlflow, tmp_path, monkeypatch, capsys):
+def test_the_command_prints_json_and_its_errors_have_the_four_parts(settings, mlflow, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cli.Settings, "load", lambda: settings)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["heartline", "export", "--version", "3", "export"])

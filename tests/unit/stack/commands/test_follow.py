@@ -22,34 +22,34 @@ def task(name, state, start="10:00:00", end="10:00:02", tries=1, mapped=-1, labe
     }
 
 
-class Pretended:
-    """An Airflow that answers a row of looks; a look is an exception, or a state and the tasks."""
+class FakeAirflow:
+    """Returns prepared responses in turn: each an exception, or the run's state and its tasks."""
 
     url = "http://airflow"
 
-    def __init__(self, *looks, log=()):
-        self.looks, self.events = list(looks), list(log)
+    def __init__(self, *responses, log=()):
+        self.responses, self.events = list(responses), list(log)
 
     def run(self, dag_id, run_id):
-        if isinstance(self.looks[0], Exception):
-            raise self.looks.pop(0)
-        return {"state": self.looks[0][0]}
+        if isinstance(self.responses[0], Exception):
+            raise self.responses.pop(0)
+        return {"state": self.responses[0][0]}
 
     def tasks(self, dag_id, run_id):
-        return self.looks.pop(0)[1]
+        return self.responses.pop(0)[1]
 
     def log(self, one):
         return self.events
 
 
 @pytest.fixture(autouse=True)
-def fast(monkeypatch):
+def no_sleep(monkeypatch):
     monkeypatch.setattr(follow.time, "sleep", lambda _: None)
 
 
-def test_each_change_is_a_line_where_there_is_no_terminal(capsys, monkeypatch):
+def test_without_a_terminal_each_change_is_one_line(capsys, monkeypatch):
     monkeypatch.setattr(console, "err", console.Console(width=120, highlight=False))
-    airflow = Pretended(
+    airflow = FakeAirflow(
         ("running", [task("ingest", "running", end=None)]),
         ("running", [task("ingest", "success"), task("train", "up_for_retry", mapped=0, label="forest")]),
         ("success", [task("ingest", "success"), task("train", "success", tries=2, mapped=0, label="forest")]),
@@ -77,10 +77,10 @@ def test_the_table_shows_state_duration_and_tries(capsys):
     ]
 
 
-def test_a_failed_run_shows_the_words_of_the_exception():
+def test_a_failed_run_shows_the_exception():
     said = "a column is missing\n  where:    x.csv"
     log = [{"event": "starting"}, {"event": "failed", "error_detail": [{"exc_type": "DataError", "exc_value": said}]}]
-    airflow = Pretended(("failed", [task("ingest", "failed"), task("train", "upstream_failed", None, None)]), log=log)
+    airflow = FakeAirflow(("failed", [task("ingest", "failed"), task("train", "upstream_failed", None, None)]), log=log)
     with pytest.raises(WorkError) as caught:
         follow.follow(airflow, "d", "r")
     assert caught.value.what == "the run failed in ingest"
@@ -93,12 +93,12 @@ def test_without_an_exception_the_end_of_the_log_is_shown():
     assert follow.reason([]) == "its log is empty"
 
 
-def test_airflow_may_be_away_for_a_while(monkeypatch):
-    away = UnhealthyError("away", where="", expected="", hint="")
-    follow.follow(Pretended(away, away, ("success", [])), "d", "r")
+def test_a_short_outage_of_airflow_is_waited_for(monkeypatch):
+    outage = UnhealthyError("no answer", where="", expected="", hint="")
+    follow.follow(FakeAirflow(outage, outage, ("success", [])), "d", "r")
 
 
-def test_but_not_for_ever(monkeypatch):
-    monkeypatch.setattr(follow, "PATIENCE", -1)
+def test_a_long_outage_of_airflow_is_an_error(monkeypatch):
+    monkeypatch.setattr(follow, "OUTAGE_LIMIT", -1)
     with pytest.raises(UnhealthyError):
-        follow.follow(Pretended(UnhealthyError("away", where="", expected="", hint="")), "d", "r")
+        follow.follow(FakeAirflow(UnhealthyError("no answer", where="", expected="", hint="")), "d", "r")

@@ -1,4 +1,4 @@
-"""What `up` decides: the stack, the registry and the runs are pretended."""
+"""The decisions of `up`, with a fake stack, registry and training runs."""
 
 import pytest
 
@@ -10,11 +10,11 @@ from tests.running import free_ports
 
 
 class World:
-    """What there is, and what was done to it."""
+    """The state of the registry and the runs, and what `up` did."""
 
     def __init__(self):
         self.aliases: dict[str, str] = {}
-        self.under_way: dict | None = None
+        self.active_run: dict | None = None
         self.outcome: dict | Exception = {"version": "1"}
         self.trained: list[dict] = []
 
@@ -24,8 +24,8 @@ class World:
             raise self.outcome
         return self.outcome
 
-    def promote(self, stack, version, *, how):
-        assert how == "first up"
+    def promote(self, registry, version, *, by, how):
+        assert (by, how) == ("anna", "first up")
         self.aliases["production"] = version
         return version
 
@@ -37,9 +37,10 @@ def world(monkeypatch):
     monkeypatch.setenv("HEARTLINE_UCI_URL", f"http://127.0.0.1:{free_ports(1)[0]}/")
     monkeypatch.setattr(subject.lifecycle, "start", lambda stack: None)
     monkeypatch.setattr(subject.Registry, "at", lambda self, alias: made.aliases.get(alias))
-    monkeypatch.setattr(subject.train, "join", lambda stack: made.under_way)
+    monkeypatch.setattr(subject.train, "join", lambda stack: made.active_run)
     monkeypatch.setattr(subject.train, "train", made.train)
-    monkeypatch.setattr(subject.train, "promote", made.promote)
+    monkeypatch.setattr(subject.promote, "promote", made.promote)
+    monkeypatch.setattr(subject.promote, "current_user", lambda: "anna")
     monkeypatch.setattr(subject.service, "wait_until_served", lambda settings, version: None)
     monkeypatch.setattr(subject.service, "predict", lambda settings, record: {"has_heart_disease": True})
     return made
@@ -56,7 +57,7 @@ def up(settings, monkeypatch, capsys):
     return run
 
 
-def test_the_first_one_trains_and_promotes_and_predicts(world, up, settings):
+def test_the_first_up_trains_promotes_and_predicts(world, up, settings):
     said = up(source="postgres", profile="quick")
     assert world.trained == [{"source": "postgres", "profile": "quick"}]
     assert world.aliases == {"production": "1"}
@@ -66,54 +67,54 @@ def test_the_first_one_trains_and_promotes_and_predicts(world, up, settings):
     assert source_choice.remembered(settings.home) == "postgres"
 
 
-def test_the_second_one_trains_nothing(world, up):
+def test_a_second_up_trains_nothing(world, up):
     world.aliases = {"production": "7"}
     said = up()
     assert world.trained == []
     assert world.aliases == {"production": "7"}
-    assert "nothing is trained" not in said
+    assert "not training" not in said
 
 
-def test_a_second_one_with_a_source_says_that_nothing_is_trained(world, up, settings):
+def test_a_second_up_with_a_source_says_that_it_does_not_train(world, up, settings):
     source_choice.remember(settings.home, "uci")
     world.aliases = {"production": "7"}
     said = up(source="sample")
     assert world.trained == []
-    assert "nothing is trained: version 7 is in production. ./heartline train" in said
+    assert "not training: version 7 is in production. To train another one: ./heartline train" in said
     assert source_choice.remembered(settings.home) == "uci"
 
 
-def test_a_sample_that_nobody_asked_for_is_said_loudly(world, up):
+def test_falling_back_to_the_sample_prints_a_warning(world, up):
     assert "SYNTHETIC" in up()
     assert world.trained == [{"source": "sample"}]
 
 
-def test_a_sample_that_was_asked_for_is_not(world, up):
+def test_choosing_the_sample_prints_no_warning(world, up):
     assert "SYNTHETIC" not in up(source="sample")
 
 
-def test_what_was_staged_before_needs_no_training(world, up):
+def test_a_staged_version_is_promoted_without_training(world, up):
     world.aliases = {"staging": "4"}
     up()
     assert world.trained == []
     assert world.aliases["production"] == "4"
 
 
-def test_a_run_under_way_is_waited_for(world, up):
-    world.aliases, world.under_way = {"staging": "4"}, {"version": "5"}
+def test_an_active_run_is_waited_for(world, up):
+    world.aliases, world.active_run = {"staging": "4"}, {"version": "5"}
     up()
     assert world.trained == []
     assert world.aliases["production"] == "5"
 
 
-def test_with_a_source_it_is_trained_all_the_same(world, up):
+def test_with_a_source_a_new_model_is_trained_although_one_is_staged(world, up):
     world.aliases = {"staging": "4"}
     up(source="uci")
     assert world.trained == [{"source": "uci"}]
     assert world.aliases["production"] == "1"
 
 
-def test_a_source_that_fails_is_not_remembered(world, up, settings):
+def test_a_source_whose_run_failed_is_not_stored(world, up, settings):
     world.outcome = WorkError("the run failed", where="", expected="", hint="")
     with pytest.raises(WorkError):
         up(source="uci")

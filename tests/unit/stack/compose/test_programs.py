@@ -41,17 +41,17 @@ def server() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize(("path", "part"), [("/health", None), ("/monitor", "scheduler")])
-def test_what_is_healthy_has_no_problem(server: str, path: str, part: str | None) -> None:
-    assert healthcheck.problem(server + path, part) is None
+@pytest.mark.parametrize(("path", "component"), [("/health", None), ("/monitor", "scheduler")])
+def test_what_is_healthy_has_no_problem(server: str, path: str, component: str | None) -> None:
+    assert healthcheck.problem(server + path, component) is None
 
 
 @pytest.mark.parametrize(
-    ("path", "part", "said"),
-    [("/broken", None, "answers 503"), ("/monitor", "dag_processor", "says that dag_processor is None")],
+    ("path", "component", "message"),
+    [("/broken", None, "answers 503"), ("/monitor", "dag_processor", "reports that dag_processor is None")],
 )
-def test_what_is_not_healthy_is_named(server: str, path: str, part: str | None, said: str) -> None:
-    assert healthcheck.problem(server + path, part) == f"{server}{path} {said}"
+def test_what_is_not_healthy_is_named(server: str, path: str, component: str | None, message: str) -> None:
+    assert healthcheck.problem(server + path, component) == f"{server}{path} {message}"
 
 
 def test_what_does_not_answer_is_named() -> None:

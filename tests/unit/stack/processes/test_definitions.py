@@ -4,8 +4,16 @@ import json
 import pytest
 
 from stack import source_choice
-from stack.processes.definitions import AIRFLOW, MLFLOW, POSTGRES, SCHEDULER, SERVICE, base_environment, parts
-from stack.processes.env_markers import DIGEST_VARIABLE, PART_VARIABLE, STACK_VARIABLE, start_file
+from stack.processes.definitions import (
+    AIRFLOW,
+    MLFLOW,
+    POSTGRES,
+    SCHEDULER,
+    SERVICE,
+    base_environment,
+    define_processes,
+)
+from stack.processes.env_markers import DIGEST_VARIABLE, PROCESS_VARIABLE, STACK_VARIABLE, start_file
 from stack.secrets.credentials import LOCAL
 
 
@@ -16,18 +24,18 @@ def no_settings(monkeypatch):
 
 
 def by_name(settings, credentials):
-    return {part.name: part for part in parts(settings, credentials)}
+    return {definition.name: definition for definition in define_processes(settings, credentials)}
 
 
-def test_no_secret_stands_on_a_command_line(settings, credentials):
+def test_no_secret_is_on_a_command_line(settings, credentials):
     secrets = [credentials[name] for name in LOCAL]
-    for part in parts(settings, credentials):
-        assert not any(secret in word for secret in secrets for word in part.command)
+    for definition in define_processes(settings, credentials):
+        assert not any(secret in word for secret in secrets for word in definition.command)
 
 
-def test_each_part_gets_only_the_secrets_that_it_needs(settings, credentials):
+def test_each_process_gets_only_the_secrets_that_it_needs(settings, credentials):
     found = by_name(settings, credentials)
-    given = {name: json.dumps(part.settings) for name, part in found.items()}
+    given = {name: json.dumps(definition.settings) for name, definition in found.items()}
     assert credentials["postgres_password"] not in "".join(given.values())
     assert credentials["mlflow_db_password"] in given[MLFLOW]
     assert credentials["airflow_db_password"] in given[SCHEDULER]
@@ -56,11 +64,15 @@ def test_everything_listens_on_the_loopback_interface(settings, credentials):
     assert "listen_addresses=127.0.0.1" in found[POSTGRES].command
     assert found[MLFLOW].command[found[MLFLOW].command.index("--host") + 1] == "127.0.0.1"
     assert found[AIRFLOW].settings["AIRFLOW__API__HOST"] == "127.0.0.1"
-    assert "0.0.0.0" not in json.dumps([dataclasses.asdict(part) for part in found.values()], default=str)
+    assert "0.0.0.0" not in json.dumps([dataclasses.asdict(definition) for definition in found.values()], default=str)
 
 
 def test_every_port_has_its_setting(settings, credentials):
-    found = {part.port_variable: part.port for part in parts(settings, credentials) if part.port}
+    found = {
+        definition.port_variable: definition.port
+        for definition in define_processes(settings, credentials)
+        if definition.port
+    }
     assert found == {
         "HEARTLINE_AIRFLOW_PORT": settings.airflow_port,
         "HEARTLINE_MLFLOW_PORT": settings.mlflow_port,
@@ -69,7 +81,7 @@ def test_every_port_has_its_setting(settings, credentials):
     }
 
 
-def test_settings_of_other_programs_do_not_reach_a_part(monkeypatch):
+def test_settings_of_other_programs_do_not_reach_a_process(monkeypatch):
     foreign = {
         "AIRFLOW__CORE__DAGS_FOLDER": "/theirs",
         "MLFLOW_TRACKING_URI": "http://theirs",
@@ -83,32 +95,32 @@ def test_settings_of_other_programs_do_not_reach_a_part(monkeypatch):
     assert not set(foreign) & set(base_environment())
 
 
-def test_parts_find_each_other_beside_a_proxy(monkeypatch):
+def test_processes_reach_each_other_without_the_proxy(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "intranet")
     assert base_environment()["NO_PROXY"] == "intranet,127.0.0.1,localhost"
     assert base_environment()["no_proxy"].endswith("127.0.0.1,localhost")
 
 
-def test_no_part_reports_to_anybody():
+def test_telemetry_is_off():
     environment = base_environment()
     assert environment["GX_ANALYTICS_ENABLED"] == "false"
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert environment["ORT_DISABLE_TELEMETRY"] == "1"
 
 
-def test_what_a_part_is_started_with_is_for_its_owner_and_marked(settings, credentials):
-    part = by_name(settings, credentials)[MLFLOW]
-    part.write(settings)
+def test_the_start_file_is_private_and_has_the_markers(settings, credentials):
+    definition = by_name(settings, credentials)[MLFLOW]
+    definition.write(settings)
     path = start_file(settings.home, MLFLOW)
     start = json.loads(path.read_text())
     assert path.stat().st_mode & 0o777 == 0o600
-    assert start["command"] == list(part.command)
+    assert start["command"] == list(definition.command)
     assert start["environment"][STACK_VARIABLE] == str(settings.home)
-    assert start["environment"][PART_VARIABLE] == MLFLOW
-    assert start["environment"][DIGEST_VARIABLE] == part.digest()
+    assert start["environment"][PROCESS_VARIABLE] == MLFLOW
+    assert start["environment"][DIGEST_VARIABLE] == definition.digest()
 
 
-def test_a_changed_setting_changes_the_digest_of_the_parts_that_read_it(settings, credentials, monkeypatch):
+def test_a_changed_setting_changes_the_digest_of_the_processes_that_read_it(settings, credentials, monkeypatch):
     before = by_name(settings, credentials)
     monkeypatch.setenv("HEARTLINE_SCHEDULE", "0 4 * * *")
     after = by_name(settings, credentials)
@@ -120,7 +132,7 @@ def test_a_changed_setting_changes_the_digest_of_the_parts_that_read_it(settings
     assert after[SCHEDULER].settings["HEARTLINE_SCHEDULE"] == "0 4 * * *"
 
 
-def test_the_nightly_run_reads_what_the_first_up_took(settings, credentials, monkeypatch, tmp_path):
+def test_the_nightly_run_reads_the_source_of_the_first_up(settings, credentials, monkeypatch, tmp_path):
     assert "HEARTLINE_SOURCE" not in by_name(settings, credentials)[SCHEDULER].settings
     source_choice.remember(settings.home, "uci")
     assert by_name(settings, credentials)[SCHEDULER].settings["HEARTLINE_SOURCE"] == "uci"
@@ -137,4 +149,4 @@ def test_with_a_server_of_the_users_own_there_is_no_postgres(settings, credentia
         f"postgresql+psycopg2://mlflow:{credentials['mlflow_db_password']}@db.example:6000/mlflow?sslmode=require"
     )
     assert "ssl=require" in found[SCHEDULER].settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC"]
-    assert "me:pw" not in json.dumps([part.settings for part in found.values()])
+    assert "me:pw" not in json.dumps([definition.settings for definition in found.values()])

@@ -7,16 +7,16 @@ from stack.errors import UnhealthyError
 from stack.processes import health
 from stack.processes.databases import Server
 from stack.processes.health import Health
-from stack.processes.supervisor import Exit, Process
+from stack.processes.supervisor import ProcessState, UnexpectedExit
 
 
-class Pretended:
-    """A supervisor that says what it is told."""
+class FakeSupervisor:
+    """A supervisor with prepared states and exits."""
 
     def __init__(self, settings, *processes, exits=()):
         self.settings = settings
         self._processes = {one.name: one for one in processes}
-        self._exits = [Exit(name, datetime(2026, 1, 1), "exit status 1") for name in exits]
+        self._exits = [UnexpectedExit(name, datetime(2026, 1, 1), "exit status 1") for name in exits]
 
     def processes(self):
         return self._processes
@@ -26,52 +26,52 @@ class Pretended:
 
 
 def process(name="mlflow", state="RUNNING", pid=5, started=0.0):
-    return Process(name, state, pid, started)
+    return ProcessState(name, state, pid, started)
 
 
-def wait(supervisor, looks, **more):
-    told = []
-    health.wait(supervisor, looks, list(looks), lambda name, seconds: told.append(name), **more)
-    return told
+def wait(supervisor, probes, **more):
+    healthy = []
+    health.wait(supervisor, probes, list(probes), lambda name, seconds: healthy.append(name), **more)
+    return healthy
 
 
 def test_waiting_ends_when_all_are_healthy(settings):
     answers = iter([Health(False), Health(False), Health(True)])
-    supervisor = Pretended(settings, process(), process("service"))
+    supervisor = FakeSupervisor(settings, process(), process("service"))
     assert wait(supervisor, {"mlflow": lambda _: next(answers), "service": lambda _: Health(True)}) == [
         "service",
         "mlflow",
     ]
 
 
-def test_a_part_that_gave_up_is_shown_with_the_end_of_its_log(settings):
+def test_a_process_that_does_not_start_is_shown_with_the_end_of_its_log(settings):
     (settings.logs / "mlflow.log").write_text("\n".join(f"line {n}" for n in range(100)))
-    with pytest.raises(UnhealthyError, match="ends again and again") as caught:
-        wait(Pretended(settings, process(state="FATAL", pid=None)), {"mlflow": lambda _: Health(False)})
+    with pytest.raises(UnhealthyError, match="exits repeatedly") as caught:
+        wait(FakeSupervisor(settings, process(state="FATAL", pid=None)), {"mlflow": lambda _: Health(False)})
     assert "line 99" in caught.value.where
     assert "line 1\n" not in caught.value.where
 
 
-def test_a_part_that_ends_too_often_is_not_waited_for(settings):
-    supervisor = Pretended(settings, process(), exits=["mlflow"] * 3)
+def test_a_process_that_exits_too_often_is_not_waited_for(settings):
+    supervisor = FakeSupervisor(settings, process(), exits=["mlflow"] * 3)
     with pytest.raises(UnhealthyError):
         wait(supervisor, {"mlflow": lambda _: Health(False)})
     assert wait(supervisor, {"mlflow": lambda _: Health(True)}, earlier_exits=3) == ["mlflow"]
 
 
-def test_there_is_a_limit(settings, monkeypatch):
-    monkeypatch.setitem(health.LIMITS, "mlflow", 0.3)
+def test_a_process_that_is_not_healthy_in_time_is_an_error(settings, monkeypatch):
+    monkeypatch.setitem(health.START_TIMEOUTS, "mlflow", 0.3)
     with pytest.raises(UnhealthyError, match=r"not healthy after .* s: it sleeps"):
-        wait(Pretended(settings, process()), {"mlflow": lambda _: Health(False, "it sleeps")})
+        wait(FakeSupervisor(settings, process()), {"mlflow": lambda _: Health(False, "it sleeps")})
 
 
-def looks(settings):
+def probes(settings):
     return health.probes(settings, Server("127.0.0.1", settings.postgres_port, "postgres", "x", "postgres", ""))
 
 
-def test_every_part_can_be_looked_at_while_nothing_runs(settings):
-    for look in looks(settings).values():
-        found = look(0.0)
+def test_every_health_check_works_while_nothing_runs(settings):
+    for probe in probes(settings).values():
+        found = probe(0.0)
         assert not found.ok
         assert found.note
 
@@ -83,17 +83,19 @@ def test_a_heartbeat_from_before_its_start_is_not_its_own(settings, answers):
         200,
         {"scheduler": report, "dag_processor": None},
     )
-    assert looks(settings)["scheduler"](beat - 1).ok
-    assert not looks(settings)["scheduler"](beat + 1).ok
-    assert not looks(settings)["dag-processor"](beat - 1).ok
+    assert probes(settings)["scheduler"](beat - 1).ok
+    assert not probes(settings)["scheduler"](beat + 1).ok
+    assert not probes(settings)["dag-processor"](beat - 1).ok
 
 
-@pytest.mark.parametrize(("part", "database"), [(100.0, 900.0), (900.0, 100.0)])
-def test_a_report_counts_from_the_later_start_of_the_part_and_the_database(settings, part, database):
+@pytest.mark.parametrize(("process_start", "database_start"), [(100.0, 900.0), (900.0, 100.0)])
+def test_a_heartbeat_counts_from_the_later_start_of_the_process_and_the_database(
+    settings, process_start, database_start
+):
     processes = {
-        "scheduler": Process("scheduler", "RUNNING", 1, part),
-        "postgres": Process("postgres", "RUNNING", 2, database),
-        "service": Process("service", "RUNNING", 3, 5000.0),
+        "scheduler": ProcessState("scheduler", "RUNNING", 1, process_start),
+        "postgres": ProcessState("postgres", "RUNNING", 2, database_start),
+        "service": ProcessState("service", "RUNNING", 3, 5000.0),
     }
     asked = []
 
@@ -103,17 +105,17 @@ def test_a_report_counts_from_the_later_start_of_the_part_and_the_database(setti
 
     assert health.healthy(processes, "scheduler", look).ok
     assert asked == [901.0]
-    supervisor = Pretended(settings, processes["scheduler"], processes["postgres"])
+    supervisor = FakeSupervisor(settings, processes["scheduler"], processes["postgres"])
     assert wait(supervisor, {"scheduler": look}) == ["scheduler"]
     assert asked == [901.0, 901.0]
 
 
-def test_versions_are_told(settings, answers):
+def test_versions_are_reported(settings, answers):
     answers(settings.airflow_port).answers["GET /api/v2/version"] = (200, {"version": "3.3"})
     mlflow = answers(settings.mlflow_port)
     mlflow.answers |= {"GET /health": (200, "OK"), "GET /version": (200, "3.17")}
-    assert looks(settings)["airflow"](0) == Health(True, version="3.3")
-    assert looks(settings)["mlflow"](0) == Health(True, version="3.17")
+    assert probes(settings)["airflow"](0) == Health(True, version="3.3")
+    assert probes(settings)["mlflow"](0) == Health(True, version="3.17")
 
 
 def test_the_last_lines_of_a_log(tmp_path):

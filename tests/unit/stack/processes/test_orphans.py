@@ -1,4 +1,4 @@
-"""What is ended, and above all what is not."""
+"""Which processes are found and ended, and which are not."""
 
 import os
 import subprocess
@@ -8,8 +8,8 @@ import time
 import psutil
 import pytest
 
-from stack.processes.env_markers import PART_VARIABLE, STACK_VARIABLE
-from stack.processes.orphans import by_part, end, marked, of_part
+from stack.processes.env_markers import PROCESS_VARIABLE, STACK_VARIABLE
+from stack.processes.orphans import end, of_process, of_stack, oldest_by_name
 
 SLEEP = "import time; print('ready', flush=True); time.sleep(600)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SLEEP
@@ -17,13 +17,13 @@ STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SLE
 
 @pytest.fixture
 def process():
-    """Start a process of a stack's part, or a stranger."""
+    """Start a process of a stack, or one without markers."""
     started = []
 
-    def start(home=None, part=None, code=SLEEP, **more):
+    def start(home=None, name=None, code=SLEEP, **more):
         environment = dict(os.environ) | more
         if home:
-            environment |= {STACK_VARIABLE: str(home), PART_VARIABLE: part}
+            environment |= {STACK_VARIABLE: str(home), PROCESS_VARIABLE: name}
         child = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE)
         child.stdout.readline()
         started.append(child)
@@ -39,36 +39,36 @@ def process():
 def test_only_marked_processes_of_this_home_are_found(process, tmp_path):
     ours = process(tmp_path / "a", "mlflow")
     process(tmp_path / "b", "mlflow")
-    process(HEARTLINE_HOME=str(tmp_path / "a"))  # a user's shell: the setting is no mark
-    assert [one.pid for one in marked(tmp_path / "a")] == [ours]
+    process(HEARTLINE_HOME=str(tmp_path / "a"))  # a user's shell: the setting is no marker
+    assert [one.pid for one in of_stack(tmp_path / "a")] == [ours]
 
 
-def test_parts_are_told_apart(process, tmp_path):
+def test_processes_are_found_by_name(process, tmp_path):
     mlflow, scheduler, worker = (
         process(tmp_path, "mlflow"),
         process(tmp_path, "scheduler"),
         process(tmp_path, "scheduler"),
     )
-    assert [one.pid for one in of_part(tmp_path, "mlflow")] == [mlflow]
-    assert {one.pid for one in of_part(tmp_path, "scheduler")} == {scheduler, worker}
-    assert by_part(tmp_path) == {"mlflow": mlflow, "scheduler": scheduler}
+    assert [one.pid for one in of_process(tmp_path, "mlflow")] == [mlflow]
+    assert {one.pid for one in of_process(tmp_path, "scheduler")} == {scheduler, worker}
+    assert oldest_by_name(tmp_path) == {"mlflow": mlflow, "scheduler": scheduler}
 
 
 def test_this_process_never_counts(tmp_path, monkeypatch):
     monkeypatch.setenv(STACK_VARIABLE, str(tmp_path))
-    assert marked(tmp_path) == []
+    assert of_stack(tmp_path) == []
 
 
-def test_ending_asks_first_and_then_insists(process, tmp_path):
-    polite, stubborn, stranger = process(tmp_path, "a"), process(tmp_path, "b", STUBBORN), process()
-    begun = time.monotonic()
-    assert sorted(end(marked(tmp_path), patience=0.5)) == sorted([polite, stubborn])
-    assert 0.5 <= time.monotonic() - begun < 300, "it waited for the stubborn one to end by itself"
-    assert psutil.Process(stranger).status() != psutil.STATUS_ZOMBIE
+def test_end_sends_term_first_and_kills_what_still_runs(process, tmp_path):
+    obedient, stubborn, unmarked = process(tmp_path, "a"), process(tmp_path, "b", STUBBORN), process()
+    started = time.monotonic()
+    assert sorted(end(of_stack(tmp_path), timeout=0.5)) == sorted([obedient, stubborn])
+    assert 0.5 <= time.monotonic() - started < 300, "it waited for the stubborn one to end by itself"
+    assert psutil.Process(unmarked).status() != psutil.STATUS_ZOMBIE
     assert not [
-        pid for pid in (polite, stubborn) if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"
+        pid for pid in (obedient, stubborn) if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"
     ]
 
 
 def test_nothing_to_end(tmp_path):
-    assert end(marked(tmp_path)) == []
+    assert end(of_stack(tmp_path)) == []

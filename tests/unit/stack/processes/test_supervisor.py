@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from supervisor.options import ServerOptions
 
-from stack.processes.definitions import POSTGRES, parts
+from stack.processes.definitions import POSTGRES, define_processes
 from stack.processes.supervisor import CONFIGURATION, Supervisor, configuration, socket_path
 from stack.secrets.credentials import Credentials
 from stack.settings import Settings
@@ -25,7 +25,7 @@ def parsed(settings, monkeypatch):
     """The configuration as the supervisor reads it, in the folder in which it runs."""
     credentials = Credentials(settings.home)
     path = settings.home / CONFIGURATION
-    path.write_text(configuration(settings, credentials, parts(settings, credentials)))
+    path.write_text(configuration(settings, credentials, define_processes(settings, credentials)))
     monkeypatch.chdir(settings.home)
     options = ServerOptions()
     options.realize(["-c", CONFIGURATION])
@@ -38,12 +38,12 @@ def test_the_supervisor_understands_it_whatever_the_folder_is_called(tmp_path, m
     settings.make_home()
     options = parsed(settings, monkeypatch)
     programs = {group.name: group.process_configs[0] for group in options.process_group_configs}
-    assert set(programs) == {part.name for part in parts(settings, Credentials(settings.home))}
+    assert set(programs) == {definition.name for definition in define_processes(settings, Credentials(settings.home))}
     assert programs["mlflow"].stdout_logfile == "logs/mlflow.log"
     assert options.logfile == str(settings.home / "logs" / "supervisord.log")
 
 
-def test_parts_are_started_again_always_but_by_up_first(settings, monkeypatch):
+def test_processes_are_restarted_always_but_first_started_by_up(settings, monkeypatch):
     for group in parsed(settings, monkeypatch).process_group_configs:
         (program,) = group.process_configs
         assert not program.autostart
@@ -59,7 +59,7 @@ def test_a_path_that_is_too_long_for_a_socket_is_not_used():
     assert socket_path(long) != socket_path(Path("/srv", "c" * 90))
 
 
-def test_exits_are_those_since_the_supervisor_began(settings, credentials):
+def test_exits_are_those_since_the_start_of_the_supervisor(settings, credentials):
     supervisor = Supervisor(settings, credentials)
     assert supervisor.exits() == []
     (settings.logs / "supervisord.log").write_text(LOG)

@@ -1,4 +1,4 @@
-"""`./heartline keys`: a key is shown once, its digest is kept, and the service takes it."""
+"""`./heartline keys`: a key is printed once, its digest is stored, and the service accepts it."""
 
 import hashlib
 import json
@@ -12,10 +12,10 @@ from serving.api.api_keys import Keys
 from stack.clients.service import predict, served
 from stack.commands import cli
 from stack.errors import Exit, UsageError, WorkError
-from stack.processes.definitions import SERVICE, parts
+from stack.processes.definitions import SERVICE, define_processes
 from stack.secrets import api_keys
 from stack.secrets.credentials import Credentials
-from stack.settings import MARK
+from stack.settings import MARKER_FILE
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def call(tmp_path, monkeypatch, capsys):
-    """Run the command line on a state folder that is not there yet; return exit code, answer and what was said."""
+    """Run the command line with a state folder that does not exist; return exit code, standard output and error."""
     monkeypatch.setenv("HEARTLINE_HOME", str(tmp_path / "state"))
 
     def run(*arguments):
@@ -40,7 +40,7 @@ def call(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_a_key_is_made_that_the_service_knows_and_nothing_else_keeps(file):
+def test_the_service_accepts_a_new_key_and_only_its_digest_is_stored(file):
     key = api_keys.add(file, "clinic-a")
 
     assert re.fullmatch(r"hl_[A-Za-z0-9_-]{43}", key)
@@ -59,7 +59,7 @@ def test_the_file_may_be_read_by_the_service_and_written_by_its_owner_only(file)
     assert sorted(path.name for path in file.parent.iterdir()) == ["api-keys", "api-keys.lock"]
 
 
-def test_a_revoked_key_is_known_no_more_and_the_others_and_comments_stay(file):
+def test_a_revoked_key_is_refused_and_the_others_and_comments_stay(file):
     ann, bob = api_keys.add(file, "ann"), api_keys.add(file, "ann-2")
     file.write_text("# who may ask\n" + file.read_text())
 
@@ -70,7 +70,7 @@ def test_a_revoked_key_is_known_no_more_and_the_others_and_comments_stay(file):
 
 
 @pytest.mark.parametrize("name", ["", "Ann", "a b", "-a", "a" * 65, "a\nb", "heartline"])
-def test_a_name_that_cannot_be(file, name):
+def test_an_invalid_name_is_refused(file, name):
     with pytest.raises(UsageError, match="cannot be the name"):
         api_keys.add(file, name)
     assert not file.exists()
@@ -86,23 +86,23 @@ def test_a_name_is_given_once(file):
 
 
 @pytest.mark.parametrize("name", ["bob", "an"])
-def test_what_is_not_there_cannot_be_revoked(file, name):
+def test_a_missing_key_cannot_be_revoked(file, name):
     api_keys.add(file, "ann")
     with pytest.raises(WorkError, match="there is no key"):
         api_keys.revoke(file, name)
 
 
-def test_what_is_no_file_of_keys_is_left_alone(file):
+def test_another_file_is_not_changed(file):
     file.parent.mkdir()
     file.write_text("my letter\n")
     for change in (api_keys.add, api_keys.revoke):
-        with pytest.raises(WorkError, match="this is no file of keys") as caught:
+        with pytest.raises(WorkError, match="this is not a key file") as caught:
             change(file, "ann")
         assert caught.value.where == f"{file}, line 1"
     assert file.read_text() == "my letter\n"
 
 
-def test_the_launcher_asks_with_a_key_of_its_own_once_there_are_any(settings, answers):
+def test_the_launcher_uses_its_own_key_once_there_are_keys(settings, answers):
     service = answers(settings.service_port)
     service.answers["POST /predict"] = (200, {})
     seen = []
@@ -125,11 +125,11 @@ def test_the_launchers_key_stays(settings):
         api_keys.revoke(api_keys.file_of(settings), "heartline")
 
 
-def test_the_local_service_gets_the_file_once_it_is_there_and_always_if_the_user_names_one(settings, monkeypatch):
+def test_the_local_service_gets_the_file_if_it_exists_or_the_setting_names_one(settings, monkeypatch):
     def given():
-        return {part.name: part for part in parts(settings, Credentials(settings.home))}[SERVICE].settings[
-            api_keys.VARIABLE
-        ]
+        return {definition.name: definition for definition in define_processes(settings, Credentials(settings.home))}[
+            SERVICE
+        ].settings[api_keys.VARIABLE]
 
     assert given() == ""
     api_keys.add(api_keys.file_of(settings), "ann", settings)
@@ -142,8 +142,8 @@ def test_on_the_command_line(call, tmp_path):
     code, key, said = call("keys", "add", "ann")
     assert code == Exit.OK
     assert "it is not shown again" in said
-    assert "from the next ./heartline up on" in said
-    assert (tmp_path / "state" / MARK).exists()  # so that `up` takes the folder for its own
+    assert "after the next ./heartline up" in said
+    assert (tmp_path / "state" / MARKER_FILE).exists()  # so that `up` accepts the folder
     file = tmp_path / "state" / "secrets" / "api-keys"
     assert Keys(file).name_of(key.strip()) == "ann"
 
@@ -157,7 +157,7 @@ def test_on_the_command_line(call, tmp_path):
     assert call("keys", "nonsense")[0] == Exit.USAGE
 
 
-def test_another_file_has_no_key_of_the_launcher(call, file):
+def test_a_file_given_by_option_gets_no_key_of_the_launcher(call, file):
     assert call("keys", "list", "--file", str(file))[::2] == (Exit.OK, "there are no keys\n")
     assert call("keys", "add", "ann", "--file", str(file))[0] == Exit.OK
     assert [key.name for key in api_keys.read(file)] == ["ann"]
