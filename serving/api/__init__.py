@@ -1,4 +1,4 @@
 """The REST API: routes, authentication, request and response formats, OpenAPI document, Postman collection.
 
-May import: ``prediction_log``, ``metrics``, ``model``.
+May import: ``metrics``, ``model``, ``prediction_log``.
 """

@@ -1,4 +1,4 @@
 """The model that is served: follows the registry's alias, verifies and caches bundles, validates records, predicts.
 
-May import: no other package of ``serving``.
+May import: no other package.
 """

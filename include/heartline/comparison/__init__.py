@@ -1,4 +1,4 @@
 """Compares families by paired tests on shared folds, and decides the verdict and whether production may move.
 
-May import: ``storage``, ``evaluation``.
+May import: ``evaluation``.
 """

@@ -1,4 +1,5 @@
 """The tasks of the training DAG, one module each: ingest, validate, preprocess, train, compare, register.
 
-May import: every other package of ``heartline``.
+May import: ``comparison``, ``evaluation``, ``ingestion``, ``packaging``, ``registry``, ``reports``, ``storage``,
+``training``, ``validation``.
 """

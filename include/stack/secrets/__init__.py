@@ -1,4 +1,4 @@
 """Generates and reads secrets: passwords, API keys, the ``.env`` file of docker compose.
 
-May import: no other package of ``stack``.
+May import: no other package.
 """
