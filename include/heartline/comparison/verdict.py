@@ -12,6 +12,12 @@ WORSE = "worse"
 NO_DIFFERENCE = "no detectable difference"
 VETOED = "vetoed"
 
+MANUAL = "manual"
+"""Promotion mode: a run never moves ``production``."""
+IF_BETTER = "if_better"
+"""Promotion mode: a run moves ``production`` where its verdict is *better* and nothing holds the move back."""
+PROMOTION_MODES = (MANUAL, IF_BETTER)
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -70,6 +76,37 @@ class Verdict:
     verdict: str
     reasons: list[str]
     sentence: str
+
+
+@dataclass(frozen=True)
+class MoveDecision:
+    """Whether a run may move ``production`` to its winner.
+
+    Attributes:
+        move: True where it may.
+        reason: why the move is held back although the mode and the verdict allow it; "" otherwise.
+    """
+
+    move: bool
+    reason: str = ""
+
+
+def may_move_production(promotion: str, verdict: str, held_back: str) -> MoveDecision:
+    """Decide whether a run may move ``production`` to its winner.
+
+    Args:
+        promotion: the run's promotion mode, one of ``PROMOTION_MODES``.
+        verdict: the verdict of the run's model comparison, such as ``BETTER``.
+        held_back: why the comparison is not about the version in production; "" where it is, or where there is none.
+
+    Raises:
+        ValueError: the promotion mode is unknown.
+    """
+    if promotion not in PROMOTION_MODES:
+        raise ValueError(f"unknown promotion mode {promotion!r}: expected one of {', '.join(PROMOTION_MODES)}")
+    if promotion != IF_BETTER or verdict != BETTER:
+        return MoveDecision(move=False)
+    return MoveDecision(move=not held_back, reason=held_back)
 
 
 def choose_incumbent(families: Mapping[str, int], production: str | None) -> str:

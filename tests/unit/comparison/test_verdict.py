@@ -11,7 +11,7 @@ from heartline.comparison import paired_tests
 from heartline.comparison import verdict as promotion
 from heartline.comparison.compare import Comparison, Difference, OutOfFoldPredictions, compare
 from heartline.comparison.paired_tests import DeLong, Interval
-from heartline.comparison.verdict import BETTER, NO_DIFFERENCE, VETOED, WORSE, Performance, Rules
+from heartline.comparison.verdict import BETTER, NO_DIFFERENCE, VETOED, WORSE, MoveDecision, Performance, Rules
 from heartline.evaluation import cross_validation
 from heartline.storage import record_identity, splits
 from heartline.training.families import PROFILES
@@ -247,6 +247,28 @@ def test_comparisons_that_do_not_belong_together_are_refused():
             performances={"logistic_regression": GOOD},
             simplicity=SIMPLICITY,
         )
+
+
+@pytest.mark.parametrize(
+    ("mode", "verdict", "held_back", "expected"),
+    [
+        ("manual", BETTER, "", MoveDecision(move=False)),
+        ("manual", BETTER, "another recipe", MoveDecision(move=False)),
+        ("if_better", BETTER, "", MoveDecision(move=True)),
+        ("if_better", BETTER, "another recipe", MoveDecision(move=False, reason="another recipe")),
+        ("if_better", NO_DIFFERENCE, "", MoveDecision(move=False)),
+        ("if_better", NO_DIFFERENCE, "another recipe", MoveDecision(move=False)),
+        ("if_better", WORSE, "", MoveDecision(move=False)),
+        ("if_better", VETOED, "", MoveDecision(move=False)),
+    ],
+)
+def test_a_run_moves_production_only_where_mode_verdict_and_recipe_allow_it(mode, verdict, held_back, expected):
+    assert promotion.may_move_production(mode, verdict, held_back) == expected
+
+
+def test_an_unknown_promotion_mode_is_refused():
+    with pytest.raises(ValueError, match="unknown promotion mode 'always': expected one of manual, if_better"):
+        promotion.may_move_production("always", BETTER, "")
 
 
 def test_incumbent_is_productions_family_or_the_simplest():
