@@ -61,7 +61,7 @@ class Registry:
             )
         return number
 
-    def look(self) -> tuple[str, Mapping[str, str]]:
+    def production_and_tags(self) -> tuple[str, Mapping[str, str]]:
         """Return the version that production is at ("" for none), and the model's tags, of one moment."""
         found = self._find("registered-models/get") or {}
         aliases = {one["alias"]: str(one["version"]) for one in found.get("aliases", [])}
@@ -71,11 +71,11 @@ class Registry:
         """Return where a version's training data came from, "" where that is not known."""
         return (self.version(version) or {}).get("origin", "")
 
-    def point(self, version: str) -> None:
+    def set_production(self, version: str) -> None:
         """Move production to a version. The alias is never removed in between."""
         self._post("registered-models/alias", alias=PRODUCTION, version=version)
 
-    def note(self, key: str, value: str) -> None:
+    def set_tag(self, key: str, value: str) -> None:
         """Set a tag of the model."""
         self._post("registered-models/set-tag", key=key, value=value)
 

@@ -236,9 +236,7 @@ def test_rollback_undoes_nothing_that_came_after_it_looked(settings, registry):
     registry.server.answers[looked] = [registry.server.answers[looked], later]
     with pytest.raises(UsageError) as caught:
         train.rollback(Stack.of(settings))
-    assert caught.value.what == (
-        "production was at version 3 when it was looked at, and is at version 4 by now: somebody else moved it"
-    )
+    assert caught.value.what == ("production changed since the decision: it was at version 3 and is at version 4 now")
     assert caught.value.hint == "look at the history, and decide anew"
     assert registry.written() == []
 
