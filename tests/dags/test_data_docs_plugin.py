@@ -144,7 +144,7 @@ def test_what_is_no_page_is_not_found(airflow, path):
 
 def test_a_run_without_a_page_says_why(airflow):
     assert airflow["answers"]["cookie: another run"][1] == (
-        "This run has no page: its task validate writes one when it has checked the records.\n"
+        "This run has no page: its task validate writes one after the checks.\n"
     )
 
 
