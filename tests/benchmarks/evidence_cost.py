@@ -1,11 +1,11 @@
-"""What the evidence for a verdict takes, and what the same takes when it is written plainly with scikit-learn.
+"""Measures the time of a run's evidence, and that of the same evidence as a plain scikit-learn program.
 
     .venv/bin/python tests/benchmarks/evidence_cost.py --page docs/evaluation.md
 
-Both ways begin with the same file and the same checks by Great Expectations with their Data Docs, come to the same
-numbers, which are compared, and end with two registered versions. Each way has a process of its own. Heartline's forks
-one for each family, as Airflow maps its tasks; it also draws, exports and tries in the service what it registers. The
-records are the Cleveland file's in HEARTLINE_REAL_DATA, else the sample's.
+Both programs start with the same file and the same checks by Great Expectations with their Data Docs, compute the same
+numbers, which are compared, and end with two registered versions. Each runs in its own process. Heartline's forks one
+process per family, as Airflow maps its tasks; it also draws figures, exports the models and runs the smoke test. The
+records are those of the Cleveland file in HEARTLINE_REAL_DATA, else those of the sample.
 """
 
 import argparse
@@ -25,16 +25,16 @@ from pipeline_cost import ROOT, machine, mlflow_server
 
 WAYS = ("heartline", "plain")
 AIM_WARM, AIM_COLD = 1 / 8, 1 / 6
-EXACT = ("probabilities", "fold_aucs", "chosen")
-ROUNDED = ("importance", "scores", "delta_auc")  # computed by other formulas
+EXACT = ("probabilities", "chosen")
+ROUNDED = ("fold_aucs", "importance", "scores", "delta_auc")  # computed by other formulas
 SEED = 0
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure both ways, compare what they found, and write the page."""
+    """Measure both programs, compare their numbers, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="full", help="quick takes a minute less; its figures are not the page's")
-    parser.add_argument("--page", type=Path, help="a page whose measured part is written anew")
+    parser.add_argument("--page", type=Path, help="a page whose measured part is replaced")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
         "basis": results["plain"]["basis"],
         "machine": machine(),
         "ways": {way: {key: result[key] for key in ("imports", "spent", "warm")} for way, result in results.items()},
-        "apart": apart(results["heartline"]["numbers"], results["plain"]["numbers"]),
+        "max_abs_diff": max_abs_diff(results["heartline"]["numbers"], results["plain"]["numbers"]),
     }
     if given.json:
         given.json.write_text(json.dumps(found, indent=1) + "\n")
@@ -79,8 +79,8 @@ def _in_a_process_of_its_own(way: str, profile: str) -> dict[str, Any]:
 
 
 def measure(way: str, profile: str, folder: Path) -> dict[str, Any]:
-    """Go one way, and return its numbers and what it took: imports, parts, and everything but the imports."""
-    begun = perf_counter()
+    """Run one program; return its numbers, and the seconds of its imports, of its parts and of all but the imports."""
+    started = perf_counter()
     import mlflow.sklearn
 
     from heartline.pipeline.ingest import ingest
@@ -88,9 +88,9 @@ def measure(way: str, profile: str, folder: Path) -> dict[str, Any]:
     from heartline.pipeline.validate import validate
 
     assert mlflow.sklearn
-    imports = perf_counter() - begun
+    imports = perf_counter() - started
     source, basis = _records(folder)
-    clock, begun = Clock(), perf_counter()
+    clock, started = Clock(), perf_counter()
     with clock.counting("checks by Great Expectations, with Data Docs"):
         ingested = ingest(source)
         prepared = preprocess(validate(ingested, run=way), profile=profile, seed=SEED)
@@ -100,7 +100,7 @@ def measure(way: str, profile: str, folder: Path) -> dict[str, Any]:
         "numbers": numbers,
         "imports": imports,
         "spent": clock.spent,
-        "warm": perf_counter() - begun,
+        "warm": perf_counter() - started,
     }
 
 
@@ -122,7 +122,7 @@ def _heartline(prepared: dict[str, Any], clock: Clock) -> dict[str, Any]:
 
     context = multiprocessing.get_context("fork")
     with (
-        clock.counting("both families: folds, scores, pictures, export, the service's trial"),
+        clock.counting("both families: folds, scores, pictures, export, smoke test"),
         context.Pool(len(FAMILIES)) as pool,
     ):
         done = pool.starmap(_train, [(name, prepared) for name in FAMILIES])
@@ -148,7 +148,7 @@ def _heartline(prepared: dict[str, Any], clock: Clock) -> dict[str, Any]:
 
 
 def _train(name: str, prepared: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Train a family, and keep its answers on the folds, which the stage does not return."""
+    """Train a family, and keep its cross-validation, which the task does not return."""
     from heartline.evaluation import cross_validation
     from heartline.pipeline.train import train
 
@@ -198,13 +198,13 @@ def _plain(prepared: dict[str, Any], clock: Clock) -> dict[str, Any]:
     return numbers
 
 
-def apart(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, float]:
-    """Return by how much the two ways' numbers differ at most, by kind; what ours has besides is not looked at."""
+def max_abs_diff(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, float]:
+    """Return the largest difference between the numbers of both programs, by kind; ignore what only ours has."""
     import numpy as np
 
     families = [name for name in theirs if name != "delta_auc"]
     found = {}
-    for kind in EXACT[:2]:
+    for kind in ("probabilities", "fold_aucs"):
         found[kind] = max(float(np.abs(np.subtract(ours[name][kind], theirs[name][kind])).max()) for name in families)
     found["chosen"] = float(
         sum(
@@ -227,15 +227,15 @@ def apart(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, float]:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """Return what was measured, as the page says it."""
-    ways, different = found["ways"], found["apart"]
+    """Return the measured part of the page."""
+    ways, differences = found["ways"], found["max_abs_diff"]
     warm = ways["heartline"]["warm"] / ways["plain"]["warm"]
     cold = sum(ways["heartline"][key] for key in ("warm", "imports")) / sum(
         ways["plain"][key] for key in ("warm", "imports")
     )
     about = ", ".join([found["machine"]["processor"], f"Python {found['machine']['python']}"])
-    lines = [f"Profile {found['profile']}, {found['basis']}; {about}. Wall seconds.", "", "| | plainly | Heartline |"]
-    lines.append("| --- | ---: | ---: |")
+    lines = [f"Profile {found['profile']}, {found['basis']}; {about}. Wall seconds.", ""]
+    lines += ["| | plain program | Heartline |", "| --- | ---: | ---: |"]
     for way, column in (("plain", 0), ("heartline", 1)):
         for what, seconds in ways[way]["spent"].items():
             cells = ["", ""]
@@ -247,14 +247,15 @@ def markdown(found: dict[str, Any]) -> str:
             lines.append(f"| {what} | {cells[0]} | {cells[1]} |")
     lines.append(f"| **all of it** | **{ways['plain']['warm']:.1f}** | **{ways['heartline']['warm']:.1f}** |")
     lines.append(f"| imports | {ways['plain']['imports']:.1f} | {ways['heartline']['imports']:.1f} |")
-    exact = all(different[kind] == 0 for kind in EXACT)
+    exact = all(differences[kind] == 0 for kind in EXACT)
     lines += [
         "",
         f"Heartline takes 1/{1 / warm:.1f} of the time ({_verdict(warm, AIM_WARM)}), 1/{1 / cold:.1f} with imports "
-        f"({_verdict(cold, AIM_COLD)}). Probabilities, fold AUCs and chosen hyperparameters "
-        + ("are equal to the last bit" if exact else f"DIFFER: {different}")
-        + "; scores and their intervals, which it computes from counts and not by scikit-learn's functions, are at "
-        f"most {max(different[kind] for kind in ROUNDED):.0e} apart.",
+        f"({_verdict(cold, AIM_COLD)}). Probabilities and chosen hyperparameters "
+        + ("are equal to the last bit" if exact else f"DIFFER: {differences}")
+        + ". Fold AUCs, scores and their intervals differ by at most "
+        f"{max(differences[kind] for kind in ROUNDED):.0e}: Heartline computes them from counts, not by scikit-learn's "
+        "functions.",
     ]
     return "\n".join(lines)
 

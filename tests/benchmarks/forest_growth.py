@@ -31,6 +31,7 @@ from heartline.arrays import Floats, Ints
 from heartline.comparison import paired_tests
 from heartline.ingestion import synthetic
 from heartline.packaging import export
+from heartline.scores import brier, roc_auc
 from heartline.storage import splits
 from heartline.training import families
 
@@ -201,7 +202,7 @@ def _gain(folder: Path, tested: int) -> Result:
 
 
 def _score(labels: Ints, answers: Floats) -> Result:
-    return {"auc": paired_tests.auc(labels, answers), "brier": float(np.mean((answers - labels) ** 2))}
+    return {"auc": roc_auc(labels, answers), "brier": brier(labels, answers)}
 
 
 def _cpu() -> float:

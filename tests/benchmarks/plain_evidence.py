@@ -1,9 +1,9 @@
-"""The evidence for a verdict, written plainly with scikit-learn: what ``evidence_cost.py`` sets Heartline beside.
+"""The evidence for a verdict as a plain scikit-learn program, which ``evidence_cost.py`` compares with Heartline.
 
-Nothing here is Heartline's way of computing something, so that equal numbers say something: pipelines of public
-classes, ``cross_val_predict``, one call of a scorer for each bootstrap sample, one process. Of Heartline it takes the
-recipes, the fold plans, the seeds and the bootstrap's draws. Some things are left out that Heartline does: subgroups,
-calibration slopes, DeLong's test, odds ratios, pictures, pages, the model's export and its trial in the service.
+Its computations are independent of Heartline's, so that equal numbers are evidence: pipelines of public classes,
+``cross_val_predict``, one call of a scorer for each bootstrap sample, one process. From Heartline it takes the recipes,
+the fold plans, the seeds and the bootstrap's draws. It leaves out some of what Heartline does: subgroups, calibration
+slopes, DeLong's test, odds ratios, figures, pages, the model's export and its smoke test.
 """
 
 import math
@@ -36,11 +36,11 @@ from heartline.training import families, tuning
 SCORES: Mapping[str, Callable[[Ints, Floats], float]] = {
     "roc_auc": roc_auc_score,
     "pr_auc": average_precision_score,
-    "balanced_accuracy": lambda labels, answers: balanced_accuracy_score(labels, answers >= contract.THRESHOLD),
-    "f1": lambda labels, answers: f1_score(labels, answers >= contract.THRESHOLD),
-    "log_loss": lambda labels, answers: log_loss(labels, np.clip(answers, metrics.CLIP, 1 - metrics.CLIP)),
+    "balanced_accuracy": lambda labels, p: balanced_accuracy_score(labels, p >= contract.THRESHOLD),
+    "f1": lambda labels, p: f1_score(labels, p >= contract.THRESHOLD),
+    "log_loss": lambda labels, p: log_loss(labels, np.clip(p, metrics.CLIP, 1 - metrics.CLIP)),
     "brier": brier_score_loss,
-    "rmse": lambda labels, answers: math.sqrt(brier_score_loss(labels, answers)),
+    "rmse": lambda labels, p: math.sqrt(brier_score_loss(labels, p)),
 }
 
 
@@ -70,7 +70,7 @@ def cross_validate(
 ) -> dict[str, Any]:
     """Return the out-of-fold probabilities, fold AUCs, choices and permutation importances of a family."""
     probabilities = np.full(plan.shape, np.nan)
-    aucs, chosen, drops = [], [], []
+    aucs, chosen, decreases = [], [], []
     for repeat, of_record in enumerate(plan):
         for fold in range(plan.max() + 1):
             test = of_record == fold
@@ -80,12 +80,12 @@ def cross_validate(
             aucs.append(roc_auc_score(records.labels[test], probabilities[repeat, test]))
             chosen.append({key: model[-1].get_params()[key] for one in families.family(name).grid for key in one})
             if repeat < cross_validation.IMPORTANCE_REPEATS:
-                drops.append(permutation_importance(model, records.features[test], records.labels[test], seed))
+                decreases.append(permutation_importance(model, records.features[test], records.labels[test], seed))
     return {
         "probabilities": probabilities.tolist(),
         "fold_aucs": aucs,
         "chosen": chosen,
-        "importance": np.array(drops).tolist(),
+        "importance": np.array(decreases).tolist(),
     }
 
 
@@ -94,8 +94,8 @@ def tuned(name: str, train: LabelledDataset, profile: families.Profile, seed: in
     recipe = families.family(name)
     candidates = [recipe.build(one, seed) for one in families.candidates(name, profile, len(train))]
     inputs = candidates[0][:-1].fit_transform(train.features)
-    judge = out_of_bag if hasattr(candidates[0][-1], "oob_score") else out_of_fold
-    losses = [judge(clone(one[-1]), inputs, train, seed) for one in candidates]
+    loss = out_of_bag if hasattr(candidates[0][-1], "oob_score") else out_of_fold
+    losses = [loss(clone(one[-1]), inputs, train, seed) for one in candidates]
     return candidates[int(np.argmin(losses))].fit(train.features, train.labels)
 
 
@@ -103,51 +103,51 @@ def out_of_fold(model: Any, inputs: Floats, train: LabelledDataset, seed: int) -
     """Return the Brier score of an inner cross-validation."""
     numbered = LabelledDataset(train.features, train.labels, np.unique(train.groups, return_inverse=True)[1])
     (plan,) = splits.plan_folds(numbered, splits=tuning.FOLDS, repeats=1, seed=seed)
-    answers = cross_val_predict(model, inputs, train.labels, cv=PredefinedSplit(plan), method="predict_proba")
-    return float(brier_score_loss(train.labels, answers[:, 1]))
+    predictions = cross_val_predict(model, inputs, train.labels, cv=PredefinedSplit(plan), method="predict_proba")
+    return float(brier_score_loss(train.labels, predictions[:, 1]))
 
 
 def out_of_bag(model: Any, inputs: Floats, train: LabelledDataset, seed: int) -> float:
-    """Return the Brier score of a small forest on what its trees left out, less the noise of its being small."""
+    """Return the out-of-bag Brier score of a small forest, corrected for its small number of trees."""
     forest = model.set_params(n_estimators=min(tuning.FOREST, model.n_estimators)).fit(inputs, train.labels)
-    answers: list[list[float]] = [[] for _ in train.labels]
+    predictions: list[list[float]] = [[] for _ in train.labels]
     for tree, seen in zip(forest.estimators_, forest.estimators_samples_, strict=True):
         left_out = np.setdiff1d(np.arange(len(inputs)), seen)
-        for row, answer in zip(left_out, tree.predict_proba(inputs[left_out])[:, 1], strict=True):
-            answers[row].append(answer)
-    judged = [row for row, votes in enumerate(answers) if len(votes) > 1]
-    noise = np.mean([np.var(answers[row], ddof=1) / len(answers[row]) for row in judged])
-    return float(brier_score_loss(train.labels[judged], [np.mean(answers[row]) for row in judged]) - noise)
+        for row, probability in zip(left_out, tree.predict_proba(inputs[left_out])[:, 1], strict=True):
+            predictions[row].append(probability)
+    scored = [row for row, votes in enumerate(predictions) if len(votes) > 1]
+    noise = np.mean([np.var(predictions[row], ddof=1) / len(predictions[row]) for row in scored])
+    return float(brier_score_loss(train.labels[scored], [np.mean(predictions[row]) for row in scored]) - noise)
 
 
 def permutation_importance(model: Pipeline, features: Floats, labels: Ints, seed: int) -> Floats:
-    """Return by how much the ROC AUC falls when a feature is shuffled."""
+    """Return the decrease of the ROC AUC when a feature is shuffled."""
     random = np.random.default_rng(seed)
     base = roc_auc_score(labels, model.predict_proba(features)[:, 1])
-    drops = np.empty(features.shape[1])
+    decreases = np.empty(features.shape[1])
     for feature in range(features.shape[1]):
         areas = []
         for _ in range(importance.SHUFFLES):
             shuffled = features.copy()
             shuffled[:, feature] = random.permutation(features[:, feature])
             areas.append(roc_auc_score(labels, model.predict_proba(shuffled)[:, 1]))
-        drops[feature] = base - np.mean(areas)
-    return drops
+        decreases[feature] = base - np.mean(areas)
+    return decreases
 
 
 def scores(
-    records: LabelledDataset, answers: Floats, seed: int, draws: int = bootstrap.DRAWS
+    records: LabelledDataset, probabilities: Floats, seed: int, draws: int = bootstrap.DRAWS
 ) -> dict[str, tuple[float, float, float]]:
     """Return each score with its 95 % interval: Wilson's for proportions, else the bootstrap's percentiles."""
-    labels, called = records.labels, answers >= contract.THRESHOLD
+    labels, predicted = records.labels, probabilities >= contract.THRESHOLD
     found = {}
-    for name, right, among in (
-        ("accuracy", called == labels, labels >= 0),
-        ("precision", labels == 1, called),
-        ("recall", called, labels == 1),
-        ("specificity", ~called, labels == 0),
+    for name, correct, among in (
+        ("accuracy", predicted == labels, labels >= 0),
+        ("precision", labels == 1, predicted),
+        ("recall", predicted, labels == 1),
+        ("specificity", ~predicted, labels == 0),
     ):
-        hits = right[among]
+        hits = correct[among]
         interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
         found[name] = (float(hits.mean()), interval.low, interval.high)
     drawn: dict[str, list[float]] = {name: [] for name in SCORES}
@@ -155,10 +155,10 @@ def scores(
         for times in block:
             rows = np.repeat(np.arange(len(labels)), times.astype(int))
             for name, score in SCORES.items():
-                drawn[name].append(score(labels[rows], answers[rows]))
+                drawn[name].append(score(labels[rows], probabilities[rows]))
     for name, score in SCORES.items():
         low, high = np.quantile(drawn[name], [0.025, 0.975])
-        found[name] = (float(score(labels, answers)), float(low), float(high))
+        found[name] = (float(score(labels, probabilities)), float(low), float(high))
     return found
 
 

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from scipy import special, stats
 from threadpoolctl import threadpool_limits
 
-from heartline.comparison import paired_tests
 from heartline.comparison import verdict as promotion
 from heartline.comparison.compare import Comparison, OutOfFoldPredictions, compare
+from heartline.evaluation.intervals import ALPHA
 from heartline.ingestion import synthetic
+from heartline.scores import roc_auc
 from heartline.storage import splits
 from heartline.training.preprocessing import preprocessor
 
@@ -48,7 +49,7 @@ RULES = {
     "bootstrap": "paired bootstrap, the same",
     "verdict": "**Heartline's *better***",
 }
-PASSES = promotion.Performance(auc=1.0, slope=1.0)  # the minimum bars are not what is simulated
+PASSES = promotion.Performance(auc=1.0, slope=1.0)  # the minimum requirements are not simulated
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -133,23 +134,20 @@ def refitted_pair(seed: int, *, n: int = 242, draws: int = 2000) -> Result:
     answers = [
         np.where(tests, logistic_regression(copy, records.labels, ~tests), np.nan) for copy in copies
     ]  # (folds, n), NaN for what was trained on
-    folds = [
-        np.array([paired_tests.auc(records.labels[t], p[t]) for t, p in zip(tests, one, strict=True)])
-        for one in answers
-    ]
+    folds = [np.array([roc_auc(records.labels[t], p[t]) for t, p in zip(tests, one, strict=True)]) for one in answers]
     averaged = [np.nanmean(one, axis=0) for one in answers]
     one = _compared(records.labels, averaged, folds, draws)
 
     split = splits.plan_folds(records, splits=5, repeats=1, seed=seed + 1)[0] == 0
     on_split = [
-        paired_tests.auc(records.labels[split], logistic_regression(copy, records.labels, ~split[None])[0, split])
+        roc_auc(records.labels[split], logistic_regression(copy, records.labels, ~split[None])[0, split])
         for copy in copies
     ]
     t_test = stats.ttest_rel(folds[1], folds[0])
     return {
         **_said(one),
         "split": on_split[1] - on_split[0] > promotion.RULES.margin,
-        "t": bool(t_test.pvalue < paired_tests.ALPHA and t_test.statistic > 0),
+        "t": bool(t_test.pvalue < ALPHA and t_test.statistic > 0),
         "folds": one.folds.low > 0,
         "auc": one.aucs[1],
         "correlation": _correlation(records.labels, averaged),
@@ -200,7 +198,7 @@ def drawn_pair(seed: int, *, n: int, gain: float, draws: int = 2000) -> Result:
         score = noise + distance * labels
         probabilities.append(special.expit(distance * score - distance**2 / 2 + special.logit(SICK)))
     folds = np.array_split(random.permutation(n), 2)
-    aucs = [np.array([paired_tests.auc(labels[fold], p[fold]) for fold in folds]) for p in probabilities]
+    aucs = [np.array([roc_auc(labels[fold], p[fold]) for fold in folds]) for p in probabilities]
     return _said(_compared(labels, probabilities, aucs, draws, splits=len(folds)))
 
 

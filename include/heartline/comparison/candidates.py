@@ -1,4 +1,4 @@
-"""What takes part in a comparison: the families of a run, and the version in production."""
+"""The participants of a model comparison: the families of a run, and the model in production."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,14 +11,13 @@ from heartline.evaluation.metrics import Estimate
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A model that takes part.
+    """A family of the run.
 
     Attributes:
-        name: the family, as the verdict and the comparisons name it.
-        title: as people name it.
-        answers: out-of-fold probabilities, averaged over the repeats.
-        evaluation: the numbers about it.
-        note: for example which version it became, or why it becomes none.
+        name: the family's name in the verdict and the comparisons.
+        title: shown to users.
+        predictions: out-of-fold predictions, averaged over the repeats.
+        evaluation: its scores.
         parameters: hyperparameters of the final model, for the model card.
     """
 
@@ -26,21 +25,20 @@ class Candidate:
     title: str
     predictions: OutOfFoldPredictions
     evaluation: Evaluation
-    note: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Champion:
-    """Production's own model as it is, not its recipe fitted again.
+class ProductionModel:
+    """The model in production itself, not its recipe fitted again.
 
     Attributes:
         version: its number in the registry.
         origin: of the records that it was trained on.
-        holdout: its scores on this run's hold-out; empty where it was not scored.
-        holdout_rows: records of the hold-out.
+        holdout: its scores on this run's hold-out; empty if it was not scored.
+        holdout_rows: number of records of the hold-out.
         unseen: its scores on the records of this run's snapshot that it was not trained on; empty without any.
-        unseen_rows: how many they are.
+        unseen_rows: number of these records.
         note: for example why it was not scored.
     """
 

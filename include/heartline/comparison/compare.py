@@ -1,4 +1,4 @@
-"""Whether one model is better than another, by their answers for the same patients. Pure functions."""
+"""Compares the out-of-fold predictions of two models for the same patients. Pure functions."""
 
 import math
 from collections.abc import Mapping
@@ -7,26 +7,29 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from heartline import scores
 from heartline.arrays import Floats, Ints
 from heartline.comparison import paired_tests
-from heartline.comparison.paired_tests import CONFIDENCE, DeLong, Interval
+from heartline.comparison.paired_tests import DeLong, Interval
 from heartline.errors import ComparisonError
+from heartline.evaluation import bootstrap
+from heartline.evaluation.intervals import CONFIDENCE
 
 DRAWS = 2000
 
 
 @dataclass(frozen=True, eq=False)
 class OutOfFoldPredictions:
-    """What a recipe answered for records that it did not see.
+    """A recipe's predictions for records that it was not fitted on.
 
     Attributes:
-        name: the family, or what else is compared under a name of its own.
+        name: the family, or another name for what is compared.
         probabilities: (n,) out-of-fold probability of disease, averaged over the repeats.
         labels: (n,) 1 for heart disease, else 0.
         groups: (n,) records with equal features share a number.
         fold_aucs: (repeats · splits,) ROC AUC within each fold, in the plan's order.
-        basis: what the answers rest on, such as the digests of snapshot, folds and contract; answers on another basis
-            are not compared with these.
+        basis: what the predictions are based on, such as the digests of snapshot, folds and contract. Predictions on
+            different bases cannot be compared.
     """
 
     name: str
@@ -60,7 +63,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A challenger beside an incumbent. Differences are challenger minus incumbent.
+    """A challenger compared with an incumbent. Differences are challenger minus incumbent.
 
     Attributes:
         challenger: its name.
@@ -68,9 +71,9 @@ class Comparison:
         rows: number of records.
         aucs: ROC AUC of challenger and incumbent, of the averaged out-of-fold probabilities.
         briers: Brier score of both, likewise.
-        auc: difference in ROC AUC with its bootstrap interval: what the verdict rests on.
+        auc: difference in ROC AUC with its bootstrap interval; it decides the verdict.
         p_value: the bootstrap's, two-sided, of no difference in ROC AUC.
-        brier: difference in Brier score with its bootstrap interval; below 0 the challenger's is the better one.
+        brier: difference in Brier score with its bootstrap interval; below 0 the challenger is better.
         draws: number of bootstrap draws.
         seed: of the bootstrap.
         delong: DeLong's test of the same difference in ROC AUC.
@@ -94,7 +97,7 @@ class Comparison:
 def compare(
     challenger: OutOfFoldPredictions, incumbent: OutOfFoldPredictions, *, splits: int, seed: int, draws: int = DRAWS
 ) -> Comparison:
-    """Compare two sets of answers for the same records.
+    """Compare the predictions of two models for the same records.
 
     Args:
         challenger: would replace the incumbent.
@@ -104,20 +107,20 @@ def compare(
         draws: of the bootstrap.
 
     Raises:
-        ComparisonError: they rest on different snapshots, folds or contracts, or are not answers for the same records;
-            or there are too few records of a class.
+        ComparisonError: they are based on different snapshots, folds or contracts, or are not predictions for the same
+            records; or there are too few records of a class.
     """
     _check_basis(challenger, incumbent)
     for predictions in (challenger, incumbent):
-        _check_answers(predictions, splits)
+        _check_predictions(predictions, splits)
     _check_records(challenger, incumbent)
     labels = incumbent.labels
     resampled = paired_tests.bootstrap(
         labels, challenger.probabilities, incumbent.probabilities, incumbent.groups, draws=draws, seed=seed
     )
     pair = (challenger, incumbent)
-    aucs = [paired_tests.auc(labels, one.probabilities) for one in pair]
-    briers = [float(np.mean((one.probabilities - labels) ** 2)) for one in pair]
+    aucs = [scores.roc_auc(labels, one.probabilities) for one in pair]
+    briers = [scores.brier(labels, one.probabilities) for one in pair]
     return Comparison(
         challenger=challenger.name,
         incumbent=incumbent.name,
@@ -137,10 +140,10 @@ def compare(
 
 
 def not_worse(difference: Interval, margin: float) -> bool:
-    """Return whether a score of which less is better is worse by less than ``margin``, beyond doubt.
+    """Return whether a score, of which less is better, is not worse by ``margin`` or more.
 
-    This is a test of non-inferiority by the upper end of the 95 % interval (Piaggio and others 2012, "Reporting of
-    noninferiority and equivalence randomized trials", JAMA 308).
+    It is a test of non-inferiority: the upper end of the 95 % interval must be below the margin (Piaggio and others
+    2012, "Reporting of noninferiority and equivalence randomized trials", JAMA 308).
     """
     return difference.high < margin
 
@@ -148,8 +151,8 @@ def not_worse(difference: Interval, margin: float) -> bool:
 def paired_difference(challenger: tuple[str, Floats], incumbent: tuple[str, Floats], *, splits: int) -> Difference:
     """Compare fold scores by the corrected resampled t-test.
 
-    Training sets of different folds overlap, so the plain t-test finds differences where there are none. The variance
-    is therefore taken times 1/k + n_test/n_train instead of 1/k (Nadeau and Bengio 2003, "Inference for the
+    Training sets of different folds overlap, so the plain t-test reports differences that do not exist. The variance
+    is therefore multiplied by 1/k + n_test/n_train instead of 1/k (Nadeau and Bengio 2003, "Inference for the
     Generalization Error", Machine Learning 52).
 
     Args:
@@ -160,10 +163,10 @@ def paired_difference(challenger: tuple[str, Floats], incumbent: tuple[str, Floa
     Raises:
         ValueError: the scores are not from the same number of folds.
     """
-    (name, scores), (other, base) = challenger, incumbent
-    if scores.shape != base.shape:
-        raise ValueError(f"scores of {name} and {other} come from different folds: {scores.shape}, {base.shape}")
-    differences = scores - base
+    (name, values), (other, base) = challenger, incumbent
+    if values.shape != base.shape:
+        raise ValueError(f"scores of {name} and {other} come from different folds: {values.shape}, {base.shape}")
+    differences = values - base
     k = len(differences)
     delta = float(differences.mean())
     spread = math.sqrt(float(differences.var(ddof=1)) * (1 / k + 1 / (splits - 1)))
@@ -180,15 +183,15 @@ def _check_basis(challenger: OutOfFoldPredictions, incumbent: OutOfFoldPredictio
     if names:
         found = ", ".join(f"{name} {one.get(name, 'unknown')} and {other.get(name, 'unknown')}" for name in names)
         raise ComparisonError(
-            f"{challenger.name} and {incumbent.name} were evaluated on different grounds: {', '.join(names)}",
+            f"{challenger.name} and {incumbent.name} were evaluated on a different basis: {', '.join(names)}",
             where=found,
             expected="the same snapshot, folds and contract",
             hint="evaluate both in one run",
         )
 
 
-def _check_answers(predictions: OutOfFoldPredictions, splits: int) -> None:
-    """Refuse answers from which nothing can be computed."""
+def _check_predictions(predictions: OutOfFoldPredictions, splits: int) -> None:
+    """Refuse predictions that cannot be scored."""
     p, labels, folds = predictions.probabilities, predictions.labels, predictions.fold_aucs
     if not (p.shape == labels.shape == predictions.groups.shape) or p.ndim != 1:
         raise _unusable(
@@ -204,9 +207,7 @@ def _check_answers(predictions: OutOfFoldPredictions, splits: int) -> None:
         raise _unusable(
             predictions, f"{len(folds)} ROC AUCs of folds", f"one for each of {splits} folds in each repeat"
         )
-    distinct = [
-        len(part) for part in paired_tests.strata(labels, np.unique(predictions.groups, return_inverse=True)[1])
-    ]
+    distinct = [len(stratum) for stratum in bootstrap.strata(labels, predictions.groups)]
     if min(distinct) < 2:
         raise _unusable(
             predictions,
@@ -220,17 +221,17 @@ def _unusable(
     predictions: OutOfFoldPredictions, where: str, expected: str, hint: str = "evaluate it again"
 ) -> ComparisonError:
     return ComparisonError(
-        f"the answers of {predictions.name} cannot be compared", where=where, expected=expected, hint=hint
+        f"the predictions of {predictions.name} cannot be compared", where=where, expected=expected, hint=hint
     )
 
 
 def _check_records(challenger: OutOfFoldPredictions, incumbent: OutOfFoldPredictions) -> None:
-    """Refuse answers that are not about the same records, whatever their basis says."""
+    """Refuse predictions for different records, even if they name the same basis."""
     for what in ("labels", "groups"):
         one, other = getattr(challenger, what), getattr(incumbent, what)
         if not np.array_equal(one, other):
             raise ComparisonError(
-                f"{challenger.name} and {incumbent.name} answered for different records",
+                f"{challenger.name} and {incumbent.name} have predictions for different records",
                 where=f"{what}: {len(one)} and {len(other)}"
                 + (f", {int((one != other).sum())} of them different" if len(one) == len(other) else ""),
                 expected="the same records in the same order",

@@ -1,23 +1,20 @@
-"""Two models' answers for the same patients: how much their ROC AUC and Brier score differ, and how sure that is.
+"""Paired tests of two models' predictions for the same patients: differences in ROC AUC and Brier score.
 
-Pure functions on arrays. Which one decides, and why, is said in docs/evidence.md.
+Pure functions on arrays. docs/evidence.md says which test decides, and why.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from heartline import scores
 from heartline.arrays import Floats, Ints
+from heartline.evaluation.bootstrap import Ranked, stratified_draws
+from heartline.evaluation.intervals import ALPHA, rank_interval
 
-ALPHA = 0.05
-CONFIDENCE = 1 - ALPHA
-MIN_DRAWS = math.ceil(2 / ALPHA) - 1  # fewer have no 2.5 % of them beyond the interval's ends
-
-_CELLS = 1 << 16  # weights that are held at a time: they fit into the processor's cache, and memory is bounded
+MIN_DRAWS = math.ceil(2 / ALPHA) - 1  # with fewer, less than one draw lies beyond each end of the interval
 
 
 @dataclass(frozen=True)
@@ -31,12 +28,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """What the paired bootstrap says about one challenger.
+    """The result of the paired bootstrap for one challenger.
 
     Attributes:
         auc: difference in ROC AUC.
-        brier: difference in Brier score; below 0 the challenger's probabilities are the better ones.
-        p_value: of no difference in ROC AUC, two-sided; at most 0.05 exactly where ``auc`` lies on one side of 0.
+        brier: difference in Brier score; below 0 the challenger is better.
+        p_value: of no difference in ROC AUC, two-sided; at most 0.05 exactly where the interval of ``auc`` excludes 0.
     """
 
     auc: Interval
@@ -46,7 +43,7 @@ class Bootstrap:
 
 @dataclass(frozen=True)
 class DeLong:
-    """What DeLong's test says about one challenger.
+    """The result of DeLong's test for one challenger.
 
     Attributes:
         auc: difference in ROC AUC.
@@ -59,23 +56,13 @@ class DeLong:
     p_value: float
 
 
-def auc(labels: Ints, scores: Floats) -> float:
-    """Return the ROC AUC of (n,) scores: the share of pairs of one sick and one healthy that are in order, ties half.
-
-    It is Mann and Whitney's U over the number of pairs, from ranks: n log n, and no matrix of pairs.
-    """
-    sick = labels == 1
-    m, n = int(sick.sum()), int((~sick).sum())
-    return float((stats.rankdata(scores)[sick].sum() - m * (m + 1) / 2) / (m * n))
-
-
 def delong(labels: Ints, challenger: Floats, incumbent: Floats) -> DeLong:
     """Compare two ROC AUCs of the same records by DeLong's test.
 
     DeLong, DeLong, Clarke-Pearson (1988), "Comparing the areas under two or more correlated receiver operating
     characteristic curves", Biometrics 44. The placements come from midranks, as in Sun and Xu (2014), "Fast
-    implementation of DeLong's algorithm", IEEE Signal Processing Letters 21: n log n instead of all pairs. It takes
-    records for independent, so it does not know of records with equal features.
+    implementation of DeLong's algorithm", IEEE Signal Processing Letters 21: n log n instead of all pairs. The test
+    assumes independent records: it ignores that records may have equal features.
 
     Args:
         labels: (n,) 0 or 1, at least two of each.
@@ -83,22 +70,22 @@ def delong(labels: Ints, challenger: Floats, incumbent: Floats) -> DeLong:
         incumbent: (n,) probabilities.
     """
     of_challenger, of_incumbent = _placements(labels, challenger), _placements(labels, incumbent)
-    sick, healthy = of_challenger[0] - of_incumbent[0], of_challenger[1] - of_incumbent[1]
-    delta = float(sick.mean())
-    error = math.sqrt(float(sick.var(ddof=1)) / len(sick) + float(healthy.var(ddof=1)) / len(healthy))
+    positive, negative = of_challenger[0] - of_incumbent[0], of_challenger[1] - of_incumbent[1]
+    delta = float(positive.mean())
+    error = math.sqrt(float(positive.var(ddof=1)) / len(positive) + float(negative.var(ddof=1)) / len(negative))
     if error == 0.0:
         return DeLong(Interval(delta, delta, delta), 0.0, 1.0 if delta == 0.0 else 0.0)
     half = float(stats.norm.ppf(1 - ALPHA / 2)) * error
     return DeLong(Interval(delta, delta - half, delta + half), error, 2 * float(stats.norm.sf(abs(delta) / error)))
 
 
-def _placements(labels: Ints, scores: Floats) -> tuple[Floats, Floats]:
-    """Return, for each sick one, the share of healthy ones below it; for each healthy one, of sick ones above it."""
-    sick = labels == 1
-    m, n = int(sick.sum()), int((~sick).sum())
-    ranks = stats.rankdata(scores)
-    below = (ranks[sick] - stats.rankdata(scores[sick])) / n
-    above = 1 - (ranks[~sick] - stats.rankdata(scores[~sick])) / m
+def _placements(labels: Ints, probabilities: Floats) -> tuple[Floats, Floats]:
+    """Return for each positive record the share of negatives below it, for each negative that of positives above it."""
+    positive = labels == 1
+    m, n = int(positive.sum()), int((~positive).sum())
+    ranks = stats.rankdata(probabilities)
+    below = (ranks[positive] - stats.rankdata(probabilities[positive])) / n
+    above = 1 - (ranks[~positive] - stats.rankdata(probabilities[~positive])) / m
     return below, above
 
 
@@ -107,14 +94,12 @@ def bootstrap(labels: Ints, challenger: Floats, incumbent: Floats, groups: Ints,
 
     Each draw takes as many records with and without disease as there are, with replacement, and scores both models on
     them (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapters 8 and 13). Records with equal
-    features are drawn together, as one; they count as sick when one of them is, as in the fold plan. Intervals are
-    percentiles by rank (Davison and Hinkley 1997, "Bootstrap Methods and their Application", 5.3.1), which makes
-    interval and p-value say the same.
+    features are drawn together, as one; they count as positive when one of them is, as in the fold plan. Intervals are
+    percentiles by rank, so that interval and p-value agree.
 
-    A draw is a vector of weights, so nothing is sorted twice: with the records in the order of a model's probabilities
-    its AUC is one cumulative sum. Time grows with draws · n: 2000 draws take hundredths of a second at 300 records,
-    seconds at 100,000; beyond the answers themselves a few arrays of n or ``_CELLS`` numbers are held. AUCs are counted
-    in whole numbers, so they are the same everywhere.
+    A draw is a vector of weights, so each model's probabilities are sorted once. Time grows with draws · n: 2000 draws
+    take hundredths of a second at 300 records, seconds at 100,000. Memory is bounded by the bootstrap's block size.
+    AUCs are computed from counts, so they are the same on every machine.
 
     Args:
         labels: (n,) 0 or 1.
@@ -129,80 +114,16 @@ def bootstrap(labels: Ints, challenger: Floats, incumbent: Floats, groups: Ints,
     """
     if draws < MIN_DRAWS:
         raise ValueError(f"{draws} draws are too few for a 95 % interval: at least {MIN_DRAWS}")
-    numbers = np.unique(groups, return_inverse=True)[1]
-    curves = [_Curve.of(labels, scores, numbers) for scores in (challenger, incumbent)]
-    size = np.bincount(numbers).astype("float64")
-    loss = np.bincount(numbers, (challenger - labels) ** 2 - (incumbent - labels) ** 2)
-    delta_auc, delta_brier = np.empty(draws), np.empty(draws)
-    at = 0
-    for weights in _draws(labels, numbers, draws, seed):
-        block = slice(at, at := at + weights.shape[1])
-        delta_auc[block] = curves[0].auc(weights) - curves[1].auc(weights)
-        delta_brier[block] = (weights * loss[:, None]).sum(axis=0) / (weights * size[:, None]).sum(axis=0)
+    one, other = (Ranked.of(labels, probabilities) for probabilities in (challenger, incumbent))
+    losses = scores.squared_errors(labels, challenger) - scores.squared_errors(labels, incumbent)
+    auc, brier = [], []
+    for weights in stratified_draws(labels, groups, seed=seed, count=draws):
+        auc.append(one.roc_auc(weights) - other.roc_auc(weights))
+        brier.append((weights * losses).sum(axis=1) / weights.sum(axis=1))
+    delta_auc, delta_brier = np.concatenate(auc), np.concatenate(brier)
     beyond = min(int((delta_auc <= 0).sum()), int((delta_auc >= 0).sum()))
     return Bootstrap(
-        _percentiles(auc(labels, challenger) - auc(labels, incumbent), delta_auc),
-        _percentiles(float(loss.sum() / size.sum()), delta_brier),
+        Interval(scores.roc_auc(labels, challenger) - scores.roc_auc(labels, incumbent), *rank_interval(delta_auc)),
+        Interval(float(losses.mean()), *rank_interval(delta_brier)),
         min(1.0, 2 * (beyond + 1) / (draws + 1)),
     )
-
-
-def strata(labels: Ints, numbers: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the groups without and those with a sick record, of (n,) group numbers from 0 on."""
-    sick = np.bincount(numbers, labels) > 0
-    return np.flatnonzero(~sick), np.flatnonzero(sick)
-
-
-def _draws(labels: Ints, numbers: NDArray[np.intp], draws: int, seed: int) -> Iterator[Floats]:
-    """Yield blocks (groups, draws of the block) of how often each group is drawn."""
-    parts = strata(labels, numbers)
-    # a stream for each stratum: what is drawn does not depend on the size of the blocks
-    streams = [np.random.default_rng([seed % 2**64, stratum]) for stratum in range(len(parts))]
-    groups = sum(map(len, parts))
-    columns = max(1, _CELLS // groups)
-    for start in range(0, draws, columns):
-        block = min(columns, draws - start)
-        cells = []
-        for members, random in zip(parts, streams, strict=True):
-            drawn = members[random.integers(len(members), size=(block, len(members)))]
-            cells.append((drawn * block + np.arange(block)[:, None]).ravel())
-        yield np.bincount(np.concatenate(cells), minlength=groups * block).reshape(groups, block).astype("float64")
-
-
-@dataclass(frozen=True, eq=False)
-class _Curve:
-    """A model's order of the records, by which the AUC of any weights is one cumulative sum.
-
-    Attributes:
-        sick: (m,) group of each sick record.
-        healthy: (n,) group of each healthy record, in ascending order of its probability.
-        below: (m,) how many healthy records have a lower probability than the sick one.
-        not_above: (m,) how many have a lower one or the same.
-    """
-
-    sick: NDArray[np.intp]
-    healthy: NDArray[np.intp]
-    below: NDArray[np.intp]
-    not_above: NDArray[np.intp]
-
-    @classmethod
-    def of(cls, labels: Ints, scores: Floats, numbers: NDArray[np.intp]) -> "_Curve":
-        sick, healthy = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
-        sick, healthy = (one[np.argsort(scores[one], kind="stable")] for one in (sick, healthy))
-        below, not_above = (np.searchsorted(scores[healthy], scores[sick], side) for side in ("left", "right"))
-        return cls(numbers[sick], numbers[healthy], below, not_above)
-
-    def auc(self, weights: Floats) -> Floats:
-        """Return the AUC of each column of weights (groups, draws)."""
-        sick = weights[self.sick]
-        healthy = np.zeros((len(self.healthy) + 1, weights.shape[1]))
-        np.cumsum(weights[self.healthy], axis=0, out=healthy[1:])
-        twice = np.einsum("ij,ij->j", sick, healthy[self.below] + healthy[self.not_above])
-        found: Floats = twice / (2 * sick.sum(axis=0) * healthy[-1])
-        return found
-
-
-def _percentiles(value: float, drawn: Floats) -> Interval:
-    ordered = np.sort(drawn)
-    rank = math.floor((len(drawn) + 1) * ALPHA / 2)
-    return Interval(value, float(ordered[rank - 1]), float(ordered[-rank]))

@@ -1,11 +1,11 @@
-"""From comparisons to a verdict with its reasons. Pure: it decides, others act."""
+"""The verdict of a model comparison with its reasons, and whether a run may move ``production``. Pure functions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from heartline.comparison import compare, wording
 from heartline.comparison.compare import Comparison
-from heartline.comparison.paired_tests import ALPHA
+from heartline.evaluation.intervals import ALPHA
 
 BETTER = "better"
 WORSE = "worse"
@@ -21,15 +21,16 @@ PROMOTION_MODES = (MANUAL, IF_BETTER)
 
 @dataclass(frozen=True)
 class Rules:
-    """What a model must show.
+    """The margins of a comparison and the minimum requirements for a winner.
 
     Attributes:
-        margin: a challenger's ROC AUC must be higher by more than this: less does not matter to anybody.
-        brier_margin: its Brier score must not be worse by as much as this, beyond doubt.
-        min_auc: below this ROC AUC nobody wins.
-        slope: the range of the calibration slope; 1 is right, below it a model is too sure, above it not sure enough.
-        min_recall: below this share of found patients in a subgroup nobody wins.
-        min_sick: patients that a subgroup must have before its recall counts.
+        margin: a challenger's ROC AUC must be higher by more than this; a smaller gain is irrelevant in practice.
+        brier_margin: the upper end of the interval of its Brier score's difference must be below this.
+        min_auc: minimum ROC AUC of a winner.
+        slope: range of a winner's calibration slope. 1 is perfect; below it probabilities are too extreme, above it not
+            extreme enough.
+        min_recall: minimum recall of a winner in each subgroup.
+        min_positives: patients with disease that a subgroup must have before its recall counts.
     """
 
     margin: float = 0.01
@@ -37,7 +38,7 @@ class Rules:
     min_auc: float = 0.75
     slope: tuple[float, float] = (0.5, 2.0)
     min_recall: float = 0.5
-    min_sick: int = 20
+    min_positives: int = 20
 
 
 RULES = Rules()
@@ -45,7 +46,7 @@ RULES = Rules()
 
 @dataclass(frozen=True)
 class Performance:
-    """What the minimum bars are held against, all of it out of fold.
+    """The out-of-fold scores that are compared with the minimum requirements.
 
     Attributes:
         auc: ROC AUC.
@@ -60,15 +61,15 @@ class Performance:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the comparisons say.
+    """The verdict over all comparisons of a run.
 
     Attributes:
-        winner: what ``staging`` goes to; None where nobody passes the bars.
-        incumbent: what had to be beaten.
-        verdict: *better* where the winner beat the incumbent; *worse* where every challenger was worse; *vetoed* where
-            the minimum bars kept out what would have won; else *no detectable difference*.
-        reasons: one sentence for each comparison and each bar that was not passed.
-        sentence: the verdict in words, for people who treat patients.
+        winner: the model that ``staging`` is moved to; None if no model meets the minimum requirements.
+        incumbent: the model that the challengers were compared with.
+        verdict: *better* if the winner is better than the incumbent; *worse* if every challenger is worse; *vetoed* if
+            the model that would have won does not meet the minimum requirements; else *no detectable difference*.
+        reasons: one sentence for each comparison and each model that violates minimum requirements.
+        sentence: the verdict in words, for clinicians.
     """
 
     winner: str | None
@@ -110,55 +111,55 @@ def may_move_production(promotion: str, verdict: str, held_back: str) -> MoveDec
 
 
 def choose_incumbent(families: Mapping[str, int], production: str | None) -> str:
-    """Return what is to be beaten: production's family if it takes part, else the simplest.
+    """Return the incumbent: production's family if it takes part, else the simplest family.
 
     Args:
-        families: name to simplicity rank, of those that were trained.
-        production: the family of the production version, if there is one.
+        families: simplicity rank by name of each family that was trained.
+        production: the family of the version in production; None without one.
     """
     if production in families:
         return str(production)
     return min(families, key=lambda name: (families[name], name))
 
 
-def shortfalls(performance: Performance, rules: Rules) -> list[str]:
-    """Return which minimum bars are not passed, in words. A number that could not be computed passes no bar."""
+def violations(performance: Performance, rules: Rules) -> list[str]:
+    """Return in words which minimum requirements are violated. A score of NaN violates its requirement."""
     low, high = rules.slope
     found = []
     if not performance.auc >= rules.min_auc:
-        found.append(f"ROC AUC {performance.auc:.3f}, at least {rules.min_auc:g} expected")
+        found.append(f"ROC AUC {performance.auc:.3f}, at least {rules.min_auc:g} required")
     if not low <= performance.slope <= high:
-        found.append(f"calibration slope {performance.slope:.2f}, {low:g} to {high:g} expected")
-    for group, (recall, sick) in performance.recalls.items():
-        if sick >= rules.min_sick and not recall >= rules.min_recall:
+        found.append(f"calibration slope {performance.slope:.2f}, {low:g} to {high:g} required")
+    for group, (recall, positives) in performance.recalls.items():
+        if positives >= rules.min_positives and not recall >= rules.min_recall:
             found.append(
-                f"recall {recall:.2f} among {sick} with disease ({group}), at least {rules.min_recall:g} expected"
+                f"recall {recall:.2f} among {positives} with disease ({group}), at least {rules.min_recall:g} required"
             )
     return found
 
 
 def obstacles(one: Comparison, p_value: float, rules: Rules) -> list[str]:
-    """Return what keeps a challenger from being *better*, in words; nothing if it is.
+    """Return in words why a challenger is not *better*; an empty list if it is.
 
     Args:
         one: the comparison.
-        p_value: its own, or the one that takes the other challengers into account.
+        p_value: corrected for the number of challengers.
         rules: the margins.
     """
     found = []
     if one.auc.low <= 0:
-        found.append("the interval does not lie above 0")
+        found.append("the interval is not above 0")
     elif p_value > ALPHA:
-        found.append(f"among several challengers chance would do as much (p = {p_value:.3f} by Holm's correction)")
+        found.append(f"it is not significant among several challengers (p = {p_value:.3f} by Holm's correction)")
     if one.auc.value <= rules.margin:
-        found.append(f"the gain is not over the margin of {rules.margin:g}")
+        found.append(f"the gain does not exceed the margin of {rules.margin:g}")
     if not compare.not_worse(one.brier, rules.brier_margin):
-        found.append(f"its Brier score may be worse by {one.brier.high:.3f}, and {rules.brier_margin:g} is too much")
+        found.append(f"its Brier score may be worse by {one.brier.high:.3f}, at most {rules.brier_margin:g} is allowed")
     return found
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values that take each other into account; one alone stays as it is.
+    """Return p-values corrected for their number; a single one is unchanged.
 
     Holm (1979), "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6.
     """
@@ -171,7 +172,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class _Judged:
-    """A challenger with its verdict, and what kept it from being better."""
+    """A challenger with its verdict, and why it is not better."""
 
     comparison: Comparison
     verdict: str
@@ -183,7 +184,7 @@ class _Judged:
 
 
 def _judge(comparisons: Sequence[Comparison], rules: Rules) -> list[_Judged]:
-    """Judge each challenger; the one with the largest gain comes first, those that are worse last."""
+    """Return the verdict on each challenger, the largest gain first; challengers that are worse come last."""
     found = []
     for one, p_value in zip(comparisons, holm([one.p_value for one in comparisons]), strict=True):
         why = obstacles(one, p_value, rules)
@@ -203,34 +204,35 @@ def decide(
 ) -> Verdict:
     """Return the verdict over all challengers of an incumbent.
 
-    Of the challengers that are *better*, their number taken into account, the one with the highest ROC AUC wins;
-    without one, the incumbent. Who does not pass the minimum bars gives way to the next: another better challenger, the
-    incumbent, then the simplest of those that show no detectable difference. One that is worse never wins.
+    The winner is the *better* challenger with the highest ROC AUC, p-values corrected for the number of challengers;
+    without a better one, the incumbent. A model that violates the minimum requirements is replaced by the next one: the
+    next better challenger, the incumbent, then the simplest challenger without a detectable difference. A challenger
+    that is worse never wins.
 
     Args:
-        incumbent: what is to be beaten.
-        comparisons: one for each challenger, all against the incumbent.
-        performances: of each one that takes part, the incumbent included.
+        incumbent: the model that the challengers are compared with.
+        comparisons: one for each challenger, all with the incumbent.
+        performances: of each model, including the incumbent.
         simplicity: rank of each challenger, the simplest first.
-        in_production: whether the incumbent is what is in production, not just the simplest family.
-        rules: margins and bars.
+        in_production: whether the incumbent's family is in production.
+        rules: margins and minimum requirements.
 
     Raises:
-        ValueError: a comparison is against something else, or a challenger comes twice.
-        KeyError: the performance or the rank of one that takes part is absent.
+        ValueError: a comparison has another incumbent, or a challenger appears twice.
+        KeyError: the performance or the rank of a model is missing.
     """
     _check(incumbent, comparisons)
     judged = _judge(comparisons, rules)
     better = [one.name for one in judged if one.verdict == BETTER]
     equal = sorted((one.name for one in judged if one.verdict == NO_DIFFERENCE), key=lambda name: simplicity[name])
     candidates = [*better, incumbent, *equal]
-    short = {name: shortfalls(performances[name], rules) for name in candidates}
-    winner = next((name for name in candidates if not short[name]), None)
+    violated = {name: violations(performances[name], rules) for name in candidates}
+    winner = next((name for name in candidates if not violated[name]), None)
     verdict = _verdict(winner, candidates[0], judged)
     reasons = [wording.comparison(one.comparison, one.verdict, one.why) for one in judged]
-    reasons += [wording.shortfall(name, missed) for name, missed in short.items() if missed]
+    reasons += [wording.violations(name, found) for name, found in violated.items() if found]
     if verdict == VETOED:
-        sentence = wording.vetoed(candidates[0], short[candidates[0]], winner)
+        sentence = wording.vetoed(candidates[0], violated[candidates[0]], winner)
     elif not judged:
         sentence = wording.alone(incumbent)
     else:
@@ -249,7 +251,7 @@ def _check(incumbent: str, comparisons: Sequence[Comparison]) -> None:
 
 
 def _verdict(winner: str | None, first: str, judged: Sequence[_Judged]) -> str:
-    """Return the verdict, given who wins and who would have won without the bars."""
+    """Return the verdict from the winner and the model that would have won without minimum requirements."""
     verdicts = {one.name: one.verdict for one in judged}
     if winner is not None and verdicts.get(winner) == BETTER:
         return BETTER

@@ -1,7 +1,7 @@
-"""The words of a verdict: numbers as reasons for those who check it, and one sentence for those who treat patients.
+"""The text of a verdict: reasons with numbers for reviewers, and one sentence for clinicians.
 
-A ROC AUC of 0.91 is told as what it is: of 100 pairs of a patient with and one without heart disease, the model gives
-the one with it the higher probability in 91.
+The sentence explains a ROC AUC of 0.91 as follows: of 100 pairs of one patient with and one without heart disease, the
+model gives the patient with the disease the higher probability in 91.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def plain(name: str) -> str:
 
 
 def comparison(one: Comparison, verdict: str, why: Sequence[str]) -> str:
-    """Return the numbers of a comparison, its verdict, and what keeps the challenger from being better."""
+    """Return the numbers of a comparison, its verdict, and why the challenger is not better."""
     because = f" ({'; '.join(why)})" if why and one.auc.high >= 0 else ""
     return (
         f"{plain(one.challenger)} against {plain(one.incumbent)}: ROC AUC {one.aucs[0]:.3f} against {one.aucs[1]:.3f}, "
@@ -27,19 +27,19 @@ def comparison(one: Comparison, verdict: str, why: Sequence[str]) -> str:
     )
 
 
-def shortfall(name: str, missed: Sequence[str]) -> str:
-    """Return which minimum bars a model does not pass."""
-    return f"{plain(name)} does not pass the minimum bars: {'; '.join(missed)}"
+def violations(name: str, violated: Sequence[str]) -> str:
+    """Return which minimum requirements a model violates."""
+    return f"{plain(name)} does not meet the minimum requirements: {'; '.join(violated)}"
 
 
 def sentence(one: Comparison, why: Sequence[str], challengers: int, *, in_production: bool) -> str:
-    """Return what one comparison says, for a clinician.
+    """Return the result of one comparison for a clinician.
 
     Args:
-        one: the comparison of the winner, or of the challenger that came nearest.
-        why: what keeps that challenger from being better.
-        challengers: how many there were.
-        in_production: whether the incumbent is what is in production.
+        one: the comparison of the winner, or of the challenger with the largest gain.
+        why: why that challenger is not better.
+        challengers: number of challengers.
+        in_production: whether the incumbent's family is in production.
     """
     challenger, incumbent = plain(one.challenger), plain(one.incumbent)
     best = f", the best of {challengers} challengers," if challengers > 1 else ""
@@ -58,15 +58,15 @@ def sentence(one: Comparison, why: Sequence[str], challengers: int, *, in_produc
     return f"There is no detectable difference between {challenger}{best} and {incumbent}: {numbers}, so {stays}."
 
 
-def vetoed(first: str, missed: Sequence[str], winner: str | None) -> str:
-    """Return that the minimum bars kept a model out, and who takes its place."""
-    outcome = f"{plain(winner)} takes its place" if winner else "and no other model does, so nothing is put forward"
+def vetoed(first: str, violated: Sequence[str], winner: str | None) -> str:
+    """Return that a model does not meet the minimum requirements, and which one replaces it."""
+    outcome = f"{plain(winner)} replaces it" if winner else "and no other model does, so no model is put forward"
     joint = ", so " if winner else ", "
-    return f"{_capital(plain(first))} does not pass the minimum bars ({'; '.join(missed)}){joint}{outcome}."
+    return f"{_capital(plain(first))} does not meet the minimum requirements ({'; '.join(violated)}){joint}{outcome}."
 
 
 def alone(incumbent: str) -> str:
-    """Return that nobody challenged the incumbent."""
+    """Return that the incumbent had no challenger."""
     return f"{_capital(plain(incumbent))} had no challenger, so it stays."
 
 

@@ -1,4 +1,4 @@
-"""How good a recipe is: out-of-fold probabilities on the shared fold plan, and the estimate on the hold-out."""
+"""Cross-validation on the shared fold plan, and the scores of a family out of fold and on the hold-out."""
 
 import logging
 from collections import Counter
@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 import sklearn
-from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
-from heartline import contract
-from heartline.arrays import Floats, Ints
+from heartline import contract, scores
+from heartline.arrays import Flags, Floats, Ints
 from heartline.evaluation import importance, metrics, subgroups
 from heartline.evaluation.metrics import Estimate
 from heartline.storage.splits import LabelledDataset
@@ -21,20 +19,20 @@ from heartline.training.families import Profile
 
 log = logging.getLogger(__name__)
 
-IMPORTANCE_REPEATS = 2  # of the fold plan; more would narrow the spread little and cost as much as a fold each
+IMPORTANCE_REPEATS = 2  # repeats of the fold plan: more would take time and reduce the spread only a little
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """A recipe's answers on a fold plan.
+    """A recipe's predictions on a fold plan.
 
     Attributes:
-        probabilities: (repeats, n) each record's probability, from a model that did not see it.
+        probabilities: (repeats, n) each record's probability, from a model that was not fitted on it.
         fold_aucs: (repeats · splits,) ROC AUC within each fold, in the plan's order.
-        importance: (k, 13) by how much a fold's ROC AUC falls when one feature of its records is shuffled, for the
-            folds of the first repeats.
-        chosen: (repeats · splits,) the hyperparameters that each fold took from the search space.
-        unconverged: in how many folds the model did not converge.
+        importance: (k, 13) decrease of a fold's ROC AUC when one feature of its records is shuffled, for the folds of
+            the first repeats.
+        chosen: (repeats · splits,) the hyperparameters that each fold chose from the search space.
+        unconverged: number of folds in which the model did not converge.
     """
 
     probabilities: Floats
@@ -52,7 +50,7 @@ class CrossValidation:
 
 @dataclass(frozen=True)
 class _Fold:
-    """What a fold's model answered, and what is known of it."""
+    """The predictions of a fold's model, and what is recorded about it."""
 
     predictions: Floats
     auc: float
@@ -61,7 +59,7 @@ class _Fold:
     converged: bool
 
     def same(self, other: "_Fold") -> bool:
-        """Return whether another way came to the same, to the last bit."""
+        """Return whether the other fold has the same numbers, to the last bit."""
         mine, theirs = (
             np.concatenate([one.predictions, [] if one.importance is None else one.importance]) for one in (self, other)
         )
@@ -70,16 +68,16 @@ class _Fold:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All numbers about one family.
+    """All scores of one family.
 
     Attributes:
         out_of_fold: each score of the averaged out-of-fold probabilities of the training records.
-        holdout: each score of the final model on the hold-out, which nothing was fitted or chosen on.
+        holdout: each score of the final model on the hold-out, which took no part in fitting or tuning.
         subgroups: out-of-fold, by sex and age band.
-        fold_auc_mean: mean ROC AUC within folds: what the literature reports.
+        fold_auc_mean: mean ROC AUC within folds, as the literature reports it.
         fold_auc_sd: its standard deviation over the folds.
-        chosen: how many folds took which candidate of the search space.
-        unconverged: in how many folds the model did not converge.
+        chosen: number of folds that chose each candidate of the search space.
+        unconverged: number of folds in which the model did not converge.
     """
 
     out_of_fold: Mapping[str, Estimate]
@@ -93,7 +91,7 @@ class Evaluation:
     def metrics(self) -> dict[str, float]:
         """Return the scores as a run logs them: ``cv_…`` and ``holdout_…``, each with ``…_low`` and ``…_high``.
 
-        What is not defined is left out. ``fold_roc_auc`` and ``fold_roc_auc_sd`` are about single folds.
+        Undefined scores are left out. ``fold_roc_auc`` and ``fold_roc_auc_sd`` are about single folds.
         """
         found = {"fold_roc_auc": self.fold_auc_mean, "fold_roc_auc_sd": self.fold_auc_sd}
         for prefix, estimates in (("cv", self.out_of_fold), ("holdout", self.holdout)):
@@ -128,10 +126,11 @@ class Evaluation:
 
 
 def cross_validate(name: str, records: LabelledDataset, plan: Ints, *, profile: Profile, seed: int) -> CrossValidation:
-    """Fit the family's recipe once for each fold and repeat of ``plan``, and score what it did not see.
+    """Fit the family's recipe for each fold and repeat of ``plan``, and predict the records of that fold.
 
-    The recipe chooses its hyperparameters anew in each fold, from that fold's training records. A family's twin does
-    the work where on the first fold it answers exactly as the family itself; where not, the log says so.
+    The recipe chooses its hyperparameters in each fold, from that fold's training records. The family's fast equivalent
+    is used if its numbers for the first fold are the family's own to the last bit; otherwise a warning is logged and
+    the family itself is used.
 
     Args:
         name: the family.
@@ -142,12 +141,12 @@ def cross_validate(name: str, records: LabelledDataset, plan: Ints, *, profile: 
     """
     work = _Work(name, records, profile, seed)
     recipe, splits = families.family(name), int(plan.max()) + 1
-    twin = recipe.twin is not None and _twin_agrees(work, plan[0] == 0)
+    fast = recipe.fast_equivalent is not None and _fast_equivalent_agrees(work, plan[0] == 0)
     probabilities, found = np.full(plan.shape, np.nan), []
     for repeat, of_record in enumerate(plan):
         for fold in range(splits):
             test = of_record == fold
-            found.append(_fold(work, test, look=repeat < IMPORTANCE_REPEATS, twin=twin))
+            found.append(_fold(work, test, with_importance=repeat < IMPORTANCE_REPEATS, fast=fast))
             probabilities[repeat, test] = found[-1].predictions
         log.info("%s: %d of %d folds", recipe.title, len(found), splits * len(plan))
     unconverged = sum(not one.converged for one in found)
@@ -164,7 +163,7 @@ def cross_validate(name: str, records: LabelledDataset, plan: Ints, *, profile: 
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """What all folds have in common."""
+    """What the folds of a cross-validation share."""
 
     name: str
     records: LabelledDataset
@@ -172,56 +171,66 @@ class _Work:
     seed: int
 
 
-def _fold(work: _Work, test: NDArray[np.bool_], *, look: bool, twin: bool) -> _Fold:
+def _fold(work: _Work, test: Flags, *, with_importance: bool, fast: bool) -> _Fold:
     records = work.records
     train = LabelledDataset(records.features[~test], records.labels[~test], records.groups[~test])
     features, labels = records.features[test], records.labels[test]
-    twin = twin and not np.isnan(train.features).all(axis=0).any()  # the family itself knows what to do then
-    # a twin's inputs come from here only: checking them and its hyperparameters anew would take most of its time
-    with sklearn.config_context(assume_finite=twin, skip_parameter_validation=twin):
-        model = families.fit(work.name, train, profile=work.profile, seed=work.seed, twin=twin)
+    # The fast equivalents do not support a column without any value.
+    fast = fast and not np.isnan(train.features).all(axis=0).any()
+    # A fast equivalent gets checked inputs: validating them and its hyperparameters would take most of its time.
+    with sklearn.config_context(assume_finite=fast, skip_parameter_validation=fast):
+        model = families.fit(work.name, train, profile=work.profile, seed=work.seed, fast=fast)
         predictions = families.probability(model, features)
-        drops = importance.permuted(model, features, labels, seed=work.seed) if look else None
+        decreases = importance.permuted(model, features, labels, seed=work.seed) if with_importance else None
     return _Fold(
         predictions=predictions,
-        auc=float(roc_auc_score(labels, predictions)),
-        importance=drops,
+        auc=scores.roc_auc(labels, predictions),
+        importance=decreases,
         chosen=families.chosen_parameters(work.name, model),
         converged=families.converged(model),
     )
 
 
-def _twin_agrees(work: _Work, test: NDArray[np.bool_]) -> bool:
-    """Return whether a family's twin gives the same numbers as the family on one fold, and warn where it does not."""
+def _fast_equivalent_agrees(work: _Work, test: Flags) -> bool:
+    """Return whether the family's fast equivalent gives the family's numbers on one fold; log a warning if not."""
     title = families.family(work.name).title
-    expected = _fold(work, test, look=True, twin=False)
+    expected = _fold(work, test, with_importance=True, fast=False)
     try:
-        found = _fold(work, test, look=True, twin=True)
-    except Exception as error:  # whatever it is, the family itself can do the work
-        log.warning("%s: the quick way fails (%s: %s); going on the slow way", title, type(error).__name__, error)
+        found = _fold(work, test, with_importance=True, fast=True)
+    except Exception as error:  # of any kind: the family itself can be fitted
+        log.warning(
+            "%s: the fast equivalent fails (%s: %s); it is not used, so training takes longer",
+            title,
+            type(error).__name__,
+            error,
+        )
         return False
     if found.same(expected):
         return True
-    apart = float(np.abs(found.predictions - expected.predictions).max())
-    log.warning("%s: the quick way answers otherwise, by up to %.2g; going on the slow way", title, apart)
+    max_abs_diff = float(np.abs(found.predictions - expected.predictions).max())
+    log.warning(
+        "%s: predictions of the fast equivalent differ by up to %.2g; it is not used, so training takes longer",
+        title,
+        max_abs_diff,
+    )
     return False
 
 
 def evaluate(
-    cv: CrossValidation, records: LabelledDataset, holdout: LabelledDataset, holdout_answers: Floats, *, seed: int
+    cv: CrossValidation, records: LabelledDataset, holdout: LabelledDataset, holdout_probabilities: Floats, *, seed: int
 ) -> Evaluation:
-    """Return all numbers about a family, each with its interval.
+    """Return all scores of a family, each with its interval.
 
     Args:
-        cv: its answers on the fold plan of ``records``.
+        cv: its predictions on the fold plan of ``records``.
         records: n training records.
-        holdout: m records that nothing was fitted or chosen on.
-        holdout_answers: (m,) the final model's probabilities for them.
+        holdout: m records that took no part in fitting or tuning.
+        holdout_probabilities: (m,) the final model's probabilities for them.
         seed: of the bootstrap.
     """
     return Evaluation(
         out_of_fold=metrics.evaluate(records.labels, cv.averaged, records.groups, seed=seed),
-        holdout=metrics.evaluate(holdout.labels, holdout_answers, holdout.groups, seed=seed),
+        holdout=metrics.evaluate(holdout.labels, holdout_probabilities, holdout.groups, seed=seed),
         subgroups=subgroups.evaluate(records, cv.averaged, seed=seed),
         fold_auc_mean=float(cv.fold_aucs.mean()),
         fold_auc_sd=float(cv.fold_aucs.std(ddof=1)),

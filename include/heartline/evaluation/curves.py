@@ -1,4 +1,4 @@
-"""The points of the pictures: ROC with its band, precision-recall, calibration in bins. Plain arrays, nothing drawn."""
+"""Points of the curves that the figures show: ROC with its band, precision-recall, calibration in bins."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from heartline.arrays import Floats, Ints
-from heartline.evaluation import bootstrap, metrics
+from heartline.evaluation import bootstrap, intervals
 from heartline.evaluation.bootstrap import Ranked
 
 BINS = 10
@@ -19,9 +19,9 @@ class Roc:
     """A ROC curve with a pointwise 95 % band.
 
     Attributes:
-        false_positives: (k,) shares of the healthy that are called sick.
-        true_positives: (k,) shares of the sick that are called sick.
-        grid: (GRID,) shares of the healthy at which the band is given.
+        false_positives: (k,) false positive rates.
+        true_positives: (k,) true positive rates.
+        grid: (GRID,) false positive rates at which the band is given.
         low: (GRID,) lower edge of the band.
         high: (GRID,) upper edge of the band.
     """
@@ -41,7 +41,7 @@ class Calibration:
         edges: (BINS + 1,) of the bins.
         counts: (BINS,) records in each.
         predicted: (bins with records,) mean probability.
-        observed: (bins with records,) share of the sick.
+        observed: (bins with records,) share of positives.
         low: (bins with records,) lower end of the observed share's interval.
         high: (bins with records,) upper end of the observed share's interval.
     """
@@ -55,7 +55,7 @@ class Calibration:
 
 
 def roc(labels: Ints, probabilities: Floats, groups: Ints, *, seed: int) -> Roc:
-    """Return the ROC curve; its band holds the middle 95 % of the curves of bootstrap samples at each point.
+    """Return the ROC curve. At each point its band covers the middle 95 % of the curves of the bootstrap samples.
 
     Args:
         labels: (n,) of both classes.
@@ -66,16 +66,17 @@ def roc(labels: Ints, probabilities: Floats, groups: Ints, *, seed: int) -> Roc:
     false_positives, true_positives, _ = roc_curve(labels, probabilities)
     ranked = Ranked.of(labels, probabilities)
     grid = np.linspace(0, 1, GRID)
-    # a curve is drawn from one point for each level; at most a thousand are more than a picture shows
-    kept = np.unique(np.linspace(0, len(ranked.begins) - 1, 1000).astype(int))
+    # A curve has one point per level. A thousand points are more than a figure can show.
+    kept = np.unique(np.linspace(0, len(ranked.starts) - 1, 1000).astype(int))
 
     def curves(weights: Floats) -> Floats:
-        sick, healthy = (np.cumsum(one, axis=1) for one in ranked.counts(weights))
-        both = (sick[:, -1] > 0) & (healthy[:, -1] > 0)
-        x, y = (np.pad(one[both][:, kept] / one[both][:, -1:], ((0, 0), (1, 0))) for one in (healthy, sick))
+        positives, negatives = (np.cumsum(one, axis=1) for one in ranked.counts(weights))
+        both = (positives[:, -1] > 0) & (negatives[:, -1] > 0)
+        x, y = (np.pad(one[both][:, kept] / one[both][:, -1:], ((0, 0), (1, 0))) for one in (negatives, positives))
         return np.array([np.interp(grid, *one) for one in zip(x, y, strict=True)])
 
-    low, high = np.quantile(bootstrap.over_draws(groups, curves, seed=seed, count=BAND_DRAWS), _ends(), axis=0)
+    drawn = bootstrap.over_draws(groups, curves, seed=seed, count=BAND_DRAWS)
+    low, high = np.quantile(drawn, intervals.QUANTILES, axis=0)
     return Roc(false_positives, true_positives, grid, low, high)
 
 
@@ -94,10 +95,6 @@ def calibration(labels: Ints, probabilities: Floats) -> Calibration:
     predicted, observed = (
         np.bincount(bins, weights=one, minlength=BINS)[filled] / counts[filled] for one in (probabilities, labels)
     )
-    ends = [metrics.wilson(float(value), int(n)) for value, n in zip(observed, counts[filled], strict=True)]
+    ends = [intervals.wilson(float(value), int(n)) for value, n in zip(observed, counts[filled], strict=True)]
     low, high = np.array(ends).T
     return Calibration(edges, counts, predicted, observed, low, high)
-
-
-def _ends() -> tuple[float, float]:
-    return (1 - metrics.CONFIDENCE) / 2, (1 + metrics.CONFIDENCE) / 2

@@ -1,30 +1,29 @@
-"""What a model goes by: permutation importance for any model, odds ratios for one with coefficients."""
+"""Feature importance: permutation importance for any model, odds ratios for a linear one."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from heartline import contract
+from heartline import contract, scores
 from heartline.arrays import Floats, Ints
-from heartline.evaluation import bootstrap
+from heartline.evaluation import bootstrap, intervals
 from heartline.storage.splits import LabelledDataset
 
 SHUFFLES = 5
-MAX_ROWS = 2000  # of a fold: with more, the copies would fill the memory and the answer would be the same
+MAX_ROWS = 2000  # of a fold: more would take much memory for the same result
 REFITS = 200
 
 
 @dataclass(frozen=True)
 class OddsRatio:
-    """By how much the odds of disease are multiplied.
+    """The factor by which a change of one feature multiplies the odds of disease.
 
     Attributes:
         feature: the contract's column.
-        label: what for: a category against another, or one standard deviation more, with its unit.
+        label: the change: one category instead of another, or one standard deviation more, with its unit.
         value: the fitted model's.
         low: lower end of the 95 % interval.
         high: upper end of the 95 % interval.
@@ -38,10 +37,10 @@ class OddsRatio:
 
 
 def permuted(model: Pipeline, features: Floats, labels: Ints, *, seed: int) -> Floats:
-    """Return by how much the ROC AUC falls when a feature's values are shuffled among the records: (13,).
+    """Return the decrease of the ROC AUC when one feature's values are shuffled among the records: (13,).
 
-    Each is a mean over ``SHUFFLES`` shuffles. All copies are scored in one call, which costs little more than one. Of
-    a fold with more records a sample of ``MAX_ROWS`` is looked at.
+    Each value is a mean over ``SHUFFLES`` shuffles. One call of the model scores all shuffled copies, which takes
+    little more time than scoring one. Of a larger fold a sample of ``MAX_ROWS`` records is used.
 
     Args:
         model: fitted on other records.
@@ -60,9 +59,7 @@ def permuted(model: Pipeline, features: Floats, labels: Ints, *, seed: int) -> F
             copies[feature, shuffle, :, feature] = random.permutation(features[:, feature])
     every = np.concatenate([features, copies.reshape(-1, count)])
     predictions = np.asarray(model.predict_proba(every)[:, 1]).reshape(-1, len(features))
-    sick = int(labels.sum())
-    ranks = rankdata(predictions, axis=1)[:, labels == 1].sum(axis=1)
-    areas = (ranks - sick * (sick + 1) / 2) / (sick * (len(labels) - sick))
+    areas = scores.roc_aucs(labels, predictions)
     drops: Floats = areas[0] - areas[1:].reshape(count, SHUFFLES).mean(axis=1)
     return drops
 
@@ -70,10 +67,10 @@ def permuted(model: Pipeline, features: Floats, labels: Ints, *, seed: int) -> F
 def odds_ratios(model: Pipeline, records: LabelledDataset, *, seed: int) -> list[OddsRatio]:
     """Return the odds ratios of a fitted linear model, in the contract's order; an empty list for another model.
 
-    For a measurement it is that of one standard deviation more, for a code that of each category against the first.
-    The interval holds the middle 95 % of ``REFITS`` refits on bootstrap samples with the same hyperparameters. The
-    model shrinks its coefficients, so both are nearer to 1 than those of an unpenalised regression, and the interval
-    is about this model's stability, not about a cause.
+    A measurement has the ratio of one standard deviation more; a code has that of each category against the first.
+    The interval covers the middle 95 % of ``REFITS`` refits on bootstrap samples with the same hyperparameters. The
+    model's penalty shrinks coefficients, so ratio and interval are nearer to 1 than those of an unpenalised
+    regression. The interval describes the stability of this model, not a causal effect.
 
     Args:
         model: fitted on ``records``.
@@ -95,14 +92,14 @@ def odds_ratios(model: Pipeline, records: LabelledDataset, *, seed: int) -> list
     found: dict[str, list[OddsRatio]] = {}
     for feature, label, plus, minus in _contrasts(model):
         values = [c[..., plus] - (0 if minus is None else c[..., minus]) for c in (fitted, refits)]
-        low, high = np.quantile(values[1], [0.025, 0.975])
+        low, high = np.quantile(values[1], intervals.QUANTILES)
         ratio = OddsRatio(feature, label, *(float(np.exp(one)) for one in (values[0], low, high)))
         found.setdefault(feature, []).append(ratio)
     return [one for name in contract.FEATURE_NAMES for one in found.get(name, [])]
 
 
 def _contrasts(model: Pipeline) -> list[tuple[str, str, int, int | None]]:
-    """Return feature, label, and the positions of the coefficients whose difference is the logarithm of the ratio."""
+    """Return feature, label, and the two coefficients' positions whose difference is the logarithm of the ratio."""
     columns = {column.name: column for column in contract.FEATURES}
     scales = model[0].named_transformers_["numbers"].named_steps["scale"].scale_
     found: list[tuple[str, str, int, int | None]] = []

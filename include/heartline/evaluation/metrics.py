@@ -1,25 +1,20 @@
-"""How good (n,) probabilities are against (n,) labels: each score with a 95 % interval. Pure functions.
+"""Scores of (n,) probabilities for (n,) labels, each with a 95 % interval. Pure functions.
 
-Plain proportions (accuracy, precision, recall, specificity) have Wilson intervals, which hold at 0 and 1, where a
-bootstrap has nothing to vary. Everything else has a percentile bootstrap over groups of identical records.
+Proportions (accuracy, precision, recall, specificity) have Wilson intervals: they are valid at 0 and 1, where all
+bootstrap samples are equal. All other scores have percentile intervals of a bootstrap over groups of identical records.
 """
 
 import math
 from dataclasses import asdict, dataclass
-from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
-from heartline import contract
-from heartline.arrays import Floats, Ints
-from heartline.evaluation import bootstrap
+from heartline import contract, scores
+from heartline.arrays import Flags, Floats, Ints
+from heartline.evaluation import bootstrap, intervals
 from heartline.evaluation.bootstrap import DRAWS, Ranked
 
-CONFIDENCE = 0.95
-CLIP = 1e-6  # the logarithm of a probability is taken no nearer to 0 and 1
-
-_Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+CLIP = 1e-6  # probabilities are clipped to this distance from 0 and 1 before the logarithm
 
 TITLES = {
     "roc_auc": "ROC AUC",
@@ -46,7 +41,7 @@ class Estimate:
         value: None where it is not defined.
         low: lower end; None where there is no interval.
         high: upper end; None where there is no interval.
-        n: the records that it is about: for recall the sick, for precision those that were called sick.
+        n: the records that it is about: the positives for recall, the predicted positives for precision.
         note: why something is None.
     """
 
@@ -77,7 +72,7 @@ def evaluate(
         probabilities: (n,) 0 to 1.
         groups: (n,) records with the same number are drawn together.
         seed: of the bootstrap.
-        draws: of the bootstrap; fewer from 30,000 records on (``resampling.draws``).
+        draws: of the bootstrap; fewer from 30,000 records on (``bootstrap.draws``).
     """
     found = proportions(labels, probabilities, groups)
     ranked = Ranked.of(labels, probabilities)
@@ -97,40 +92,33 @@ def evaluate(
 def proportions(labels: Ints, probabilities: Floats, groups: Ints) -> dict[str, Estimate]:
     """Return accuracy, precision, recall and specificity at the contract's threshold, with Wilson intervals."""
     predictions = probabilities >= contract.THRESHOLD
-    sick = labels == 1
-    right = predictions == sick
+    positive = labels == 1
+    correct = predictions == positive
     return {
-        "accuracy": share(right, np.ones(len(labels), np.bool_), groups, "there are no records"),
-        "precision": share(right, predictions, groups, "no record was called sick"),
-        "recall": share(right, sick, groups, "no record has the disease"),
-        "specificity": share(right, ~sick, groups, "no record is without the disease"),
+        "accuracy": share(correct, np.ones(len(labels), np.bool_), groups, "there are no records"),
+        "precision": share(correct, predictions, groups, "no record is predicted to have the disease"),
+        "recall": share(correct, positive, groups, "no record has the disease"),
+        "specificity": share(correct, ~positive, groups, "no record is without the disease"),
     }
 
 
-def share(true: NDArray[np.bool_], among: NDArray[np.bool_], groups: Ints, if_none: str) -> Estimate:
+def share(true: Flags, among: Flags, groups: Ints, if_none: str) -> Estimate:
     """Return the share of ``true`` among the records ``among``, with the interval of Wilson (1927).
 
-    Several records of one group count as one in the width of the interval: they say no more than one does.
+    The width of the interval depends on the number of groups: identical records are no additional evidence.
 
     Args:
         true: (n,).
         among: (n,).
         groups: (n,).
-        if_none: the note where no record is among them.
+        if_none: the note where ``among`` is empty.
     """
     n = int(among.sum())
     if n == 0:
         return Estimate(None, None, None, 0, if_none)
     value = float(true[among].mean())
-    low, high = wilson(value, len(np.unique(groups[among])))
+    low, high = intervals.wilson(value, len(np.unique(groups[among])))
     return Estimate(value, low, high, n)
-
-
-def wilson(value: float, n: int) -> tuple[float, float]:
-    """Return the score interval of a proportion of n (Wilson 1927, "Probable inference", JASA 22)."""
-    middle = (value + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * math.sqrt(value * (1 - value) / n + _Z**2 / (4 * n**2))
-    return max(0.0, min(value, middle - half)), min(1.0, max(value, middle + half))
 
 
 _RESAMPLED = (
@@ -151,16 +139,16 @@ def _scores(weights: Floats, labels: Ints, probabilities: Floats, ranked: Ranked
     predictions = probabilities >= contract.THRESHOLD
     clipped = np.clip(probabilities, CLIP, 1 - CLIP)
     surprise = -np.log(np.where(labels == 1, clipped, 1 - clipped))
-    # summed in an order that does not depend on the machine, as a matrix product's would
+    # No matrix product: the order of its sums depends on the machine.
     total = weights.sum(axis=1)
-    sick, called, hits = ((weights * one).sum(axis=1) for one in (labels, predictions, labels * predictions))
-    levels = ranked.counts(weights)
-    area = bootstrap.roc_auc(*levels)
-    with np.errstate(invalid="ignore", divide="ignore"):  # a draw without a class: NaN is what is meant
-        precision_area = np.where(total > sick, bootstrap.average_precision(*levels), np.nan)
-        balanced = (hits / sick + 1 - (called - hits) / (total - sick)) / 2
-        f1 = np.where(sick > 0, 2 * hits / (called + sick), np.nan)
-    brier = (weights * (probabilities - labels) ** 2).sum(axis=1) / total
+    positive, predicted, hits = ((weights * one).sum(axis=1) for one in (labels, predictions, labels * predictions))
+    counts = ranked.counts(weights)
+    area = scores.roc_auc_from_counts(*counts)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a draw without a class gives NaN
+        precision_area = np.where(total > positive, bootstrap.average_precision(*counts), np.nan)
+        balanced = (hits / positive + 1 - (predicted - hits) / (total - positive)) / 2
+        f1 = np.where(positive > 0, 2 * hits / (predicted + positive), np.nan)
+    brier = (weights * scores.squared_errors(labels, probabilities)).sum(axis=1) / total
     slope, intercept = bootstrap.recalibration(weights, labels, probabilities)
     return np.stack(
         [
@@ -180,7 +168,7 @@ def _scores(weights: Floats, labels: Ints, probabilities: Floats, ranked: Ranked
 def _estimate(value: float, drawn: Floats, n: int, undefined: str) -> Estimate:
     if not math.isfinite(value):
         return Estimate(None, None, None, n, undefined)
-    ends = bootstrap.spread_of(drawn, CONFIDENCE)
+    ends = intervals.percentile_interval(drawn)
     if ends is None:
         return Estimate(value, None, None, n, "too few records for an interval")
     if ends[0] == ends[1]:
@@ -200,19 +188,19 @@ def _undefined(labels: Ints, probabilities: Floats) -> str:
 
 
 def _separated(estimate: Estimate, labels: Ints) -> Estimate:
-    """Return an interval for an area of 0 or 1, where every draw gives the same and a bootstrap claims certainty.
+    """Return an interval for an area of 0 or 1, where all bootstrap draws are equal and their interval has no width.
 
     It is the score interval of Newcombe (2006, "Confidence intervals for an effect size measure based on the
     Mann-Whitney statistic, part 2", Statistics in Medicine 25), with the variance of Hanley and McNeil.
     """
-    sick = int(labels.sum())
-    healthy = len(labels) - sick
+    positives = int(labels.sum())
+    negatives = len(labels) - positives
     low, high = 0.5, 1.0
     for _ in range(50):
         area = (low + high) / 2
         among = (len(labels) / 2 - 1) * ((1 - area) / (2 - area) + area / (1 + area))
-        variance = area * (1 - area) * (1 + among) / (sick * healthy)
-        low, high = (low, area) if (1 - area) ** 2 < _Z**2 * variance else (area, high)
+        variance = area * (1 - area) * (1 + among) / (positives * negatives)
+        low, high = (low, area) if (1 - area) ** 2 < intervals.Z**2 * variance else (area, high)
     if estimate.value == 1.0:
         return Estimate(1.0, low, 1.0, estimate.n)
     return Estimate(0.0, 0.0, 1 - low, estimate.n)

@@ -1,4 +1,4 @@
-"""How good probabilities are within each sex and age band, and where there are too few records to say so."""
+"""Scores within each sex and age band, with a warning where there are too few records."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from heartline import contract
 from heartline.arrays import Floats, Ints
-from heartline.evaluation import bootstrap, metrics
+from heartline.evaluation import bootstrap, intervals, metrics
 from heartline.evaluation.metrics import Estimate
 from heartline.storage.splits import LabelledDataset
 
-# Decades round the middle of the cohorts that the contract comes from: finer bands would be too small to judge.
+# Decades in the middle of the published cohorts' age range: finer bands would hold too few records.
 AGE_BANDS = (45, 55, 65)
-# Below these an interval spans most of what is possible, or does not hold what it promises.
+# Below these numbers an interval is too wide to be useful, or its coverage is below 95 %.
 MIN_RECORDS = 20
 MIN_OF_CLASS = 10
 
@@ -36,23 +36,23 @@ class Subgroup:
         kind: ``sex`` or ``age``.
         name: for example ``female`` or ``45 to 54``.
         n: its records.
-        sick: how many of them have the disease.
-        estimates: ROC AUC, recall, specificity, and calibration in the large (observed minus expected share of the
-            sick: above 0 the risk is higher than the model says). None with a note where there are too few records.
-        warnings: what cannot be said, in words; empty where everything can.
+        positives: how many of them have the disease.
+        estimates: ROC AUC, recall, specificity, and calibration in the large (observed minus predicted prevalence:
+            above 0 the risk is higher than predicted). None with a note where there are too few records.
+        warnings: which scores are missing and why, in words; empty where none is.
     """
 
     kind: str
     name: str
     n: int
-    sick: int
+    positives: int
     estimates: dict[str, Estimate]
     warnings: tuple[str, ...]
 
     @property
     def prevalence(self) -> float | None:
-        """The share of the sick; None without records."""
-        return self.sick / self.n if self.n else None
+        """The share of positives; None without records."""
+        return self.positives / self.n if self.n else None
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""
@@ -60,7 +60,7 @@ class Subgroup:
             "kind": self.kind,
             "name": self.name,
             "n": self.n,
-            "sick": self.sick,
+            "positives": self.positives,
             "prevalence": self.prevalence,
             "estimates": {name: one.as_dict() for name, one in self.estimates.items()},
             "warnings": list(self.warnings),
@@ -68,13 +68,14 @@ class Subgroup:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Subgroup":
-        """Return what ``as_dict`` gave."""
+        """Return what ``as_dict`` gave, also that of an earlier release, which called the positives ``sick``."""
         estimates = {name: Estimate(**one) for name, one in found["estimates"].items()}
-        return cls(found["kind"], found["name"], found["n"], found["sick"], estimates, tuple(found["warnings"]))
+        positives = found["positives"] if "positives" in found else found["sick"]
+        return cls(found["kind"], found["name"], found["n"], positives, estimates, tuple(found["warnings"]))
 
 
 def evaluate(records: LabelledDataset, probabilities: Floats, *, seed: int) -> tuple[Subgroup, ...]:
-    """Return the subgroups by sex and by age band, each with its numbers or the reason why there are none.
+    """Return the subgroups by sex and by age band, each with its scores or the reason why they are missing.
 
     Args:
         records: n records.
@@ -101,9 +102,9 @@ def _members(features: Floats) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
 
 
 def _subgroup(kind: str, name: str, labels: Ints, probabilities: Floats, groups: Ints, seed: int) -> Subgroup:
-    n, sick = len(labels), int(labels.sum())
+    n, positives = len(labels), int(labels.sum())
     estimates = {}
-    for score, why in _refusals(n, sick).items():
+    for score, why in _refusals(n, positives).items():
         if why:
             estimates[score] = Estimate(None, None, None, n, why)
     if missing := [score for score in TITLES if score not in estimates]:
@@ -113,18 +114,19 @@ def _subgroup(kind: str, name: str, labels: Ints, probabilities: Floats, groups:
     warnings = tuple(
         f"{name}: no {TITLES[score]}, {one.note}" for score, one in sorted(estimates.items()) if one.value is None
     )
-    return Subgroup(kind, name, n, sick, {score: estimates[score] for score in TITLES}, warnings)
+    return Subgroup(kind, name, n, positives, {score: estimates[score] for score in TITLES}, warnings)
 
 
-def _refusals(n: int, sick: int) -> dict[str, str]:
-    """Return why each score is not given; empty where it is."""
+def _refusals(n: int, positives: int) -> dict[str, str]:
+    """Return why each score is missing; "" where it is not."""
+    negatives = n - positives
     few = "" if n >= MIN_RECORDS else f"{n} records of at least {MIN_RECORDS}"
-    few_sick = "" if sick >= MIN_OF_CLASS else f"{sick} sick records of at least {MIN_OF_CLASS}"
-    few_well = "" if n - sick >= MIN_OF_CLASS else f"{n - sick} records without disease of at least {MIN_OF_CLASS}"
+    few_with = "" if positives >= MIN_OF_CLASS else f"{positives} records with disease of at least {MIN_OF_CLASS}"
+    few_without = "" if negatives >= MIN_OF_CLASS else f"{negatives} records without disease of at least {MIN_OF_CLASS}"
     return {
-        "roc_auc": few or few_sick or few_well,
-        "recall": few or few_sick,
-        "specificity": few or few_well,
+        "roc_auc": few or few_with or few_without,
+        "recall": few or few_with,
+        "specificity": few or few_without,
         "calibration_in_the_large": few,
     }
 
@@ -132,6 +134,6 @@ def _refusals(n: int, sick: int) -> dict[str, str]:
 def _in_the_large(labels: Ints, probabilities: Floats, groups: Ints, seed: int) -> Estimate:
     gaps = labels - probabilities
     drawn = bootstrap.over_draws(groups, lambda weights: (weights * gaps).sum(axis=1) / weights.sum(axis=1), seed=seed)
-    ends = bootstrap.spread_of(drawn, metrics.CONFIDENCE)
+    ends = intervals.percentile_interval(drawn)
     low, high = ends if ends else (None, None)
     return Estimate(float(gaps.mean()), low, high, len(labels))

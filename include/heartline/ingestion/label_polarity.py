@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from heartline import contract
+from heartline import contract, scores
 
 Floats = NDArray[np.float64]
 
@@ -48,8 +48,7 @@ def _auc(values: Floats, sick: NDArray[np.bool_], unknown: NDArray[np.intp]) -> 
     codes *= 2
     codes += sick
     counts = np.bincount(codes, minlength=2 * len(distinct) + 2).reshape(-1, 2)[1:]
-    without, having = counts[np.argsort(distinct)].T.astype("float64")
-    if min(without.sum(), having.sum()) < MIN_VALUES:
+    negatives, positives = counts[np.argsort(distinct)[::-1]].T.astype("float64")
+    if min(negatives.sum(), positives.sum()) < MIN_VALUES:
         return None
-    below = np.cumsum(without) - without / 2  # ties count half
-    return float((having * below).sum() / (without.sum() * having.sum()))
+    return float(scores.roc_auc_from_counts(positives[None], negatives[None])[0])

@@ -13,11 +13,11 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 class BundleError(HeartlineError):
-    """A bundle is not what its manifest says."""
+    """A bundle does not agree with its manifest."""
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """Return a tar archive of ``files`` that depends on names and bytes alone."""
+    """Return a tar archive of ``files`` that depends only on their names and bytes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name in sorted(files):
@@ -31,7 +31,7 @@ def unpack(bundle: bytes) -> dict[str, bytes]:
     """Return the files of a bundle by name.
 
     Raises:
-        BundleError: it is no archive of plain files.
+        BundleError: it is not an archive of plain files.
     """
     files = {}
     try:
@@ -41,15 +41,15 @@ def unpack(bundle: bytes) -> dict[str, bytes]:
                     raise _damaged(f"{entry.name!r} is not a plain file", bundle)
                 files[entry.name] = archive.extractfile(entry).read()  # type: ignore[union-attr]
     except tarfile.TarError as error:
-        raise _damaged(f"this is no archive: {error}", bundle) from error
+        raise _damaged(f"this is not a tar archive: {error}", bundle) from error
     return files
 
 
 def open_bundle(bundle: bytes) -> dict[str, bytes]:
-    """Return the files of a bundle by name, each of them as the manifest says.
+    """Return the files of a bundle by name, each verified by its digest in the manifest.
 
     Raises:
-        BundleError: a file is missing, is not listed, or differs from what is listed, or it is no archive.
+        BundleError: a file is missing, not listed, or differs from its digest, or the bundle is not an archive.
     """
     files = unpack(bundle)
     try:
@@ -80,5 +80,5 @@ def _damaged(what: str, bundle: bytes, expected: str = "") -> BundleError:
         what,
         where=f"bundle {hashlib.sha256(bundle).hexdigest()[:12]}",
         expected=expected or "the files that manifest.json lists, each with its sha256 and size",
-        hint="train again; if it happens twice, somebody or something changes files of the store",
+        hint="train again; if it happens again, find out what changes files of the store",
     )

@@ -1,6 +1,6 @@
-"""A model's export: everything that serving and a later reader need, in one bundle.
+"""Exports a fitted pipeline into a bundle with everything that the service needs.
 
-It holds ``model.skops``, ``model.onnx``, ``contract.json``, ``reference.json``, ``evaluation.json`` and
+A bundle holds ``model.skops``, ``model.onnx``, ``contract.json``, ``reference.json``, ``evaluation.json`` and
 ``manifest.json`` with the sha256 of each. The same pipeline gives the same bytes.
 """
 
@@ -34,7 +34,7 @@ ONNX_OPSET = 18
 TOLERANCE = 1e-5
 PARITY_ROWS = 4096
 REFERENCE_ROWS = 32
-# what skops may find in every pipeline of ours beside its own list; a family names what else it needs
+# Types in every pipeline of ours in addition to those that skops trusts; a family names further ones.
 TRUSTED_TYPES = ("numpy.dtype", "sklearn.tree._tree.Tree")
 
 Floats = NDArray[np.float64]
@@ -42,7 +42,7 @@ _DIGITS = re.compile(r"\d+")
 
 
 class ExportError(HeartlineError):
-    """A model's export does not answer as the model does, or cannot be stored as one of ours."""
+    """The predictions of an export differ from the model's, or the model cannot be stored."""
 
 
 def build_bundle(pipeline: Pipeline, *, about: Mapping[str, Any], evaluation: Mapping[str, Any], seed: int) -> bytes:
@@ -52,10 +52,11 @@ def build_bundle(pipeline: Pipeline, *, about: Mapping[str, Any], evaluation: Ma
         pipeline: fitted on (n, 13) features.
         about: name, family, origin and snapshot of the model.
         evaluation: its scores.
-        seed: of the rows that the export is checked on.
+        seed: of the rows on which the export is compared with the pipeline.
 
     Raises:
-        ExportError: ONNX and the pipeline disagree, or the stored pipeline cannot be read back as it is.
+        ExportError: predictions of the ONNX model or of the stored pipeline differ from the pipeline's, or the stored
+            pipeline cannot be read.
     """
     onnx_model = to_onnx(pipeline)
     stored = to_skops(pipeline)
@@ -88,8 +89,9 @@ def build_bundle(pipeline: Pipeline, *, about: Mapping[str, Any], evaluation: Ma
 def to_onnx(pipeline: Pipeline) -> bytes:
     """Return the pipeline as ONNX: input ``record`` float32 (n, 13), output ``probabilities`` float32 (n, 2).
 
-    The same pipeline gives the same bytes. skl2onnx writes counts into names, and goes on counting from one export of
-    a process to the next, so names are numbered anew; it also lists the operator sets in the order of a Python set.
+    The same pipeline gives the same bytes. skl2onnx puts a counter into names that continues from one export of a
+    process to the next, so names are renumbered. It also lists the operator sets in the order of a Python set, so they
+    are sorted.
     """
     model = skl2onnx.to_onnx(
         pipeline,
@@ -101,15 +103,15 @@ def to_onnx(pipeline: Pipeline) -> bytes:
     del model.opset_import[:]
     model.opset_import.extend(opsets)
     kept = {one.name: one.name for one in (*model.graph.input, *model.graph.output)}
-    _number_names(model.graph, {"": "", **kept})  # an empty name stands for an input that is left out
+    _number_names(model.graph, {"": "", **kept})  # an empty name stands for an omitted input
     return bytes(model.SerializeToString())
 
 
 def to_skops(pipeline: Pipeline) -> bytes:
     """Return the pipeline in the skops format, the same bytes for the same pipeline.
 
-    skops names objects by their memory address and stamps the clock into the archive; both are replaced by numbers
-    that depend on the content alone.
+    skops names objects by their memory address and writes time stamps into the archive. Both are replaced by values
+    that depend on the content only.
     """
     source = zipfile.ZipFile(io.BytesIO(skops.io.dumps(pipeline)))
     schema = source.read("schema.json").decode()
@@ -133,50 +135,50 @@ def to_skops(pipeline: Pipeline) -> bytes:
 
 
 def trusted_types() -> list[str]:
-    """Return the types that our pipelines hold beside those that skops trusts: ours to say, never a file's."""
+    """Return the types that our pipelines contain in addition to those that skops trusts; never taken from a file."""
     return sorted({*TRUSTED_TYPES, *(name for family in families.FAMILIES.values() for name in family.trusted)})
 
 
 def from_skops(data: bytes) -> Pipeline:
-    """Return the pipeline in ``data``; nothing but the types that we expect is built.
+    """Return the pipeline in ``data``; only expected types are instantiated.
 
     Raises:
-        ExportError: it holds another type.
+        ExportError: it contains another type.
     """
     trusted = trusted_types()
     try:
         return skops.io.loads(data, trusted=trusted)
     except UntrustedTypesFoundException as error:
         raise ExportError(
-            f"the stored pipeline is not opened: {str(error).splitlines()[0].rstrip('.')}",
+            f"the stored pipeline was not loaded: {str(error).splitlines()[0].rstrip('.')}",
             where="model.skops",
-            expected=f"nothing beside what skops trusts and {', '.join(trusted)}",
-            hint="if a family of ours needs these types, name them in its entry in "
-            "training.families.FAMILIES; else trust no file",
+            expected=f"only the types that skops trusts and {', '.join(trusted)}",
+            hint="if a family needs these types, add them to its entry in training.families.FAMILIES; else do not "
+            "load this file",
         ) from error
 
 
 def check_stored(pipeline: Pipeline, stored: bytes, rows: Floats) -> None:
-    """Read a stored pipeline back and compare it with the one that it was made from.
+    """Load a stored pipeline and compare its predictions with the original's.
 
     Raises:
-        ExportError: it cannot be read, or answers otherwise, be it in the last bit.
+        ExportError: it cannot be loaded, or its predictions differ, even in the last bit.
     """
     predictions = families.probability(from_skops(stored), rows)
     if not np.array_equal(predictions, families.probability(pipeline, rows)):
         raise ExportError(
-            "the stored pipeline does not answer as the model does",
+            "the predictions of the stored pipeline differ from the model's",
             where="model.skops",
-            expected=f"the same bits on each of {len(rows)} legal rows",
-            hint="look for a step of the pipeline that skops does not store whole",
+            expected=f"equal probabilities, to the last bit, for each of {len(rows)} legal rows",
+            hint="look for a step of the pipeline that skops stores incompletely",
         )
 
 
 def legal_rows(count: int, seed: int) -> Floats:
     """Return ``count`` random rows that the contract allows, (count, 13), some optional values missing.
 
-    They are drawn uniformly from the possible ranges, so most of them lie far from any patient: where an export
-    differs from its model, it differs here too.
+    They are drawn uniformly from the possible ranges. Most are unlike any patient's, so they reach parts of the model
+    that real records do not.
     """
     random = np.random.default_rng(seed)
     rows = np.empty((count, len(contract.FEATURES)))
@@ -194,7 +196,7 @@ def legal_rows(count: int, seed: int) -> Floats:
 
 
 def check_parity(pipeline: Pipeline, onnx_model: bytes, rows: Floats) -> None:
-    """Compare both models on ``rows``: at most 1e-5 apart, and never another answer.
+    """Compare both models on ``rows``: probabilities may differ by 1e-5, labels must be equal.
 
     Raises:
         ExportError: they differ.
@@ -202,16 +204,17 @@ def check_parity(pipeline: Pipeline, onnx_model: bytes, rows: Floats) -> None:
     session = onnxruntime.InferenceSession(onnx_model, providers=["CPUExecutionProvider"])
     exported = session.run(["probabilities"], {"record": rows.astype("float32")})[0][:, 1]
     expected = families.probability(pipeline, rows)
-    apart = np.abs(exported - expected)
-    # on the threshold itself a difference in the last bit is another answer, but not another model
+    differences = np.abs(exported - expected)
+    # At the threshold a difference in the last bit changes the label; that does not make it another model.
     decided = np.abs(expected - contract.THRESHOLD) > TOLERANCE
     flipped = decided & ((exported >= contract.THRESHOLD) != (expected >= contract.THRESHOLD))
-    if apart.max() > TOLERANCE or flipped.any():
-        worst = int(apart.argmax())
+    if differences.max() > TOLERANCE or flipped.any():
+        worst = int(differences.argmax())
         raise ExportError(
-            f"the ONNX export differs from the model by up to {apart.max():.2g}, {int(flipped.sum())} answers differ",
+            f"probabilities of the ONNX export differ from the model's by up to {differences.max():.2g}, "
+            f"{int(flipped.sum())} labels differ",
             where=f"row {_record(rows[worst])}",
-            expected=f"at most {TOLERANCE:g} on each of {len(rows)} legal rows, and the same answers",
+            expected=f"differences of at most {TOLERANCE:g}, and equal labels, for each of {len(rows)} legal rows",
             hint="look for a step of the pipeline that is not exact in float32",
         )
 
@@ -222,7 +225,7 @@ def to_json(value: Any) -> bytes:
 
 
 def _number_names(graph: "GraphProto", names: dict[str, str]) -> None:
-    """Number what a graph and those inside it name, in the order in which it appears: ``names`` keeps old to new."""
+    """Number the names in a graph and its subgraphs in order of appearance; ``names`` maps old names to new ones."""
 
     def new(name: str) -> str:
         return names.setdefault(name, f"{_DIGITS.sub('', name)}_{len(names)}")

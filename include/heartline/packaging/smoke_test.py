@@ -1,7 +1,7 @@
-"""The gate before the registry: the service itself answers with a bundle, or the bundle is not registered.
+"""The smoke test of a bundle: the service loads it and predicts its reference records before it is registered.
 
-The service runs as it does in production, by its own code and in its own Python, but in a process that lives for this
-one question, on a port that nobody else knows. Nothing of it is imported here.
+The service runs as in production, with its own code and its own Python, but in a process that is started for this test
+and on a free port of this machine. None of the service's code is imported here.
 """
 
 import hashlib
@@ -27,40 +27,41 @@ from heartline.packaging.bundle import open_bundle, unpack
 
 PYTHON = "HEARTLINE_SERVING_PYTHON"
 ROOT = Path(__file__).resolve().parents[3]
-SECONDS = 60.0  # for one answer, the first of which waits for the start; it takes one or two
-PATIENCE = 5.0  # seconds for its end
+RESPONSE_TIMEOUT = 60.0  # seconds for one response; the first one includes the service's start, one or two seconds
+SHUTDOWN_TIMEOUT = 5.0  # seconds from the end of the test until the service is killed
+EXIT_TIMEOUT = 2.0  # seconds between the end of a connection and that of the process: the port closes first
 LOG_LINES = 8
 _WATCHDOG = Path(__file__).with_name("watchdog.py")
-# All that the service gets of this process' environment: no password of a task is any of its business. The last three
-# tell the local stack what is its own.
-_OURS = ("HEARTLINE_STACK", "HEARTLINE_PART", "HEARTLINE_PART_DIGEST")
-_HANDED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", *_OURS)
-_EXPECTED = f"a service that loads the bundle and answers its reference records within {export.TOLERANCE:g}"
+# The service gets only these variables of this process, so it gets no password of a task. By the first three the local
+# stack recognises its own processes.
+_STACK_MARKERS = ("HEARTLINE_STACK", "HEARTLINE_PART", "HEARTLINE_PART_DIGEST")
+_INHERITED = (*_STACK_MARKERS, "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
+_EXPECTED = f"a service that loads the bundle and reproduces its reference predictions within {export.TOLERANCE:g}"
 
 log = logging.getLogger(__name__)
 
 
-class GateError(HeartlineError):
-    """A bundle did not pass."""
+class SmokeTestError(HeartlineError):
+    """A bundle did not pass the smoke test."""
 
 
-class NoServiceError(GateError):
-    """There is no service here to ask, so that nothing is known of any bundle."""
+class ServiceUnavailableError(SmokeTestError):
+    """The service is not installed here, so no bundle can be tested."""
 
 
 @dataclass(frozen=True)
-class Admission:
-    """What a bundle passed with.
+class SmokeTestResult:
+    """The result of a passed smoke test.
 
     Attributes:
-        bundle: sha256 of its manifest, which is how the service names it.
-        records: how many reference records the service answered.
-        apart: the largest difference of a probability from the reference.
+        bundle: sha256 of the manifest, by which the service names the bundle.
+        records: number of reference records that the service predicted.
+        max_abs_diff: largest absolute difference of a probability from the reference.
     """
 
     bundle: str
     records: int
-    apart: float
+    max_abs_diff: float
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ class _Service:
     where: str
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Return status and JSON of an answer."""
-        # no proxy of the environment stands in between: http.client knows none
+        """Return status and JSON of a response."""
+        # http.client ignores the proxies of the environment.
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.seconds)
         try:
             connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
@@ -82,7 +83,7 @@ class _Service:
         except TimeoutError as error:
             raise self.error(f"the service did not answer {path} within {self.seconds:g} seconds") from error
         except ValueError as error:
-            raise self.error(f"the service answered {path} with something that is not JSON") from error
+            raise self.error(f"the service's response to {path} is not JSON") from error
         except (OSError, http.client.HTTPException) as error:
             raise self.error(self._end(path)) from error
         finally:
@@ -90,39 +91,40 @@ class _Service:
 
     def _end(self, path: str) -> str:
         try:
-            code = self.process.wait(timeout=2)  # its port closes a moment before it ends
+            code = self.process.wait(timeout=EXIT_TIMEOUT)
         except subprocess.TimeoutExpired:
-            return f"the service broke off its answer to {path}"
+            return f"the service closed the connection before its response to {path} was complete"
         return f"the service ended with exit code {code}"
 
-    def error(self, what: str) -> GateError:
-        """Return an error that repeats what the service last said."""
+    def error(self, what: str) -> SmokeTestError:
+        """Return an error with the end of the service's log."""
         lines = self.log.read_text(errors="replace").strip().splitlines()[-LOG_LINES:]
-        said = "".join(f"\n            {line}" for line in lines) or " nothing"
-        return GateError(
+        end = "".join(f"\n            {line}" for line in lines) or " (empty)"
+        return SmokeTestError(
             what,
-            where=f"{self.where}; the service's last words:{said}",
+            where=f"{self.where}; the end of the service's log:{end}",
             expected=_EXPECTED,
-            hint="start it by hand with the bundle in a folder that HEARTLINE_BUNDLE names (serving/README.md)",
+            hint="start the service by hand, with HEARTLINE_BUNDLE set to a folder with the bundle's files "
+            "(serving/README.md)",
         )
 
 
-def admit(bundle: bytes, *, python: Path | None = None, seconds: float = SECONDS) -> Admission:
-    """Let the service load a bundle and answer its reference records over HTTP.
+def run(bundle: bytes, *, python: Path | None = None, seconds: float = RESPONSE_TIMEOUT) -> SmokeTestResult:
+    """Start the service with a bundle, and compare its predictions for the reference records with the stored ones.
 
     Args:
-        bundle: as ``export.build_bundle`` made it.
-        python: the interpreter with the service's requirements; else that of ``HEARTLINE_SERVING_PYTHON``, else the
-            clone's own.
-        seconds: how long one answer may take.
+        bundle: a tar archive by ``export.build_bundle``.
+        python: the interpreter with the service's requirements; by default that of ``HEARTLINE_SERVING_PYTHON``, else
+            that of ``.venv-serving``.
+        seconds: time limit of one response.
 
     Raises:
-        NoServiceError: that interpreter, or the service's code, is not here.
-        GateError: the service refuses the bundle, answers otherwise, does not answer, or ends.
-        BundleError: it is no archive, or a file that the service has no use for differs from its digest.
+        ServiceUnavailableError: that interpreter, or the service's code, is missing.
+        SmokeTestError: the service refuses the bundle, gives other predictions, does not respond, or ends.
+        BundleError: it is not an archive, or a file that the service does not read differs from its digest.
     """
     interpreter = _interpreter(python)
-    with tempfile.TemporaryDirectory(prefix="heartline-gate-") as name:
+    with tempfile.TemporaryDirectory(prefix="heartline-smoke-test-") as name:
         folder = Path(name)
         (folder / "bundle").mkdir()
         for file, data in unpack(bundle).items():
@@ -130,20 +132,24 @@ def admit(bundle: bytes, *, python: Path | None = None, seconds: float = SECONDS
         where = _where(folder / "bundle")
         with _serving(interpreter, folder, where, seconds) as service:
             _check_ready(service)
-            admission = _check_answers(service, folder / "bundle")
-    open_bundle(bundle)  # the service looks at the files that it needs, and at no others
-    log.info("the service admits %s: %d records, at most %.1g apart", where, admission.records, admission.apart)
-    return admission
+            result = _check_predictions(service, folder / "bundle")
+    open_bundle(bundle)  # the service checks only the files that it reads
+    log.info(
+        "smoke test passed for %s: %d reference records, probabilities differ by at most %.1g",
+        where,
+        result.records,
+        result.max_abs_diff,
+    )
+    return result
 
 
 @contextmanager
 def _serving(python: Path, folder: Path, where: str, seconds: float) -> Iterator[_Service]:
-    environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
+    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     environment |= {"HEARTLINE_BUNDLE": str(folder / "bundle"), "HEARTLINE_CACHE": str(folder / "cache")}
-    said = folder / "log"
-    # the port is open before the service is there, and is handed over: none can be taken in between, and the first
-    # question waits by itself
-    with socket.create_server(("127.0.0.1", 0)) as server, said.open("wb") as output:
+    log_file = folder / "log"
+    # The service inherits an open socket: no other process can take the port, and the first request waits.
+    with socket.create_server(("127.0.0.1", 0)) as server, log_file.open("wb") as output:
         port = server.getsockname()[1]
         try:
             process = subprocess.Popen(
@@ -159,7 +165,7 @@ def _serving(python: Path, folder: Path, where: str, seconds: float) -> Iterator
         except OSError as error:
             raise _no_python(f"{python} cannot be run: {error.strerror}") from error
     try:
-        yield _Service(process, port, said, seconds, where)
+        yield _Service(process, port, log_file, seconds, where)
     finally:
         _end(process)
 
@@ -172,91 +178,92 @@ def _command(python: Path, descriptor: int) -> Sequence[str]:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     if process.stdin:
-        process.stdin.close()  # the watchdog ends the service, and itself
+        process.stdin.close()  # the watchdog then ends the service and itself
     try:
-        process.wait(PATIENCE)
+        process.wait(SHUTDOWN_TIMEOUT)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def _check_ready(service: _Service) -> None:
-    status, answer = service.ask("GET", "/readyz")
+    status, response = service.ask("GET", "/readyz")
     if status != 200:
-        raise _refusal(service, f"the service will not serve this bundle: {_words(answer)}")
+        raise _refusal(service, f"the service refuses this bundle: {_detail(response)}")
 
 
-def _check_answers(service: _Service, folder: Path) -> Admission:
+def _check_predictions(service: _Service, folder: Path) -> SmokeTestResult:
     manifest = (folder / "manifest.json").read_bytes()
     threshold = json.loads(manifest)["model"]["threshold"]
     reference = json.loads((folder / "reference.json").read_bytes())
     records, expected = reference["records"], np.array(reference["probabilities"])
-    status, answer = service.ask("POST", "/predict", records)
+    status, response = service.ask("POST", "/predict", records)
     if status != 200:
-        raise service.error(f"the service fails on the reference records: {_words(answer)}")
+        raise service.error(f"the service fails on the reference records: {_detail(response)}")
     try:
-        found = np.array([one["probability"] for one in answer["predictions"]], dtype="float64")
-        labels = np.array([one["has_heart_disease"] for one in answer["predictions"]], dtype="bool")
+        found = np.array([one["probability"] for one in response["predictions"]], dtype="float64")
+        labels = np.array([one["has_heart_disease"] for one in response["predictions"]], dtype="bool")
     except (KeyError, TypeError, ValueError) as error:
-        raise service.error("the service answers /predict in another form than it should") from error
+        raise service.error("the service's response to /predict has an unexpected form") from error
     if len(found) != len(expected):
-        raise _refusal(service, f"the service gives {len(found)} answers to {len(expected)} records")
-    apart = np.abs(found - expected)
-    if not apart.max() <= export.TOLERANCE:
-        worst = int(apart.argmax())
+        raise _refusal(service, f"the service returned {len(found)} predictions for {len(expected)} records")
+    differences = np.abs(found - expected)
+    if not differences.max() <= export.TOLERANCE:
+        worst = int(differences.argmax())
         raise _refusal(
-            service, f"the service answers reference record {worst} with a probability {apart[worst]:.2g} off"
+            service, f"the service's probability of reference record {worst} differs by {differences[worst]:.2g}"
         )
-    # on the threshold itself the last bit decides, which is another answer but not another model
+    # At the threshold a difference in the last bit changes the label; that does not make it another model.
     flipped = (np.abs(expected - threshold) > export.TOLERANCE) & (labels != (expected >= threshold))
     if flipped.any():
-        raise _refusal(service, f"the service gives reference record {int(flipped.argmax())} the other label")
-    return Admission(hashlib.sha256(manifest).hexdigest(), len(records), float(apart.max()))
+        raise _refusal(service, f"the service's label of reference record {int(flipped.argmax())} is the opposite one")
+    return SmokeTestResult(hashlib.sha256(manifest).hexdigest(), len(records), float(differences.max()))
 
 
-def _refusal(service: _Service, what: str) -> GateError:
-    return GateError(
+def _refusal(service: _Service, what: str) -> SmokeTestError:
+    return SmokeTestError(
         what,
         where=service.where,
         expected=_EXPECTED,
-        hint="look for what the family's pipeline or its export does that the service cannot; it is not registered",
+        hint="check which step of the family's pipeline or of its export the service does not support; the model is "
+        "not registered",
     )
 
 
-def _words(answer: Any) -> str:
-    """Return what a problem document says."""
-    return str(answer.get("detail", answer)) if isinstance(answer, dict) else str(answer)
+def _detail(response: Any) -> str:
+    """Return the detail of a problem document."""
+    return str(response.get("detail", response)) if isinstance(response, dict) else str(response)
 
 
 def _interpreter(python: Path | None) -> Path:
-    # absolute, but not resolved: an environment is found by the link that its interpreter is
+    # Not resolved: Python finds its virtual environment by the path of the link to the interpreter.
     interpreter = (python or Path(os.environ.get(PYTHON) or ROOT / ".venv-serving" / "bin" / "python")).absolute()
     if not (interpreter.is_file() and os.access(interpreter, os.X_OK)):
         raise _no_python(f"there is no Python with the service's requirements at {interpreter}")
     if not (ROOT / "serving" / "gunicorn.conf.py").is_file():
-        raise NoServiceError(
-            "the code of the service is not here",
+        raise ServiceUnavailableError(
+            "the service's code is missing",
             where=str(ROOT / "serving"),
-            expected="the folder as it is in the repository",
-            hint="restore it, or copy it beside include/",
+            expected="the folder serving/ of the repository",
+            hint="restore the folder, or copy it next to include/",
         )
     return interpreter
 
 
-def _no_python(what: str) -> NoServiceError:
-    return NoServiceError(
+def _no_python(what: str) -> ServiceUnavailableError:
+    return ServiceUnavailableError(
         what,
         where=f"setting {PYTHON}",
-        expected="an interpreter into whose environment serving/requirements.txt was installed",
-        hint="./heartline up makes one in .venv-serving; elsewhere install that file, and set the variable",
+        expected="a Python interpreter with the packages of serving/requirements.txt",
+        hint="./heartline up creates one in .venv-serving; elsewhere install that file, and set the variable",
     )
 
 
 def _where(folder: Path) -> str:
-    """Return how to call the bundle in ``folder``, whatever state it is in: the service is to judge that."""
+    """Return a name of the bundle in ``folder``, also if its manifest is damaged: the service checks the bundle."""
     try:
         manifest = (folder / "manifest.json").read_bytes()
         about: Mapping[str, Any] = json.loads(manifest)["model"]
         return f"bundle {hashlib.sha256(manifest).hexdigest()[:12]} of {about['family']}"
     except (OSError, ValueError, KeyError, TypeError):
-        return "a bundle without a manifest that can be read"
+        return "a bundle without a readable manifest"

@@ -1,8 +1,7 @@
-"""``python watchdog.py PROGRAM …``: run a program until it ends, or until the standard input of this one does.
+"""``python watchdog.py PROGRAM …``: run a program until it ends, or until standard input is closed.
 
-Whoever holds the other end of that input need not live long enough to clean up: when it is killed, the system closes
-its end too. Standard library only, so that any Python can run it. It must lead a process group of its own, which ends
-as a whole.
+The operating system closes standard input also when the parent process is killed, so no program outlives its parent.
+Standard library only, so that any Python can run it. The watchdog must lead its own process group, which it kills.
 """
 
 import os
@@ -11,11 +10,11 @@ import subprocess
 import sys
 import threading
 
-PATIENCE = 2.0  # seconds that the program gets to end its own children
+SHUTDOWN_TIMEOUT = 2.0  # seconds from SIGINT to the program until SIGKILL to the process group
 
 
 def main(command: list[str]) -> int:
-    """Run ``command`` and return its exit code, which is 128 and the signal's number where a signal ended it."""
+    """Run ``command`` and return its exit code; 128 plus the signal's number if a signal ended it."""
     program = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False)
     threading.Thread(target=_end_with_input, args=(program,), daemon=True).start()
     code = program.wait()
@@ -23,10 +22,10 @@ def main(command: list[str]) -> int:
 
 
 def _end_with_input(program: "subprocess.Popen[bytes]") -> None:
-    os.read(0, 1)  # not sys.stdin, whose lock this thread would hold while the interpreter shuts down
+    os.read(0, 1)  # not sys.stdin: this thread would hold its lock while the interpreter shuts down
     program.send_signal(signal.SIGINT)
     try:
-        program.wait(PATIENCE)
+        program.wait(SHUTDOWN_TIMEOUT)
     except subprocess.TimeoutExpired:
         os.killpg(0, signal.SIGKILL)
 

@@ -103,7 +103,7 @@ class ServableBundle:
     """
 
     bundle: bytes
-    smoke_test: smoke_test.Admission
+    smoke_test: smoke_test.SmokeTestResult
 
 
 @dataclass(frozen=True)
@@ -192,16 +192,16 @@ def build(
         seed: of the records that the export is checked with.
 
     Raises:
-        NoServiceError: the service's environment is missing. That says nothing about the family.
+        ServiceUnavailableError: the service's environment is missing. That says nothing about the family.
     """
     bundle = None
     try:
         _expect_convergence(fitted)
         bundle = export.build_bundle(fitted.model, about=about, evaluation=evidence, seed=seed)
-        return ServableBundle(bundle, smoke_test.admit(bundle))
-    except smoke_test.NoServiceError:
+        return ServableBundle(bundle, smoke_test.run(bundle))
+    except smoke_test.ServiceUnavailableError:
         raise
-    except (ConvergenceError, export.ExportError, smoke_test.GateError) as error:
+    except (ConvergenceError, export.ExportError, smoke_test.SmokeTestError) as error:
         log.error("%s is not registered: %s", fitted.recipe.title, error)
         return Unservable(bundle, error)
 

@@ -143,13 +143,13 @@ def _log_run(
         "reasons": [*verdict.reasons, *remarks],
         "held_back": outcome.held_back,
         "comparisons": [asdict(one) for one in outcome.comparisons],
-        "champion": model_comparison.champion_scores(outcome.champion),
+        "production_model": model_comparison.production_scores(outcome.production),
     }
     page = comparison_page.render(
         verdict,
         outcome.comparisons,
         list(participants.values()),
-        champion=outcome.champion,
+        production=outcome.production,
         about=about,
         remarks=remarks,
     )

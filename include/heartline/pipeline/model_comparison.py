@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 
 from heartline import contract
 from heartline.comparison import compare as comparison
-from heartline.comparison.candidates import Candidate, Champion
+from heartline.comparison.candidates import Candidate, ProductionModel
 from heartline.comparison.compare import Comparison
 from heartline.comparison.verdict import Performance, Verdict, choose_incumbent, decide
 from heartline.errors import ComparisonError, HeartlineError
@@ -37,16 +37,16 @@ class Outcome:
         verdict: the verdict with its reasons.
         comparisons: one for each challenger, against the incumbent.
         held_back: why a run must not move ``production`` whatever the verdict; "" where it may.
-        champion: the model in production, scored on today's records; None without one.
+        production: the model in production, scored on today's records; None without one.
     """
 
     verdict: Verdict
     comparisons: list[Comparison]
     held_back: str
-    champion: Champion | None
+    production: ProductionModel | None
 
 
-class ChampionScores(TypedDict):
+class ProductionScores(TypedDict):
     """The model in production, as comparison.json holds it; each score is a value with its interval."""
 
     version: str
@@ -93,7 +93,7 @@ def compare(participants: Mapping[str, Candidate], prepared: Prepared, productio
         verdict,
         comparisons,
         held_back=_held_back(production, participants, profile) if production else "",
-        champion=_champion(production, prepared, seed) if production else None,
+        production=_score_production(production, prepared, seed) if production else None,
     )
 
 
@@ -133,7 +133,7 @@ def _performance(found: Evaluation) -> Performance:
     """Return what the minimum requirements are about; an undefined score violates its requirement."""
     auc, slope = found.out_of_fold["roc_auc"].value, found.out_of_fold["calibration_slope"].value
     recalls = {
-        f"{one.kind} {one.name}": (recall.value, one.sick)
+        f"{one.kind} {one.name}": (recall.value, one.positives)
         for one in found.subgroups
         if (recall := one.estimates["recall"]).value is not None
     }
@@ -142,7 +142,7 @@ def _performance(found: Evaluation) -> Performance:
     )
 
 
-def _champion(production: Version, prepared: Prepared, seed: int) -> Champion:
+def _score_production(production: Version, prepared: Prepared, seed: int) -> ProductionModel:
     """Score the served model on today's hold-out, and on today's records that it was not trained on."""
     origin = production.tags.get("origin", "unknown")
     try:
@@ -156,12 +156,12 @@ def _champion(production: Version, prepared: Prepared, seed: int) -> Champion:
         )
     except HeartlineError as error:
         log.warning("version %s in production was not scored: %s", production.number, error.what)
-        return Champion(production.number, origin, note=f"its own model was not scored: {error.what}")
+        return ProductionModel(production.number, origin, note=f"its own model was not scored: {error.what}")
     trained_on = record_identity.fingerprints(splits.train_test_split(seen)[0])[0]
     today = snapshots.read_snapshot(prepared["snapshot"])
     unseen = today[~np.isin(record_identity.fingerprints(today)[0], trained_on)]
     holdout = snapshots.read_snapshot(prepared["holdout"])
-    return Champion(
+    return ProductionModel(
         production.number,
         origin,
         holdout=_scores(model, holdout, seed),
@@ -191,16 +191,16 @@ def _scores(model: Pipeline, frame: pd.DataFrame, seed: int) -> dict[str, Estima
     return metrics.evaluate(records.labels, probabilities, records.groups, seed=seed)
 
 
-def champion_scores(champion: Champion | None) -> ChampionScores | None:
+def production_scores(production: ProductionModel | None) -> ProductionScores | None:
     """Return the model in production for comparison.json."""
-    if champion is None:
+    if production is None:
         return None
     return {
-        "version": champion.version,
-        "origin": champion.origin,
-        "note": champion.note,
-        "holdout": {name: one.as_dict() for name, one in champion.holdout.items()},
-        "unseen": {name: one.as_dict() for name, one in champion.unseen.items()},
+        "version": production.version,
+        "origin": production.origin,
+        "note": production.note,
+        "holdout": {name: one.as_dict() for name, one in production.holdout.items()},
+        "unseen": {name: one.as_dict() for name, one in production.unseen.items()},
     }
 
 

@@ -25,7 +25,7 @@ def train(family: str, prepared: Prepared, *, run: str = "") -> Trained | Refuse
 
     Raises:
         HandoverError: another version of the code wrote ``prepared``.
-        NoServiceError: the service's environment is missing, so that no bundle can be tested.
+        ServiceUnavailableError: the service's environment is missing, so that no bundle can be tested.
         RegistryError: MLflow cannot be reached.
     """
     handovers.expect("preprocess", prepared)
@@ -39,7 +39,7 @@ def train(family: str, prepared: Prepared, *, run: str = "") -> Trained | Refuse
     bundle_uri = ""
     if isinstance(built, ServableBundle):
         bundle_uri = object_store.put(built.bundle, "bundles", ".tar")
-        evidence["smoke_test"] = {"records": built.smoke_test.records, "max_abs_diff": built.smoke_test.apart}
+        evidence["smoke_test"] = {"records": built.smoke_test.records, "max_abs_diff": built.smoke_test.max_abs_diff}
     predictions = export.to_json(candidates.stored_predictions(fitted, inputs, evidence))
     predictions_uri = object_store.put(predictions, "predictions", ".json")
     run_id = mlflow_registry.log_run(

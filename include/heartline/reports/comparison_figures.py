@@ -14,11 +14,11 @@ from markupsafe import Markup, escape
 from sklearn.metrics import roc_curve
 
 from heartline import contract
-from heartline.comparison import paired_tests
 from heartline.comparison.compare import Comparison, OutOfFoldPredictions
 from heartline.comparison.paired_tests import Interval
 from heartline.evaluation import curves
 from heartline.reports.model_figures import BLUE, GREY, ORANGE
+from heartline.scores import roc_auc
 
 if TYPE_CHECKING:  # matplotlib costs a second to import: only who draws pays it
     from matplotlib.axes import Axes
@@ -151,7 +151,7 @@ def _roc(figure: "Figure", models: Sequence[tuple[str, OutOfFoldPredictions]]) -
     for position, (title, one) in enumerate(models):
         colour, line, marker = LOOKS[position % len(LOOKS)]
         x, y, _ = roc_curve(one.labels, one.probabilities)
-        area = paired_tests.auc(one.labels, one.probabilities)
+        area = roc_auc(one.labels, one.probabilities)
         axis.plot(x, y, color=colour, linestyle=line, linewidth=1.8, label=f"{title}, AUC {area:.3f}")
         called = one.probabilities >= contract.THRESHOLD
         at = [float(called[one.labels == label].mean()) for label in (0, 1)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from heartline import contract
 from heartline.comparison import wording
-from heartline.comparison.candidates import Candidate, Champion
+from heartline.comparison.candidates import Candidate, ProductionModel
 from heartline.comparison.compare import Comparison
 from heartline.comparison.paired_tests import Interval
 from heartline.comparison.verdict import BETTER, RULES, VETOED, WORSE, Rules, Verdict
@@ -22,7 +22,7 @@ def render(
     comparisons: Sequence[Comparison],
     candidates: Sequence[Candidate],
     *,
-    champion: Champion | None,
+    production: ProductionModel | None,
     about: Mapping[str, str],
     rules: Rules = RULES,
     remarks: Sequence[str] = (),
@@ -33,7 +33,7 @@ def render(
         verdict: over all comparisons.
         comparisons: one for each challenger, against ``verdict.incumbent``.
         candidates: the incumbent and each challenger.
-        champion: what is in production; None if nothing is.
+        production: the model in production; None without one.
         about: what was compared: at least ``comparison_tables.REQUIRED``; the rest is shown, too.
         rules: the margins that the verdict was reached by.
         remarks: further reasons, for example which family could not be served.
@@ -78,8 +78,8 @@ def render(
             threshold=f"{contract.THRESHOLD:g}",
             subgroups=tables.subgroup_rows([one.evaluation for one in ordered]),
             scores=subgroups.TITLES,
-            champion=champion,
-            champion_rows=tables.score_rows([champion.holdout, champion.unseen]) if champion else [],
+            production=production,
+            production_rows=tables.score_rows([production.holdout, production.unseen]) if production else [],
             facts=[*tables.facts(about), *_grounds(ordered[0], comparisons)],
         )
     )
@@ -99,7 +99,7 @@ def _checked(verdict: Verdict, comparisons: Sequence[Comparison], candidates: Se
 
 def _headline(verdict: Verdict, comparisons: Sequence[Comparison], titles: Mapping[str, str]) -> str:
     if verdict.verdict == VETOED:
-        return "Minimum bars not passed"
+        return "Minimum requirements not met"
     if not comparisons:
         return "Nothing to compare with"
     if verdict.verdict == BETTER:
@@ -115,7 +115,6 @@ def _model(one: Candidate, verdict: Verdict, position: int) -> dict[str, Any]:
     return {
         "title": one.title,
         "roles": roles or ["challenger"],
-        "note": one.note,
         "warning": f"it did not converge in {unconverged} of {len(one.predictions.fold_aucs)} folds"
         if unconverged
         else "",

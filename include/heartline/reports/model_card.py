@@ -57,7 +57,6 @@ def render(candidate: Candidate, verdict: Verdict, *, about: Mapping[str, str]) 
         .render(
             warnings=tables.warnings(about),
             title=candidate.title,
-            note=candidate.note,
             name=contract.MODEL_NAME,
             role=_role(candidate, verdict),
             tone="same" if verdict.winner not in (None, candidate.name) else tables.tone(verdict),

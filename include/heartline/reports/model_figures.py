@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # matplotlib costs a second to import: only who draws pays it
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Form = Literal["svg", "png"]
 
 SIZE = (6.0, 4.5)  # inches: 600 × 450 points of the screen
 DOTS = 100
@@ -95,7 +94,7 @@ class Evidence:
         )
 
 
-def draw(evidence: Evidence, *, form: Form = "svg") -> dict[str, bytes]:
+def draw(evidence: Evidence) -> dict[str, bytes]:
     """Return the pictures by file name: ``roc.svg`` and so on, ``odds_ratios.svg`` only for a linear model."""
     import matplotlib as mpl
     from matplotlib import style
@@ -112,9 +111,8 @@ def draw(evidence: Evidence, *, form: Form = "svg") -> dict[str, bytes]:
             figure = Figure(figsize=SIZE, layout=ConstrainedLayoutEngine(rect=(0, 0, 1, 0.89)))
             picture(figure, evidence)
             buffer = io.BytesIO()
-            metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
-            figure.savefig(buffer, format=form, dpi=DOTS, metadata=metadata)
-            files[f"{name}.{form}"] = buffer.getvalue()
+            figure.savefig(buffer, format="svg", dpi=DOTS, metadata={"Date": None, "Creator": None})
+            files[f"{name}.svg"] = buffer.getvalue()
     return files
 
 

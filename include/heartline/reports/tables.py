@@ -101,7 +101,7 @@ def subgroup_rows(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
         for group in one.subgroups:
             row = found.setdefault(
                 (group.kind, group.name),
-                {"kind": group.kind, "name": group.name, "n": group.n, "sick": group.sick, "models": []},
+                {"kind": group.kind, "name": group.name, "n": group.n, "sick": group.positives, "models": []},
             )
             row["models"].append((position, [cell(group.estimates.get(score)) for score in subgroups.TITLES]))
     return list(found.values())

@@ -21,19 +21,19 @@ from heartline.training.preprocessing import Encoder, preprocessor
 
 T = TypeVar("T")
 
-# A tree on a million records takes 22 MB and three seconds. From here on each tree gets a sample of this many.
+# A tree on a million records takes 22 MB and three seconds. With more records than this, each tree gets a sample.
 MAX_SAMPLES = 100_000
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How much work an evaluation does.
+    """The effort of an evaluation.
 
     Attributes:
-        name: as the DAG's parameter names it.
+        name: value of the DAG's parameter ``profile``.
         splits: folds in each repeat of the cross-validation.
-        repeats: how often the cross-validation is repeated with other folds.
-        trees: size of a forest.
+        repeats: of the cross-validation, each with other folds.
+        trees: number of trees in a forest.
     """
 
     name: str
@@ -50,20 +50,20 @@ PROFILES: Mapping[str, Profile] = {
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of model with its recipe.
+    """A model family and its recipe.
 
     Attributes:
-        name: as tags and parameters name it.
-        title: as people name it.
-        simplicity: rank; where the evidence shows no difference, the lower rank wins.
+        name: used in tags and parameters.
+        title: shown to users.
+        simplicity: rank; where no difference is detected, the family with the lower rank wins.
         parameters: hyperparameters for a profile and a number of training records, before ``grid``.
         build: returns an unfitted pipeline from hyperparameters and a seed; its last step is called ``model``.
-        grid: the search space, from the simplest candidate on: hyperparameters that are laid over ``parameters``.
-            ``fit`` takes one of them by looking at the training records only.
-        loss: how a candidate is judged.
-        twin: returns a pipeline that answers what ``build``'s would, to the last bit, in less time: for the many fits
-            of a cross-validation. Without one they are made with ``build``'s.
-        trusted: types that a stored model of this family holds beside those that every family's does.
+        grid: the search space, the simplest candidate first: hyperparameters that override ``parameters``. ``fit``
+            chooses one of them by the training records only.
+        loss: by which candidates are compared.
+        fast_equivalent: returns a pipeline whose predictions are those of ``build``'s to the last bit, in less time. It
+            is used for the many fits of a cross-validation; without one they use ``build``.
+        trusted: types that a stored model of this family contains in addition to those of every family.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Family:
     build: Callable[[dict[str, Any], int], Pipeline]
     grid: tuple[Mapping[str, Any], ...] = ({},)
     loss: tuning.Loss = tuning.out_of_fold
-    twin: Callable[[dict[str, Any], int], Pipeline] | None = None
+    fast_equivalent: Callable[[dict[str, Any], int], Pipeline] | None = None
     trusted: tuple[str, ...] = ()
 
 
@@ -82,7 +82,7 @@ def _logistic_regression(parameters: dict[str, Any], seed: int) -> Pipeline:
     return Pipeline([("preprocess", preprocessor(scale=True)), ("model", model)])
 
 
-def _logistic_regression_twin(parameters: dict[str, Any], seed: int) -> Pipeline:
+def _fast_logistic_regression(parameters: dict[str, Any], seed: int) -> Pipeline:
     model = LogisticRegression(**parameters, random_state=seed)
     return Pipeline([("preprocess", Encoder(scale=True)), ("model", model)])
 
@@ -96,7 +96,7 @@ def _random_forest(parameters: dict[str, Any], seed: int) -> Pipeline:
     return Pipeline([("preprocess", preprocessor(scale=False)), ("model", model)])
 
 
-def _random_forest_twin(parameters: dict[str, Any], seed: int) -> Pipeline:
+def _fast_random_forest(parameters: dict[str, Any], seed: int) -> Pipeline:
     model = fast_forest.Forest(**parameters, random_state=seed, n_jobs=1)
     return Pipeline([("preprocess", Encoder(scale=False)), ("model", model)])
 
@@ -111,7 +111,7 @@ FAMILIES: Mapping[str, Family] = {
             parameters=lambda profile, rows=0: {"C": 1.0, "max_iter": 1000},
             build=_logistic_regression,
             grid=({"C": 0.01}, {"C": 0.1}, {"C": 1.0}, {"C": 10.0}),
-            twin=_logistic_regression_twin,
+            fast_equivalent=_fast_logistic_regression,
         ),
         Family(
             RANDOM_FOREST,
@@ -121,7 +121,7 @@ FAMILIES: Mapping[str, Family] = {
             build=_random_forest,
             grid=({"min_samples_leaf": 3}, {"min_samples_leaf": 1}),
             loss=tuning.out_of_bag,
-            twin=_random_forest_twin,
+            fast_equivalent=_fast_random_forest,
         ),
     )
 }
@@ -131,7 +131,7 @@ def family(name: str) -> Family:
     """Return the family called ``name``.
 
     Raises:
-        HeartlineError: there is none.
+        HeartlineError: there is no such entry.
     """
     return _entry(FAMILIES, name, "family")
 
@@ -140,7 +140,7 @@ def profile(name: str) -> Profile:
     """Return the profile called ``name``.
 
     Raises:
-        HeartlineError: there is none.
+        HeartlineError: there is no such entry.
     """
     return _entry(PROFILES, name, "profile")
 
@@ -151,7 +151,7 @@ def candidates(name: str, profile: Profile, rows: int = 0) -> tuple[dict[str, An
     Args:
         name: the family.
         profile: hyperparameters' profile.
-        rows: number of training records; from ``MAX_SAMPLES`` on it bounds what a tree sees.
+        rows: number of training records; over ``MAX_SAMPLES`` each tree gets a sample.
 
     Raises:
         HeartlineError: there is no such family.
@@ -160,25 +160,25 @@ def candidates(name: str, profile: Profile, rows: int = 0) -> tuple[dict[str, An
     return tuple({**recipe.parameters(profile, rows), **one} for one in recipe.grid)
 
 
-def fit(name: str, records: LabelledDataset, *, profile: Profile, seed: int, twin: bool = False) -> Pipeline:
+def fit(name: str, records: LabelledDataset, *, profile: Profile, seed: int, fast: bool = False) -> Pipeline:
     """Choose among a family's candidates on ``records`` and fit the chosen one on all of them.
 
-    Where it does not converge it is returned all the same, and ``converged`` says so.
+    A model that did not converge is returned too; ``converged`` tells.
 
     Args:
         name: the family.
         records: n training records.
         profile: hyperparameters' profile.
         seed: of the model's own randomness.
-        twin: take the family's twin, where it has one: for answers, not for keeping.
+        fast: use the family's fast equivalent, if it has one. Its pipeline is for predictions only, not for storing.
 
     Raises:
         HeartlineError: there is no such family.
     """
     recipe = family(name)
-    build = recipe.twin if twin and recipe.twin else recipe.build
+    build = recipe.fast_equivalent if fast and recipe.fast_equivalent else recipe.build
     pipelines = [build(one, seed) for one in candidates(name, profile, len(records))]
-    # one BLAS thread: at a few hundred rows more cost more than they bring, and sums do not depend on the machine
+    # One BLAS thread: more are slower at a few hundred rows, and make sums depend on the machine.
     with _threadpools().limit(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         chosen = pipelines[tuning.choose(pipelines, records, recipe.loss, seed=seed)]
@@ -186,14 +186,14 @@ def fit(name: str, records: LabelledDataset, *, profile: Profile, seed: int, twi
 
 
 def converged(pipeline: Pipeline) -> bool:
-    """Return whether a fitted model stopped by itself, not because its iterations were used up."""
+    """Return whether a fitted model stopped before it used all its iterations."""
     model = pipeline[-1]
     done, allowed = getattr(model, "n_iter_", None), getattr(model, "max_iter", None)
     return done is None or allowed is None or bool(np.max(done) < allowed)
 
 
 def chosen_parameters(name: str, pipeline: Pipeline) -> dict[str, Any]:
-    """Return the hyperparameters that a fitted pipeline of the family took from the search space.
+    """Return the hyperparameters that a fitted pipeline of the family got from the search space.
 
     Raises:
         HeartlineError: there is no such family.
@@ -214,11 +214,11 @@ def _entry(table: Mapping[str, T], name: str, kind: str) -> T:
             f"unknown {kind} {name!r}",
             where=f"parameter {kind}",
             expected=f"one of {', '.join(table)}",
-            hint="choose one of these",
+            hint="choose one of them",
         )
     return table[name]
 
 
 @cache
 def _threadpools() -> ThreadpoolController:
-    return ThreadpoolController()  # looks through all loaded libraries: once is enough
+    return ThreadpoolController()  # searches all loaded libraries, so it is done once

@@ -1,11 +1,11 @@
-"""A random forest of scikit-learn's own trees, grown without what its estimators do around each of them.
+"""The fast equivalent of scikit-learn's random forest: it calls scikit-learn's tree builder directly.
 
-At a few hundred records a tree takes a sixth of a millisecond, and the public class seven times as long: it makes,
-checks and clones an estimator for each tree and a generator from the machine's entropy, which it then seeds anew. Here
-the builder is called directly. The trees are the same to the last bit.
+At a few hundred records a tree takes a sixth of a millisecond. ``RandomForestClassifier`` takes seven times as long:
+for each tree it creates, validates and clones an estimator, and creates a random generator that it then seeds again.
+The trees are the same to the last bit.
 
-The builder is not part of scikit-learn's public interface. This is the only module that knows of it, and
-``evaluation`` holds its answers against the public class's before it relies on them.
+The builder is not part of scikit-learn's public interface. No other module uses it, and ``cross_validation`` compares
+the forest's predictions with those of ``RandomForestClassifier`` before it uses them.
 """
 
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ from sklearn.ensemble import RandomForestClassifier
 
 from heartline.arrays import Floats, Ints
 
-KNOWN = ("n_estimators", "min_samples_leaf", "max_samples", "random_state", "n_jobs")  # what may differ from default
-THREADS_FROM = 5_000  # records: below, a tree is done before a second thread has begun
+KNOWN = ("n_estimators", "min_samples_leaf", "max_samples", "random_state", "n_jobs")  # supported hyperparameters
+THREADS_FROM = 5_000  # records: with fewer, a tree is grown before a second thread starts
 
 _MAX_SEED = np.iinfo(np.int32).max
 _MAX_DEPTH = np.iinfo(np.int32).max
@@ -32,7 +32,7 @@ class Tree:
     """One tree of a forest.
 
     Attributes:
-        grown: scikit-learn's tree.
+        grown: scikit-learn's low-level tree.
         seed: of its sample and its splits.
     """
 
@@ -40,23 +40,23 @@ class Tree:
     seed: int
 
     def predict_proba(self, inputs: NDArray[np.floating]) -> Floats:
-        """Return the share of healthy and sick in the leaf of each of (m, p) inputs: (m, 2)."""
+        """Return the shares of negatives and positives in the leaf of each of (m, p) inputs: (m, 2)."""
         shares: Floats = self.grown.predict(np.ascontiguousarray(inputs, dtype=np.float32))
         return shares
 
 
 class Forest(RandomForestClassifier):  # type: ignore[misc]  # scikit-learn has no types
-    """The public class's forest, for labels 0 and 1 and the hyperparameters in ``KNOWN``."""
+    """The forest of ``RandomForestClassifier``, for labels 0 and 1 and the hyperparameters in ``KNOWN``."""
 
     def fit(self, inputs: Floats, labels: Ints) -> Self:
         """Grow the trees.
 
         Args:
-            inputs: (n, p), no value missing.
+            inputs: (n, p) without missing values.
             labels: (n,) 0 or 1, both of them present.
 
         Raises:
-            ValueError: a hyperparameter is set that this class does not know, or a class is missing.
+            ValueError: an unsupported hyperparameter is set, or a class is missing.
         """
         self._check(labels)
         self._rows = len(inputs)
@@ -66,12 +66,12 @@ class Forest(RandomForestClassifier):  # type: ignore[misc]  # scikit-learn has 
         seeds = np.asarray(np.random.RandomState(self.random_state).randint(_MAX_SEED, size=self.n_estimators)).tolist()
         threads = joblib.cpu_count() if len(inputs) >= THREADS_FROM else 1
         with ThreadPoolExecutor(threads) as pool:
-            parts = pool.map(lambda some: self._grow(some, features, classes), _in_order(seeds, threads))
-            self.estimators_ = [tree for part in parts for tree in part]
+            batches = pool.map(lambda batch: self._grow(batch, features, classes), _batches(seeds, threads))
+            self.estimators_ = [tree for batch in batches for tree in batch]
         return self
 
     def predict_proba(self, inputs: Floats) -> Floats:
-        """Return the mean of the trees' answers to (m, p) inputs: (m, 2)."""
+        """Return the mean of the trees' predictions for (m, p) inputs: (m, 2)."""
         features = np.ascontiguousarray(inputs, dtype=np.float32)
         predictions = np.zeros((len(features), 2))
         for tree in self.estimators_:
@@ -81,7 +81,7 @@ class Forest(RandomForestClassifier):  # type: ignore[misc]  # scikit-learn has 
 
     @property
     def estimators_samples_(self) -> list[NDArray[np.int32]]:
-        """For each tree the (n,) records that were drawn for it."""
+        """The (n,) positions of the records drawn for each tree."""
         random = np.random.RandomState(0)
         return [self._drawn(random, tree.seed) for tree in self.estimators_]
 
@@ -94,7 +94,7 @@ class Forest(RandomForestClassifier):  # type: ignore[misc]  # scikit-learn has 
             raise ValueError("cannot grow a forest from one class")
 
     def _drawn(self, random: np.random.RandomState, seed: int) -> NDArray[np.int32]:
-        """Return the records that a tree's sample holds, as the public class draws them; ``random`` is seeded anew."""
+        """Return a tree's sample as ``RandomForestClassifier`` draws it; ``random`` gets the tree's seed."""
         random.seed(seed)
         return random.randint(0, self._rows, self.max_samples or self._rows, dtype=np.int64).astype(np.int32)
 
@@ -103,19 +103,19 @@ class Forest(RandomForestClassifier):  # type: ignore[misc]  # scikit-learn has 
 
         random = np.random.RandomState(0)
         count, sizes, leaf = features.shape[1], np.array([2], dtype=np.intp), int(self.min_samples_leaf)
-        tried, grown = max(1, int(np.sqrt(count))), []
+        max_features, grown = max(1, int(np.sqrt(count))), []
         for seed in seeds:
             weights = np.bincount(self._drawn(random, seed), minlength=self._rows).astype(np.float64)
             random.seed(seed)
             tree = _tree.Tree(count, sizes, 1)
-            splitter = _splitter.BestSplitter(_criterion.Gini(1, sizes), tried, leaf, 0.0, random, None)
+            splitter = _splitter.BestSplitter(_criterion.Gini(1, sizes), max_features, leaf, 0.0, random, None)
             builder = _tree.DepthFirstTreeBuilder(splitter, max(2, 2 * leaf), leaf, 0.0, _MAX_DEPTH, 0.0)
             builder.build(tree, features, classes, weights, None)
             grown.append(Tree(tree, seed))
         return grown
 
 
-def _in_order(seeds: list[int], threads: int) -> Iterator[list[int]]:
-    """Yield what a thread takes at a time: everything where there is one thread, else one tree's seed."""
+def _batches(seeds: list[int], threads: int) -> Iterator[list[int]]:
+    """Yield the seeds that a thread takes at a time: all of them for one thread, else one tree's."""
     size = 1 if threads > 1 else len(seeds)
     return (seeds[at : at + size] for at in range(0, len(seeds), size))

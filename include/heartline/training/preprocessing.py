@@ -1,7 +1,7 @@
-"""What happens to a record before a model sees it: imputation and encoding, as the first steps of each pipeline.
+"""Imputation and encoding: the first steps of each family's pipeline.
 
-They are fitted inside the pipeline and therefore inside each training fold, so nothing of a test record leaks. The
-column groups and the categories come from the contract.
+They are fitted inside the pipeline and therefore on each training fold, so that test records do not leak. Column groups
+and categories come from the contract.
 """
 
 from typing import Self
@@ -21,8 +21,8 @@ def preprocessor(*, scale: bool) -> ColumnTransformer:
     """Return the unfitted step that turns (n, 13) raw features into the model's inputs.
 
     Args:
-        scale: whether ordered numbers are standardised. A linear model needs it; a forest must not have it, because in
-            the float32 of the ONNX export rounded values would fall on the other side of a split.
+        scale: whether numbers are standardised. A linear model needs it. A forest must not have it: in the float32 of
+            the ONNX export a rounded value can fall on the other side of a split.
     """
     ordered: list[tuple[str, object]] = [("impute", SimpleImputer(strategy="median"))]
     if scale:
@@ -41,27 +41,27 @@ def preprocessor(*, scale: bool) -> ColumnTransformer:
 
 
 class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """The same step in a few array operations: equal to ``preprocessor`` to the last bit, in a thirtieth of the time.
+    """The fast equivalent of ``preprocessor``: equal to the last bit, in a thirtieth of the time.
 
-    For the many fits of a cross-validation. What is kept and served has the public classes.
+    It is used for the many fits of a cross-validation. Models that are stored and served use ``preprocessor``.
     """
 
     def __init__(self, *, scale: bool) -> None:
         self.scale = scale
 
     def fit(self, features: Floats, labels: object = None) -> Self:
-        """Learn from (n, 13) raw features; ``labels`` are not looked at.
+        """Learn from (n, 13) raw features; ``labels`` are ignored.
 
         Raises:
-            ValueError: a column is wholly missing, which ``preprocessor`` would drop.
+            ValueError: a column has no value; ``preprocessor`` would drop it.
         """
         if np.isnan(features).all(axis=0).any():
-            raise ValueError("a column is wholly missing")
+            raise ValueError("a column has no value")
         numbers, codes = features[:, _positions(contract.NUMERIC)], features[:, _positions(contract.CATEGORICAL)]
         categories = _categories()
         self._medians = np.nanmedian(numbers, axis=0)
         counts = [(column[:, None] == known).sum(axis=0) for column, known in zip(codes.T, categories, strict=True)]
-        # of equally frequent codes the smallest: they are in ascending order
+        # Codes are in ascending order, so the smallest of equally frequent ones is taken.
         self._frequent = np.array([known[count.argmax()] for known, count in zip(categories, counts, strict=True)])
         if self.scale:
             self._scaler = StandardScaler().fit(_filled(numbers, self._medians))

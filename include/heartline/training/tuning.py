@@ -1,4 +1,4 @@
-"""Which candidate of a family's search space is taken. The training records alone decide: never the ones held back."""
+"""Chooses a candidate of a family's search space by the training records only, never by held-out ones."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -10,42 +10,43 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 
 from heartline.arrays import Floats, Ints
+from heartline.scores import brier
 from heartline.storage.splits import LabelledDataset, plan_folds
 
 FOLDS = 5
-FOREST = 50  # trees that a candidate is judged by
-MAX_ROWS = 10_000  # more records would not change which candidate is taken, only how long it takes
+FOREST = 50  # trees of the forest that estimates a candidate's loss
+MAX_ROWS = 10_000  # more records change the time, not the choice
 
-# from an unfitted model, its (n, p) inputs and their records: the mean squared error on records that it did not see
+# Arguments: an unfitted model, its (n, p) inputs, their records, a seed. Result: Brier score on unseen records.
 Loss = Callable[[ClassifierMixin, Floats, LabelledDataset, int], float]
 
 
 def choose(candidates: Sequence[Pipeline], records: LabelledDataset, loss: Loss, *, seed: int) -> int:
     """Return the position of the candidate with the smallest loss, the first one on a tie.
 
-    What precedes the model in the pipelines is fitted once, on all of ``records``: it is the same in each candidate
-    and never looks at a label.
+    The preprocessing of the pipelines is fitted once, on all of ``records``: it is the same in each candidate and does
+    not use labels.
 
     Args:
         candidates: unfitted pipelines that differ in their last step.
         records: n training records.
         loss: ``out_of_fold`` or ``out_of_bag``.
-        seed: of inner folds, and of the sample where there are very many records.
+        seed: of the inner folds, and of the sample of a large number of records.
     """
     few = _sample(records, seed)
-    _, smallest = np.unique(_sick(few), return_counts=True)
+    _, smallest = np.unique(_positive(few), return_counts=True)
     if len(candidates) == 1 or len(smallest) < 2 or smallest.min() < 2:
         return 0
     inputs = np.asarray(candidates[0][:-1].fit_transform(few.features))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # whether the model that is taken converges is what counts
+        warnings.simplefilter("ignore", ConvergenceWarning)  # only the convergence of the chosen model matters
         losses = [loss(clone(one[-1]), inputs, few, seed) for one in candidates]
     return int(np.argmin(losses))
 
 
 def out_of_fold(model: ClassifierMixin, inputs: Floats, records: LabelledDataset, seed: int) -> float:
     """Return the Brier score of a model in an inner cross-validation, stratified and grouped like the outer one."""
-    _, sizes = np.unique(_sick(records), return_counts=True)
+    _, sizes = np.unique(_positive(records), return_counts=True)
     splits = min(FOLDS, int(sizes.min()))
     (plan,) = plan_folds(records, splits=splits, repeats=1, seed=seed)
     predictions = np.empty(len(records))
@@ -53,17 +54,17 @@ def out_of_fold(model: ClassifierMixin, inputs: Floats, records: LabelledDataset
         test = plan == fold
         fitted = clone(model).fit(inputs[~test], records.labels[~test])
         predictions[test] = fitted.predict_proba(inputs[test])[:, 1]
-    return _brier(predictions, records.labels)
+    return brier(records.labels, predictions)
 
 
 def out_of_bag(model: ClassifierMixin, inputs: Floats, records: LabelledDataset, seed: int) -> float:
-    """Return the Brier score that a forest of very many trees would have on what each left out of its own sample.
+    """Return the out-of-bag Brier score that a forest of very many trees would have, estimated from a small forest.
 
-    It is estimated from a small forest. The mean of k trees has the variance of one tree over k on top, which would
-    speak against deep trees, whose answers vary most; it is therefore taken off.
+    The mean of k trees has an additional variance: that of one tree divided by k. It would count against deep trees,
+    whose predictions vary most, so it is subtracted.
     """
     trees = min(FOREST, int(model.n_estimators))
-    # ``max_samples`` bounds a tree on all records; of the few here it would leave none out
+    # ``max_samples`` is meant for all records; the few here would all be drawn, so that none is out of bag.
     forest = model.set_params(n_estimators=trees, max_samples=None).fit(inputs, records.labels)
     predictions = np.full((trees, len(records)), np.nan)
     for tree, seen, row in zip(forest.estimators_, forest.estimators_samples_, predictions, strict=True):
@@ -71,18 +72,14 @@ def out_of_bag(model: ClassifierMixin, inputs: Floats, records: LabelledDataset,
         left_out[seen] = False
         row[left_out] = tree.predict_proba(inputs[left_out])[:, 1]
     votes = np.isfinite(predictions).sum(axis=0)
-    judged = votes > 1
-    predictions, labels, votes = predictions[:, judged], records.labels[judged], votes[judged]
+    scored = votes > 1
+    predictions, labels, votes = predictions[:, scored], records.labels[scored], votes[scored]
     noise = np.nanvar(predictions, axis=0, ddof=1) / votes
-    return _brier(np.nanmean(predictions, axis=0), labels) - float(np.mean(noise))
+    return brier(labels, np.nanmean(predictions, axis=0)) - float(np.mean(noise))
 
 
-def _brier(predictions: Floats, labels: Ints) -> float:
-    return float(np.mean((predictions - labels) ** 2))
-
-
-def _sick(records: LabelledDataset) -> Ints:
-    """Return, for each group of ``records``, 1 where one of it has the disease."""
+def _positive(records: LabelledDataset) -> Ints:
+    """Return 1 for each group of ``records`` with a positive record, else 0."""
     return np.asarray(np.bincount(records.groups, weights=records.labels) > 0, dtype=np.int64)
 
 

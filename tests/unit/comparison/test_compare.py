@@ -1,4 +1,4 @@
-"""Paired comparisons, held against plain definitions and against scikit-learn."""
+"""Paired comparisons, compared with plain definitions and with scikit-learn."""
 
 import dataclasses
 import time
@@ -12,6 +12,20 @@ from heartline.comparison import paired_tests
 from heartline.comparison.compare import OutOfFoldPredictions, compare, not_worse, paired_difference
 from heartline.comparison.paired_tests import Interval
 from heartline.errors import ComparisonError
+from heartline.evaluation import bootstrap
+
+PUBLISHED = {  # by ties: interval in ROC AUC, p-value, interval in Brier score
+    False: (
+        Interval(0.0249597423510467, 0.0016103059581320522, 0.05203301127214166),
+        0.029925187032418952,
+        (-0.011832762866869358, -0.024327436116631795, -0.0014111629228418703),
+    ),
+    True: (
+        Interval(0.021084943639291476, -0.0023651368760063685, 0.04795692431561993),
+        0.07481296758104738,
+        (-0.00995, -0.02235, 0.00195),
+    ),
+}
 
 
 def draw(n=200, *, gain=0.0, seed=0, ties=False):
@@ -39,15 +53,9 @@ def predictions(name="lr", *, probabilities=None, labels=None, n=200, **other):
 
 
 def pairwise(labels, scores):
-    """Which share of each pair of one sick and one healthy record a model gets right: (sick, healthy)."""
+    """Whether each pair of a positive and a negative record is in the right order: (positives, negatives)."""
     gap = scores[labels == 1][:, None] - scores[labels == 0][None, :]
     return (gap > 0) + 0.5 * (gap == 0)
-
-
-@pytest.mark.parametrize("ties", [False, True])
-def test_auc_is_scikit_learns(ties):
-    labels, scores, _ = draw(ties=ties)
-    assert paired_tests.auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -79,16 +87,24 @@ def test_bootstrap_agrees_with_delong():
 @pytest.mark.parametrize("ties", [False, True])
 def test_a_draw_scores_the_records_drawn_as_often_as_they_are(ties):
     labels, challenger, _ = draw(60, ties=ties)
-    groups = np.concatenate([np.arange(50), np.arange(10)])  # ten pairs of records, one sick and one healthy each
-    numbers = np.unique(groups, return_inverse=True)[1]
-    weights = np.concatenate(list(paired_tests._draws(labels, numbers, 50, seed=0)), axis=1)
-    found = paired_tests._Curve.of(labels, challenger, numbers).auc(weights)
+    groups = np.concatenate([np.arange(50), np.arange(10)])  # ten pairs of records, one positive and one negative
+    weights = np.concatenate(list(bootstrap.stratified_draws(labels, groups, seed=0, count=50)))
+    found = bootstrap.Ranked.of(labels, challenger).roc_auc(weights)
 
-    healthy, sick = paired_tests.strata(labels, numbers)
-    assert (weights[sick].sum(axis=0) == len(sick)).all()
-    assert (weights[healthy].sum(axis=0) == len(healthy)).all()
-    for drawn, auc in zip(weights.T, found, strict=True):
-        assert auc == pytest.approx(roc_auc_score(labels, challenger, sample_weight=drawn[numbers]), abs=1e-12)
+    negative, positive = bootstrap.strata(labels, groups)
+    assert (weights[:, positive].sum(axis=1) == len(positive)).all()
+    assert (weights[:, negative].sum(axis=1) == len(negative)).all()
+    assert (weights[:, :10] == weights[:, 50:]).all()
+    for drawn, auc in zip(weights, found, strict=True):
+        assert auc == pytest.approx(roc_auc_score(labels, challenger, sample_weight=drawn), abs=1e-12)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_paired_bootstrap_draws_the_numbers_it_always_drew(ties):
+    """Published verdicts can be reproduced: these numbers were computed by the first release."""
+    found = paired_tests.bootstrap(*draw(gain=0.2, ties=ties), np.arange(200) // 2, draws=400, seed=7)
+    assert (found.auc, found.p_value) == PUBLISHED[ties][:2]
+    assert dataclasses.astuple(found.brier) == pytest.approx(PUBLISHED[ties][2], abs=1e-15)
 
 
 def test_the_brier_interval_is_about_the_difference_of_mean_squares():
@@ -102,26 +118,26 @@ def test_the_brier_interval_is_about_the_difference_of_mean_squares():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_interval_and_p_value_say_the_same(seed):
+def test_interval_and_p_value_agree(seed):
     labels, challenger, incumbent = draw(100, gain=0.4, seed=seed)
     found = paired_tests.bootstrap(labels, challenger, incumbent, np.arange(100), draws=400, seed=seed)
     assert (found.p_value <= 0.05) == (found.auc.low > 0 or found.auc.high < 0)
 
 
-def test_equal_seeds_give_equal_numbers_whatever_is_held_in_memory(monkeypatch):
+def test_equal_seeds_give_equal_numbers_for_any_block_size(monkeypatch):
     labels, challenger, incumbent = draw()
 
     def run(seed=1):
         return paired_tests.bootstrap(labels, challenger, incumbent, np.arange(200), draws=500, seed=seed)
 
     first = run()
-    monkeypatch.setattr(paired_tests, "_CELLS", 1000)
+    monkeypatch.setattr(bootstrap, "_STRATIFIED_BLOCK_CELLS", 1000)
     assert run() == first
     assert run(seed=2) != first
 
 
 def test_identical_records_widen_the_interval():
-    """Each record twice is no more evidence than once."""
+    """Repeating each record adds no evidence."""
     labels, challenger, incumbent = draw()
     once = paired_tests.bootstrap(labels, challenger, incumbent, np.arange(200), draws=1000, seed=0)
     twice = [np.tile(one, 2) for one in (labels, challenger, incumbent)]
@@ -130,7 +146,7 @@ def test_identical_records_widen_the_interval():
     assert labels_and_groups.auc.high == pytest.approx(once.auc.high, abs=1e-12)
 
 
-def test_the_bootstrap_takes_a_fraction_of_what_scikit_learn_would():
+def test_the_bootstrap_takes_a_fraction_of_scikit_learns_time():
     labels, challenger, incumbent = draw(300)
     start = time.process_time()
     paired_tests.bootstrap(labels, challenger, incumbent, np.arange(300), draws=2000, seed=0)
@@ -148,7 +164,7 @@ def test_too_few_draws_are_refused():
         paired_tests.bootstrap(labels, challenger, incumbent, np.arange(200), draws=38, seed=0)
 
 
-def test_a_comparison_holds_all_that_is_shown():
+def test_a_comparison_has_the_numbers_of_every_test():
     one, other = predictions("rf", fold_aucs=np.linspace(0.9, 0.95, 10)), predictions("lr")
     found = compare(one, other, splits=5, seed=3, draws=100)
     resampled = paired_tests.bootstrap(
@@ -165,7 +181,7 @@ def test_a_comparison_holds_all_that_is_shown():
     assert dataclasses.asdict(found)["auc"]["low"] == found.auc.low
 
 
-def test_a_model_against_itself_is_no_difference():
+def test_a_model_compared_with_itself_shows_no_difference():
     found = compare(predictions("lr"), replace(predictions("lr"), name="again"), splits=5, seed=0, draws=100)
     assert found.auc == found.brier == found.delong.auc == Interval(0, 0, 0)
     assert found.p_value == found.delong.p_value == found.folds.p_value == 1
@@ -180,16 +196,16 @@ def test_a_score_is_not_worse_when_its_interval_ends_below_the_margin(difference
 
 
 @pytest.mark.parametrize("what", ["snapshot", "folds", "contract"])
-def test_answers_on_different_grounds_are_refused(what):
+def test_predictions_on_a_different_basis_are_refused(what):
     other = predictions("rf", basis={**predictions().basis, what: "99"})
     with pytest.raises(ComparisonError) as caught:
         compare(other, predictions("lr"), splits=5, seed=0)
-    assert caught.value.what == f"rf and lr were evaluated on different grounds: {what}"
+    assert caught.value.what == f"rf and lr were evaluated on a different basis: {what}"
     assert caught.value.where == f"{what} 99 and {predictions().basis[what]}"
     assert caught.value.expected == "the same snapshot, folds and contract"
 
 
-def test_a_ground_that_one_side_does_not_name_is_a_different_one():
+def test_a_part_of_the_basis_that_one_side_lacks_is_a_difference():
     with pytest.raises(ComparisonError) as caught:
         compare(predictions("rf", basis={"snapshot": "5a", "folds": "f0"}), predictions("lr"), splits=5, seed=0)
     assert caught.value.where == "contract unknown and c1"
@@ -200,38 +216,38 @@ def test_a_ground_that_one_side_does_not_name_is_a_different_one():
     [
         (
             {"labels": 1 - draw()[0]},
-            "rf and lr answered for different records",
+            "rf and lr have predictions for different records",
             "labels: 200 and 200, 200 of them different",
         ),
         (
             {"groups": np.arange(200) // 2},
-            "rf and lr answered for different records",
+            "rf and lr have predictions for different records",
             "groups: 200 and 200, 199 of them different",
         ),
-        ({"n": 100}, "rf and lr answered for different records", "labels: 100 and 200"),
+        ({"n": 100}, "rf and lr have predictions for different records", "labels: 100 and 200"),
         ({"fold_aucs": np.ones(20)}, "rf and lr were evaluated on different folds", "20 and 10 ROC AUCs of folds"),
-        ({"fold_aucs": np.ones(9)}, "the answers of rf cannot be compared", "9 ROC AUCs of folds"),
-        ({"probabilities": np.full(200, 1.5)}, "the answers of rf cannot be compared", "200 records"),
-        ({"probabilities": np.full(200, np.nan)}, "the answers of rf cannot be compared", "200 records"),
+        ({"fold_aucs": np.ones(9)}, "the predictions of rf cannot be compared", "9 ROC AUCs of folds"),
+        ({"probabilities": np.full(200, 1.5)}, "the predictions of rf cannot be compared", "200 records"),
+        ({"probabilities": np.full(200, np.nan)}, "the predictions of rf cannot be compared", "200 records"),
         (
             {"probabilities": np.ones((2, 200))},
-            "the answers of rf cannot be compared",
+            "the predictions of rf cannot be compared",
             "shapes (2, 200), (200,), (200,)",
         ),
-        ({"labels": draw()[0] * 4}, "the answers of rf cannot be compared", "its labels"),
+        ({"labels": draw()[0] * 4}, "the predictions of rf cannot be compared", "its labels"),
         (
             {"labels": (np.arange(200) == 0).astype(int)},
-            "the answers of rf cannot be compared",
+            "the predictions of rf cannot be compared",
             "199 distinct records without disease and 1 with",
         ),
         (
             {"groups": np.where(np.arange(200) < 92, np.arange(200), 92)},
-            "the answers of rf cannot be compared",
+            "the predictions of rf cannot be compared",
             "1 distinct records without disease and 92 with",
         ),
     ],
 )
-def test_answers_that_do_not_fit_are_refused(other, what, where):
+def test_predictions_that_do_not_fit_are_refused(other, what, where):
     with pytest.raises(ComparisonError) as caught:
         compare(predictions("rf", **other), predictions("lr"), splits=5, seed=0)
     assert (caught.value.what, caught.value.where) == (what, where)

@@ -1,4 +1,4 @@
-"""Verdicts: who wins, by which reasons, in which words."""
+"""Verdicts: the winner, the reasons, the wording, and whether production may be moved."""
 
 import math
 from dataclasses import replace
@@ -7,12 +7,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from heartline.comparison import paired_tests
 from heartline.comparison import verdict as promotion
 from heartline.comparison.compare import Comparison, Difference, OutOfFoldPredictions, compare
 from heartline.comparison.paired_tests import DeLong, Interval
 from heartline.comparison.verdict import BETTER, NO_DIFFERENCE, VETOED, WORSE, MoveDecision, Performance, Rules
 from heartline.evaluation import cross_validation
+from heartline.scores import roc_auc
 from heartline.storage import record_identity, splits
 from heartline.training.families import PROFILES
 
@@ -76,14 +76,14 @@ def test_of_several_better_ones_the_best_wins():
     assert decided.sentence.startswith("Knn, the best of 2 challengers, is better than logistic regression: ")
 
 
-def test_several_challengers_must_show_more_than_one():
-    """With three, p = 0.03 may be the luck of the best of them; with one it is evidence."""
-    lucky = against(0.001, 0.05, p_value=0.03)
+def test_p_values_are_corrected_for_several_challengers():
+    """p = 0.03 is significant for a single challenger, and not for the best of three."""
+    significant = against(0.001, 0.05, p_value=0.03)
     others = [against(-0.02, 0.02, challenger=name) for name in ("knn", "boosting")]
-    assert decide(lucky).verdict == BETTER
-    decided = decide(lucky, *others)
+    assert decide(significant).verdict == BETTER
+    decided = decide(significant, *others)
     assert (decided.winner, decided.verdict) == ("logistic_regression", NO_DIFFERENCE)
-    assert "among several challengers chance would do as much (p = 0.090 by Holm's correction)" in decided.reasons[0]
+    assert "it is not significant among several challengers (p = 0.090 by Holm's correction)" in decided.reasons[0]
 
 
 def test_holm_is_the_published_procedure():
@@ -134,50 +134,52 @@ POOR = replace(GOOD, auc=0.7)
         ),
     ],
 )
-def test_the_bars_veto_and_the_next_one_takes_the_place(poor, comparisons, winner, verdict):
+def test_a_model_that_violates_the_minimum_requirements_is_replaced_by_the_next_one(poor, comparisons, winner, verdict):
     decided = decide(*comparisons, performances=dict.fromkeys(poor, POOR))
     assert (decided.winner, decided.verdict) == (winner, verdict)
 
 
-def test_a_veto_says_what_was_missed():
+def test_a_veto_names_the_violations():
     decided = decide(against(0.01, 0.03), performances={"random_forest": POOR})
     assert decided.sentence == (
-        "Random forest does not pass the minimum bars (ROC AUC 0.700, at least 0.75 expected), "
-        "so logistic regression takes its place."
+        "Random forest does not meet the minimum requirements (ROC AUC 0.700, at least 0.75 required), "
+        "so logistic regression replaces it."
     )
-    assert decided.reasons[1] == ("random forest does not pass the minimum bars: ROC AUC 0.700, at least 0.75 expected")
+    assert decided.reasons[1] == (
+        "random forest does not meet the minimum requirements: ROC AUC 0.700, at least 0.75 required"
+    )
     nobody = decide(performances={"logistic_regression": POOR})
     assert nobody.sentence == (
-        "Logistic regression does not pass the minimum bars (ROC AUC 0.700, at least 0.75 expected), "
-        "and no other model does, so nothing is put forward."
+        "Logistic regression does not meet the minimum requirements (ROC AUC 0.700, at least 0.75 required), "
+        "and no other model does, so no model is put forward."
     )
 
 
 @pytest.mark.parametrize(
-    ("performance", "missed"),
+    ("performance", "violated"),
     [
         (GOOD, []),
         (replace(GOOD, auc=0.75), []),
-        (replace(GOOD, auc=math.nan), ["ROC AUC nan, at least 0.75 expected"]),
-        (replace(GOOD, slope=0.4), ["calibration slope 0.40, 0.5 to 2 expected"]),
-        (replace(GOOD, slope=math.inf), ["calibration slope inf, 0.5 to 2 expected"]),
+        (replace(GOOD, auc=math.nan), ["ROC AUC nan, at least 0.75 required"]),
+        (replace(GOOD, slope=0.4), ["calibration slope 0.40, 0.5 to 2 required"]),
+        (replace(GOOD, slope=math.inf), ["calibration slope inf, 0.5 to 2 required"]),
         (
             replace(GOOD, recalls={"female": (0.45, 20), "male": (0.8, 90)}),
-            ["recall 0.45 among 20 with disease (female), at least 0.5 expected"],
+            ["recall 0.45 among 20 with disease (female), at least 0.5 required"],
         ),
         (replace(GOOD, recalls={"under 45": (0.25, 8)}), []),
         (
             Performance(0.6, 3.0, {"male": (math.nan, 20)}),
             [
-                "ROC AUC 0.600, at least 0.75 expected",
-                "calibration slope 3.00, 0.5 to 2 expected",
-                "recall nan among 20 with disease (male), at least 0.5 expected",
+                "ROC AUC 0.600, at least 0.75 required",
+                "calibration slope 3.00, 0.5 to 2 required",
+                "recall nan among 20 with disease (male), at least 0.5 required",
             ],
         ),
     ],
 )
-def test_minimum_bars(performance, missed):
-    assert promotion.shortfalls(performance, promotion.RULES) == missed
+def test_minimum_requirements(performance, violated):
+    assert promotion.violations(performance, promotion.RULES) == violated
 
 
 PAIRS = "of 100 pairs of one patient with and one without heart disease, it puts the right one first in"
@@ -209,7 +211,7 @@ PAIRS = "of 100 pairs of one patient with and one without heart disease, it puts
         (
             against(0.002, 0.016),
             True,
-            "Random forest looks better than logistic regression, but the gain is not over the margin of 0.01: "
+            "Random forest looks better than logistic regression, but the gain does not exceed the margin of 0.01: "
             f"{PAIRS} 90.9 and logistic regression in 90.0 "
             "(95 % interval of the difference +0.2 to +1.6; 242 patients), so logistic regression stays in production.",
         ),
@@ -224,12 +226,12 @@ def test_a_reason_has_the_numbers():
     assert decide(against(0.002, 0.016, brier=(-0.004, 0.02))).reasons == [
         "random forest against logistic regression: ROC AUC 0.909 against 0.900, difference +0.009 "
         "(95 % interval +0.002 to +0.016); Brier score 0.128 against 0.120, difference +0.008 "
-        "(95 % interval -0.004 to +0.020): no detectable difference (the gain is not over the margin of 0.01; "
-        "its Brier score may be worse by 0.020, and 0.01 is too much)"
+        "(95 % interval -0.004 to +0.020): no detectable difference (the gain does not exceed the margin of 0.01; "
+        "its Brier score may be worse by 0.020, at most 0.01 is allowed)"
     ]
 
 
-def test_the_champion_may_be_answers_of_its_own_name():
+def test_the_incumbent_may_have_a_name_that_is_not_a_family():
     one = against(0.01, 0.03, incumbent="production_version_7")
     decided = decide(one, incumbent="production_version_7", in_production=True)
     assert (decided.winner, decided.incumbent, decided.verdict) == ("random_forest", "production_version_7", BETTER)
@@ -295,14 +297,14 @@ def against_flipped(cleveland):
         known = replace(records, labels=np.where(wrong, 1 - records.labels, records.labels))
         cv = cross_validation.cross_validate(family, known, plan, profile=profile, seed=0)
         repeats = np.repeat(cv.probabilities, profile.splits, axis=0)
-        aucs = [paired_tests.auc(records.labels[test], p[test]) for test, p in zip(tests, repeats, strict=True)]
+        aucs = [roc_auc(records.labels[test], p[test]) for test, p in zip(tests, repeats, strict=True)]
         return OutOfFoldPredictions(
             name, cv.probabilities.mean(axis=0), records.labels, records.groups, np.array(aucs), {}
         )
 
     def run(share, seed, family="logistic_regression"):
-        clean, spoilt = predictions("clean", family, 0, 0), predictions("spoilt", family, share, seed)
-        pairs = [(clean, spoilt), (spoilt, clean)]
+        clean, flipped = predictions("clean", family, 0, 0), predictions("flipped", family, share, seed)
+        pairs = [(clean, flipped), (flipped, clean)]
         return [compare(one, other, splits=profile.splits, seed=0) for one, other in pairs]
 
     return run
@@ -314,13 +316,13 @@ def verdict_on(one):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_flipped_labels_never_win_and_show_in_the_probabilities(against_flipped, seed):
-    """docs/evidence.md says why *better* cannot be asked for: 235 records are too few for so small a difference."""
-    clean, spoilt = against_flipped(0.15, seed)
-    assert clean.brier.high < 0, "the clean model's probabilities are closer to the truth, beyond doubt"
+def test_a_model_of_flipped_labels_never_wins_and_has_worse_probabilities(against_flipped, seed):
+    """The verdict *better* is not certain: 235 records are too few for so small a difference (docs/evidence.md)."""
+    clean, flipped = against_flipped(0.15, seed)
+    assert clean.brier.high < 0, "the clean model has the better probabilities"
     assert verdict_on(clean).verdict in (BETTER, NO_DIFFERENCE)
-    assert verdict_on(spoilt).verdict in (WORSE, NO_DIFFERENCE)
-    assert verdict_on(spoilt).winner == "clean"
+    assert verdict_on(flipped).verdict in (WORSE, NO_DIFFERENCE)
+    assert verdict_on(flipped).winner == "clean"
 
 
 def test_a_forest_learns_flipped_labels_and_the_clean_one_is_better(against_flipped):
@@ -328,16 +330,16 @@ def test_a_forest_learns_flipped_labels_and_the_clean_one_is_better(against_flip
     verdicts = [[verdict_on(one) for one in against_flipped(0.15, seed, "random_forest")] for seed in range(4)]
     assert [clean.verdict for clean, _ in verdicts].count(BETTER) >= 2
     assert {clean.verdict for clean, _ in verdicts} <= {BETTER, NO_DIFFERENCE}
-    assert {spoilt.winner for _, spoilt in verdicts} == {"clean"}
+    assert {flipped.winner for _, flipped in verdicts} == {"clean"}
 
 
 def test_when_enough_labels_are_flipped_the_clean_model_is_better(against_flipped):
-    clean, spoilt = against_flipped(0.4, 0)
+    clean, flipped = against_flipped(0.4, 0)
     assert (verdict_on(clean).winner, verdict_on(clean).verdict) == ("clean", BETTER)
-    assert (verdict_on(spoilt).winner, verdict_on(spoilt).verdict) == ("clean", WORSE)
+    assert (verdict_on(flipped).winner, verdict_on(flipped).verdict) == ("clean", WORSE)
 
 
-def test_a_challenger_that_is_clearly_better_is_found_better():
+def test_a_clearly_better_challenger_gets_the_verdict_better():
     """The same from end to end, where the evidence suffices: scores of the ROC AUCs 0.96 and 0.91."""
     random = np.random.default_rng(0)
     labels = (np.arange(242) < 110).astype(np.int64)
@@ -346,9 +348,7 @@ def test_a_challenger_that_is_clearly_better_is_found_better():
     for name, distance in (("strong", 2.48), ("weak", 1.9)):
         score = distance * (common + 0.39 * random.normal(size=242) + distance * (labels - 0.5))
         p = 1 / (1 + np.exp(-score))
-        predictions[name] = OutOfFoldPredictions(
-            name, p, labels, np.arange(242), np.full(10, paired_tests.auc(labels, p)), {}
-        )
+        predictions[name] = OutOfFoldPredictions(name, p, labels, np.arange(242), np.full(10, roc_auc(labels, p)), {})
     one = compare(predictions["strong"], predictions["weak"], splits=10, seed=0)
     performances = {"strong": GOOD, "weak": GOOD}
     verdict = promotion.decide("weak", [one], performances=performances, simplicity={"strong": 1})

@@ -118,7 +118,7 @@ def test_records_of_one_group_count_once_in_an_interval():
             [0, 1, 0, 1],
             [0.3, 0.3, 0.3, 0.3],
             {
-                "precision": "no record was called sick",
+                "precision": "no record is predicted to have the disease",
                 "calibration_slope": "every record has the same probability",
                 "calibration_intercept": "every record has the same probability",
             },

@@ -35,7 +35,7 @@ def test_every_record_is_in_one_sex_and_one_age_band(cohort):
     ]
     for kind in ("sex", "age"):
         assert sum(one.n for one in found if one.kind == kind) == len(records)
-        assert sum(one.sick for one in found if one.kind == kind) == records.labels.sum()
+        assert sum(one.positives for one in found if one.kind == kind) == records.labels.sum()
 
 
 def test_a_band_begins_at_its_first_year():
@@ -51,7 +51,7 @@ def test_numbers_are_those_of_the_members_alone():
     male = _named(subgroups.evaluate(_records(sex, [50] * 120, labels), probabilities, seed=3))["male"]
     alone = metrics.evaluate(labels[60:], probabilities[60:], np.arange(60), seed=3)
 
-    assert (male.n, male.sick, male.prevalence) == (60, labels[60:].sum(), labels[60:].mean())
+    assert (male.n, male.positives, male.prevalence) == (60, labels[60:].sum(), labels[60:].mean())
     for name in ("roc_auc", "recall", "specificity"):
         assert male.estimates[name] == alone[name]
     gap = male.estimates["calibration_in_the_large"]
@@ -74,11 +74,21 @@ def test_too_few_records_give_a_warning_instead_of_a_number():
         "female: no Specificity, 19 records of at least 20",
     )
     assert found["male"].warnings == (
-        "male: no Recall (sensitivity), 9 sick records of at least 10",
-        "male: no ROC AUC, 9 sick records of at least 10",
+        "male: no Recall (sensitivity), 9 records with disease of at least 10",
+        "male: no ROC AUC, 9 records with disease of at least 10",
     )
     assert found["male"].estimates["specificity"].value == 1
     assert found["male"].estimates["recall"].value is None
     assert found["under 45"].prevalence is None
     assert found["45 to 54"].warnings == ()
     json.dumps([one.as_dict() for one in found.values()], allow_nan=False)
+
+
+def test_a_stored_subgroup_is_read_back_also_in_its_first_form():
+    labels = np.repeat([0, 1], 30)
+    subgroup = subgroups.evaluate(_records([1] * 60, [50] * 60, labels), np.linspace(0, 1, 60), seed=0)[1]
+    stored = subgroup.as_dict()
+    assert stored["positives"] == 30
+    assert subgroups.Subgroup.from_dict(stored) == subgroup
+    stored["sick"] = stored.pop("positives")
+    assert subgroups.Subgroup.from_dict(stored) == subgroup

@@ -1,4 +1,4 @@
-"""A bundle is admitted when the service itself answers with it, and whatever happens no process is left."""
+"""A bundle passes the smoke test if the service reproduces its reference predictions; no process outlives the test."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from tests.waiting import until
 
 Files = dict[str, bytes]
 PYTHON = ROOT / ".venv-serving" / "bin" / "python"
-EXPECTED = "a service that loads the bundle and answers its reference records within 1e-05"
-REFUSED = "look for what the family's pipeline or its export does that the service cannot; it is not registered"
-FAILED = "start it by hand with the bundle in a folder that HEARTLINE_BUNDLE names (serving/README.md)"
+EXPECTED = "a service that loads the bundle and reproduces its reference predictions within 1e-05"
+REFUSED = "check which step of the family's pipeline or of its export the service does not support"
+FAILED = "start the service by hand, with HEARTLINE_BUNDLE set to a folder"
 
 
 @pytest.fixture(scope="module")
@@ -62,17 +62,17 @@ def files(built: dict[str, bytes]) -> Files:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every gate of a test has its folder in that test's, by which its processes are found."""
+def no_process_or_folder_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each smoke test creates its folder in the test's own folder; by that path its processes are found."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.delenv("HEARTLINE_SERVING_PYTHON", raising=False)
     yield
-    until(lambda: not services(tmp_path))  # a process that was killed is seen for a moment longer
-    assert list(tmp_path.glob("heartline-gate-*")) == []
+    until(lambda: not services(tmp_path))  # a killed process is listed for a moment longer
+    assert list(tmp_path.glob("heartline-smoke-test-*")) == []
 
 
 def services(folder: Path) -> list[str]:
-    """The command lines of the processes that were given a bundle below ``folder``."""
+    """The command lines of the processes that got a bundle below ``folder``."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -84,7 +84,7 @@ def services(folder: Path) -> list[str]:
 
 
 def seal(files: Files) -> bytes:
-    """Return a bundle of ``files`` with a manifest that is true of them."""
+    """Return a bundle of ``files`` with a manifest that agrees with them."""
     manifest = json.loads(files["manifest.json"])
     manifest["files"] = {
         name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
@@ -99,14 +99,17 @@ def named(bundle: bytes) -> str:
     return f"bundle {digest[:12]} of logistic_regression"
 
 
-def refusal(bundle: bytes, **arguments: Any) -> str:
-    with pytest.raises(smoke_test.GateError) as caught:
-        smoke_test.admit(bundle, **arguments)
-    return str(caught.value)
+def refusal(bundle: bytes, **arguments: Any) -> smoke_test.SmokeTestError:
+    with pytest.raises(smoke_test.SmokeTestError) as caught:
+        smoke_test.run(bundle, **arguments)
+    assert caught.value.expected == EXPECTED
+    return caught.value
 
 
-def text(what: str, where: str, hint: str) -> str:
-    return f"{what}\n  where:    {where}\n  expected: {EXPECTED}\n  hint:     {hint}"
+def expect_refused(bundle: bytes, what: str, python: Path) -> None:
+    error = refusal(bundle, python=python)
+    assert (error.what, error.where) == (what, named(bundle))
+    assert error.hint.startswith(REFUSED)
 
 
 @pytest.fixture
@@ -115,17 +118,17 @@ def real(need: Callable[[object, str], None]) -> None:
 
 
 @pytest.mark.usefixtures("real")
-def test_both_families_are_admitted_side_by_side(built: dict[str, bytes]) -> None:
+def test_both_families_pass_at_the_same_time(built: dict[str, bytes]) -> None:
     # when
     with ThreadPoolExecutor() as pool:
-        admissions = list(pool.map(smoke_test.admit, built.values()))
+        results = list(pool.map(smoke_test.run, built.values()))
     # then
-    for bundle, admission in zip(built.values(), admissions, strict=True):
+    for bundle, result in zip(built.values(), results, strict=True):
         manifest = unpack(bundle)["manifest.json"]
-        assert admission.bundle == hashlib.sha256(manifest).hexdigest()
-        assert admission.records == export.REFERENCE_ROWS
-        assert admission.apart < 1e-6
-    assert smoke_test.admit(built["random_forest"]) == admissions[list(built).index("random_forest")]
+        assert result.bundle == hashlib.sha256(manifest).hexdigest()
+        assert result.records == export.REFERENCE_ROWS
+        assert result.max_abs_diff < 1e-6
+    assert smoke_test.run(built["random_forest"]) == results[list(built).index("random_forest")]
 
 
 def flip_onnx(files: Files) -> bytes:
@@ -133,7 +136,7 @@ def flip_onnx(files: Files) -> bytes:
     return pack({**files, "model.onnx": data[:-1] + bytes([data[-1] ^ 1])})
 
 
-def lie_in_the_manifest(files: Files) -> bytes:
+def change_a_digest_in_the_manifest(files: Files) -> bytes:
     manifest = json.loads(files["manifest.json"])
     manifest["files"]["contract.json"]["sha256"] = "0" * 64
     return pack({**files, "manifest.json": json.dumps(manifest).encode()})
@@ -145,7 +148,7 @@ def shift_a_reference(files: Files) -> bytes:
     return seal({**files, "reference.json": json.dumps(reference).encode()})
 
 
-def answer_nan(files: Files) -> bytes:
+def predict_nan(files: Files) -> bytes:
     model = onnx.load_from_string(files["model.onnx"])
     final = next(node for node in model.graph.node if "probabilities" in node.output)
     final.output[list(final.output).index("probabilities")] = "sound"
@@ -154,7 +157,7 @@ def answer_nan(files: Files) -> bytes:
     return seal({**files, "model.onnx": model.SerializeToString()})
 
 
-def ask_for_more(files: Files) -> bytes:
+def require_another_feature(files: Files) -> bytes:
     schema = json.loads(files["contract.json"])
     schema["properties"]["weight"] = {"type": "number", "minimum": 20, "maximum": 300}
     return seal({**files, "contract.json": json.dumps(schema).encode()})
@@ -162,29 +165,31 @@ def ask_for_more(files: Files) -> bytes:
 
 @pytest.mark.usefixtures("real")
 @pytest.mark.parametrize(
-    ("tamper", "reason"),
+    ("tamper", "file"),
     [
-        (flip_onnx, "digest of model.onnx differs"),
-        (lie_in_the_manifest, "digest of contract.json differs"),
-        (shift_a_reference, "an answer is 0.001 away from reference.json, more than 1e-05"),
-        (answer_nan, "model.onnx gives something that is not a probability"),
-        (ask_for_more, "contract.json is no contract: x-features and properties name different fields"),
+        (flip_onnx, "model.onnx"),
+        (change_a_digest_in_the_manifest, "contract.json"),
+        (shift_a_reference, "reference.json"),
+        (predict_nan, "model.onnx"),
+        (require_another_feature, "contract.json"),
     ],
 )
-def test_a_bundle_that_the_service_refuses_is_refused_in_its_words(
-    files: Files, tamper: Callable[[Files], bytes], reason: str
+def test_the_services_reason_for_refusing_a_bundle_is_repeated(
+    files: Files, tamper: Callable[[Files], bytes], file: str
 ) -> None:
     bundle = tamper(files)
-    what = f"the service will not serve this bundle: refused: version candidate: {reason}"
-    assert refusal(bundle) == text(what, named(bundle), REFUSED)
+    error = refusal(bundle)
+    assert re.fullmatch(rf"the service refuses this bundle: .*\b{re.escape(file)}\b.*", error.what)
+    assert error.where == named(bundle)
+    assert error.hint.startswith(REFUSED)
 
 
 @pytest.mark.usefixtures("real")
-def test_a_file_that_only_training_reads_must_be_true_too(files: Files) -> None:
+def test_a_file_that_the_service_does_not_read_is_verified_too(files: Files) -> None:
     data = files["model.skops"]
     bundle = pack({**files, "model.skops": data[:-1] + bytes([data[-1] ^ 1])})
     with pytest.raises(BundleError, match=r"^model\.skops differs from its digest in manifest\.json\n"):
-        smoke_test.admit(bundle)
+        smoke_test.run(bundle)
 
 
 @pytest.fixture
@@ -224,7 +229,7 @@ server.serve_forever()
 
 @pytest.fixture
 def answering(tmp_path: Path, acting: Callable[[str], Path]) -> Callable[..., Path]:
-    """Make an interpreter that runs a service which is ready, and answers any records with ``body``."""
+    """Make an interpreter that runs a service which is ready, and responds to any records with ``body``."""
 
     def make(body: object, *, status: int = 200, missing: int = 0) -> Path:
         script = tmp_path / "service.py"
@@ -239,51 +244,47 @@ def predictions(files: Files) -> list[dict[str, Any]]:
     return [{"probability": one, "has_heart_disease": one >= contract.THRESHOLD} for one in probabilities]
 
 
-def test_right_answers_of_a_service_are_taken(files: Files, answering: Callable[..., Path]) -> None:
+def test_equal_predictions_pass(files: Files, answering: Callable[..., Path]) -> None:
     python = answering({"predictions": predictions(files)})
-    assert smoke_test.admit(pack(files), python=python).apart == 0
+    assert smoke_test.run(pack(files), python=python).max_abs_diff == 0
 
 
 def test_another_probability_is_refused(files: Files, answering: Callable[..., Path]) -> None:
-    answers = predictions(files)
-    answers[4]["probability"] += 2e-5
-    bundle = pack(files)
-    what = "the service answers reference record 4 with a probability 2e-05 off"
-    assert refusal(bundle, python=answering({"predictions": answers})) == text(what, named(bundle), REFUSED)
+    changed = predictions(files)
+    changed[4]["probability"] += 2e-5
+    what = "the service's probability of reference record 4 differs by 2e-05"
+    expect_refused(pack(files), what, answering({"predictions": changed}))
 
 
 def test_another_label_is_refused(files: Files, answering: Callable[..., Path]) -> None:
-    answers = predictions(files)
-    answers[9]["has_heart_disease"] ^= True
-    bundle = pack(files)
-    what = "the service gives reference record 9 the other label"
-    assert refusal(bundle, python=answering({"predictions": answers})) == text(what, named(bundle), REFUSED)
+    changed = predictions(files)
+    changed[9]["has_heart_disease"] ^= True
+    what = "the service's label of reference record 9 is the opposite one"
+    expect_refused(pack(files), what, answering({"predictions": changed}))
 
 
-def test_a_missing_answer_is_refused(files: Files, answering: Callable[..., Path]) -> None:
-    bundle = pack(files)
-    what = "the service gives 31 answers to 32 records"
-    python = answering({"predictions": predictions(files)[:-1]})
-    assert refusal(bundle, python=python) == text(what, named(bundle), REFUSED)
+def test_a_missing_prediction_is_refused(files: Files, answering: Callable[..., Path]) -> None:
+    what = "the service returned 31 predictions for 32 records"
+    expect_refused(pack(files), what, answering({"predictions": predictions(files)[:-1]}))
 
 
 @pytest.mark.parametrize(
     ("answer", "what"),
     [
         ({"body": {"detail": "a fault"}, "status": 500}, "the service fails on the reference records: a fault"),
-        ({"body": "<html>"}, "the service answered /predict with something that is not JSON"),
-        ({"body": {}}, "the service answers /predict in another form than it should"),
+        ({"body": "<html>"}, "the service's response to /predict is not JSON"),
+        ({"body": {}}, "the service's response to /predict has an unexpected form"),
         (
             {"body": {"predictions": [{"probability": None, "has_heart_disease": True}]}},
-            "the service gives 1 answers to 32 records",
+            "the service returned 1 predictions for 32 records",
         ),
-        ({"body": [1], "missing": 1}, "the service broke off its answer to /predict"),
+        ({"body": [1], "missing": 1}, "the service closed the connection before its response to /predict was complete"),
     ],
 )
-def test_an_answer_that_is_none_is_refused(
+def test_an_unusable_response_is_refused(
     files: Files, answering: Callable[..., Path], answer: dict[str, Any], what: str
 ) -> None:
-    assert refusal(pack(files), python=answering(**answer)).splitlines()[0] == what
+    assert refusal(pack(files), python=answering(**answer)).what == what
 
 
 def test_a_service_that_hangs_is_ended(
@@ -293,44 +294,44 @@ def test_a_service_that_hangs_is_ended(
     python = acting("echo loading; trap '' INT; sleep 600 & sleep 600")
     check = smoke_test._check_ready
 
-    def after_its_first_words(service: Any) -> None:
+    def after_its_first_log_line(service: Any) -> None:
         until(service.log.read_text)
         check(service)
 
-    monkeypatch.setattr(smoke_test, "_check_ready", after_its_first_words)
+    monkeypatch.setattr(smoke_test, "_check_ready", after_its_first_log_line)
     start = time.monotonic()
-    assert refusal(bundle, python=python, seconds=0.5) == text(
-        "the service did not answer /readyz within 0.5 seconds",
-        f"{named(bundle)}; the service's last words:\n            loading",
-        FAILED,
-    )
+    error = refusal(bundle, python=python, seconds=0.5)
+    assert error.what == "the service did not answer /readyz within 0.5 seconds"
+    assert error.where == f"{named(bundle)}; the end of the service's log:\n            loading"
+    assert error.hint.startswith(FAILED)
     assert time.monotonic() - start < 300, "it waited for the end of the sleep"
 
 
-def test_a_service_that_ends_at_once_is_quoted(files: Files, acting: Callable[[str], Path]) -> None:
+def test_the_error_of_a_service_that_ends_at_once_has_its_log(files: Files, acting: Callable[[str], Path]) -> None:
     bundle = pack(files)
     python = acting("for line in 1 2 3 4 5 6 7 8 9; do echo line $line >&2; done; exit 3")
     quoted = "".join(f"\n            line {number}" for number in range(2, 10))
-    assert refusal(bundle, python=python) == text(
-        "the service ended with exit code 3", f"{named(bundle)}; the service's last words:{quoted}", FAILED
-    )
+    error = refusal(bundle, python=python)
+    assert error.what == "the service ended with exit code 3"
+    assert error.where == f"{named(bundle)}; the end of the service's log:{quoted}"
+    assert error.hint.startswith(FAILED)
 
 
-def test_a_service_that_is_killed_says_nothing(files: Files, acting: Callable[[str], Path]) -> None:
+def test_the_error_of_a_killed_service_has_an_empty_log(files: Files, acting: Callable[[str], Path]) -> None:
     bundle = pack(files)
-    assert refusal(bundle, python=acting("kill -9 $$")) == text(
-        "the service ended with exit code 137", f"{named(bundle)}; the service's last words: nothing", FAILED
-    )
+    error = refusal(bundle, python=acting("kill -9 $$"))
+    assert error.what == "the service ended with exit code 137"
+    assert error.where == f"{named(bundle)}; the end of the service's log: (empty)"
 
 
-def test_the_service_ends_with_a_gate_that_is_killed(
+def test_the_service_ends_if_the_process_of_the_smoke_test_is_killed(
     files: Files, acting: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    # given a process in the middle of the question
+    # given a process that waits for a response
     (tmp_path / "bundle.tar").write_bytes(pack(files))
     script = (
         "import sys, pathlib; from heartline.packaging import smoke_test; "
-        "smoke_test.admit(pathlib.Path(sys.argv[1]).read_bytes(), python=pathlib.Path(sys.argv[2]))"
+        "smoke_test.run(pathlib.Path(sys.argv[1]).read_bytes(), python=pathlib.Path(sys.argv[2]))"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "bundle.tar"), str(acting("trap '' INT; sleep 600"))]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "include"), "TMPDIR": str(tmp_path)}
@@ -341,51 +342,49 @@ def test_the_service_ends_with_a_gate_that_is_killed(
     process.wait()
     # then
     until(lambda: not services(tmp_path))
-    for folder in tmp_path.glob("heartline-gate-*"):  # of which the operating system disposes, not we
+    for folder in tmp_path.glob("heartline-smoke-test-*"):  # a killed process cannot remove its folder
         subprocess.run(["rm", "-r", str(folder)], check=True)
 
 
-def test_the_service_learns_no_secret(
+def test_the_service_gets_no_secret_of_the_environment(
     files: Files, acting: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEARTLINE_DATABASE_URL", "postgresql://me:secret@host/db")
     monkeypatch.setenv("GUNICORN_CMD_ARGS", "--workers=64")
     monkeypatch.setenv("HEARTLINE_STACK", "/home")
     refusal(pack(files), python=acting(f"env > {tmp_path}/environment; exit 1"))
-    told = set(re.findall(r"^(\w+)=", (tmp_path / "environment").read_text(), re.MULTILINE))
+    received = set(re.findall(r"^(\w+)=", (tmp_path / "environment").read_text(), re.MULTILINE))
     given = {"HEARTLINE_BUNDLE", "HEARTLINE_CACHE", "ORT_DISABLE_TELEMETRY", "PYTHONNOUSERSITE", "PYTHONSAFEPATH"}
-    assert told - {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"} <= {*smoke_test._HANDED_ON, *given}
-    assert {"HEARTLINE_STACK", *given} <= told
+    assert received - {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"} <= {*smoke_test._INHERITED, *given}
+    assert {"HEARTLINE_STACK", *given} <= received
 
 
-def test_without_the_services_python_it_says_what_to_do(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_python_of_the_service_is_named(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEARTLINE_SERVING_PYTHON", "/nowhere/python")
-    with pytest.raises(smoke_test.NoServiceError) as caught:
-        smoke_test.admit(pack(files))
+    with pytest.raises(smoke_test.ServiceUnavailableError) as caught:
+        smoke_test.run(pack(files))
     assert str(caught.value) == (
         "there is no Python with the service's requirements at /nowhere/python\n"
         "  where:    setting HEARTLINE_SERVING_PYTHON\n"
-        "  expected: an interpreter into whose environment serving/requirements.txt was installed\n"
-        "  hint:     ./heartline up makes one in .venv-serving; elsewhere install that file, and set the variable"
+        "  expected: a Python interpreter with the packages of serving/requirements.txt\n"
+        "  hint:     ./heartline up creates one in .venv-serving; elsewhere install that file, and set the variable"
     )
 
 
 def test_a_python_that_cannot_be_run_is_named(files: Files, tmp_path: Path) -> None:
     (tmp_path / "python").write_text("no program")
     (tmp_path / "python").chmod(0o755)
-    with pytest.raises(smoke_test.NoServiceError, match=r"/python cannot be run: Exec format error\n"):
-        smoke_test.admit(pack(files), python=tmp_path / "python")
+    with pytest.raises(smoke_test.ServiceUnavailableError, match=r"/python cannot be run: Exec format error\n"):
+        smoke_test.run(pack(files), python=tmp_path / "python")
 
 
-def test_without_the_services_code_it_says_what_to_do(
-    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_code_of_the_service_is_named(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(smoke_test, "ROOT", tmp_path)
-    with pytest.raises(smoke_test.NoServiceError, match=r"^the code of the service is not here\n"):
-        smoke_test.admit(pack(files), python=Path(sys.executable))
+    with pytest.raises(smoke_test.ServiceUnavailableError, match=r"^the service's code is missing\n"):
+        smoke_test.run(pack(files), python=Path(sys.executable))
 
 
-def test_airflow_is_told_where_the_services_python_is(tmp_path: Path) -> None:
+def test_airflow_gets_the_path_of_the_services_python(tmp_path: Path) -> None:
     # given
     settings = Settings.load({"HEARTLINE_HOME": str(tmp_path)}, ROOT)
     local = {part.name: part.settings for part in definitions.parts(settings, Credentials(tmp_path))}
@@ -399,6 +398,6 @@ def test_airflow_is_told_where_the_services_python_is(tmp_path: Path) -> None:
     assert f"python -m venv --without-pip {environment}" in (ROOT / "Dockerfile").read_text()
 
 
-def test_no_bundle_of_the_shell_reaches_the_service_of_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stacks_service_ignores_a_bundle_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEARTLINE_BUNDLE", "/candidate")
     assert "HEARTLINE_BUNDLE" not in definitions.base_environment()

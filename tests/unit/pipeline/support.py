@@ -1,6 +1,8 @@
 """What the tests of the pipeline share beside their fixtures."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -26,7 +28,7 @@ SMALL = families.Profile("test", splits=4, repeats=2, trees=20)
 
 def skip_service_and_figures(patch: pytest.MonkeyPatch) -> None:
     """Let training start no service and draw no figures, as both take seconds."""
-    patch.setattr(smoke_test, "admit", lambda bundle: smoke_test.Admission("0" * 64, 32, 0.0))
+    patch.setattr(smoke_test, "run", lambda bundle: smoke_test.SmokeTestResult("0" * 64, 32, 0.0))
     patch.setattr(model_figures, "draw", lambda evidence: {})
     patch.setattr(importance, "odds_ratios", lambda model, records, seed: [])
 
@@ -88,6 +90,12 @@ def mlflow_counts(client: mlflow.MlflowClient) -> dict[str, int]:
 def artifact(client: mlflow.MlflowClient, run_id: str, name: str) -> Path:
     """Return an artifact of a run as a local file."""
     return Path(client.download_artifacts(run_id, name))
+
+
+def production_model(client: mlflow.MlflowClient, run_id: str) -> dict[str, Any]:
+    """Return what the comparison of a run says about the model in production."""
+    found: dict[str, Any] = json.loads(artifact(client, run_id, "comparison.json").read_text())["production_model"]
+    return found
 
 
 def refused(trained: Trained, reason: str = "the service does not answer", **fields: str) -> Refused:

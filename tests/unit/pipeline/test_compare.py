@@ -73,10 +73,12 @@ def test_the_model_in_production_is_scored_beside_the_families(pair, many):
 
     compared = compare([train(LINEAR, other)], other, run="another night")
 
-    champion = json.loads(artifact(pair.client, compared["comparison_run"], "comparison.json").read_text())["champion"]
-    assert (champion["version"], champion["origin"]) == (version, "sample")
-    assert 0.7 < champion["holdout"]["roc_auc"]["value"] <= 1
-    assert champion["unseen"]["roc_auc"]["n"] >= champion["holdout"]["roc_auc"]["n"]
+    scored = json.loads(artifact(pair.client, compared["comparison_run"], "comparison.json").read_text())[
+        "production_model"
+    ]
+    assert (scored["version"], scored["origin"]) == (version, "sample")
+    assert 0.7 < scored["holdout"]["roc_auc"]["value"] <= 1
+    assert scored["unseen"]["roc_auc"]["n"] >= scored["holdout"]["roc_auc"]["n"]
 
 
 def test_families_from_different_snapshots_are_not_compared(pair, many):

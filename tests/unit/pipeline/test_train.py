@@ -105,9 +105,9 @@ def test_the_smoke_test_is_recorded_in_the_evaluation(pair):
 
 def test_a_family_that_fails_the_smoke_test_is_refused_and_its_run_says_why(pair, monkeypatch):
     def refuse(bundle: bytes) -> None:
-        raise smoke_test.GateError("the service refuses it", where="a bundle", expected="predictions", hint="look")
+        raise smoke_test.SmokeTestError("the service refuses it", where="a bundle", expected="predictions", hint="look")
 
-    monkeypatch.setattr(smoke_test, "admit", refuse)
+    monkeypatch.setattr(smoke_test, "run", refuse)
     refused = train(FOREST, pair.prepared, run="refused")
     assert (refused["outcome"], refused["cause"]) == ("refused", "not servable")
     assert refused["reason"] == "the service refuses it"
@@ -119,11 +119,11 @@ def test_a_family_that_fails_the_smoke_test_is_refused_and_its_run_says_why(pair
 
 def test_a_missing_service_environment_stops_the_task(pair, monkeypatch):
     def refuse(bundle: bytes) -> None:
-        raise smoke_test.NoServiceError("no environment", where="a path", expected="one", hint="make it")
+        raise smoke_test.ServiceUnavailableError("no environment", where="a path", expected="one", hint="make it")
 
-    monkeypatch.setattr(smoke_test, "admit", refuse)
+    monkeypatch.setattr(smoke_test, "run", refuse)
     before = mlflow_counts(pair.client)
-    with pytest.raises(smoke_test.NoServiceError):
+    with pytest.raises(smoke_test.ServiceUnavailableError):
         train(LINEAR, pair.prepared)
     assert mlflow_counts(pair.client) == before
 

@@ -79,9 +79,11 @@ def test_the_version_in_production_is_scored_and_its_family_is_the_incumbent(v1,
     compared = compare([train(LINEAR, prepared)], prepared, run="the first night after the upgrade")
     assert (compared["incumbent"], compared["production"]) == (LINEAR, "1")
     assert compared["held_back"] == "", "the recorded recipe is today's"
-    champion = json.loads(artifact(v1.client, compared["comparison_run"], "comparison.json").read_text())["champion"]
-    assert (champion["version"], champion["origin"], champion["note"]) == ("1", "sample", "")
-    assert champion["unseen"]["roc_auc"]["value"] > 0.7
+    scored = json.loads(artifact(v1.client, compared["comparison_run"], "comparison.json").read_text())[
+        "production_model"
+    ]
+    assert (scored["version"], scored["origin"], scored["note"]) == ("1", "sample", "")
+    assert scored["unseen"]["roc_auc"]["value"] > 0.7
 
 
 def test_a_recipe_that_changed_since_then_is_named(v1, many, monkeypatch):

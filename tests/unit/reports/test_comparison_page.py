@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from matplotlib.figure import Figure
 
-from heartline.comparison.candidates import Champion
+from heartline.comparison.candidates import ProductionModel
 from heartline.comparison.paired_tests import Interval
 from heartline.comparison.verdict import Verdict
 from heartline.evaluation.metrics import Estimate
@@ -25,9 +25,9 @@ def rf():
     return candidate("rf", "Random forest", gain=0.2)
 
 
-def render(*candidates, champion=None, about=ABOUT, verdict=None, **more) -> bytes:
+def render(*candidates, production=None, about=ABOUT, verdict=None, **more) -> bytes:
     found, comparisons = judged(*candidates)
-    return comparison_page.render(verdict or found, comparisons, candidates, champion=champion, about=about, **more)
+    return comparison_page.render(verdict or found, comparisons, candidates, production=production, about=about, **more)
 
 
 @pytest.fixture
@@ -163,13 +163,13 @@ def test_the_sample_and_the_quick_profile_are_warned_of_before_any_score(lr, cha
     assert text.index(warning) < text.index("All scores")
 
 
-def test_without_a_champion_nothing_is_in_production(two):
+def test_without_a_production_model_the_page_says_so(two):
     assert "What is in production Nothing is in production yet." in Page(two).text
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_the_champions_own_model_is_shown_on_the_hold_out_and_on_unseen_records(lr):
-    champion = Champion(
+def test_the_production_model_is_shown_on_the_hold_out_and_on_unseen_records(lr):
+    production = ProductionModel(
         "5",
         "file",
         holdout={"roc_auc": Estimate(0.871, 0.771, 0.961, 60)},
@@ -177,7 +177,7 @@ def test_the_champions_own_model_is_shown_on_the_hold_out_and_on_unseen_records(
         unseen={"roc_auc": Estimate(None, None, None, 3, "no record is without the disease")},
         unseen_rows=3,
     )
-    text = Page(render(lr, champion=champion)).text
+    text = Page(render(lr, production=production)).text
     assert (
         "Version 5, trained on records of origin file: its own model as it is served, not trained again. It does not "
         "enter the verdict. Score This run's hold-out, n = 60 Records it never saw, n = 3 "
@@ -186,8 +186,8 @@ def test_the_champions_own_model_is_shown_on_the_hold_out_and_on_unseen_records(
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_champion_that_could_not_be_scored_says_why(lr):
-    text = Page(render(lr, champion=Champion("5", "uci", note="its bundle is missing"))).text
+def test_a_production_model_that_could_not_be_scored_has_the_reason(lr):
+    text = Page(render(lr, production=ProductionModel("5", "uci", note="its bundle is missing"))).text
     assert "It does not enter the verdict. its bundle is missing What was compared" in text
 
 
@@ -201,7 +201,7 @@ def test_one_model_alone_has_no_difference_to_show(lr):
 def test_three_models_stand_side_by_side_the_incumbent_first(lr, rf):
     knn = candidate("knn", "k-nearest neighbours", gain=-0.4)
     verdict, comparisons = judged(lr, rf, knn)
-    page = Page(comparison_page.render(verdict, comparisons, [knn, rf, lr], champion=None, about=ABOUT))
+    page = Page(comparison_page.render(verdict, comparisons, [knn, rf, lr], production=None, about=ABOUT))
     assert (
         "The models Logistic regression incumbent winner k-nearest neighbours challenger Random forest challenger The"
         in page.text
@@ -217,8 +217,8 @@ def test_three_models_stand_side_by_side_the_incumbent_first(lr, rf):
         ("better", "rf", "Random forest is better", "outcome "),
         ("worse", "lr", "Logistic regression is better than what challenged it", "outcome same"),
         ("no detectable difference", "lr", "No detectable difference", "outcome same"),
-        ("vetoed", "lr", "Minimum bars not passed", "outcome fair"),
-        ("vetoed", None, "Minimum bars not passed", "outcome bad"),
+        ("vetoed", "lr", "Minimum requirements not met", "outcome fair"),
+        ("vetoed", None, "Minimum requirements not met", "outcome bad"),
     ],
 )
 def test_each_verdict_has_its_headline_and_colour(lr, rf, verdict, winner, headline, tone):
@@ -255,11 +255,11 @@ def test_remarks_stand_among_the_reasons(lr, rf):
 
 
 def test_whatever_is_put_in_is_shown_as_text(lr, rf):
-    evil = replace(rf, title=EVIL, note=EVIL)
+    evil = replace(rf, title=EVIL)
     html = render(
         lr,
         evil,
-        champion=Champion(EVIL, EVIL, note=EVIL),
+        production=ProductionModel(EVIL, EVIL, note=EVIL),
         about={**dict.fromkeys(ABOUT, EVIL), EVIL: EVIL},
         remarks=[EVIL],
         verdict=Verdict("rf", "lr", "better", [EVIL], EVIL),
@@ -314,4 +314,4 @@ def test_what_cannot_be_shown_whole_is_refused(lr, rf, change, message):
     verdict, comparisons = judged(lr, rf)
     candidates, about = change(lr, rf)
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        comparison_page.render(verdict, comparisons, candidates, champion=None, about=about)
+        comparison_page.render(verdict, comparisons, candidates, production=None, about=about)

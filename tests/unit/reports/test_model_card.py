@@ -15,7 +15,7 @@ COUNTS = {"rows": "303", "used": "300", "duplicates": "1", "quarantined": "2", "
 
 @pytest.fixture(scope="module")
 def lr():
-    return replace(candidate(), note="version 7", parameters={"max_iter": 1000, "C": 0.1})
+    return replace(candidate(), parameters={"max_iter": 1000, "C": 0.1})
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def card(lr, verdict) -> Page:
 def test_it_says_first_what_it_is_and_that_it_is_no_medical_device(card):
     assert card.text.startswith(
         "Model card: Logistic regression Model card Logistic regression: the probability of heart disease "
-        "A model of heart-disease. This is the model that was put forward. version 7 "
+        "A model of heart-disease. This is the model that was put forward. "
         "Not a medical device. It has not been approved for the care of patients. Intended use"
     )
 
@@ -146,7 +146,7 @@ def test_the_sample_and_the_quick_profile_are_warned_of(lr, verdict, card):
 
 
 def test_whatever_is_put_in_is_shown_as_text(lr):
-    evil = replace(lr, title=EVIL, note=EVIL, parameters={EVIL: EVIL})
+    evil = replace(lr, title=EVIL, parameters={EVIL: EVIL})
     verdict = Verdict("lr", "lr", "better", [EVIL], EVIL)
     page = Page(model_card.render(evil, verdict, about={**dict.fromkeys(ABOUT, EVIL), EVIL: EVIL}))
     assert "script" not in {tag for tag, _ in page.tags}

@@ -1,4 +1,4 @@
-"""The quick way through a cross-validation: the same numbers to the last bit, or the slow way and a warning."""
+"""The families' fast equivalents: the same numbers to the last bit, or a warning and the family itself."""
 
 import logging
 from dataclasses import replace
@@ -63,7 +63,7 @@ def test_the_encoder_refuses_what_it_cannot_do():
     with pytest.raises(ValueError, match="a code that the contract does not know"):
         encoder.transform(unknown)
     missing[:, 0] = np.nan
-    with pytest.raises(ValueError, match="a column is wholly missing"):
+    with pytest.raises(ValueError, match="a column has no value"):
         Encoder(scale=False).fit(missing)
 
 
@@ -90,55 +90,56 @@ def test_the_forest_refuses_what_it_does_not_know(records):
 
 
 @pytest.mark.parametrize("name", families.FAMILIES)
-def test_a_twin_gives_what_its_family_gives(records, plan, monkeypatch, caplog, name):
+def test_a_fast_equivalent_gives_the_numbers_of_its_family(records, plan, monkeypatch, caplog, name):
     fits, fit = [], families.fit
 
-    def noted(*given, twin=False, **more):
-        fits.append(twin)
-        return fit(*given, twin=twin, **more)
+    def recording(*given, fast=False, **more):
+        fits.append(fast)
+        return fit(*given, fast=fast, **more)
 
-    monkeypatch.setattr(families, "fit", noted)
+    monkeypatch.setattr(families, "fit", recording)
     with caplog.at_level(logging.WARNING):
-        quick = validate(name, records, plan)
+        fast = validate(name, records, plan)
         assert fits == [False, True] + [True] * 4
-        monkeypatch.setitem(families.FAMILIES, name, replace(families.family(name), twin=None))
+        monkeypatch.setitem(families.FAMILIES, name, replace(families.family(name), fast_equivalent=None))
         slow = validate(name, records, plan)
         assert fits[6:] == [False] * 4
-    assert_same(quick, slow)
+    assert_same(fast, slow)
     assert not caplog.messages
 
 
-def test_a_twin_that_answers_otherwise_is_not_used(records, plan, monkeypatch, caplog):
+def test_a_fast_equivalent_with_other_predictions_is_not_used(records, plan, monkeypatch, caplog):
     expected = validate("random_forest", records, plan)
     answer = fast_forest.Forest.predict_proba
     monkeypatch.setattr(fast_forest.Forest, "predict_proba", lambda self, inputs: answer(self, inputs) * (1 - 2**-53))
     found = validate("random_forest", records, plan)
     assert_same(found, expected)
     (message,) = caplog.messages
-    assert message.startswith("Random forest: the quick way answers otherwise, by up to ")
-    assert message.endswith("e-16; going on the slow way")
+    assert message.startswith("Random forest: predictions of the fast equivalent differ by up to ")
+    assert message.endswith("e-16; it is not used, so training takes longer")
 
 
-def test_a_twin_that_fails_is_not_used(records, plan, monkeypatch, caplog):
+def test_a_fast_equivalent_that_fails_is_not_used(records, plan, monkeypatch, caplog):
     def gone(*given):
         raise ImportError("cannot import name '_splitter'")
 
     monkeypatch.setattr(fast_forest.Forest, "_grow", gone)
     found = validate("random_forest", records, plan)
     assert np.isfinite(found.probabilities).all()
-    assert caplog.messages == [
-        "Random forest: the quick way fails (ImportError: cannot import name '_splitter'); going on the slow way"
-    ]
+    (message,) = caplog.messages
+    assert message.startswith(
+        "Random forest: the fast equivalent fails (ImportError: cannot import name '_splitter'); it is not used"
+    )
 
 
-def test_a_fold_whose_training_part_lacks_a_column_goes_the_slow_way(records, plan, monkeypatch):
+def test_a_fold_whose_training_part_lacks_a_column_is_fitted_by_the_family_itself(records, plan, monkeypatch):
     features = records.features.copy()
     features[plan[0] != 2, contract.FEATURE_NAMES.index("oldpeak")] = np.nan
     few = LabelledDataset(features, records.labels, records.groups)
     with pytest.warns(UserWarning, match="Skipping features without any observed values"):
-        quick = validate("logistic_regression", few, plan)
+        fast = validate("logistic_regression", few, plan)
     monkeypatch.setitem(
-        families.FAMILIES, "logistic_regression", replace(families.family("logistic_regression"), twin=None)
+        families.FAMILIES, "logistic_regression", replace(families.family("logistic_regression"), fast_equivalent=None)
     )
     with pytest.warns(UserWarning, match="Skipping features without any observed values"):
-        assert_same(quick, validate("logistic_regression", few, plan))
+        assert_same(fast, validate("logistic_regression", few, plan))

@@ -1,4 +1,4 @@
-"""The choice among a family's candidates: inside the training records, and the same every time."""
+"""The choice among a family's candidates: by the training records only, and reproducible."""
 
 import numpy as np
 import pytest
@@ -97,11 +97,11 @@ def test_a_forest_is_bounded_from_a_hundred_thousand_records_on():
     assert (small["max_samples"], large["max_samples"]) == (None, 100_000)
 
 
-@pytest.mark.parametrize("twin", [False, True])
-def test_a_bounded_forest_is_tuned_and_fitted(records, monkeypatch, twin):
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_bounded_forest_is_tuned_and_fitted(records, monkeypatch, fast):
     monkeypatch.setattr(tuning, "MAX_ROWS", 100)
     monkeypatch.setattr(families, "MAX_SAMPLES", 250)
-    model = families.fit("random_forest", records, profile=PROFILE, seed=0, twin=twin)
+    model = families.fit("random_forest", records, profile=PROFILE, seed=0, fast=fast)
     assert model[-1].max_samples == 250
     assert {len(drawn) for drawn in model[-1].estimators_samples_} == {250}
     assert roc_auc_score(records.labels, families.probability(model, records.features)) > 0.9

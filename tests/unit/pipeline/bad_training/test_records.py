@@ -120,7 +120,8 @@ def test_the_smallest_allowed_set_is_trained_on(module_store, mlflow_store, many
     assert compared["verdict"] == "vetoed"
     assert compared["winner"] is None
     assert any(
-        reason.startswith("logistic regression does not pass the minimum bars") for reason in compared["reasons"]
+        reason.startswith("logistic regression does not meet the minimum requirements")
+        for reason in compared["reasons"]
     )
     registered = register(compared, promotion="if_better")
     assert (registered["version"], registered["promoted"]) == (None, False)

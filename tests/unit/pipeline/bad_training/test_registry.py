@@ -129,11 +129,13 @@ def test_production_is_replaced_if_its_own_recipe_was_beaten(pair):
     assert mlflow_registry.aliased("production").number == registered["version"] == registered["versions"][LINEAR]
 
 
-def _champion(pair, compared: Compared) -> dict[str, object]:
-    return json.loads(artifact(pair.client, compared["comparison_run"], "comparison.json").read_text())["champion"]
+def _production_model(pair, compared: Compared) -> dict[str, object]:
+    return json.loads(artifact(pair.client, compared["comparison_run"], "comparison.json").read_text())[
+        "production_model"
+    ]
 
 
-def test_a_champion_of_another_contract_or_with_a_damaged_bundle_is_not_scored(pair):
+def test_a_production_model_of_another_contract_or_with_a_damaged_bundle_is_not_scored(pair):
     # given a version whose bundle follows an older contract, with a column less in its snapshot
     files = open_bundle(stores.get(pair.linear["bundle"]))
     manifest = json.loads(files["manifest.json"])
@@ -145,13 +147,13 @@ def test_a_champion_of_another_contract_or_with_a_damaged_bundle_is_not_scored(p
     )
     mlflow_registry.point_alias("production", older)
     # when and then
-    found = _champion(pair, compare([pair.linear], pair.prepared, run="an older contract"))
+    found = _production_model(pair, compare([pair.linear], pair.prepared, run="an older contract"))
     assert (found["holdout"], found["unseen"]) == ({}, {})
     assert found["note"] == (
         f"its own model was not scored: it follows another data contract (0.9.0, today's is {contract.VERSION})"
     )
     Path(bundle.removeprefix("file://")).write_bytes(b"something else")
-    found = _champion(pair, compare([pair.linear], pair.prepared, run="a damaged bundle"))
+    found = _production_model(pair, compare([pair.linear], pair.prepared, run="a damaged bundle"))
     assert found["note"] == "its own model was not scored: the object is not what its name says"
 
 

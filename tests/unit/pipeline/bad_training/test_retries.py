@@ -93,11 +93,11 @@ def test_an_outage_of_mlflow_at_any_request_doubles_nothing(module_store, mlflow
 # ---- a smoke test that fails for a while
 
 
-def refusing(why: str) -> Callable[[bytes], smoke_test.Admission]:
+def refusing(why: str) -> Callable[[bytes], smoke_test.SmokeTestResult]:
     """Return a smoke test that fails."""
 
-    def refuse(bundle: bytes) -> smoke_test.Admission:
-        raise smoke_test.GateError(why, where="a bundle", expected="predictions", hint="look")
+    def refuse(bundle: bytes) -> smoke_test.SmokeTestResult:
+        raise smoke_test.SmokeTestError(why, where="a bundle", expected="predictions", hint="look")
 
     return refuse
 
@@ -115,7 +115,7 @@ def trains(module_store, mlflow_store, many, quick_training, cached) -> Callable
         prepared = prepare(take(many, negative=70, positive=60, negative_holdout=15, positive_holdout=15), seed=seed)
         with pytest.MonkeyPatch.context() as patch:
             if why:
-                patch.setattr(smoke_test, "admit", refusing(why))
+                patch.setattr(smoke_test, "run", refusing(why))
             run = mlflow_store.get_run(train(LINEAR, prepared)["run_id"])
         return run.info.run_id, run.info.status, (run.data.tags.get("refused") or "").split("\n")[0] or None
 
@@ -186,7 +186,7 @@ def test_a_refused_run_is_continued_or_replaced_after_an_upgrade(
         cached(module, name)
     prepared = prepare(take(many, negative=70, positive=60, negative_holdout=15, positive_holdout=15), seed=11)
     with monkeypatch.context() as patch:
-        patch.setattr(smoke_test, "admit", refusing("it does not answer"))
+        patch.setattr(smoke_test, "run", refusing("it does not answer"))
         refused = train(LINEAR, prepared)["run_id"]
     # when another release of Python comes, and then another library
     monkeypatch.setattr(candidates.platform, "python_version", lambda: "3.11.99")
