@@ -22,12 +22,13 @@ import os
 from airflow.sdk import CronTriggerTimetable, Param, dag, task
 
 from dag_defaults import DEFAULT_ARGS, TAG_HEARTLINE, TAG_TRAINING
-from heartline import contract
+from heartline import contract, dag_ids
+from heartline.ingestion import source_catalog
 from heartline.training.family_names import FAMILY_NAMES
 
 
 @dag(
-    dag_id="heart_training",
+    dag_id=dag_ids.TRAINING,
     dag_display_name="Heart-disease training",
     description="Nightly training: ingest, validate, preprocess, train, compare, register",
     doc_md=__doc__,
@@ -46,15 +47,14 @@ from heartline.training.family_names import FAMILY_NAMES
             minLength=1,
             maxLength=2000,
             title="Source of the records",
-            description="`sample` or `sample:N` (a synthetic cohort, N from 100), `uci` (the UCI archive), `postgres` "
-            "(with a query), or the path or URL of a CSV or Parquet file.",
+            description=source_catalog.form_description(),
         ),
         "query": Param(
             None,
             type=["null", "string"],
             maxLength=10_000,
             title="Query",
-            description="For the source `postgres`: SQL that returns the contract's columns.",
+            description=source_catalog.query_description(),
         ),
         "encoding": Param(
             "auto",

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from airflow.plugins_manager import AirflowPlugin
 
-DAG = "heart_training"
+from heartline import dag_ids
+
 PREFIX = "/data-docs"
 LOGIN = "/api/v2/auth/login"
 
@@ -39,7 +40,7 @@ def _site() -> Any:
 
     from heartline.reports import data_docs_site
 
-    reader = Depends(requires_access_dag("GET", DagAccessEntity.TASK_LOGS, DAG))
+    reader = Depends(requires_access_dag("GET", DagAccessEntity.TASK_LOGS, dag_ids.TRAINING))
     site = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[reader])
 
     @site.get("/")

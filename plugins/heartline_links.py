@@ -5,6 +5,8 @@ from typing import ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
+from heartline import contract
+
 MLFLOW = f"http://localhost:{os.environ.get('HEARTLINE_MLFLOW_PORT', '5000')}"
 
 
@@ -15,7 +17,7 @@ class HeartlineLinks(AirflowPlugin):
     external_views: ClassVar[list[dict[str, str]]] = [
         {
             "name": "Models in MLflow",
-            "href": f"{MLFLOW}/#/models/heart-disease",
+            "href": f"{MLFLOW}/#/models/{contract.MODEL_NAME}",
             "destination": "nav",
             "category": "browse",
         },

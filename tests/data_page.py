@@ -9,7 +9,7 @@ import pandas as pd
 from great_expectations.expectations.expectation import Expectation
 
 from heartline import contract
-from heartline.ingestion import encodings, sources, synthetic
+from heartline.ingestion import encodings, source_catalog, sources, synthetic
 from heartline.validation import checkpoint, drift, suite
 from heartline.validation.findings import Finding
 from tests.running import ROOT
@@ -81,7 +81,7 @@ def check_hungary(folder: Path, *, with_reference: bool) -> checkpoint.Checked:
     decision = encodings.judge(table.frame, table.names, encodings.AUTO)
     frame, unknown = encodings.decode(table.frame, decision.encoding)
     reference = drift.reference(cleveland(folder)) if with_reference else None
-    return checkpoint.check(frame, pd.concat([table.odd, unknown], ignore_index=True), reference=reference)
+    return checkpoint.check(frame, pd.concat([table.unparseable, unknown], ignore_index=True), reference=reference)
 
 
 def hungary(folder: Path) -> str:
@@ -141,7 +141,8 @@ def _table(head: str, rows: list[str]) -> str:
 
 def write(folder: Path) -> None:
     """Write the tables into the page."""
-    for name, table in (("checks", checks()), ("hungary", hungary(folder)), ("chance", chance())):
+    tables = {"sources": source_catalog.markdown(), "checks": checks(), "hungary": hungary(folder), "chance": chance()}
+    for name, table in tables.items():
         PAGE.write_text(_between_marks(name).sub(rf"\g<1>{table}\g<3>", PAGE.read_text()))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 VERSION = "1.1.0"
 MODEL_NAME = "heart-disease"
-THRESHOLD = 0.5  # a probability from here on is answered as heart disease
+THRESHOLD = 0.5  # at or above this probability the prediction is heart disease
 
 Kind = Literal["measurement", "count", "code"]
 
@@ -25,19 +25,19 @@ class Column:
 
     Attributes:
         name: its name in the UCI files.
-        title: a short name for people.
+        title: a short name for display.
         description: what was recorded, and how.
         kind: ``measurement`` and ``count`` are ordered numbers, ``code`` is a category without an order.
-        minimum: the smallest possible value; what lies below is an error, not an outlier.
+        minimum: the smallest possible value; a value below it is an error, not an outlier.
         maximum: the largest possible value.
         example: a plausible value for documentation and examples.
         unit: the physical unit; empty for codes.
-        usual: the range outside which a value is possible but rare, so that it is worth a look; None for codes.
-        whole: whether fractions are impossible.
+        usual: the range outside which a value is possible but rare, which gives a warning; None for codes.
+        whole: whether values are integers.
         codes: the legal codes with their labels; empty for measurements.
         optional: whether a value may be missing (it is then imputed).
-        risk: 1 where higher values go with disease in every published cohort, -1 where lower ones do, 0 where neither
-            is certain. A label that contradicts these signs is turned round.
+        risk: 1 if higher values go with disease in every published cohort, -1 if lower values do, 0 if neither is
+            certain. A label that contradicts these signs is taken to be inverted.
     """
 
     name: str
@@ -182,23 +182,23 @@ CATEGORICAL: tuple[str, ...] = tuple(column.name for column in FEATURES if colum
 RISKS: tuple[Column, ...] = tuple(column for column in FEATURES if column.risk)
 DTYPES: dict[str, str] = {column.name: column.dtype for column in COLUMNS}
 
-# What a set must be for a model to be worth training on it; about the whole set, not about a row.
+# Requirements on a dataset as a whole: the run stops if one of them is not met.
 MIN_ROWS = 100
 MIN_CLASS_SHARE = 0.05
 MAX_MISSING_SHARE = 0.2  # of a column that may have missing values
 MAX_DUPLICATE_SHARE = 0.2  # of rows that repeat an earlier one; real cohorts have next to none
-MAX_CONTRADICTIONS = 1  # of the columns with a risk sign, how many may point the other way before the label is suspect
+MAX_CONTRADICTIONS = 1  # number of columns with a risk sign that may contradict the label
 
-# Of the set too, but a run may choose others; these are the defaults.
-MAX_QUARANTINE_SHARE = 0.05  # of rows that are set aside
-MAX_DRIFT = 0.25  # Kullback-Leibler divergence of a column from production's snapshot
+# Defaults of the limits that a run may change.
+MAX_QUARANTINE_SHARE = 0.05  # of all rows
+MAX_DRIFT = 0.25  # Kullback-Leibler divergence (nats) of a column from production's snapshot
 
 
 def digest() -> str:
     """Return the sha256 of the contract's content: version, columns, ranges, codes, set-wide limits and threshold.
 
-    The two limits that a run may choose are left out: each run's evidence says what it chose, and two runs that chose
-    differently have records of the same contract.
+    The two limits that a run may change are not part of it: runs with different limits use the same contract, and the
+    evidence of each run holds its limits.
     """
     content = {
         "version": VERSION,
@@ -210,7 +210,7 @@ def digest() -> str:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of one record as ``POST /predict`` takes it.
+    """Return the JSON Schema (2020-12) of one record, as accepted by ``POST /predict``.
 
     ``x-features`` holds the feature names in the order of the model's input columns, ``x-version`` and ``x-digest``
     the contract's version and digest.
@@ -247,39 +247,53 @@ def _property(column: Column) -> dict[str, Any]:
 
 
 def markdown() -> str:
-    """Return the contract as a page for people: ``docs/contract.md``."""
+    """Return the contract as a Markdown page: ``docs/contract.md``."""
     rows = [
         f"| `{column.name}` | {column.description} | {column.unit or '–'} | {_allowed(column)} "
         f"| {_range(column.usual) if column.usual else '–'} | {'yes' if column.optional else 'no'} | `{column.dtype}` |"
         for column in COLUMNS
     ]
     paragraphs = (
-        "A value outside what is possible puts its row into quarantine; one outside the usual range is a warning.",
-        f"A training set has at least {MIN_ROWS} records, at least {MIN_CLASS_SHARE:.0%} of each class, at most "
-        f"{MAX_MISSING_SHARE:.0%} missing values in a column that may have them, and at most "
-        f"{MAX_DUPLICATE_SHARE:.0%} rows that repeat another. Disease goes with {_signs()}: where more than "
-        f"{MAX_CONTRADICTIONS} of these {len(RISKS)} point the other way, the label is taken to be inverted. A run "
-        f"stops when more than {MAX_QUARANTINE_SHARE:.0%} of its rows are in quarantine, or a column has drifted by "
-        f"more than {MAX_DRIFT} (Kullback-Leibler divergence) from production's snapshot; the run's "
-        "parameters `max_quarantine` and `max_drift` change these two.",
-        f"A probability of {THRESHOLD} or more is answered as heart disease.",
+        "A row with a value outside the possible range goes to quarantine. A value outside the usual range gives a "
+        "warning.",
+        "## Requirements on the dataset",
+        "A run stops if its records do not meet one of these requirements. The parameters `max_quarantine` and "
+        "`max_drift` of a run change the last two.",
+        _bullets(
+            f"At least {MIN_ROWS} records.",
+            f"At least {MIN_CLASS_SHARE:.0%} of the records in each class.",
+            f"At most {MAX_MISSING_SHARE:.0%} missing values in a column that may have missing values.",
+            f"At most {MAX_DUPLICATE_SHARE:.0%} duplicate rows.",
+            f"Disease goes with {_signs()}. If more than {MAX_CONTRADICTIONS} of these {len(RISKS)} columns contradict "
+            "the label, the label is taken to be inverted.",
+            f"At most {MAX_QUARANTINE_SHARE:.0%} of the rows in quarantine.",
+            f"A drift of at most {MAX_DRIFT} in each column: the Kullback-Leibler divergence from the snapshot of the "
+            "model in production.",
+        ),
+        "## Decision threshold",
+        f"A probability of {THRESHOLD} or more is predicted as heart disease.",
     )
     return (
         f"# The data contract, version {VERSION}\n\n"
-        "Written by `heartline.contract`, the one place where a column, code or range stands; a test keeps this page\n"
-        "current. A prediction takes the features; a training file has the label too.\n\n"
-        "| column | what it is | unit | possible | usual | may be missing | stored as |\n"
+        "This page is generated from `heartline.contract`, the one place that defines columns, codes and ranges; a\n"
+        "test keeps it current. A prediction request has the features. A training file also has the label `num`.\n\n"
+        "## Columns\n\n"
+        "| column | description | unit | possible values | usual range | may be missing | stored as |\n"
         "| --- | --- | --- | --- | --- | --- | --- |\n"
         + "\n".join(rows)
-        + "".join(f"\n\n{textwrap.fill(text, 120)}" for text in paragraphs)
+        + "".join(f"\n\n{text if text.startswith('- ') else textwrap.fill(text, 120)}" for text in paragraphs)
         + "\n"
     )
+
+
+def _bullets(*texts: str) -> str:
+    return "\n".join(textwrap.fill(f"- {text}", 120, subsequent_indent="  ") for text in texts)
 
 
 def _allowed(column: Column) -> str:
     if column.codes:
         return ", ".join(f"{code} {label}" for code, label in column.codes.items())
-    return f"{_range((column.minimum, column.maximum))}{', whole' if column.whole else ''}"
+    return f"{_range((column.minimum, column.maximum))}{', integer' if column.whole else ''}"
 
 
 def _range(limits: tuple[float, float]) -> str:

@@ -1,14 +1,14 @@
-"""The one error shape of Heartline: what was wrong, where, what was expected, what to do."""
+"""The error shape of Heartline: what was wrong, where, what was expected, and a hint."""
 
 
 class HeartlineError(Exception):
-    """A failure that a person can act on.
+    """A failure that the reader of the message can act on.
 
     Args:
         what: what was wrong, one clause without a full stop.
         where: the field, row, file, setting or process that it concerns.
         expected: what would have been right.
-        hint: the next step for whoever reads this.
+        hint: the next step.
     """
 
     def __init__(self, what: str, *, where: str, expected: str, hint: str) -> None:
@@ -23,7 +23,7 @@ class HeartlineError(Exception):
         return f"{self.what}\n  where:    {self.where}\n  expected: {self.expected}\n  hint:     {self.hint}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Make the error survive a process boundary: keyword arguments are not pickled by default."""
+        """Support pickling between processes: by default keyword arguments are lost."""
         return (_rebuild, (type(self), self.what, self.where, self.expected, self.hint))
 
 
@@ -36,7 +36,7 @@ class PermanentError(HeartlineError):
 
 
 class DataError(PermanentError):
-    """The records are not what the contract says."""
+    """The records do not meet the contract."""
 
 
 class SourceError(HeartlineError):
@@ -44,7 +44,7 @@ class SourceError(HeartlineError):
 
 
 class NoCandidateError(PermanentError):
-    """No family of a run converged and can be served."""
+    """No model family of a run converged and can be served."""
 
 
 class ComparisonError(PermanentError):
@@ -56,7 +56,7 @@ class HandoverError(PermanentError):
 
 
 class RegistryError(HeartlineError):
-    """The model registry cannot be reached, or holds something unexpected."""
+    """The model registry cannot be reached, or its content is unexpected."""
 
 
 def _rebuild(kind: type[HeartlineError], what: str, where: str, expected: str, hint: str) -> HeartlineError:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from heartline import contract, dag_ids
 from stack.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,8 +19,8 @@ STATE = ".heartline"  # below the clone, unless HEARTLINE_HOME says otherwise
 SERVING_VENV = ".venv-serving"
 
 HOST = "127.0.0.1"
-DAG = "heart_training"
-MODEL = "heart-disease"
+DAG = dag_ids.TRAINING
+MODEL = contract.MODEL_NAME
 USER = "admin"  # of Airflow's user interface
 
 # A folder that holds this file is ours, so that `down --purge` can never delete anything else.

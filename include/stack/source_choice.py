@@ -8,13 +8,12 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
+from heartline.ingestion import source_catalog
 from stack.errors import UsageError
 
-UCI_URL = "https://archive.ics.uci.edu/static/public/45/heart+disease.zip"
 RECORD = "source"  # in the state folder
 PATIENCE = 4.0  # seconds in which the archive must begin to answer
 
-_NAMES = re.compile(r"(sample(:\d+)?|uci|postgres)")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
@@ -35,7 +34,7 @@ class Choice:
 
 def absolute(source: str) -> str:
     """Return ``source`` with a path made absolute: the task that reads it runs in another folder."""
-    if _NAMES.fullmatch(source) or _SCHEME.match(source):
+    if _is_name(source) or _SCHEME.match(source):
         return source
     return str(Path(source).expanduser().resolve())
 
@@ -51,7 +50,7 @@ def check(source: str, setting: str) -> str:
         UsageError: the file is missing, empty, or no file.
     """
     source = absolute(source)
-    if _NAMES.fullmatch(source) or (_SCHEME.match(source) and not source.startswith("file://")):
+    if _is_name(source) or (_SCHEME.match(source) and not source.startswith("file://")):
         return source
     path = Path(unquote(urlsplit(source).path)) if source.startswith("file://") else Path(source)
     problem = _problem(path)
@@ -59,10 +58,15 @@ def check(source: str, setting: str) -> str:
         raise UsageError(
             f"the source {problem}",
             where=f"{path} ({setting})",
-            expected="a CSV or Parquet file with records, a URL of one, or one of: sample, sample:N, uci, postgres",
+            expected=source_catalog.choices(),
             hint="correct the path; nothing was started or trained",
         )
     return source
+
+
+def _is_name(source: str) -> bool:
+    found = source_catalog.find(source)
+    return found is not None and not found.is_address
 
 
 def _problem(path: Path) -> str | None:
@@ -108,7 +112,7 @@ def choose(given: str | None, home: Path) -> Choice:
         return Choice(source, "as HEARTLINE_SOURCE says")
     if before:
         return Choice(before, "the first `up` of this stack took this source", before == "sample")
-    return _probe(os.environ.get("HEARTLINE_UCI_URL") or UCI_URL)
+    return _probe(os.environ.get("HEARTLINE_UCI_URL") or source_catalog.UCI_URL)
 
 
 def _probe(url: str) -> Choice:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from heartline import dag_ids
 from heartline.reports import data_docs_site
 from tests.conftest import ROOT
 
@@ -163,5 +164,5 @@ def test_neither_the_plugin_nor_the_site_imports_anything_heavy(airflow):
 
 def test_the_pages_belong_to_those_who_may_read_the_dag():
     plugin = (ROOT / "plugins" / "heartline_data_docs.py").read_text()
-    (dag,) = re.findall(r'^DAG = "(\w+)"$', plugin, re.MULTILINE)
-    assert (ROOT / "dags" / f"{dag}.py").is_file()
+    (dag,) = re.findall(r"TASK_LOGS, dag_ids\.(\w+)\)", plugin)
+    assert (ROOT / "dags" / f"{getattr(dag_ids, dag)}.py").is_file()

@@ -10,6 +10,7 @@ import pytest
 
 from heartline import contract
 from heartline.ingestion import encodings, synthetic
+from serving.settings import Settings
 from tests.conftest import ROOT
 
 DIGESTS = {  # of each version, in the order in which they came: a line is added and never changed
@@ -31,7 +32,7 @@ def record():
     return {column.name: column.example for column in contract.FEATURES}
 
 
-def test_examples_make_a_legal_record(validator, record):
+def test_the_examples_are_a_valid_record(validator, record):
     assert list(validator.iter_errors(record)) == []
 
 
@@ -66,7 +67,7 @@ def test_digest_follows_the_content(monkeypatch):
     assert contract.digest() != before
 
 
-def test_another_content_has_another_version():
+def test_changed_content_needs_a_new_version():
     assert DIGESTS.get(contract.VERSION) == contract.digest(), (
         "the contract's content has changed: raise VERSION in include/heartline/contract.py, and add a line with it "
         f"and the new digest to DIGESTS in {Path(__file__).name}"
@@ -76,13 +77,13 @@ def test_another_content_has_another_version():
 
 
 @pytest.mark.parametrize("limit", ["MAX_QUARANTINE_SHARE", "MAX_DRIFT"])
-def test_a_limit_that_a_run_may_choose_is_no_part_of_the_digest(monkeypatch, limit):
+def test_a_limit_that_a_run_may_change_is_not_in_the_digest(monkeypatch, limit):
     before = contract.digest()
     monkeypatch.setattr(contract, limit, 0.5)
     assert contract.digest() == before
 
 
-def test_every_feature_is_either_ordered_or_a_category():
+def test_every_feature_is_either_numeric_or_categorical():
     assert sorted(contract.NUMERIC + contract.CATEGORICAL) == sorted(contract.FEATURE_NAMES)
 
 
@@ -98,7 +99,7 @@ def test_every_column_is_described_in_full(column):
 
 
 @pytest.mark.parametrize("column", contract.COLUMNS, ids=lambda column: column.name)
-def test_a_columns_type_holds_every_legal_value(column):
+def test_the_type_of_a_column_holds_every_legal_value(column):
     legal = np.array([*column.codes] or [column.minimum, column.example, column.maximum], dtype="float64")
     assert (legal.astype(column.dtype).astype("float64") == legal).all()
     assert np.issubdtype(column.dtype, np.floating) == (column.optional or not column.whole)
@@ -120,8 +121,17 @@ def _lists_of_columns(path: Path) -> list[str]:
     return found
 
 
+def _files(pattern: str) -> list[Path]:
+    """The files below the folders of code, those in sub-packages too."""
+    return [path for folder in ("include", "dags", "plugins", "serving") for path in (ROOT / folder).rglob(pattern)]
+
+
 def test_there_is_no_second_list_of_columns():
-    modules = [path for folder in ("include", "dags", "plugins", "serving") for path in (ROOT / folder).rglob("*.py")]
+    modules = _files("*.py")
+    assert len(modules) >= 150
+    assert {"heartline/ingestion", "heartline/pipeline", "stack/commands"} <= {
+        str(path.parent.relative_to(ROOT / "include")) for path in modules if ROOT / "include" in path.parents
+    }
     lists = {str(path.relative_to(ROOT)): found for path in modules if (found := _lists_of_columns(path))}
     codes = lists.pop("include/heartline/ingestion/encodings.py")
     assert lists == {}
@@ -130,9 +140,9 @@ def test_there_is_no_second_list_of_columns():
     assert set(encodings.KAGGLE_CODES) | set(encodings.ALIASES.values()) <= set(contract.COLUMN_NAMES)
 
 
-def test_of_the_files_that_are_no_modules_those_that_list_columns_are_known():
-    files = [path for folder in ("include", "dags", "plugins", "serving") for path in (ROOT / folder).rglob("*.*")]
-    texts = {path: path.read_text() for path in files if path.suffix in TEXTS}
+def test_the_data_files_that_list_columns_are_known():
+    texts = {path: path.read_text() for path in _files("*.*") if path.suffix in TEXTS}
+    assert len(texts) >= 20
     lists = [
         path for path, text in texts.items() if len(set(re.findall(r"\w+", text)) & set(contract.COLUMN_NAMES)) >= 3
     ]
@@ -157,6 +167,26 @@ def test_the_figures_of_the_sample_are_of_the_contracts_columns():
     assert {name for pair in facts["cramers_v_overall"] for name in pair.split("~")} <= set(contract.FEATURE_NAMES)
     links = {name for link in facts["links_by_disease"] for name in re.findall(r"[a-z]+", link)}
     assert links - {"p", "mean", "by", "male", "female"} <= set(contract.FEATURE_NAMES)
+
+
+def test_the_name_of_the_model_stands_in_one_place():
+    constants = {
+        str(path.relative_to(ROOT))
+        for path in _files("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value == contract.MODEL_NAME
+    }
+    assert constants == {
+        "include/heartline/contract.py",
+        "include/heartline/registry/runs.py",  # an experiment of the same name
+        "serving/settings.py",  # the service shares no code with the rest: compared below
+    }
+
+
+def test_the_service_serves_the_model_that_is_registered(tmp_path):
+    assert Settings.from_environment({"HEARTLINE_HOME": str(tmp_path)}).model_name == contract.MODEL_NAME
+    readme = (ROOT / "serving" / "README.md").read_text()
+    assert f"| `HEARTLINE_MODEL_NAME` | `{contract.MODEL_NAME}` |" in readme
 
 
 def test_the_page_in_the_docs_is_current():

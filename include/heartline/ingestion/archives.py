@@ -1,4 +1,4 @@
-"""A file that was compressed for the way: gzip, or a zip with one file in it, known by the first bytes."""
+"""Unpacks compressed files: gzip, or a zip that holds one file; recognised by the first bytes."""
 
 import gzip
 import io
@@ -13,25 +13,25 @@ from heartline.ingestion.http import too_large
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"
 _EMPTY_ZIP = b"PK\x05\x06"
-_MAC = "__MACOSX/"  # what macOS adds to each zip: attributes of the files, no content
+_MAC = "__MACOSX/"  # file attributes that macOS adds to each zip; no content
 _SHOWN = 10
 
-# What zipfile raises on damage, on a compression that it does not know, and on a password.
+# What zipfile raises for a damaged archive, an unknown compression and a password.
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
 def unpack(data: bytes, *, where: str, size: int) -> bytes:
-    """Return what a gzip or zip file holds; other bytes are returned as they are.
+    """Return the content of a gzip or zip file; other bytes are returned unchanged.
 
-    An archive within an archive stays packed.
+    An archive inside an archive is not unpacked.
 
     Args:
         data: the whole file.
         where: the file or address, for messages.
-        size: the largest content, in bytes; no more than that is ever unpacked.
+        size: the limit of the content, in bytes; unpacking stops there.
 
     Raises:
-        DataError: the archive is damaged or has a password, or a zip has not exactly one file in it.
+        DataError: the archive is damaged or has a password, or a zip does not hold exactly one file.
         SourceError: the content is too large.
     """
     if data.startswith(_GZIP):
@@ -43,10 +43,11 @@ def unpack(data: bytes, *, where: str, size: int) -> bytes:
 
 
 def bounded(archive: zipfile.ZipFile, member: str, *, where: str, size: int) -> bytes:
-    """Return a file of a zip.
+    """Return one file of a zip.
 
     Raises:
-        SourceError: it is larger than ``size`` bytes. The archive's own word is enough, as zipfile unpacks no more.
+        SourceError: it is larger than ``size`` bytes. The size in the archive's directory is reliable: zipfile reads
+            no more than that.
     """
     if archive.getinfo(member).file_size > size:
         raise too_large(where, size, unpacked=True)
@@ -71,8 +72,8 @@ def _only_file(archive: zipfile.ZipFile, where: str) -> str:
     raise DataError(
         f"the zip holds {len(files)} files" if files else "the zip holds no file",
         where=f"{where}: {', '.join(files[:_SHOWN])}{more}" if files else where,
-        expected="a zip with one CSV or Parquet file in it",
-        hint="unpack it and name the file that is meant; a spreadsheet, which is a zip too, is saved as CSV",
+        expected="a zip that holds one CSV or Parquet file",
+        hint="unpack it and give the path of one file; save a spreadsheet (.xlsx is a zip) as CSV",
     )
 
 

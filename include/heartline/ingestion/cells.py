@@ -1,4 +1,4 @@
-"""From cells to numbers: what is a number, what is missing, and what is neither."""
+"""Converts cells to numbers, and finds the missing and the unparseable cells."""
 
 import numpy as np
 import pyarrow as pa
@@ -8,29 +8,30 @@ from numpy.typing import NDArray
 MISSING = ("", "?", "na", "n/a", "nan", "null", "none")  # in any case
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"  # neither inf nor hex, and no thousands separator
-_LONGEST = 200  # characters of an odd cell that are kept
+_LONGEST = 200  # characters of an unparseable cell that are kept
 
 
 def numbers(
     cells: pa.Array, *, decimal_comma: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
-    """Return the numbers in cells, and the cells that are none.
+    """Return the numbers in cells, and the unparseable cells.
 
-    Infinity is not a number, and a word for truth is none either; what the source itself types as boolean is 0 or 1.
+    Infinity and words such as "true" are unparseable. Cells of the type boolean are 0 or 1.
 
     Args:
         cells: (n,) numbers, booleans, nulls or text.
         decimal_comma: whether 2,3 is 2.3.
 
     Returns:
-        (n,) with NaN for what is missing or odd; the k positions of what is odd; the k texts, as ``shown`` gives them.
+        (n,) numbers, NaN for missing and unparseable cells; the k positions of the unparseable cells; their k texts, as
+        shortened by ``shown``.
     """
     kind = cells.type
     if pa.types.is_dictionary(kind):
         return numbers(cells.dictionary_decode(), decimal_comma=decimal_comma)
     if not _is_text(kind):
         return _typed(cells)
-    # Nearly always all cells are fine, and this is the fastest way to know.
+    # The fast path: nearly always all cells are numbers or missing.
     try:
         values = _floats(_with_points(cells) if decimal_comma else cells)
     except pa.ArrowInvalid:
@@ -49,7 +50,7 @@ def readable(kind: pa.DataType) -> bool:
 
 
 def shown(text: str) -> str:
-    """Return a text without the blanks around it, and not longer than a message bears."""
+    """Return a text without surrounding blanks, cut to the length that fits in a message."""
     text = text.strip()
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
@@ -69,13 +70,13 @@ def _with_points(texts: pa.Array) -> pa.Array:
 
 def _typed(cells: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
     values = _floats(cells)
-    odd = np.flatnonzero(np.isinf(values))
-    if not len(odd):
-        return values, odd, []
-    texts = [str(value) for value in values[odd]]
-    values = values.copy()  # Arrow's own memory must not be written to
-    values[odd] = np.nan
-    return values, odd, texts
+    unparseable = np.flatnonzero(np.isinf(values))
+    if not len(unparseable):
+        return values, unparseable, []
+    texts = [str(value) for value in values[unparseable]]
+    values = values.copy()  # Arrow's memory is read only
+    values[unparseable] = np.nan
+    return values, unparseable, texts
 
 
 def _texts(cells: pa.Array, decimal_comma: bool) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
@@ -87,7 +88,8 @@ def _texts(cells: pa.Array, decimal_comma: bool) -> tuple[NDArray[np.float64], N
     finite = np.isfinite(values)
     missing = pc.is_in(pc.utf8_lower(texts), pa.array(MISSING, texts.type)).to_numpy(zero_copy_only=False)
 
-    codes = coded.indices.fill_null(len(texts)).to_numpy()  # a null takes what is appended
-    odd = np.flatnonzero(np.append(~finite & ~missing, False)[codes])
-    words = [shown(text) for text in texts.to_pylist()] if len(odd) else []
-    return np.append(np.where(finite, values, np.nan), np.nan)[codes], odd, [words[code] for code in codes[odd]]
+    codes = coded.indices.fill_null(len(texts)).to_numpy()  # null takes the appended element
+    unparseable = np.flatnonzero(np.append(~finite & ~missing, False)[codes])
+    words = [shown(text) for text in texts.to_pylist()] if len(unparseable) else []
+    found = np.append(np.where(finite, values, np.nan), np.nan)[codes]
+    return found, unparseable, [words[code] for code in codes[unparseable]]

@@ -1,10 +1,10 @@
-"""A Gaussian copula between margins that take finitely many values.
+"""A Gaussian copula between discrete margins.
 
 Each column of a record is a step function of a normal latent variable. Two columns are linked by the correlation of
-their latents, found so that a statistic of the columns themselves (a rank correlation, a conditional share, a
-difference of means, Cramér's V) comes out as given. All of these are sums over Mehler's expansion of the bivariate
-normal density in Hermite polynomials (Lancaster 1957, https://doi.org/10.1093/biomet/44.1-2.289), so that no
-integration and no simulation is needed.
+their latent variables, which is solved so that a statistic of the columns (a rank correlation, a conditional share, a
+difference of means, Cramér's V) has a given value. All of these statistics are sums over Mehler's expansion of the
+bivariate normal density in Hermite polynomials (Lancaster 1957, https://doi.org/10.1093/biomet/44.1-2.289), so
+no integration and no simulation is needed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _NORMAL = NormalDist()
-_ORDERS = np.arange(1, 61)  # with |r| <= 0.95 the terms beyond the 60th change the third decimal at most
+_ORDERS = np.arange(1, 61)  # with |r| <= 0.95 the terms after the 60th change at most the third decimal
 _LIMIT = 0.95
 
 
@@ -27,8 +27,8 @@ class Margin:
     """The distribution of one column.
 
     Attributes:
-        values: shape [k], what the column can be, in the order of the latent variable.
-        shares: shape [k], the probability of each, positive, with sum 1.
+        values: shape [k], the possible values, in the order of the latent variable.
+        shares: shape [k], their probabilities, positive, with sum 1.
     """
 
     values: Floats
@@ -36,7 +36,7 @@ class Margin:
 
     @cached_property
     def cuts(self) -> Floats:
-        """Return the k - 1 points at which the latent variable passes from one value to the next."""
+        """Return the k - 1 thresholds of the latent variable between neighbouring values."""
         return np.array([_NORMAL.inv_cdf(share) for share in np.cumsum(self.shares)[:-1]])
 
     @cached_property
@@ -51,7 +51,7 @@ class Margin:
         return steps
 
     def at(self, latent: Floats) -> Floats:
-        """Return the values, shape [n], that belong to latent values, shape [n]."""
+        """Return the values, shape [n], for latent values, shape [n]."""
         return self.values[np.searchsorted(self.cuts, latent)]
 
     def ranks(self) -> Floats:
@@ -64,36 +64,35 @@ def match_correlation(a: Margin, of_a: Floats, b: Margin, of_b: Floats, target: 
 
     Args:
         a: the first column's margin.
-        of_a: the number that stands for each of its values: ranks for Spearman's correlation, the values themselves
-            for Pearson's, 0 and 1 for the phi coefficient. It must not fall and rise again along the latent.
+        of_a: the score of each of its values: ranks for Spearman's correlation, the values themselves for Pearson's,
+            0 and 1 for the phi coefficient. It must be monotonic in the latent variable.
         b: the second column's margin.
         of_b: likewise.
-        target: the correlation of these numbers.
+        target: the correlation of these scores.
     """
     products = _expand(a, of_a) * _expand(b, of_b)
     return _bisect(lambda r: float((products * r**_ORDERS).sum()), target, -_LIMIT)
 
 
 def match_cramers_v(groups: Sequence[tuple[float, Margin, Margin]], target: float) -> float:
-    """Return the one latent correlation, from 0 on, that gives two columns the Cramér's V ``target`` over all groups.
+    """Return the latent correlation, at least 0, that gives two columns the Cramér's V ``target`` over all groups.
 
     Args:
-        groups: the share of each group of records, and in it the margins of the two columns; their values are ordered
-            such that the link is a positive one.
-        target: Cramér's V over the groups together. When the groups' differing margins alone exceed it, the answer
-            is 0.
+        groups: the share of each group of records, and the margins of the two columns in it, with values ordered so
+            that the link is positive.
+        target: Cramér's V over all groups. If the different margins of the groups alone exceed it, the result is 0.
     """
     return _bisect(lambda r: _cramers_v(groups, r), target, 0.0)
 
 
 def complete(names: Sequence[str], known: Mapping[tuple[str, str], float]) -> Floats:
-    """Return the correlation matrix that holds the known correlations and assumes nothing else.
+    """Return the correlation matrix of maximum entropy that has the known correlations.
 
-    Of all matrices that hold them it is the one of greatest entropy, in which two columns without a known correlation
+    In it, two columns without a known correlation
     are independent given all others (Dempster 1972, https://doi.org/10.2307/2528966).
 
     Args:
-        names: the columns, in the order of the answer.
+        names: the columns, in the order of the result.
         known: correlations by pairs of names.
     """
     place = {name: index for index, name in enumerate(names)}

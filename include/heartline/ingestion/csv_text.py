@@ -1,4 +1,4 @@
-"""Text with one record in a line: what divides its fields, whether it has a header, and its rows."""
+"""Reads CSV text with one record per line: finds the separator and the header, and yields the rows."""
 
 import csv
 import re
@@ -20,34 +20,40 @@ _SPACE = " "
 _NOT_COMMA = (";", "\t")
 _WIDTH = len(contract.COLUMNS)
 _BLOCK = 1 << 20  # bytes parsed at a time: the longest row
-_HOPELESS = 10_000  # rows without a single good one, after which nobody reads on
+_MAX_LEADING_MALFORMED = 10_000  # rows: reading stops if the first ones are all malformed
 _SHOWN_ROWS = 10
-_LINE = re.compile(rb"[^\r\n]*\S[^\r\n]*")  # the first that is not blank
+_LINE = re.compile(rb"[^\r\n]*\S[^\r\n]*")  # a line that is not blank
 _BREAK = re.compile(rb"[\r\n]")
-_END = b"\x04"  # a row of our own after the last: a quote that is never closed swallows it
+_END = b"\x04"  # a sentinel row after the last one: it is missing if a quote is never closed
 _NULLS = sorted({spelled for word in cells.MISSING for spelled in (word, word.upper(), word.capitalize())} | {"NaN"})
 
 
 @dataclass(frozen=True)
 class Malformed:
-    """A row with too few or too many fields: its number in the source from 1, its text, the number of its fields."""
+    """A row with too few or too many fields.
+
+    Attributes:
+        number: the row number in the source, from 1.
+        text: the row as found.
+        fields: the number of its fields.
+    """
 
     number: int
     text: str
     fields: int
 
 
-@dataclass(eq=False, repr=False)  # patients' data should not end in a traceback
+@dataclass(eq=False, repr=False)  # keeps patients' data out of tracebacks
 class Text:
-    """A text whose first line was looked at.
+    """CSV text whose separator and header are known.
 
     Attributes:
         data: the bytes, UTF-8.
         start: where the first record starts.
-        separator: what stands between two fields.
-        header: the names in the first line, or () if that is a record.
+        separator: the character between two fields.
+        header: the names in the first line, or () if the first line is a record.
         where: the file or address, for messages.
-        malformed: the rows that had to be left out, complete when ``rows`` is exhausted.
+        malformed: rows that were skipped; complete when ``rows`` is exhausted.
     """
 
     data: bytes
@@ -66,16 +72,16 @@ class Text:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the fields of a row; without a header those of the UCI files."""
+        """The names of the fields; without a header those of the UCI files."""
         return self.header or contract.COLUMN_NAMES
 
     @property
     def decimal_comma(self) -> bool:
-        """Whether a comma in a number can only be its decimal point."""
+        """Whether a comma in a number is a decimal comma."""
         return self.separator in _NOT_COMMA
 
     def most_rows(self) -> int:
-        """Return a number of rows that is certainly not exceeded."""
+        """Return an upper bound of the number of rows."""
         feeds = self.data.count(b"\n", self.start)
         returns = self.data.count(b"\r", self.start) - self.data.count(b"\r\n", self.start) if b"\r" in self.data else 0
         return feeds + returns + 1
@@ -84,13 +90,13 @@ class Text:
         """Yield the cells of the well-formed rows, some thousand rows at a time.
 
         Args:
-            positions: of the columns that are wanted.
+            positions: of the columns to read.
 
         Yields:
-            One array of strings for each position, null where one of the usual words for missing stands.
+            One array of strings for each position, null for each word that means missing.
 
         Raises:
-            DataError: the text cannot be divided into rows, or no row has the right number of fields.
+            DataError: the text cannot be split into rows, or no row has the right number of fields.
         """
         wanted = [str(position) for position in positions]
         good = 0
@@ -101,22 +107,22 @@ class Text:
                 good += batch.num_rows
                 yield batch.columns
         except pa.ArrowInvalid:
-            if not self._hopeless():
-                raise self._undivided(self._unclosed) from None
+            if not self._all_malformed():
+                raise self._unsplittable(self._unclosed) from None
         if self.malformed and not good:
             raise self._ragged()
         if self._quoted and not self._ended:
-            raise self._undivided()
+            raise self._unsplittable()
 
     def numbers(self, good: int) -> NDArray[np.int64]:
-        """Return the numbers in the source, from 1, of the first well-formed rows, as many as were read."""
+        """Return the row numbers in the source, from 1, of the first ``good`` well-formed rows."""
         left_out = np.array([one.number for one in self.malformed], "int64")
         return np.setdiff1d(np.arange(1, good + len(left_out) + 1), left_out, assume_unique=True)[:good]
 
-    def _undivided(self, row: int | None = None) -> DataError:
-        """Return the error for a text whose rows do not end where they should, at ``row`` if that is known."""
+    def _unsplittable(self, row: int | None = None) -> DataError:
+        """Return the error for text whose rows have no clear end, at ``row`` if that is known."""
         return DataError(
-            "the text cannot be divided into rows",
+            "the text cannot be split into rows",
             where=f"{self.where}, row {row:,}" if row else self.where,
             expected=f"each quote closed in its row, and rows of at most {_BLOCK:,} bytes",
             hint="look for a quote that is never closed",
@@ -130,12 +136,12 @@ class Text:
             rest = _closable(self.data, self.start, self.separator)
         yield from arrow.open_csv(
             pa.py_buffer(rest),
-            # only one thread knows the number of a row
+            # row numbers are known with one thread only
             read_options=arrow.ReadOptions(
                 use_threads=False, block_size=_BLOCK, column_names=[str(n) for n in range(len(self.columns))]
             ),
             parse_options=arrow.ParseOptions(
-                delimiter=self.separator, newlines_in_values=self._quoted, invalid_row_handler=self._set_aside
+                delimiter=self.separator, newlines_in_values=self._quoted, invalid_row_handler=self._on_invalid_row
             ),
             convert_options=arrow.ConvertOptions(
                 check_utf8=False,
@@ -147,48 +153,50 @@ class Text:
         )
 
     def _expect_single_lines(self, batch: pa.RecordBatch, before: int) -> None:
-        """Raise if a cell has a line break: a quote that was not closed has swallowed rows."""
+        """Raise if a cell has a line break: a quote was not closed, and rows were merged."""
         for column in batch.columns:
             text = column.buffers()[2]
-            if text and _BREAK.search(text):  # one look at all cells costs next to nothing
+            if text and _BREAK.search(text):  # one search over all cells is cheap
                 row = int(np.flatnonzero(pc.match_substring_regex(column, _BREAK.pattern).fill_null(False))[0])
-                raise self._undivided(int(self.numbers(before + row + 1)[-1]))
+                raise self._unsplittable(int(self.numbers(before + row + 1)[-1]))
 
-    def _set_aside(self, row: arrow.InvalidRow) -> str:
+    def _on_invalid_row(self, row: arrow.InvalidRow) -> str:
         if row.text == _END.decode():
             self._ended = True
         elif not row.text.strip():
-            self._blank += 1  # counted by the reader, but not by people
+            self._blank += 1  # Arrow counts blank lines, users do not
         else:
             number = row.number - self._blank
             if _BREAK.search(row.text.encode()):
                 self._unclosed = number
-                return "error"  # what is raised here would not arrive
+                return "error"  # an exception would not leave the callback
             self.malformed.append(Malformed(number, cells.shown(row.text), row.actual_columns))
-            return "error" if self._hopeless() else "skip"
+            return "error" if self._all_malformed() else "skip"
         return "skip"
 
-    def _hopeless(self) -> bool:
-        return len(self.malformed) == _HOPELESS and self.malformed[-1].number == _HOPELESS
+    def _all_malformed(self) -> bool:
+        """Return whether the first rows, up to the limit, are all malformed."""
+        limit = _MAX_LEADING_MALFORMED
+        return len(self.malformed) == limit and self.malformed[-1].number == limit
 
     def _ragged(self) -> DataError:
         width = len(self.columns)
         shown = ", ".join(f"row {one.number} has {one.fields}" for one in self.malformed[:_SHOWN_ROWS])
         return DataError(
-            f"none of the first {_HOPELESS:,} rows has {width} fields"
-            if self._hopeless()
+            f"none of the first {_MAX_LEADING_MALFORMED:,} rows has {width} fields"
+            if self._all_malformed()
             else f"no row has {width} fields",
             where=f"{self.where}: {shown}{', …' if len(self.malformed) > _SHOWN_ROWS else ''}",
             expected=f"{width} fields in each row, {'as in the header' if self.header else 'as in the UCI files'}",
-            hint="check what stands between the fields; put a field that holds it in quotes",
+            hint="check the separator; put a field that contains it in quotes",
         )
 
 
 def look(data: bytes, *, where: str) -> Text:
-    """Return what a text's first line says about it.
+    """Return the text with the separator and header that its first line shows.
 
-    The text is UTF-8, or else Windows-1252, with or without a byte order mark; its fields are divided by comma,
-    semicolon, tab or spaces.
+    The text is UTF-8, otherwise Windows-1252, with or without a byte order mark; the separator is comma, semicolon, tab
+    or spaces.
 
     Args:
         data: the whole file.
@@ -203,8 +211,8 @@ def look(data: bytes, *, where: str) -> Text:
         raise DataError(
             "the file is empty",
             where=where,
-            expected="a CSV or Parquet file with records in it",
-            hint="check how the file was made, and whether it was copied to the end",
+            expected="a CSV or Parquet file with records",
+            hint="check how the file was made, and whether it was copied completely",
         )
     separator = _separator(found[0])
     if separator == _SPACE:
@@ -240,7 +248,7 @@ def _no_table(problem: str, where: str) -> DataError:
         problem,
         where=where,
         expected="a CSV file in UTF-8, or a Parquet file",
-        hint="check where the file comes from, or save it in one of these formats",
+        hint="check where the file comes from, or convert it to one of these formats",
     )
 
 
@@ -252,7 +260,7 @@ def _separator(line: bytes) -> str:
 
 
 def _single_spaced(data: bytes) -> bytes:
-    """Return text whose fields are divided by any number of spaces or tabs as one with a single space."""
+    """Return text with every run of spaces or tabs replaced by a single space."""
     data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\t", b" ")
     while b"  " in data:
         data = data.replace(b"  ", b" ")
@@ -260,7 +268,7 @@ def _single_spaced(data: bytes) -> bytes:
 
 
 def _closable(data: bytes, start: int, separator: str) -> bytes:
-    """Return text from ``start`` on, each quote at the start of its field, and with a last row of our own."""
+    """Return text from ``start`` on, without spaces before a quote, and with the sentinel row at the end."""
     rest: bytes | memoryview = memoryview(data)[start:]
     if data.find(b' "', start) >= 0:
         sign = separator.encode()
@@ -273,6 +281,6 @@ def _split(line: str, separator: str) -> list[str]:
 
 
 def _is_record(names: Sequence[str], *, decimal_comma: bool) -> bool:
-    """Return whether the fields of the first line are values rather than names; a record may have a bad cell."""
-    odd = cells.numbers(pa.array(names, pa.string()), decimal_comma=decimal_comma)[1]
-    return len(odd) < len(names) / 2
+    """Return whether most fields of the first line are numbers: a record may have an unparseable cell."""
+    unparseable = cells.numbers(pa.array(names, pa.string()), decimal_comma=decimal_comma)[1]
+    return len(unparseable) < len(names) / 2

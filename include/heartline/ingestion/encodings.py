@@ -1,7 +1,8 @@
-"""The two encodings in which these records go round: UCI's own, and the recoding of the Kaggle ``heart.csv``.
+"""The two encodings of these records: UCI's codes, and those of the Kaggle file ``heart.csv``.
 
-Kaggle's file holds Cleveland's patients with other codes and the label turned round. Read as UCI it trains a model that
-scores well and predicts health. So an encoding is decided from evidence, or asked for, and never guessed.
+Kaggle's file holds the Cleveland patients with other codes and an inverted label. Read with UCI's codes it trains a
+model that scores well and predicts the opposite. So the encoding is decided from evidence or set by the user, and never
+guessed.
 """
 
 from collections.abc import Sequence
@@ -20,9 +21,9 @@ KAGGLE = "kaggle"
 AUTO = "auto"
 ENCODINGS = (AUTO, UCI, KAGGLE)
 
-MISSING = -9.0  # how the archive's unprocessed files write a missing value
+MISSING = -9.0  # a missing value in the archive's unprocessed files
 
-# Kaggle's code on the left, UCI's on the right; NaN where Kaggle gave a missing value a code.
+# Kaggle's code: UCI's code; NaN if Kaggle's code means a missing value.
 KAGGLE_CODES: dict[str, dict[float, float]] = {
     "cp": {3: 1, 1: 2, 2: 3, 0: 4},
     "restecg": {1: 0, 2: 1, 0: 2},
@@ -43,8 +44,8 @@ _KAGGLE_NAMES = {
 }
 ALIASES: dict[str, str] = {**{name: name for name in contract.COLUMN_NAMES}, **_KAGGLE_NAMES}
 
-_ENOUGH = 0.1  # of the rows must have codes of one encoding only, for the codes to speak
-_STRAY = 0.05  # of the rows may have codes of the other one only: single errors, which the row checks set aside
+_MIN_EXCLUSIVE_SHARE = 0.1  # of the rows have codes of one encoding only: enough to support that encoding
+_MAX_STRAY_SHARE = 0.05  # of the rows have codes of the other encoding only: single errors, for the row checks
 _TITLES = {UCI: "UCI", KAGGLE: "Kaggle"}
 
 Topic = Literal["names", "codes", "label"]
@@ -55,13 +56,13 @@ class Evidence:
     """One observation about a file's encoding.
 
     Attributes:
-        topic: what was looked at.
-        speaks_for: the encodings that it supports: none, one, or both where it contradicts itself.
-        text: a sentence for people.
+        topic: what was examined.
+        supports: the encodings that it supports: none, one, or both if it contradicts itself.
+        text: a sentence for display.
     """
 
     topic: Topic
-    speaks_for: tuple[str, ...]
+    supports: tuple[str, ...]
     text: str
 
 
@@ -70,9 +71,9 @@ class Decision:
     """The encoding of a file.
 
     Attributes:
-        encoding: ``uci`` or ``kaggle``; where it could not be decided, the empty string.
-        evidence: sentences, each about one observation.
-        problem: why it could not be decided, else the empty string.
+        encoding: ``uci`` or ``kaggle``; the empty string if it could not be decided.
+        evidence: one sentence for each observation.
+        problem: why it could not be decided; otherwise the empty string.
     """
 
     encoding: str
@@ -81,12 +82,12 @@ class Decision:
 
 
 def judge(frame: pd.DataFrame, names: Sequence[str], requested: str) -> Decision:
-    """Decide in which encoding records are written.
+    """Decide the encoding of records.
 
     Args:
         frame: (n, 14) the contract's columns as they were read.
-        names: the header's names as spelled; empty where the file has none.
-        requested: ``uci`` or ``kaggle`` is taken as said, ``auto`` decides from the evidence.
+        names: the column names in the header as spelled; empty without a header.
+        requested: ``uci`` or ``kaggle`` sets the encoding, ``auto`` decides it from the evidence.
 
     Raises:
         DataError: ``requested`` is none of these.
@@ -96,41 +97,41 @@ def judge(frame: pd.DataFrame, names: Sequence[str], requested: str) -> Decision
     found = [_from_names(names), *_from_codes(frame), _from_label(frame)]
     evidence = [f"{one.topic}: {one.text}" for one in found]
     if requested != AUTO:
-        return Decision(requested, [f"asked for: encoding={requested}", *evidence])
-    supported = {encoding for one in found for encoding in one.speaks_for}
-    spoken = {one.topic for one in found if one.speaks_for}
+        return Decision(requested, [f"set by the user: encoding={requested}", *evidence])
+    supported = {encoding for one in found for encoding in one.supports}
+    conclusive = {one.topic for one in found if one.supports}
     if len(supported) > 1:
         return Decision("", evidence, "the evidence about the encoding conflicts")
-    if not ("codes" in spoken or {"names", "label"} <= spoken):
-        return Decision("", evidence, "nothing shows in which encoding they are")
+    if not ("codes" in conclusive or {"names", "label"} <= conclusive):
+        return Decision("", evidence, "there is not enough evidence to decide the encoding")
     return Decision(supported.pop(), evidence)
 
 
 def decode(frame: pd.DataFrame, encoding: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return records in UCI's codes, and the cells that are no code of their encoding.
+    """Return records in UCI's codes, and the cells whose value is not a code of the encoding.
 
     Args:
-        frame: (n, 14) as it was read; -9 is a missing value in both encodings.
+        frame: (n, 14) records as read; -9 is a missing value in both encodings.
         encoding: ``uci`` or ``kaggle``.
 
     Returns:
-        the decoded frame, in which a cell without a meaning is missing, and a table of those cells: row, field, value,
+        the decoded frame, in which an unknown code is missing, and a table of the unknown codes: row, field, value,
         reason.
 
     Raises:
-        DataError: there is no such encoding.
+        DataError: the encoding is unknown.
     """
     _expect_one_of((UCI, KAGGLE), encoding)
     decoded = _without_minus_nine(frame)
     if encoding == UCI:
-        return decoded, no_odd_cells()
+        return decoded, no_unparseable_cells()
     decoded = decoded.copy(deep=False)
-    odd = [no_odd_cells()]
+    unparseable = [no_unparseable_cells()]
     for name, codes in KAGGLE_CODES.items():
         values = decoded[name]
         unknown = values[values.notna() & ~values.isin(list(codes))]
         decoded[name] = values.map(codes).astype("float64")
-        odd.append(
+        unparseable.append(
             pd.DataFrame(
                 {
                     "row": unknown.index.to_numpy("int64"),
@@ -140,24 +141,24 @@ def decode(frame: pd.DataFrame, encoding: str) -> tuple[pd.DataFrame, pd.DataFra
                 }
             )
         )
-    return decoded, pd.concat(odd, ignore_index=True)
+    return decoded, pd.concat(unparseable, ignore_index=True)
 
 
-def no_odd_cells() -> pd.DataFrame:
-    """Return an empty table of cells: row, field, value, reason."""
+def no_unparseable_cells() -> pd.DataFrame:
+    """Return an empty table of unparseable cells: row, field, value, reason."""
     return pd.DataFrame(
         {"row": pd.Series(dtype="int64"), **{name: pd.Series(dtype="str") for name in ("field", "value", "reason")}}
     )
 
 
 def _expect_one_of(known: Sequence[str], encoding: str) -> None:
-    """Refuse what is not spelled exactly so: taken for another encoding it would turn the label round."""
+    """Raise unless the encoding is spelled exactly: a wrong one would invert the label."""
     if encoding not in known:
         raise DataError(
             f"unknown encoding {encoding!r}",
             where="parameter encoding",
             expected=f"{', '.join(known[:-1])} or {known[-1]}",
-            hint="choose one of these, in small letters",
+            hint="choose one of these, in lower case",
         )
 
 
@@ -173,7 +174,7 @@ def _from_names(names: Sequence[str]) -> Evidence:
         return Evidence("names", (KAGGLE,), f"{', '.join(kaggles)} {'is' if len(kaggles) == 1 else 'are'} Kaggle's")
     if contract.LABEL.name in plain:
         return Evidence("names", (UCI,), f"the label is called {contract.LABEL.name}, as in the UCI archive")
-    return Evidence("names", (), "no header with names" if not plain else "none that only one encoding has")
+    return Evidence("names", (), "the file has no header" if not plain else "none that only one encoding has")
 
 
 def _exclusive() -> dict[str, dict[str, list[float]]]:
@@ -186,9 +187,9 @@ def _exclusive() -> dict[str, dict[str, list[float]]]:
 
 
 def _from_codes(frame: pd.DataFrame) -> list[Evidence]:
-    """Look at the codes that only one encoding has.
+    """Return the evidence of the codes that only one encoding has.
 
-    A single one may be an error of that row. Two in one row are a row of that encoding.
+    A single such code may be an error in its row. Two of them in one row show the encoding of that row.
     """
     hits: dict[str, np.ndarray] = {}
     texts = {}
@@ -212,13 +213,13 @@ def _from_codes(frame: pd.DataFrame) -> list[Evidence]:
         rows = int((hits[encoding] > 0).sum())
         if not rows:
             continue
-        whole = int((alone[encoding] & (hits[encoding] > 1)).sum())
+        certain = int((alone[encoding] & (hits[encoding] > 1)).sum())
         share = alone[encoding].sum() / len(frame)
         other = KAGGLE if encoding == UCI else UCI
-        leads = share >= _ENOUGH and rows > int((hits[other] > 0).sum())
-        speaks = leads or whole > 0 or rows > _STRAY * len(frame)
+        leads = share >= _MIN_EXCLUSIVE_SHARE and rows > int((hits[other] > 0).sum())
+        supported = leads or certain > 0 or rows > _MAX_STRAY_SHARE * len(frame)
         text = f"{rows} of {len(frame)} rows have codes that only {_TITLES[encoding]} has ({texts[encoding]})"
-        found.append(Evidence("codes", (encoding,) if speaks else (), text))
+        found.append(Evidence("codes", (encoding,) if supported else (), text))
     if not found:
         return [Evidence("codes", (), "none that only one encoding has")]
     return found
@@ -227,9 +228,9 @@ def _from_codes(frame: pd.DataFrame) -> list[Evidence]:
 def _from_label(frame: pd.DataFrame) -> Evidence:
     aucs = label_polarity.aucs(frame)
     if len(aucs) < label_polarity.MIN_COLUMNS:
-        return Evidence("label", (), "too few values of both classes to see which way it points")
+        return Evidence("label", (), "too few values of each class to determine its polarity")
     against = label_polarity.contradictions(aucs)
     shown = ", ".join(f"{name} {auc:.2f}" for name, auc in aucs.items())
     if len(against) > contract.MAX_CONTRADICTIONS:
-        return Evidence("label", (KAGGLE,), f"higher means healthy, as Kaggle's does (AUC of {shown})")
-    return Evidence("label", (UCI,), f"higher means disease, as UCI's does (AUC of {shown})")
+        return Evidence("label", (KAGGLE,), f"higher means no disease, as in Kaggle's file (AUC of {shown})")
+    return Evidence("label", (UCI,), f"higher means disease, as in UCI's files (AUC of {shown})")

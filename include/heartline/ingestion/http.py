@@ -1,4 +1,4 @@
-"""Bytes over HTTP, within limits: of time in all, of attempts, of size."""
+"""Downloads over HTTP within limits on total time, attempts and size."""
 
 import http
 import queue
@@ -16,33 +16,33 @@ from heartline.errors import SourceError
 
 _CHUNK = 1 << 16
 _MAX_REDIRECTS = 5
-_PASSING = (429, 500, 502, 503, 504)  # answers that another attempt may better
+_TRANSIENT = (429, 500, 502, 503, 504)  # status codes that are worth a retry
 
-# What the libraries call a failure, and what a person calls it; the first that fits, so the narrow ones come first.
+# Exceptions of the libraries and their plain description; the first match counts, so narrow types come first.
 _REASONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (requests.TooManyRedirects, f"the address redirects more than {_MAX_REDIRECTS} times"),
     (causes.NameResolutionError, "the host's name is not known"),
-    (causes.NewConnectionError, "the server refuses the connection or is not there"),
+    (causes.NewConnectionError, "the server refuses the connection or is unreachable"),
     ((requests.Timeout, causes.TimeoutError), "the server did not answer in time"),
     (
         (requests.exceptions.SSLError, causes.SSLError),
-        "no secure connection, as the certificate or the protocol is not accepted",
+        "no secure connection: the certificate or the protocol is not accepted",
     ),
     ((requests.exceptions.ChunkedEncodingError, causes.ProtocolError), "the connection broke before the end"),
-    ((requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema), "this is not a web address"),
+    ((requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema), "this is not an http(s) URL"),
 )
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a download may take.
+    """Limits of a download.
 
     Attributes:
-        seconds: in all, whatever hangs: name lookup, connection, redirects, a body that trickles.
-        retries: further attempts after a failed connection or an answer such as 503.
+        seconds: total time, with name lookup, connection, redirects and a slow body.
+        retries: further attempts after a failed connection or a status such as 503.
         size: the largest body, in bytes.
-        connect_seconds: for one connection.
-        read_seconds: of silence in an answer.
+        connect_seconds: time-out of one connection.
+        read_seconds: longest pause within a response.
     """
 
     seconds: float = 300
@@ -53,20 +53,20 @@ class Limits:
 
 
 def fetch(url: str, limits: Limits) -> bytes:
-    """Return the body at an http(s) address.
+    """Return the body at an http(s) URL.
 
     Raises:
-        SourceError: it cannot be had within the limits, or the answer is not a success.
+        SourceError: the download exceeds a limit or fails, or the response is not a success.
     """
     outcome: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
 
     def work() -> None:
         try:
             outcome.put(_download(url, limits))
-        except Exception as error:  # whatever it is, the waiting caller must have it
+        except Exception as error:  # the waiting caller raises it
             outcome.put(error)
 
-    # In a thread of its own, left behind on a time-out: nothing else bounds a name lookup or a header that trickles.
+    # A thread that is abandoned on a time-out: nothing else limits the time of a name lookup or of slow headers.
     threading.Thread(target=work, name="download", daemon=True).start()
     try:
         result = outcome.get(timeout=limits.seconds)
@@ -78,11 +78,11 @@ def fetch(url: str, limits: Limits) -> bytes:
 
 
 def public(url: str) -> str:
-    """Return an address without what may be secret in it: user, password, query."""
+    """Return a URL without the parts that may be secret: user, password and query."""
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "an address that cannot be parsed"
+        return "a URL that cannot be parsed"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "…" if parts.query else "", ""))
 
 
@@ -90,10 +90,10 @@ def _download(url: str, limits: Limits) -> bytes:
     deadline = time.monotonic() + limits.seconds
     retry = Retry(
         limits.retries,
-        status_forcelist=_PASSING,
+        status_forcelist=_TRANSIENT,
         backoff_factor=0.2,
         raise_on_status=False,
-        respect_retry_after_header=False,  # a server could ask for an hour
+        respect_retry_after_header=False,  # a server could demand an hour
     )
     try:
         with requests.Session() as session:
@@ -104,14 +104,14 @@ def _download(url: str, limits: Limits) -> bytes:
             with session.get(url, stream=True, timeout=timeout, headers={"Accept-Encoding": "identity"}) as answer:
                 _expect_success(answer, url)
                 return _body(answer, url, limits, deadline)
-    # ValueError: an address that not even its parsing survives
+    # ValueError: a URL that cannot be parsed
     except (requests.RequestException, causes.HTTPError, ValueError) as error:
         raise SourceError(
             f"the download failed: {_reason(error)}",
             where=public(url),
-            expected="an address that answers",
-            hint="check the address, the network and the proxy settings, then try again",
-        ) from None  # the original's text would repeat the address with its secrets
+            expected="a reachable http(s) URL",
+            hint="check the URL, the network and the proxy settings, then try again",
+        ) from None  # the original message contains the URL with its secrets
 
 
 def _expect_success(answer: requests.Response, url: str) -> None:
@@ -124,8 +124,8 @@ def _expect_success(answer: requests.Response, url: str) -> None:
         where=public(url),
         expected="200 OK and the file",
         hint="try again later"
-        if answer.status_code in _PASSING
-        else "check the address and whether it may be read without a login",
+        if answer.status_code in _TRANSIENT
+        else "check the URL, and whether it can be read without a login",
     )
 
 
@@ -155,12 +155,12 @@ def _reason(error: Exception) -> str:
 
 
 def too_large(where: str, size: int, *, unpacked: bool = False) -> SourceError:
-    """Return the error for a source of more than ``size`` bytes, as it is or when ``unpacked``."""
+    """Return the error for a source of more than ``size`` bytes, as stored or when ``unpacked``."""
     return SourceError(
         "the source is too large",
         where=where,
         expected=f"at most {size:,} bytes{' when unpacked' if unpacked else ''}",
-        hint="divide it, or raise HEARTLINE_SOURCE_MAX_BYTES",
+        hint="split it, or raise HEARTLINE_SOURCE_MAX_BYTES",
     )
 
 
@@ -168,6 +168,6 @@ def _too_slow(url: str, limits: Limits) -> SourceError:
     return SourceError(
         f"the download took more than {limits.seconds:g} s",
         where=public(url),
-        expected="the whole file within that time",
+        expected="the complete file within that time",
         hint="check the network and the proxy settings, or raise HEARTLINE_SOURCE_SECONDS",
     )

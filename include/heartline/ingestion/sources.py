@@ -1,42 +1,37 @@
-"""Where records come from: the sample cohort, the UCI archive, a file, a web address, a database.
+"""Reads the records of a source: the sample cohort, the UCI archive, a file, a URL or a database.
 
-A source is named by one word or address. Nothing falls back to another source: one that cannot be read is an error.
+What the sources are stands in ``source_catalog``; ``READERS`` holds the function that reads each. Nothing falls back to
+another source: a source that cannot be read is an error.
 """
 
 import hashlib
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from heartline import contract
 from heartline.errors import SourceError
-from heartline.ingestion import archives, encodings, http, sql, synthetic, tables, uci
+from heartline.ingestion import archives, encodings, http, source_catalog, sql, synthetic, tables, uci
 
-Origin = Literal["sample", "uci", "file", "url", "postgres"]
-
-DEFAULT_QUERY = f"SELECT {', '.join(contract.COLUMN_NAMES)} FROM patients"  # noqa: S608 - nobody's input: the contract's names
-
-_SAMPLE = re.compile(r"sample(?::(\d{1,12}))?")
+DEFAULT_QUERY = f"SELECT {', '.join(contract.COLUMN_NAMES)} FROM patients"  # noqa: S608 - no user input: the names of the contract
 
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """Records as a source gave them, not yet checked.
+    """Records as read from a source, not yet validated.
 
     Attributes:
-        table: the records, and what in them is odd.
-        origin: the kind of source.
-        description: the source in words, without passwords.
-        sha256: the digest of the bytes that were read, packed or not, if the source consists of bytes. The records
-            come from the same bytes: a source is read once.
+        table: the records, and the cells and rows that could not be parsed.
+        origin: the kind of source, as in ``source_catalog``.
+        description: the source for display, without passwords.
+        sha256: the digest of the bytes that were read, before unpacking, if the source consists of bytes. A source is
+            read once, so the records come from these bytes.
     """
 
     table: tables.Table
-    origin: Origin
+    origin: str
     description: str
     sha256: str | None = None
 
@@ -47,13 +42,13 @@ class Settings:
 
     Attributes:
         uci_url: the UCI archive's zip, or a copy of it.
-        uci_sha256: the digest of the file in it.
-        cache: the folder for copies of what was fetched, or None.
-        database_url: a SQLAlchemy address, or empty.
-        limits: of downloads; ``seconds`` limits SQL statements and ``size`` files, too.
+        uci_sha256: the digest of the Cleveland file in it.
+        cache: the folder for copies of downloads, or None.
+        database_url: a SQLAlchemy URL, or empty.
+        limits: of downloads; ``seconds`` also limits SQL statements, and ``size`` files.
     """
 
-    uci_url: str = uci.URL
+    uci_url: str = source_catalog.UCI_URL
     uci_sha256: str = uci.SHA256
     cache: Path | None = None
     database_url: str = field(default="", repr=False)
@@ -61,19 +56,19 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Return the settings of ``HEARTLINE_…`` variables; what is not set or empty keeps its default.
+        """Return the settings from the ``HEARTLINE_…`` variables; an unset or empty variable keeps the default.
 
         ``HEARTLINE_UCI_URL``, ``HEARTLINE_CACHE_DIR`` (``HEARTLINE_HOME``/cache), ``HEARTLINE_DATABASE_URL``,
         ``HEARTLINE_SOURCE_SECONDS``, ``HEARTLINE_SOURCE_MAX_BYTES``.
 
         Raises:
-            SourceError: a number is none.
+            SourceError: a number cannot be parsed.
         """
         home = environment.get("HEARTLINE_HOME")
         cache = environment.get("HEARTLINE_CACHE_DIR") or (f"{home}/cache" if home else "")
         usual = http.Limits()
         return cls(
-            uci_url=environment.get("HEARTLINE_UCI_URL") or uci.URL,
+            uci_url=environment.get("HEARTLINE_UCI_URL") or source_catalog.UCI_URL,
             cache=Path(cache) if cache else None,
             database_url=environment.get("HEARTLINE_DATABASE_URL", ""),
             limits=http.Limits(
@@ -83,14 +78,29 @@ class Settings:
         )
 
 
+@dataclass(frozen=True)
+class Request:
+    """What a reader needs to know.
+
+    Attributes:
+        spec: the parameter ``source``.
+        query: the parameter ``query``, or None.
+        settings: how sources are reached.
+    """
+
+    spec: str
+    query: str | None
+    settings: Settings
+
+
 def read(spec: str, *, query: str | None = None, settings: Settings | None = None) -> Records:
     """Return the records of a source.
 
     Args:
-        spec: ``sample`` or ``sample:N``, ``uci``, ``postgres``, an absolute path or file:// address, or an http(s)
-            address; files are CSV or Parquet, as they are or in gzip or zip.
-        query: SQL for ``postgres``; without it the contract's columns of the table ``patients``.
-        settings: how sources are reached; without them those of the environment.
+        spec: one of the forms in ``source_catalog``; files are CSV or Parquet, as they are or in gzip or zip.
+        query: SQL for a source that takes a query; for ``postgres`` the default is the contract's columns of the table
+            ``patients``.
+        settings: how sources are reached; by default those of the environment.
 
     Raises:
         SourceError: there is no such source, or it cannot be reached or read.
@@ -98,38 +108,33 @@ def read(spec: str, *, query: str | None = None, settings: Settings | None = Non
     """
     settings = settings or Settings.from_environment()
     spec = spec.strip()
-    if query and spec != "postgres":
+    source = source_catalog.find(spec)
+    if query and not (source and source.takes_query):
         raise SourceError(
-            "only the source postgres takes a query",
+            "this source takes no query",
             where=f"parameter query, with source {_public(spec)}",
-            expected="no query",
-            hint="leave it empty, or choose the source postgres",
+            expected=f"no query, or {source_catalog.taking_queries()}",
+            hint="leave the query empty, or choose another source",
         )
-    if match := _SAMPLE.fullmatch(spec):
-        return _read_sample(int(match[1] or synthetic.DEFAULT_ROWS))
-    if spec == "uci":
-        return _read_uci(settings)
-    if spec == "postgres":
-        return _read_postgres(query or DEFAULT_QUERY, settings)
-    if spec.lower().startswith(("http://", "https://")):
-        return _parsed(http.fetch(spec, settings.limits), "url", http.public(spec), settings)
-    if spec.startswith(("/", "file://")):
-        path = _path(spec)
-        return _parsed(_bytes_of(path, settings.limits.size), "file", str(path), settings)
-    raise SourceError(
-        f"unknown source {_public(spec)!r}",
-        where="parameter source",
-        expected="sample, sample:N, uci, postgres, an absolute path, or an http(s) address",
-        hint="choose one of these; a path starts with a slash",
-    )
+    if source is None:
+        raise SourceError(
+            f"unknown source {_public(spec)!r}",
+            where="parameter source",
+            expected=source_catalog.choices(),
+            hint="choose one of these; a path must be absolute",
+        )
+    return READERS[source.origin](Request(spec, query, settings))
 
 
-def _read_sample(n: int) -> Records:
-    table = tables.Table(synthetic.generate(n), encodings.no_odd_cells(), contract.COLUMN_NAMES)
+def _read_sample(request: Request) -> Records:
+    _, _, rows = request.spec.partition(":")
+    n = int(rows or synthetic.DEFAULT_ROWS)
+    table = tables.Table(synthetic.generate(n), encodings.no_unparseable_cells(), contract.COLUMN_NAMES)
     return Records(table, "sample", f"synthetic cohort of {n:,} records, seed {synthetic.DEFAULT_SEED}")
 
 
-def _read_uci(settings: Settings) -> Records:
+def _read_uci(request: Request) -> Records:
+    settings = request.settings
     where = _public(settings.uci_url)
 
     def archive() -> bytes:
@@ -143,7 +148,8 @@ def _read_uci(settings: Settings) -> Records:
     return _parsed(data, "uci", f"{uci.MEMBER} of {where}{', kept from an earlier run' if cached else ''}", settings)
 
 
-def _read_postgres(query: str, settings: Settings) -> Records:
+def _read_postgres(request: Request) -> Records:
+    settings, query = request.settings, request.query or DEFAULT_QUERY
     if not settings.database_url:
         raise SourceError(
             "no database is configured",
@@ -159,7 +165,26 @@ def _read_postgres(query: str, settings: Settings) -> Records:
     return Records(tables.conform(frame, names, where=where), "postgres", where)
 
 
-def _parsed(data: bytes, origin: Origin, description: str, settings: Settings) -> Records:
+def _read_url(request: Request) -> Records:
+    spec, settings = request.spec, request.settings
+    return _parsed(http.fetch(spec, settings.limits), "url", http.public(spec), settings)
+
+
+def _read_file(request: Request) -> Records:
+    path, settings = _path(request.spec), request.settings
+    return _parsed(_bytes_of(path, settings.limits.size), "file", str(path), settings)
+
+
+READERS: dict[str, Callable[[Request], Records]] = {
+    "sample": _read_sample,
+    "uci": _read_uci,
+    "postgres": _read_postgres,
+    "file": _read_file,
+    "url": _read_url,
+}  # by origin
+
+
+def _parsed(data: bytes, origin: str, description: str, settings: Settings) -> Records:
     content = archives.unpack(data, where=description, size=settings.limits.size)
     return Records(tables.parse(content, where=description), origin, description, hashlib.sha256(data).hexdigest())
 
@@ -170,7 +195,7 @@ def _path(spec: str) -> Path:
     parts = urlsplit(spec)
     if parts.netloc not in ("", "localhost") or not parts.path:
         raise SourceError(
-            f"{spec!r} is not a file of this machine",
+            f"{spec!r} is not a file on this machine",
             where="parameter source",
             expected="file:///absolute/path",
             hint="write three slashes after file:",
@@ -195,8 +220,8 @@ def _bytes_of(path: Path, size: int) -> bytes:
         raise SourceError(
             "the file changed while it was read",
             where=str(path),
-            expected="a file that stays as it is",
-            hint="try again when it is complete",
+            expected="a file that does not change during the run",
+            hint="try again when the file is complete",
         )
     return data
 
@@ -207,11 +232,11 @@ def _identity(found: os.stat_result) -> tuple[int, int, int]:
 
 def _unreadable(path: Path, error: OSError) -> SourceError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        problem, hint = "there is no such file", "check the path; it is looked up on the machine that runs the task"
+        problem, hint = "there is no such file", "check the path on the machine that runs the task"
     elif isinstance(error, IsADirectoryError):
-        problem, hint = "this is a folder, not a file", "name the file in it"
+        problem, hint = "this is a folder, not a file", "give the path of a file in it"
     elif isinstance(error, PermissionError):
-        problem, hint = "the file may not be read", "give the user that runs the task the right to read it"
+        problem, hint = "the file may not be read", "give the user that runs the task permission to read it"
     else:
         problem, hint = (
             f"the file cannot be read: {error.strerror or error}",

@@ -1,4 +1,4 @@
-"""Rows of a database by one SQL query, without a way to change anything in it."""
+"""Reads rows from a database with one SQL query, in a read-only transaction."""
 
 import pandas as pd
 from sqlalchemy import URL, Connection, create_engine, make_url
@@ -6,26 +6,26 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from heartline.errors import SourceError
 
-_CHUNK = 50_000  # rows fetched at a time: the driver's own objects take ten times the room of the numbers
+_CHUNK = 50_000  # rows fetched at a time: the driver's objects need ten times the memory of the numbers
 
 
 def select(url: str, query: str, *, seconds: float, connect_seconds: float = 5) -> tuple[list[str], pd.DataFrame]:
     """Return the names of a query's columns, and its rows.
 
-    On PostgreSQL the transaction is read only and the server ends a statement after ``seconds``; elsewhere nothing is
-    committed.
+    On PostgreSQL the transaction is read only, and the server cancels a statement after ``seconds``. On other databases
+    nothing is committed.
 
     Args:
-        url: a SQLAlchemy address.
+        url: a SQLAlchemy URL.
         query: one SELECT statement.
         seconds: the time limit of a statement.
         connect_seconds: the time limit of the connection.
 
     Returns:
-        The k names, and shape [n, k] with columns numbered from 0, as a name may occur twice.
+        The k names, and the rows, shape [n, k]; the columns are numbered from 0, because a name may occur twice.
 
     Raises:
-        SourceError: the address is wrong, the database cannot be reached, or it refuses the query.
+        SourceError: the URL is wrong, the database is unreachable, or it refuses the query.
     """
     address = _address(url)
     statement = _one_statement(query)
@@ -36,9 +36,9 @@ def select(url: str, query: str, *, seconds: float, connect_seconds: float = 5) 
         raise SourceError(
             f"the database cannot be reached: {_words(error)}",
             where=_public(address),
-            expected="a database that answers",
-            hint="check HEARTLINE_DATABASE_URL, and that the database runs and lets its user in",
-        ) from None  # the original's text may repeat the address
+            expected="a reachable database",
+            hint="check HEARTLINE_DATABASE_URL, that the database runs, and that the user may connect",
+        ) from None  # the original message may contain the URL
     try:
         with connection:
             return _rows(connection, statement)
@@ -54,10 +54,10 @@ def select(url: str, query: str, *, seconds: float, connect_seconds: float = 5) 
 
 
 def public(url: str) -> str:
-    """Return an address without user, password and options.
+    """Return a database URL without user, password and options.
 
     Raises:
-        SourceError: it is not an address.
+        SourceError: it cannot be parsed.
     """
     return _public(_address(url))
 
@@ -80,7 +80,7 @@ def _one_statement(query: str) -> str:
             "the query is not one statement",
             where="parameter query",
             expected="one SELECT statement",
-            hint="remove everything from the first semicolon on",
+            hint="remove the first semicolon and everything after it",
         )
     return statement
 
@@ -90,7 +90,7 @@ def _address(url: str) -> URL:
         address = make_url(url)
     except (SQLAlchemyError, ValueError):
         raise SourceError(
-            "the address of the database cannot be parsed",
+            "the URL of the database cannot be parsed",
             where="setting HEARTLINE_DATABASE_URL",
             expected="postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
             hint="correct it; characters such as @ and / in a password are written as %40 and %2F",
@@ -105,13 +105,13 @@ def _limits(address: URL, seconds: float, connect_seconds: float) -> dict[str, s
         return {}
     milliseconds = round(seconds * 1000)
     return {
-        "connect_timeout": max(2, round(connect_seconds)),  # libpq's smallest
+        "connect_timeout": max(2, round(connect_seconds)),  # libpq's minimum
         "options": f"-c statement_timeout={milliseconds} -c default_transaction_read_only=on",
     }
 
 
 def _words(error: Exception) -> str:
-    """Return the driver's message on one line, without its quotation of the statement where it has one."""
+    """Return the driver's message on one line, without the statement if the driver separates it."""
     cause = getattr(error, "orig", None) or error
     primary = getattr(getattr(cause, "diag", None), "message_primary", None)
     return " ".join(str(primary or cause).split())
@@ -123,6 +123,6 @@ def _public(address: URL) -> str:
 
 
 def shorten(statement: str) -> str:
-    """Return a query on one line of at most 200 characters."""
+    """Return a query on one line, cut to 200 characters."""
     line = " ".join(statement.split())
     return line if len(line) <= 200 else f"{line[:199]}…"

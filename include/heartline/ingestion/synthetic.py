@@ -1,9 +1,9 @@
-"""The sample cohort: synthetic records of any number, whose statistics are those of UCI Cleveland.
+"""The sample cohort: any number of synthetic records with the statistics of UCI Cleveland.
 
-The generator knows `cohort_facts.json`, which holds figures about the two classes and no patient's row. In each class
-the columns have the margins of the facts, and a Gaussian copula (`copula.py`) links them as the facts say. Whatever
-the facts are silent about is left as independent as the rest allows. docs/sample-cohort.md compares the outcome with
-the real file.
+The generator reads `cohort_facts.json`, which holds statistics of the two classes and no patient's row. In each class
+the columns have the margins of these statistics, and a Gaussian copula (`copula.py`) gives them the listed
+correlations. Columns without a listed correlation are conditionally independent given the others.
+docs/sample-cohort.md compares the result with the real file.
 """
 
 import json
@@ -22,12 +22,12 @@ from heartline import contract
 from heartline.errors import SourceError
 from heartline.ingestion.copula import Floats, Margin, complete, match_correlation, match_cramers_v
 
-DEFAULT_ROWS = 303  # as many as Cleveland has
-DEFAULT_SEED = 3  # of the first hundred, one whose 303 rows are as hard to tell apart as Cleveland's
+DEFAULT_ROWS = 303  # the size of the Cleveland file
+DEFAULT_SEED = 3  # of the first hundred, one whose 303 rows give scores like Cleveland's
 MIN_ROWS = 20
 MAX_ROWS = 10_000_000
 
-_BLOCK = 100_000  # rows drawn at a time: bounds the memory beyond the frame itself
+_BLOCK = 100_000  # rows drawn at a time: limits the memory in addition to the frame
 _NORMAL = NormalDist()
 _QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 
@@ -38,7 +38,7 @@ class Population:
 
     Attributes:
         margins: one for each feature, in the contract's order.
-        factor: shape [features, features], lower triangular; latent variables are this times independent normals.
+        factor: shape [features, features], lower triangular; times independent normals it gives the latent variables.
         missing: the share of missing values by feature.
     """
 
@@ -49,7 +49,7 @@ class Population:
 
 @lru_cache(maxsize=1)
 def facts() -> dict[str, Any]:
-    """Return the figures about the real cohort that the sample is built from, and the scores that it should have."""
+    """Return the statistics of the real cohort that the sample is generated from, and the scores to reach."""
     content: dict[str, Any] = json.loads(Path(__file__).with_name("cohort_facts.json").read_text(encoding="utf-8"))
     return content
 
@@ -59,7 +59,7 @@ def generate(n: int = DEFAULT_ROWS, seed: int = DEFAULT_SEED) -> pd.DataFrame:
 
     Args:
         n: number of rows, from MIN_ROWS to MAX_ROWS.
-        seed: any whole number from 0 on.
+        seed: an integer, at least 0.
 
     Returns:
         Shape [n, 14]: the contract's columns as float64, missing values as NaN, rows numbered from 1.
@@ -91,7 +91,7 @@ def generate(n: int = DEFAULT_ROWS, seed: int = DEFAULT_SEED) -> pd.DataFrame:
 
 
 def _labels(n: int, rng: np.random.Generator) -> NDArray[np.int8]:
-    """Return, shape [n], labels in random order and in the real shares, as nearly as n allows."""
+    """Return, shape [n], labels in random order, with the real shares as closely as n allows."""
     counts = facts()["num_counts"]
     exact = np.array(list(counts.values())) * n / sum(counts.values())
     quota = np.floor(exact).astype(int)
@@ -103,7 +103,7 @@ def _labels(n: int, rng: np.random.Generator) -> NDArray[np.int8]:
 def _fill(values: Floats, rows: NDArray[np.intp], population: Population, rng: np.random.Generator) -> None:
     normals = rng.standard_normal((len(population.margins), len(rows)))
     for column, margin in enumerate(population.margins):
-        # Summed term by term: a matrix product adds in an order that depends on the machine.
+        # Summed term by term: the order of additions in a matrix product depends on the machine.
         latent = np.zeros(len(rows))
         for term in range(column + 1):
             latent += population.factor[column, term] * normals[term]
@@ -119,7 +119,7 @@ def _populations() -> tuple[Population, Population]:
     populations = []
     for disease, columns in zip(("0", "1"), margins, strict=True):
         matrix = complete(contract.FEATURE_NAMES, {**shared, **_links(columns, disease)})
-        # Rounded, so that the last bits of a linear algebra library cannot move a value across a cut.
+        # Rounded, so that rounding differences between linear algebra libraries cannot move a value across a cut.
         factor = np.round(np.linalg.cholesky(matrix), 6)
         missing = {name: counts[disease] / sizes[disease] for name, counts in facts()["missing_by_disease"].items()}
         populations.append(Population(tuple(columns.values()), factor, missing))
@@ -137,16 +137,16 @@ def _margin(column: contract.Column, disease: str) -> Margin:
         return _normalised(np.array([float(code) for code in shares]), np.array(list(shares.values())))
     if column.name in facts()["numeric"]:
         return _measured(facts()["numeric"][column.name], disease)
-    # A column that the contract has and the facts have not: any legal value, without a link to anything.
+    # A column of the contract without statistics: uniform over its legal values, independent of the others.
     values = np.array([*column.codes] or np.linspace(column.minimum, column.maximum, 101), dtype=float)
     values = np.unique(np.round(values, 0 if column.whole else 3))
     return _normalised(values, np.ones(len(values)))
 
 
 def _measured(column: Mapping[str, Any], disease: str) -> Margin:
-    """Return the margin of a measurement: between the known quantiles the latent variable is stretched linearly.
+    """Return the margin of a measurement: linear in the latent variable between the known quantiles.
 
-    Beyond the outer quantiles the tails thin out as a normal's do, and end at the smallest and largest value seen.
+    Beyond the outer quantiles the tails are normal, and end at the smallest and largest observed value.
     """
     known = column[disease]
     edge = 0.5 / _class_sizes()[disease]
@@ -167,7 +167,7 @@ def _measured(column: Mapping[str, Any], disease: str) -> Margin:
 
 
 def _digit_preference(ticks: NDArray[np.int64], shares: Floats, column: Mapping[str, Any]) -> Floats:
-    """Return, shape [ticks], how much more often than a smooth curve says a value is read off a dial."""
+    """Return, shape [ticks], the factor by which digit preference changes the frequency of each value."""
     factors = np.ones(len(ticks))
     if "multiple_of_10" not in column:
         return factors
@@ -187,7 +187,7 @@ def _normalised(values: Floats, shares: Floats) -> Margin:
 
 
 def _links(columns: Mapping[str, Margin], disease: str) -> dict[tuple[str, str], float]:
-    """Return the latent correlations, by pairs of columns, of what the facts say about one class."""
+    """Return the latent correlations of one class, by pairs of columns."""
     found = {}
     for pair, rho in facts()["spearman_by_disease"][disease].items():
         a, b = pair.split("~")
@@ -205,7 +205,7 @@ def _links(columns: Mapping[str, Margin], disease: str) -> dict[tuple[str, str],
 
 
 def _match_shares(a: Margin, if_a: float, b: Margin, is_b: float, share_if: float, share_else: float) -> float:
-    """Return the latent correlation by which b is ``is_b`` in ``share_if`` of the rows where a is ``if_a``."""
+    """Return the latent correlation with which b is ``is_b`` in ``share_if`` of the rows where a is ``if_a``."""
     in_a, in_b = (a.values == if_a).astype(float), (b.values == is_b).astype(float)
     of_a = float(a.shares @ in_a)
     of_b = of_a * share_if + (1 - of_a) * share_else
@@ -214,7 +214,7 @@ def _match_shares(a: Margin, if_a: float, b: Margin, is_b: float, share_if: floa
 
 
 def _match_means(a: Margin, b: Margin, means: Mapping[str, float]) -> float:
-    """Return the latent correlation by which a's mean differs as given between b's first value and the others."""
+    """Return the latent correlation with which a's mean differs as given between b's first value and the rest."""
     first = b.shares[0]
     others = sum(share * mean for share, mean in zip(b.shares[1:], list(means.values())[1:], strict=True)) / (1 - first)
     gap = others - next(iter(means.values()))
@@ -224,14 +224,14 @@ def _match_means(a: Margin, b: Margin, means: Mapping[str, float]) -> float:
 
 
 def _links_in_both_classes(
-    healthy: Mapping[str, Margin], diseased: Mapping[str, Margin]
+    negative: Mapping[str, Margin], positive: Mapping[str, Margin]
 ) -> dict[tuple[str, str], float]:
-    """Return the latent correlations of the pairs of categories of which only the link over both classes is known."""
+    """Return the latent correlations of the pairs of categories whose link is known over both classes only."""
     sizes = _class_sizes()
     n = sum(sizes.values())
     found = {}
     for pair, target in facts()["cramers_v_overall"].items():
         a, b = pair.split("~")
-        groups = [(sizes["0"] / n, healthy[a], healthy[b]), (sizes["1"] / n, diseased[a], diseased[b])]
+        groups = [(sizes["0"] / n, negative[a], negative[b]), (sizes["1"] / n, positive[a], positive[b])]
         found[a, b] = match_cramers_v(groups, target)
     return found

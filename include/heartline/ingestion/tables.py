@@ -1,7 +1,7 @@
-"""From bytes to records: CSV and Parquet as they are found, brought into the contract's columns.
+"""Parses CSV and Parquet into a table with the contract's columns.
 
-What a value means is not judged here. A cell that is not a number, and a row that has not the fields it should have,
-are kept beside the records with their row number, so that the quality checks can report them.
+Values are not validated here. Unparseable cells (not a number) and malformed rows (wrong number of fields) are returned
+beside the records with their row number, so that the checkpoint can report them.
 """
 
 from collections import Counter
@@ -22,27 +22,27 @@ NOT_A_NUMBER = "not a number"
 
 _PARQUET = b"PAR1"
 _BATCH = 1 << 16  # rows of a Parquet file that are converted at a time
-_LEAST = len(contract.COLUMNS) / 2  # of the contract's columns, for a table to be one of records
+_MIN_COLUMNS = len(contract.COLUMNS) / 2  # of the contract, for a table to be accepted as records
 _SHOWN_NAMES = 30
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Records as they were found.
+    """Records as parsed from a source.
 
     Attributes:
-        frame: shape [n, 14], the contract's columns in its order, float64, NaN where a value is missing or odd; the
-            index ``row`` is the row number in the source, from 1. A row that is odd as a whole keeps its number, but
-            is not in here. A column that the source lacks is all NaN.
-        odd: shape [k, 4], by row: ``row`` (int64), ``field`` (empty for the whole row), ``value`` (the text as found,
-            at most 200 characters), ``reason``.
+        frame: shape [n, 14], the contract's columns in its order, float64, NaN for missing and unparseable cells; the
+            index ``row`` is the row number in the source, from 1. Malformed rows are not in it, but count in the row
+            numbers. A column that the source lacks is all NaN.
+        unparseable: shape [k, 4], sorted by row: ``row`` (int64), ``field`` (empty for a malformed row), ``value`` (the
+            text as found, at most 200 characters), ``reason``.
         names: the names of the source's columns as spelled; () for a file without a header.
-        absent: the contract's columns that the source lacks.
-        dropped: the source's columns that the contract has not.
+        absent: columns of the contract that the source lacks.
+        dropped: columns of the source that the contract lacks.
     """
 
     frame: pd.DataFrame
-    odd: pd.DataFrame
+    unparseable: pd.DataFrame
     names: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
@@ -51,32 +51,32 @@ class Table:
 def parse(data: bytes, *, where: str) -> Table:
     """Return the records in the bytes of a CSV or Parquet file.
 
-    CSV is text in UTF-8, or else Windows-1252, with or without a header line, its fields divided by comma, semicolon,
-    tab or spaces; without a header its columns are those of the UCI files, in their order. A decimal comma is read
-    where semicolons or tabs divide the fields. Columns are matched by name or alias, in any order and case. In a
-    Parquet file text is read as in CSV, and only a column of type boolean is read as 0 and 1.
+    CSV is text in UTF-8, otherwise Windows-1252, with or without a header, separated by comma, semicolon, tab or
+    spaces. Without a header the columns are those of the UCI files, in their order. A decimal comma is accepted if the
+    separator is a semicolon or a tab. Columns are matched by name or alias, in any order and case. In a Parquet file
+    text is parsed as in CSV, and only a column of the type boolean is read as 0 and 1.
 
     Args:
         data: the whole file.
         where: the file or address, for messages.
 
     Raises:
-        DataError: the bytes are neither, hold no rows, are no table of records, have a column twice or of a type
-            that cannot hold numbers, or no row has the right number of fields.
+        DataError: the bytes are neither format, hold no rows, are not a table of records, have a column twice or a
+            column of a type that cannot hold numbers, or no row has the right number of fields.
     """
     return _parse_parquet(data, where) if data.startswith(_PARQUET) else _parse_text(data, where)
 
 
 def conform(frame: pd.DataFrame, names: Sequence[str], *, where: str) -> Table:
-    """Return the records of a table that is in memory, as ``parse`` does.
+    """Return the records of a table in memory, as ``parse`` does for a file.
 
     Args:
         frame: shape [n, k], columns numbered from 0, cells of any type.
-        names: the k names as the source spells them.
+        names: the k names as spelled in the source.
         where: the source, for messages.
 
     Raises:
-        DataError: as ``parse``.
+        DataError: see ``parse``.
     """
     positions = locate(names, where=where)
     columns = {name: _as_arrow(frame[position]) for name, position in positions.items()}
@@ -87,16 +87,16 @@ def conform(frame: pd.DataFrame, names: Sequence[str], *, where: str) -> Table:
 
 
 def locate(names: Sequence[str], *, where: str) -> dict[str, int]:
-    """Return the position among ``names`` of each of the contract's columns that is there.
+    """Return the position among ``names`` of each column of the contract that is present.
 
     Raises:
-        DataError: fewer than half of them are there, or one is there more than once.
+        DataError: fewer than half of the columns are present, or one is present more than once.
     """
     known = [encodings.ALIASES.get(" ".join(name.split()).lower()) for name in names]
     counts = Counter(name for name in known if name)
     more = ", …" if len(names) > _SHOWN_NAMES else ""
     found = f"{where}, whose columns are: {', '.join(names[:_SHOWN_NAMES])}{more}"
-    if len(counts) < _LEAST:
+    if len(counts) < _MIN_COLUMNS:
         raise DataError(
             f"this is not a table of records: it has {len(counts)} of the {len(contract.COLUMNS)} columns",
             where=found,
@@ -106,78 +106,78 @@ def locate(names: Sequence[str], *, where: str) -> dict[str, int]:
     repeated = [name for name in contract.COLUMN_NAMES if counts[name] > 1]
     if repeated:
         raise DataError(
-            f"{'1 column is' if len(repeated) == 1 else f'{len(repeated)} columns are'} there more than once: "
+            f"{'1 column is' if len(repeated) == 1 else f'{len(repeated)} columns are'} present more than once: "
             f"{', '.join(repeated)}",
             where=found,
             expected="each column once, under one of its names",
-            hint="remove or rename the columns that should not count",
+            hint="remove or rename the duplicate columns",
         )
     return {name: known.index(name) for name in contract.COLUMN_NAMES if name in counts}
 
 
 class _Collector:
-    """Gathers batches of cells in one array, so that the records are in memory once."""
+    """Collects batches of cells in one array, so that the records are in memory once."""
 
     def __init__(self, fields: Sequence[str], most_rows: int, *, decimal_comma: bool = False) -> None:
         self._rows = [contract.COLUMN_NAMES.index(name) for name in fields]
         self._values = np.empty((len(contract.COLUMNS), most_rows))
         self._values[[row for row in range(len(self._values)) if row not in self._rows]] = np.nan
         self._decimal_comma = decimal_comma
-        self._odd: list[tuple[int, NDArray[np.int64], list[str]]] = []
+        self._unparseable: list[tuple[int, NDArray[np.int64], list[str]]] = []
         self.count = 0
 
     def add(self, batch: Iterable[pa.Array]) -> None:
-        """Take the cells of some further rows, one array for each field."""
+        """Add the cells of further rows, one array for each field."""
         added = 0
         for row, column in zip(self._rows, batch, strict=True):
-            numbers, odd, texts = cells.numbers(column, decimal_comma=self._decimal_comma)
+            numbers, unparseable, texts = cells.numbers(column, decimal_comma=self._decimal_comma)
             added = len(numbers)
             self._values[row, self.count : self.count + added] = numbers
             if texts:
-                self._odd.append((row, self.count + odd, texts))
+                self._unparseable.append((row, self.count + unparseable, texts))
         self.count += added
 
     def table(
         self, names: Sequence[str], positions: dict[str, int], where: str, text: csv_text.Text | None = None
     ) -> Table:
-        """Return the table of what was added.
+        """Return the table of the added rows.
 
         Args:
             names: of all columns of the source.
-            positions: what ``locate`` found among them.
+            positions: the result of ``locate`` for these names.
             where: the source, for messages.
-            text: what the rows come from, if some of them may be malformed.
+            text: the source of the rows, if some of them may be malformed.
 
         Raises:
-            DataError: nothing was added.
+            DataError: no row was added.
         """
         if not self.count:
             raise DataError(
                 "there are no records",
                 where=where,
-                expected="at least one row below the names of the columns",
+                expected="at least one row below the header",
                 hint="check how the source was made",
             )
         index: pd.Index[int] = pd.RangeIndex(1, self.count + 1, name="row")
-        odd = []
+        unparseable = []
         if text and text.malformed:
             index = pd.Index(text.numbers(self.count), name="row")
-            odd.append(_odd_rows(text))
-        odd += [_odd_cells(index[at], row, texts) for row, at, texts in self._odd]
-        # pandas keeps the transposed array as it is, without a copy.
+            unparseable.append(_malformed_rows(text))
+        unparseable += [_unparseable_cells(index[at], row, texts) for row, at, texts in self._unparseable]
+        # pandas uses the transposed array without a copy.
         frame = pd.DataFrame(
             self._values[:, : self.count].T, columns=list(contract.COLUMN_NAMES), index=index, copy=False
         )
         return Table(
             frame,
-            _in_order(odd),
+            _in_order(unparseable),
             text.header if text else tuple(names),
             tuple(name for name in contract.COLUMN_NAMES if name not in positions),
             tuple(name for position, name in enumerate(names) if position not in positions.values()),
         )
 
 
-def _odd_rows(text: csv_text.Text) -> pd.DataFrame:
+def _malformed_rows(text: csv_text.Text) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "row": [one.number for one in text.malformed],
@@ -191,16 +191,16 @@ def _odd_rows(text: csv_text.Text) -> pd.DataFrame:
     )
 
 
-def _odd_cells(numbers: "pd.Index[int]", column: int, texts: list[str]) -> pd.DataFrame:
+def _unparseable_cells(numbers: "pd.Index[int]", column: int, texts: list[str]) -> pd.DataFrame:
     field = contract.COLUMN_NAMES[column]
     return pd.DataFrame({"row": numbers, "field": field, "value": texts, "reason": NOT_A_NUMBER})
 
 
-def _in_order(odd: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    none = encodings.no_odd_cells()
-    if not odd:
+def _in_order(unparseable: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    none = encodings.no_unparseable_cells()
+    if not unparseable:
         return none
-    return pd.concat(odd).astype(none.dtypes).sort_values("row", kind="stable", ignore_index=True)
+    return pd.concat(unparseable).astype(none.dtypes).sort_values("row", kind="stable", ignore_index=True)
 
 
 def _parse_text(data: bytes, where: str) -> Table:
@@ -239,7 +239,7 @@ def _expect_readable(types: dict[str, pa.DataType], where: str) -> None:
             f"the type of {'1 column' if len(wrong) == 1 else f'{len(wrong)} columns'} cannot hold numbers",
             where=f"{where}: {', '.join(wrong)}",
             expected="numbers, or text that is numbers",
-            hint="convert the column, or rename it if it is another one",
+            hint="convert the column, or rename it if it is another quantity",
         )
 
 

@@ -1,4 +1,4 @@
-"""The Cleveland file of the UCI archive: fetched once, known by its digest."""
+"""Reads the Cleveland file of the UCI archive: downloaded once, verified by its digest."""
 
 import hashlib
 import io
@@ -11,7 +11,6 @@ from pathlib import Path
 from heartline.errors import SourceError
 from heartline.ingestion import archives
 
-URL = "https://archive.ics.uci.edu/static/public/45/heart+disease.zip"
 MEMBER = "processed.cleveland.data"
 SHA256 = "a74b7efa387bc9d108d7d0115d831fe9b414b29ae7124f331b622b4efa0427c8"
 
@@ -24,14 +23,14 @@ def cleveland(
     """Return the file's bytes, and whether they come from the cache.
 
     Args:
-        fetch: returns the archive, called only if the cache has no copy with the right digest.
-        where: the archive's address, for messages.
-        cache: the folder of copies, or None for none; one that cannot be written costs a warning only.
+        fetch: returns the archive; called only if the cache has no copy with the right digest.
+        where: the archive's URL, for messages.
+        cache: the folder of copies, or None; if it cannot be written, a warning is logged.
         sha256: the file's digest.
         size: the largest file, in bytes.
 
     Raises:
-        SourceError: the archive is not a zip, lacks the file, or the file is another than expected.
+        SourceError: the archive is not a zip, lacks the file, or the file has another digest.
     """
     cached = _cached(cache, sha256)
     if cached is not None:
@@ -40,10 +39,10 @@ def cleveland(
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise SourceError(
-            f"{MEMBER} is not the file that it was: its sha256 is {found}",
+            f"{MEMBER} has changed: its sha256 is {found}",
             where=where,
             expected=f"sha256 {sha256}",
-            hint="try again; if the archive has changed the file, look at it and give it as a path",
+            hint="try again; if the archive has published a new file, examine it and give its path as the source",
         )
     if cache is not None:
         _keep(data, cache, sha256)
@@ -79,7 +78,7 @@ def _cached(cache: Path | None, sha256: str) -> bytes | None:
         return None
     if hashlib.sha256(data).hexdigest() == sha256:
         return data
-    _log.warning("the copy %s is damaged; fetching the file again", cache / sha256)
+    _log.warning("the copy %s is damaged; downloading the file again", cache / sha256)
     return None
 
 
@@ -90,4 +89,4 @@ def _keep(data: bytes, cache: Path, sha256: str) -> None:
             file.write(data)
         Path(file.name).replace(cache / sha256)
     except OSError as error:
-        _log.warning("no copy is kept for the next run: %s", error)
+        _log.warning("the download cannot be cached: %s", error)

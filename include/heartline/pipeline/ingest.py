@@ -14,8 +14,8 @@ def ingest(source: str, *, query: str | None = None) -> Ingested:
     """Copy a source to the store, unchanged.
 
     Args:
-        source: ``sample``, ``sample:N``, ``uci``, ``postgres``, or a path or URL of a CSV or Parquet file.
-        query: SQL, for ``postgres``.
+        source: one of the forms in ``ingestion.source_catalog``.
+        query: SQL, for a source that takes a query.
 
     Raises:
         SourceError: the source cannot be reached or read.
@@ -26,7 +26,7 @@ def ingest(source: str, *, query: str | None = None) -> Ingested:
     log.info("%d rows from %s (origin %s)", len(table.frame), records.description, records.origin)
     return {
         "raw": snapshots.write_snapshot(table.frame.rename_axis(checkpoint.ROW).reset_index(), snapshots.RAW),
-        "unparseable": snapshots.write_snapshot(table.odd, snapshots.RAW),
+        "unparseable": snapshots.write_snapshot(table.unparseable, snapshots.RAW),
         "names": list(table.names),
         "missing_columns": list(table.absent),
         "extra_columns": list(table.dropped),

@@ -1,4 +1,4 @@
 """Draws figures and renders HTML: Data Docs, the comparison page, the model cards.
 
-May import: ``storage``, ``validation``, ``training``, ``evaluation``, ``comparison``.
+May import: ``ingestion``, ``storage``, ``validation``, ``training``, ``evaluation``, ``comparison``.
 """

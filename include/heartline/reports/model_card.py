@@ -17,25 +17,8 @@ from heartline.comparison.verdict import Verdict
 from heartline.evaluation import metrics, subgroups
 from heartline.evaluation.cross_validation import Evaluation
 from heartline.evaluation.metrics import Estimate
+from heartline.ingestion import source_catalog
 from heartline.reports import data_docs_site, tables
-
-_SOURCES = {
-    "sample": "Synthetic records with statistics like those of the Cleveland cohort. No patient stands behind them.",
-    "uci": (
-        "The Cleveland cohort of the UCI archive: patients of one centre, the Cleveland Clinic Foundation, who were "
-        "referred for coronary angiography in the 1980s."
-    ),
-    "file": "Records from a file. Where and how they were collected their owners know, and Heartline does not.",
-    "url": "Records from a download. Where and how they were collected their owners know, and Heartline does not.",
-    "postgres": "Records from a database. Where and how they were collected their owners know, and Heartline does not.",
-}
-_CITATION = (
-    "Janosi, A., Steinbrunn, W., Pfisterer, M., Detrano, R. (1989). Heart Disease. UCI Machine Learning Repository, "
-    "doi 10.24432/C52P4X. Licence: Creative Commons Attribution 4.0 International (CC BY 4.0). Principal "
-    "investigators: Andras Janosi (Hungarian Institute of Cardiology, Budapest), William Steinbrunn "
-    "(University Hospital, Zurich), Matthias Pfisterer (University Hospital, Basel), Robert Detrano "
-    "(V.A. Medical Center, Long Beach, and Cleveland Clinic Foundation)."
-)
 
 
 def render(candidate: Candidate, verdict: Verdict, *, about: Mapping[str, str]) -> bytes:
@@ -51,6 +34,7 @@ def render(candidate: Candidate, verdict: Verdict, *, about: Mapping[str, str]) 
         ValueError: ``about`` is not complete.
     """
     found = candidate.evaluation
+    source = source_catalog.of_origin(about["origin"])
     page = (
         data_docs_site.templates()
         .get_template("model_card.html")
@@ -65,7 +49,7 @@ def render(candidate: Candidate, verdict: Verdict, *, about: Mapping[str, str]) 
             threshold=f"{contract.THRESHOLD:g}",
             parameters=sorted((name, str(value)) for name, value in candidate.parameters.items()),
             tuning=_tuning(found),
-            source=_SOURCES.get(about["origin"], f"Records of origin {about['origin']}."),
+            source=source.card,
             facts=tables.facts(about),
             training=f"{len(candidate.predictions.labels):,}",
             sick=f"{int(candidate.predictions.labels.sum()):,}",
@@ -75,7 +59,7 @@ def render(candidate: Candidate, verdict: Verdict, *, about: Mapping[str, str]) 
             group_scores=subgroups.TITLES,
             calibration=list(_calibration(found.out_of_fold)),
             limits=list(_limits(candidate, about)),
-            citation=_CITATION if about["origin"] == "uci" else "",
+            citation=source.citation,
         )
     )
     return page.encode()
@@ -124,16 +108,7 @@ def _calibration(estimates: Mapping[str, Estimate]) -> Iterator[str]:
 
 
 def _limits(candidate: Candidate, about: Mapping[str, str]) -> Iterator[str]:
-    if about["origin"] == "sample":
-        yield "Trained on synthetic records: it must not be used on patients, not even for study."
-    elif about["origin"] == "uci":
-        yield (
-            "One centre, 303 patients, decades ago, all of them referred for angiography: among them disease is far "
-            "more frequent than among the patients of a general practice, so elsewhere its probabilities may be "
-            "too high."
-        )
-    else:
-        yield "No records of another centre have tested it. Elsewhere its probabilities may be too high or too low."
+    yield source_catalog.of_origin(about["origin"]).limits
     n = len(candidate.predictions.labels)
     yield (
         f"{n:,} training records"

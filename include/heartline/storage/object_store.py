@@ -1,7 +1,7 @@
-"""A store in which every object is named by the sha256 of its bytes.
+"""Content-addressed object store: each object is named by the sha256 of its bytes.
 
-The address is ``<store>/<kind>/<sha256><suffix>`` under any URI that fsspec understands (``file://``, ``s3://``), so a
-worker on another machine reads the same object by the same name. Writing an object twice is writing it once.
+The URI of an object is ``<store>/<kind>/<sha256><suffix>`` under any URI that fsspec supports (``file://``, ``s3://``),
+so workers on other machines read the same object by the same name. Writing is idempotent.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ _ADDRESS = re.compile(r"(?P<digest>[0-9a-f]{64})(?P<suffix>(\.[a-z]+)*)$")
 
 
 class StoreError(HeartlineError):
-    """The store cannot be reached, or an object is not what its name says."""
+    """The store is unreachable, or an object does not match the digest in its name."""
 
 
 def default_uri() -> str:
@@ -32,19 +32,19 @@ def default_uri() -> str:
             "no store is configured",
             where="setting HEARTLINE_STORE",
             expected="a URI such as file:///var/lib/heartline/store or s3://bucket/heartline",
-            hint="set it, or use ./heartline, which does",
+            hint="set it, or use ./heartline, which sets it",
         )
     return uri
 
 
 def put(data: bytes, kind: str, suffix: str, *, store: str | None = None) -> str:
-    """Write ``data`` once and return its URI.
+    """Write ``data`` if it is not stored yet, and return its URI.
 
     Args:
         data: the object's bytes.
-        kind: the folder below the store, for example ``snapshots``.
-        suffix: the file name's ending with its dot.
-        store: the store's URI; ``HEARTLINE_STORE`` if not given.
+        kind: the folder in the store, for example ``snapshots``.
+        suffix: the suffix of the file name, with its dot.
+        store: the store's URI; by default ``HEARTLINE_STORE``.
 
     Raises:
         StoreError: the store cannot be written.
@@ -55,7 +55,7 @@ def put(data: bytes, kind: str, suffix: str, *, store: str | None = None) -> str
         fs, path = fsspec.core.url_to_fs(uri)
         if not fs.exists(path):
             fs.makedirs(posixpath.dirname(path), exist_ok=True)
-            # a reader must never see half an object: within a transaction the file gets its name at the end
+            # readers must never see a partial object: in a transaction the file gets its name at the end
             with fs.transaction, fs.open(path, "wb") as file:
                 file.write(data)
     except OSError as error:
@@ -63,13 +63,13 @@ def put(data: bytes, kind: str, suffix: str, *, store: str | None = None) -> str
             f"the store cannot be written: {error}",
             where=uri,
             expected="a writable store with free space",
-            hint="check HEARTLINE_STORE, its rights and the free space",
+            hint="check HEARTLINE_STORE, its permissions and the free space",
         ) from error
     return uri
 
 
 def address(digest: str, kind: str, suffix: str) -> str:
-    """Return the URI at which the object with this sha256 is, if it is there.
+    """Return the URI of the object with this sha256, whether or not it exists.
 
     Raises:
         StoreError: no store is configured.
@@ -78,10 +78,10 @@ def address(digest: str, kind: str, suffix: str) -> str:
 
 
 def get(uri: str) -> bytes:
-    """Return the bytes at ``uri`` after comparing them with the digest in its name.
+    """Return the bytes at ``uri`` after comparing their digest with its name.
 
     Raises:
-        StoreError: there is no such object, or its bytes are not what its name says.
+        StoreError: there is no such object, or its bytes do not match the digest in its name.
     """
     expected = digest_of(uri)
     try:
@@ -92,31 +92,31 @@ def get(uri: str) -> bytes:
             f"the object cannot be read: {error}",
             where=uri,
             expected="an object that an earlier task wrote",
-            hint="check that every worker reaches HEARTLINE_STORE; clear the first task to write it again",
+            hint="check that every worker can read HEARTLINE_STORE; clear the first task to write the object again",
         ) from error
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
         raise StoreError(
-            "the object is not what its name says",
+            "the object does not match the digest in its name",
             where=uri,
             expected=f"sha256 {expected}, found {found}",
-            hint="the file was damaged or changed: delete it and clear the task that wrote it",
+            hint="the file was damaged or changed: delete it, and clear the task that wrote it",
         )
     return data
 
 
 def digest_of(uri: str) -> str:
-    """Return the sha256 that ``uri`` is named by.
+    """Return the sha256 in the name of ``uri``.
 
     Raises:
-        StoreError: ``uri`` is not an address in a store.
+        StoreError: ``uri`` is not the URI of an object in a store.
     """
     match = _ADDRESS.search(uri)
     if match is None:
         raise StoreError(
-            "not an address in the store",
+            "this is not the URI of an object in the store",
             where=repr(uri),
             expected="a URI that ends in a sha256 and a suffix",
-            hint="pass on what the earlier task returned",
+            hint="pass the URI that the earlier task returned",
         )
     return match["digest"]

@@ -1,6 +1,6 @@
 """Train/test split and fold plan of a snapshot.
 
-Both follow from the hashes of the records' features: a record stays on its side, whatever records join it.
+Both depend on the hashes of the records' features, so new records do not move a record to the other side of the split.
 """
 
 from dataclasses import dataclass, replace
@@ -19,12 +19,12 @@ CLASSES = ("without disease", "with disease")
 
 @dataclass(frozen=True)
 class LabelledDataset:
-    """Records ready for a model.
+    """Features, labels and groups for training and evaluation.
 
     Attributes:
         features: (n, 13) in the contract's order, missing values as NaN.
         labels: (n,) 1 for heart disease, else 0.
-        groups: (n,) records with equal features share a number.
+        groups: (n,) group number; records with equal features are in the same group.
     """
 
     features: Floats
@@ -37,10 +37,10 @@ class LabelledDataset:
 
 
 def expect_values(frame: pd.DataFrame) -> None:
-    """Refuse records of which too many lack the same value.
+    """Raise if too many of the used records lack a value in the same column.
 
-    The checkpoint counts the rows of a source. Where many of them went into quarantine, what is left may be another
-    set: a column without any value can be neither imputed nor learned from.
+    The checkpoint counts missing values over all rows of the source. If many of them are quarantined, the remaining
+    records can have more missing values than allowed, and a column without any value cannot be imputed.
 
     Args:
         frame: (n, 14) canonical records.
@@ -55,42 +55,42 @@ def expect_values(frame: pd.DataFrame) -> None:
                 f"too few records have a value of {column.name}: {found}",
                 where=f"column {column.name} of the {len(frame)} records that are used",
                 expected=f"a value in at least {1 - contract.MAX_MISSING_SHARE:.0%} of them",
-                hint="train on records that have it",
+                hint="train on records with this value",
             )
 
 
 def train_test_split(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Divide records into a training set and a hold-out of about 20 %.
+    """Split records into a training set and a hold-out of about 20 %.
 
-    A record is held out when the hash of its features is below a fixed threshold. So it stays on its side for ever,
-    whatever records join it; equal features never straddle; and a corrected label does not move a record.
+    A record is held out if the hash of its features is below a fixed threshold. So new records or a corrected label
+    never move it, and records with equal features are on the same side.
 
     Args:
         frame: (n, 14) canonical records.
 
     Returns:
-        training and hold-out frames, both canonical.
+        the training set and the hold-out, both canonical.
 
     Raises:
-        DataError: one of the two would have no record of a class.
+        DataError: one of the two has no record of a class.
     """
-    held = feature_hashes(frame) < np.uint64(HOLDOUT_SHARE * 2**64)
-    train, holdout = frame[~held].reset_index(drop=True), frame[held].reset_index(drop=True)
-    for side, part in (("training set", train), ("hold-out", holdout)):
-        for title, present in zip(CLASSES, _present(part), strict=True):
+    in_holdout = feature_hashes(frame) < np.uint64(HOLDOUT_SHARE * 2**64)
+    train, holdout = frame[~in_holdout].reset_index(drop=True), frame[in_holdout].reset_index(drop=True)
+    for side, records in (("training set", train), ("hold-out", holdout)):
+        for title, present in zip(CLASSES, _present(records), strict=True):
             if not present:
                 raise DataError(
                     f"the {side} has no record {title}",
-                    where=f"the division of {len(frame)} records: {len(train)} to train on, {len(holdout)} held out",
-                    expected="records with and without disease in both parts",
-                    hint="train on more data: chance leaves a class out only where it has a handful of records",
+                    where=f"the split of {len(frame)} records: {len(train)} for training, {len(holdout)} held out",
+                    expected="records with and without disease on both sides",
+                    hint="train on more data: this happens only if a class has very few records",
                 )
     return train, holdout
 
 
 def _present(frame: pd.DataFrame) -> tuple[bool, bool]:
-    sick = frame[contract.LABEL.name] > 0
-    return bool((~sick).any()), bool(sick.any())
+    positive = frame[contract.LABEL.name] > 0
+    return bool((~positive).any()), bool(positive.any())
 
 
 def to_labelled(frame: pd.DataFrame) -> LabelledDataset:
@@ -102,7 +102,7 @@ def to_labelled(frame: pd.DataFrame) -> LabelledDataset:
 def labels_and_groups(frame: pd.DataFrame) -> LabelledDataset:
     """Return labels and groups of canonical records, and features (n, 0).
 
-    It is what a fold plan needs, at a fraction of the time and memory of ``to_labelled``.
+    A fold plan needs no features: this takes a fraction of the time and memory of ``to_labelled``.
     """
     hashes = feature_hashes(frame)
     order = np.argsort(hashes)
@@ -118,15 +118,15 @@ def labels_and_groups(frame: pd.DataFrame) -> LabelledDataset:
 def plan_folds(records: LabelledDataset, *, splits: int, repeats: int, seed: int) -> Folds:
     """Return the fold of every record in every repeat: (repeats, n), numbers from 0 to ``splits`` - 1.
 
-    Folds are stratified by label, and records with equal features are never in different folds: a group of them
-    counts as one record, with disease when one of them is. Every family is evaluated on this one plan.
+    Folds are stratified by label. Records with equal features are in the same fold: such a group counts as one record,
+    which is positive if any of its records is. All model families are evaluated on the same plan.
 
     Raises:
         DataError: a class has fewer distinct records than there are folds.
     """
     # Not scikit-learn's StratifiedGroupKFold: it loops over groups in Python, 46 s for one repeat at 100,000 records.
-    sick = np.bincount(records.groups, weights=records.labels) > 0
-    members = [np.flatnonzero(sick == bool(label)) for label in range(len(CLASSES))]
+    positive = np.bincount(records.groups, weights=records.labels) > 0
+    members = [np.flatnonzero(positive == bool(label)) for label in range(len(CLASSES))]
     for label, (title, distinct) in enumerate(zip(CLASSES, map(len, members), strict=True)):
         if distinct < splits:
             raise DataError(
@@ -135,10 +135,10 @@ def plan_folds(records: LabelledDataset, *, splits: int, repeats: int, seed: int
                 expected=f"at least {splits}, one for each fold",
                 hint="train on more data",
             )
-    # The second class goes on where the first one stops, so that the folds are of one size too.
-    numbers = np.resize(np.arange(splits, dtype=np.int8), len(sick))
+    # The second class continues where the first one ends, so that the folds are of equal size too.
+    numbers = np.resize(np.arange(splits, dtype=np.int8), len(positive))
     shares = np.split(numbers, [len(members[0])])
-    plan, folds = np.empty((repeats, len(records)), dtype=np.int8), np.empty(len(sick), dtype=np.int8)
+    plan, folds = np.empty((repeats, len(records)), dtype=np.int8), np.empty(len(positive), dtype=np.int8)
     for repeat in range(repeats):
         random = np.random.default_rng([seed % 2**64, repeat])
         for group, share in zip(members, shares, strict=True):

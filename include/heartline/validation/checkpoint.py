@@ -1,4 +1,4 @@
-"""The contract's checkpoint: every row of a source ends as used, as a duplicate, or in quarantine, or the run stops."""
+"""The contract's checkpoint: each row of a source is used, a duplicate or quarantined, or the run stops."""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -32,17 +32,17 @@ class Report:
     """The outcome of the checkpoint; rows = used + duplicates + quarantined.
 
     Attributes:
-        rows: in the source.
-        used: distinct records that passed.
-        duplicates: rows that repeat one of these.
-        quarantined: rows that were set aside.
-        max_quarantine: the share of rows that may be.
-        encoding: ``uci`` or ``kaggle``; empty where it could not be decided.
-        evidence: sentences that led to it.
-        notes: what else is worth knowing.
-        expectations: how many were evaluated.
-        findings: those that were not met.
-        stopped: why the run stops; empty where it goes on.
+        rows: number of rows in the source.
+        used: number of distinct valid records.
+        duplicates: number of rows that repeat one of these.
+        quarantined: number of rows in quarantine.
+        max_quarantine: the largest accepted share of rows in quarantine.
+        encoding: ``uci`` or ``kaggle``; empty if it could not be decided.
+        evidence: sentences about the decision on the encoding.
+        notes: further information.
+        expectations: number of evaluated expectations.
+        findings: the expectations that were not met.
+        stopped: the reasons why the run stops; empty if it continues.
     """
 
     rows: int
@@ -67,13 +67,13 @@ class Checked:
     """Records after the checkpoint.
 
     Attributes:
-        records: canonical, without duplicates and quarantined rows; none where the source lacks a column.
-        used: how many rows were neither repeated nor set aside.
-        quarantine: row, field, value, reason; a row may have several.
-        duplicates: numbers of the rows that repeat an earlier one.
-        result: what Great Expectations returned.
-        findings: expectations that were not met.
-        rows: in the source.
+        records: canonical, without duplicates and quarantined rows; empty if the source lacks a column.
+        used: number of rows that are neither duplicates nor quarantined.
+        quarantine: row, field, value, reason; a row may have several entries.
+        duplicates: numbers of the rows that repeat an earlier row.
+        result: the result of Great Expectations.
+        findings: the expectations that were not met.
+        rows: number of rows in the source.
     """
 
     records: pd.DataFrame
@@ -86,13 +86,13 @@ class Checked:
 
     @property
     def quarantined(self) -> int:
-        """How many rows are in quarantine."""
+        """The number of rows in quarantine."""
         return int(self.quarantine[ROW].nunique())
 
 
 def check(
     frame: pd.DataFrame,
-    odd: pd.DataFrame,
+    unparseable: pd.DataFrame,
     *,
     absent: Collection[str] = (),
     reference: Mapping[str, drift.Partition] | None = None,
@@ -102,28 +102,30 @@ def check(
 
     Args:
         frame: (n, 14) float64 in UCI's codes; the index is the row number in the source.
-        odd: cells that are not numbers, missing in ``frame``, and, with an empty field, rows that could not be read
-            and are not in ``frame``: row, field, value, reason.
+        unparseable: row, field, value, reason of each unparseable cell, which is missing in ``frame``; with an empty
+            field, of each malformed row, which is not in ``frame``.
         absent: columns that the source lacks.
-        reference: the distributions of production's snapshot; without it drift is not looked at.
-        max_drift: the largest divergence from them.
+        reference: the distributions of production's snapshot; without it drift is not checked.
+        max_drift: the largest accepted divergence from them.
 
     Raises:
-        RuntimeError: the rows do not add up, which would be a fault of this function.
+        RuntimeError: the rows do not add up, which is a bug in this function.
     """
-    frame, odd = _without_fractions(frame, odd)
-    cells, unreadable = odd[odd["field"] != ""], odd[odd["field"] == ""]
+    frame, unparseable = _without_fractions(frame, unparseable)
+    cells, malformed = unparseable[unparseable["field"] != ""], unparseable[unparseable["field"] == ""]
     present = [name for name in contract.COLUMN_NAMES if name not in absent]
-    expectations = suite.build(present=present, odd=set(cells["field"]), reference=reference, max_drift=max_drift)
+    expectations = suite.build(
+        present=present, unparseable=set(cells["field"]), reference=reference, max_drift=max_drift
+    )
     order, repeats = record_identity.distinct(frame)
     batch = _batch(frame, cells, present, repeats)
     run = _Run(expectations, batch)
     failed: list[Any] = [one for one in run.result.results if not one.success]
     offenders = [run.offenders(one, cells) for one in failed if one.expectation_config.meta["layer"] == "row"]
-    quarantine = pd.concat([unreadable, *offenders])[QUARANTINE]
+    quarantine = pd.concat([malformed, *offenders])[QUARANTINE]
     quarantine = quarantine.sort_values([ROW, "field"], ignore_index=True, kind="stable")
     good = frame
-    if offenders:  # a row may repeat one that was set aside
+    if offenders:  # a row may be equal to a quarantined row, and is no duplicate then
         good = frame[~frame.index.isin(quarantine[ROW])]
         order, repeats = record_identity.distinct(good)
     checked = Checked(
@@ -132,15 +134,15 @@ def check(
         quarantine=quarantine,
         duplicates=good.index[repeats].tolist(),
         result=run.result,
-        findings=[*findings.of_unreadable(unreadable, len(present)), *findings.of_results(failed)],
-        rows=len(frame) + len(unreadable),
+        findings=[*findings.of_malformed(malformed, len(present)), *findings.of_results(failed)],
+        rows=len(frame) + len(malformed),
     )
     _expect_that_rows_add_up(checked, len(checked.records) if not absent else checked.used)
     return checked
 
 
 def reasons_to_stop(checked: Checked, max_quarantine: float) -> list[str]:
-    """Return why nothing may be trained on these records, in words; empty where nothing speaks against it."""
+    """Return the reasons, in words, why no model may be trained on these records; empty if there are none."""
     reasons = [
         f"{one.column or 'all records'}: expected {one.expected}" for one in checked.findings if one.layer == "set"
     ]
@@ -152,18 +154,18 @@ def reasons_to_stop(checked: Checked, max_quarantine: float) -> list[str]:
 
 
 def _expect_that_rows_add_up(checked: Checked, records: int) -> None:
-    counts = f"{checked.used} used, {len(checked.duplicates)} duplicates, {checked.quarantined} set aside"
+    counts = f"{checked.used} used, {len(checked.duplicates)} duplicates, {checked.quarantined} quarantined"
     if checked.used + len(checked.duplicates) + checked.quarantined != checked.rows or records != checked.used:
         raise RuntimeError(f"{checked.rows} rows in, but {counts}, {records} records out")
 
 
-def _without_fractions(frame: pd.DataFrame, odd: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Move fractions in columns of whole numbers to the odd cells, infinite values too."""
+def _without_fractions(frame: pd.DataFrame, unparseable: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Move fractions in integer columns, and infinite values, to the unparseable cells."""
     moved = []
     for column in contract.COLUMNS:
         values = frame[column.name].to_numpy()
         wrong = np.isinf(values)
-        if column.whole:  # a missing value is unlike itself, and no fraction
+        if column.whole:  # NaN differs from itself and is not a fraction
             wrong |= (np.trunc(values) != values) & ~np.isnan(values)
         if not wrong.any():
             continue
@@ -172,11 +174,11 @@ def _without_fractions(frame: pd.DataFrame, odd: pd.DataFrame) -> tuple[pd.DataF
         shown = [findings.shown(value) for value in values[wrong]]
         moved.append(pd.DataFrame({ROW: rows, "field": column.name, "value": shown, "reason": reason}))
         frame = frame.assign(**{column.name: frame[column.name].mask(wrong)})
-    return frame, pd.concat([odd, *moved], ignore_index=True) if moved else odd
+    return frame, pd.concat([unparseable, *moved], ignore_index=True) if moved else unparseable
 
 
 def _batch(frame: pd.DataFrame, cells: pd.DataFrame, present: Collection[str], repeats: Flags) -> pd.DataFrame:
-    """Return what the expectations look at: the present columns and what is said about each row and about the set."""
+    """Return the batch for the expectations: the present columns, and helper columns about each row and the dataset."""
     columns: dict[str, Any] = {name: frame[name] for name in present}
     texts = dict(iter(cells.groupby("field")))
     nothing = _texts(frame.index, cells.iloc[:0])
@@ -187,12 +189,12 @@ def _batch(frame: pd.DataFrame, cells: pd.DataFrame, present: Collection[str], r
         columns[suite.DISEASE] = (frame[contract.LABEL.name].to_numpy() > 0).view("int8")
         against = len(label_polarity.contradictions(label_polarity.aucs(frame)))
         columns[suite.CONTRADICTIONS] = np.full(len(frame), against, dtype="int8")
-    # an index with a name would come back as a dictionary for each row
+    # with a named index, Great Expectations returns a dictionary for each row
     return pd.DataFrame(columns, index=frame.index, copy=False).rename_axis(None)
 
 
 def _texts(rows: "pd.Index[int]", cells: pd.DataFrame) -> pd.Categorical:
-    """Return the texts of a column's odd cells by row, as categories: they cost a byte a row, and texts eight."""
+    """Return the texts of a column's unparseable cells by row, as categories: one byte a row instead of eight."""
     numbers, texts = pd.factorize(cells["value"])
     codes = np.full(len(rows), -1, dtype="int8" if len(texts) < 127 else "int32")
     codes[rows.get_indexer(pd.Index(cells[ROW]))] = numbers
@@ -200,11 +202,11 @@ def _texts(rows: "pd.Index[int]", cells: pd.DataFrame) -> pd.Categorical:
 
 
 class _Run:
-    """One run of the checkpoint, and the questions that follow where an expectation is not met."""
+    """One run of the checkpoint, and queries about the expectations that were not met."""
 
     def __init__(self, expectations: list[Expectation], batch: pd.DataFrame) -> None:
         logging.getLogger("great_expectations").setLevel(logging.WARNING)
-        # without a site of its own: the default one leaves a folder in /tmp for each run
+        # without a Data Docs site: the default site leaves a folder in /tmp for each run
         defaults = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
         config = DataContextConfig(
             store_backend_defaults=defaults, progress_bars=ProgressBarsConfig(globally=False), analytics_enabled=False
@@ -222,14 +224,14 @@ class _Run:
         checkpoint = gx.Checkpoint(
             name="heart-records",
             validation_definitions=[context.validation_definitions.add(validation)],
-            # some values and rows, for people; all of them are asked for only where an expectation is not met
+            # some values and rows for display; all of them are queried only if an expectation is not met
             result_format={"result_format": "SUMMARY", "partial_unexpected_count": findings.SHOWN_ROWS},
         )
         outcome = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": batch})
         self.result: ExpectationSuiteValidationResult = next(iter(outcome.run_results.values()))
 
     def offenders(self, failed: Any, cells: pd.DataFrame) -> pd.DataFrame:
-        """Return every row that does not meet one expectation: row, field, value, reason."""
+        """Return each row that does not meet an expectation: row, field, value, reason."""
         config = failed.expectation_config
         (expectation,) = [
             one for one in self._expectations if (one.expectation_type, one.meta) == (config.type, config.meta)

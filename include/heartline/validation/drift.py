@@ -1,6 +1,6 @@
-"""How the columns of production's snapshot are distributed: what tonight's records are held against.
+"""The distribution of each column in production's snapshot, the reference for the drift of new records.
 
-The whole snapshot, hold-out included: it is a set of records as they came, and so are tonight's.
+The reference is the complete snapshot with its hold-out, because the new records are not split yet either.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from heartline.contract import Column
 from heartline.validation import suite
 
 BINS = 10
-_PRIOR = 0.5  # added to each count (Jeffreys), so that what one night has not seen is rare and not impossible
+_PRIOR = 0.5  # added to each count (Jeffreys prior), so that a value not seen in the reference is rare, not impossible
 
 Partition = Mapping[str, list[float]]
 
@@ -21,7 +21,8 @@ Partition = Mapping[str, list[float]]
 def reference(frame: pd.DataFrame) -> dict[str, Partition]:
     """Return the distribution of each column as a partition object of Great Expectations.
 
-    Codes by value, measurements in bins between the frame's own deciles, the label as with and without disease.
+    Codes are counted by value, measurements in bins between the deciles of the frame, the label as with and without
+    disease.
 
     Args:
         frame: (n, 14) canonical records.

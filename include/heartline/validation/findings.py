@@ -1,4 +1,4 @@
-"""Expectations that were not met, in words: what was expected, what was found, in which rows."""
+"""Findings: expectations that were not met, with the expected and found values and the rows, in words."""
 
 import re
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from heartline.validation.suite import Layer
 
 SHOWN_ROWS = 10
 DRIFT = "expect_column_kl_divergence_to_be_less_than"
-UNREADABLE = "rows_that_can_be_read"  # stands for the expectation where a row is no record at all
+MALFORMED = "rows_that_can_be_read"  # the name of the check for malformed rows, which is no GX expectation
 _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?(e[-+]?\d+)?", re.IGNORECASE)
 
 
@@ -22,12 +22,12 @@ class Finding:
 
     Attributes:
         expectation: its Great Expectations type.
-        column: the column, or the empty string for the whole set.
-        layer: ``set`` stops the run, ``row`` puts rows into quarantine, ``unusual`` warns.
+        column: the column, or the empty string for an expectation about the dataset.
+        layer: ``set`` stops the run, ``row`` quarantines rows, ``unusual`` gives a warning.
         expected: what was expected, in words.
         found: what was found, in words.
-        rows: up to ten offending (row number in the source, value).
-        count: how many rows offend; 0 for an expectation about the whole set.
+        rows: up to ten rows that do not meet it: (row number in the source, value).
+        count: the number of such rows; 0 for an expectation about the dataset.
     """
 
     expectation: str
@@ -52,18 +52,18 @@ class Finding:
 
 
 def of_results(failed: Iterable[Any]) -> list[Finding]:
-    """Return what failed expectation results say: first what stops a run, last what is only a warning."""
+    """Return the findings of failed expectation results, in the order of the layers: set, row, unusual."""
     found = [_of_result(one) for one in failed]
     impossible = {(one.column, one.expectation): one for one in found if one.layer == "row"}
     for position, one in enumerate(found):
         same = impossible.get((one.column, one.expectation))
-        if one.layer == "unusual" and same is not None:  # a value that cannot be is not unusual as well
+        if one.layer == "unusual" and same is not None:  # an impossible value is not reported as unusual too
             rows = [row for row in one.rows if row not in same.rows]
             found[position] = _about_rows(one, rows, one.count - same.count)
     layers: tuple[Layer, ...] = ("set", "row", "unusual")
     return sorted(
         (one for one in found if one.count or one.layer == "set"),
-        # drift last of its layer: it often follows from what stands before it
+        # drift is the last of its layer, because it often follows from other findings
         key=lambda one: (layers.index(one.layer), one.expectation == DRIFT),
     )
 
@@ -94,19 +94,19 @@ def _of_result(result: Any) -> Finding:
     return _about_rows(about, rows, int(details["unexpected_count"]))
 
 
-def of_unreadable(rows: pd.DataFrame, width: int) -> list[Finding]:
-    """Return a finding about the rows that are no records, if there are any.
+def of_malformed(rows: pd.DataFrame, width: int) -> list[Finding]:
+    """Return a finding about the malformed rows, if there are any.
 
     Args:
         rows: row, field, value, reason.
-        width: the number of fields that they should have.
+        width: the expected number of fields.
     """
     if rows.empty:
         return []
     first = rows.head(SHOWN_ROWS)
     return [
         Finding(
-            expectation=UNREADABLE,
+            expectation=MALFORMED,
             column="",
             layer="row",
             expected=f"{width} fields in each row",
@@ -118,10 +118,10 @@ def of_unreadable(rows: pd.DataFrame, width: int) -> list[Finding]:
 
 
 def shown(value: Any) -> str:
-    """Return a cell's value for people: a text in quotes, a number without needless digits."""
+    """Return the value of a cell for display: text in quotes, a number without superfluous digits."""
     if isinstance(value, str):
         return value if _NUMBER.fullmatch(value) else repr(value)
-    return "missing" if pd.isna(value) else f"{value:.15g}"  # all digits, and none of the noise behind them
+    return "missing" if pd.isna(value) else f"{value:.15g}"  # all significant digits, without rounding noise
 
 
 def _of_set(config: Any, details: Any, problem: Any) -> str:
@@ -131,9 +131,9 @@ def _of_set(config: Any, details: Any, problem: Any) -> str:
     if config.type == "expect_column_values_to_not_be_null":
         return f"{1 - details['unexpected_percent'] / 100:.1%}"
     if observed is None:
-        return f"nothing to look at ({problem.get('exception_message') or 'no values'})"
+        return f"no result ({problem.get('exception_message') or 'no values'})"
     if column in (suite.DISEASE, suite.REPEATS) and config.type == "expect_column_mean_to_be_between":
         return f"{observed:.1%}"
     if column == suite.CONTRADICTIONS:
-        return f"{observed:g} of them the other way round"
+        return f"{observed:g} of them contradict the label"
     return f"{observed:.3g}" if isinstance(observed, float) else str(observed)

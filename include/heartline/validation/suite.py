@@ -1,7 +1,7 @@
-"""The contract as typed Great Expectations, in layers that differ in what a failure means.
+"""The contract as typed Great Expectations, in three layers with different consequences.
 
-``set`` is about the records as a whole: a failure stops the run. ``row`` is about single cells: their rows go to
-quarantine. ``unusual`` is about values that are possible but rare: a failure is a warning.
+``set`` is about the dataset: a failure stops the run. ``row`` is about single cells: their rows are quarantined.
+``unusual`` is about values that are possible but rare: a failure gives a warning.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,21 +16,21 @@ from heartline.contract import Column
 
 Layer = Literal["set", "row", "unusual"]
 
-# Columns of the batch that say something about a row or about the whole set, beside those of the contract.
+# Helper columns of the batch, about a row or about the dataset, in addition to those of the contract.
 DISEASE = "has disease"
 REPEATS = "repeats an earlier row"
 CONTRADICTIONS = "columns that contradict the label"
 
 
 def not_a_number(name: str) -> str:
-    """Return the batch's column that holds what stood in ``name`` where a number should have been."""
+    """Return the name of the batch's column with the texts of the unparseable cells of ``name``."""
     return f"{name} (not a number)"
 
 
 def build(
     *,
     present: Collection[str],
-    odd: Collection[str] = (),
+    unparseable: Collection[str] = (),
     reference: Mapping[str, Mapping[str, list[float]]] | None = None,
     max_drift: float = contract.MAX_DRIFT,
 ) -> list[Expectation]:
@@ -38,14 +38,14 @@ def build(
 
     Args:
         present: the contract's columns that the source has.
-        odd: those among them with cells that are not numbers.
+        unparseable: the present columns with unparseable cells.
         reference: the distribution of each column in production's snapshot, as ``drift.reference`` gives it.
-        max_drift: the largest Kullback-Leibler divergence from it.
+        max_drift: the largest accepted Kullback-Leibler divergence from it.
     """
     suite = [*_about_the_set(present)]
     for column in contract.COLUMNS:
         if column.name in present:
-            suite += _about_rows(column, has_odd_cells=column.name in odd)
+            suite += _about_rows(column, has_unparseable_cells=column.name in unparseable)
     for name, partition in (reference or {}).items():
         if name in present or name == DISEASE:
             suite.append(_drift(name, partition, max_drift))
@@ -66,7 +66,7 @@ def _about_the_set(present: Collection[str]) -> list[Expectation]:
         gxe.ExpectColumnMeanToBeBetween(
             column=REPEATS,
             max_value=contract.MAX_DUPLICATE_SHARE,
-            **_about("set", "", f"at most {contract.MAX_DUPLICATE_SHARE:.0%} of rows that repeat an earlier one"),
+            **_about("set", "", f"at most {contract.MAX_DUPLICATE_SHARE:.0%} duplicate rows"),
         ),
     ]
     if contract.LABEL.name in present:
@@ -88,15 +88,15 @@ def _about_the_set(present: Collection[str]) -> list[Expectation]:
                 **_about(
                     "set",
                     contract.LABEL.name,
-                    f"disease to go with {signs}, but for {contract.MAX_CONTRADICTIONS} of these at most: "
-                    "otherwise the label is inverted",
+                    f"disease to go with {signs}, with at most {contract.MAX_CONTRADICTIONS} exception: otherwise the "
+                    "label is inverted",
                 ),
             ),
         ]
     return suite
 
 
-def _about_rows(column: Column, *, has_odd_cells: bool) -> list[Expectation]:
+def _about_rows(column: Column, *, has_unparseable_cells: bool) -> list[Expectation]:
     name, companion = column.name, not_a_number(column.name)
     whole = "whole numbers" if column.whole else "numbers"
     allowed = 1 - contract.MAX_MISSING_SHARE if column.optional else 1.0
@@ -105,8 +105,8 @@ def _about_rows(column: Column, *, has_odd_cells: bool) -> list[Expectation]:
         gxe.ExpectColumnValuesToNotBeNull(
             column=name,
             mostly=allowed,
-            # what is there but is no number was reported by the expectation before; filtering costs a copy of the batch
-            row_condition=Cell(companion).is_null() if has_odd_cells else None,
+            # unparseable cells are reported by the expectation before; the filter costs a copy of the batch
+            row_condition=Cell(companion).is_null() if has_unparseable_cells else None,
             **(
                 _about("set", name, f"a value in at least {allowed:.0%} of the rows")
                 if column.optional
@@ -147,12 +147,12 @@ def _drift(name: str, partition: Mapping[str, list[float]], max_drift: float) ->
         column=name,
         partition_object=dict(partition),
         threshold=max_drift,
-        # a value that the reference never had must count, and must not make the divergence infinite
+        # a value that is not in the reference must count, but not make the divergence infinite
         tail_weight_holdout=0.001,
         **_about(
             "set",
             contract.LABEL.name if name == DISEASE else name,
-            f"much the distribution of production's snapshot (Kullback-Leibler divergence up to {max_drift:g})",
+            f"a distribution like that of production's snapshot (Kullback-Leibler divergence up to {max_drift:g})",
         ),
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from heartline.errors import HeartlineError
+from heartline.ingestion import source_catalog
 from stack import console
 from stack.bootstrap.launcher import HELP
 from stack.clients import service
@@ -38,9 +39,7 @@ def cli() -> None:
     """Heartline."""
 
 
-source_option = click.option(
-    "--source", metavar="S", help="sample, sample:N, uci, postgres, or a path or URL of a CSV or Parquet file."
-)
+source_option = click.option("--source", metavar="S", help=f"{source_catalog.choices()}.")
 set_option = click.option(
     "--set", "assigned", metavar="PARAM=VALUE", multiple=True, help="A parameter of the training DAG; may be repeated."
 )

@@ -42,7 +42,7 @@ def refused(
         pytest.param(packed("data/", "data/heart.csv", "__MACOSX/data/._heart.csv"), id="zip of a folder, from a Mac"),
     ],
 )
-def test_what_was_packed_comes_out_as_it_was(data):
+def test_packed_data_is_unpacked_unchanged(data):
     assert unpack(data) == CONTENT
 
 
@@ -50,12 +50,12 @@ def test_a_zip_of_several_files_names_them():
     assert str(refused(packed("a.csv", "b.csv"))) == (
         "the zip holds 2 files\n"
         "  where:    some.file: a.csv, b.csv\n"
-        "  expected: a zip with one CSV or Parquet file in it\n"
-        "  hint:     unpack it and name the file that is meant; a spreadsheet, which is a zip too, is saved as CSV"
+        "  expected: a zip that holds one CSV or Parquet file\n"
+        "  hint:     unpack it and give the path of one file; save a spreadsheet (.xlsx is a zip) as CSV"
     )
 
 
-def test_of_very_many_files_ten_are_named():
+def test_at_most_ten_files_of_a_zip_are_named():
     error = refused(packed(*[f"{number}.csv" for number in range(1, 21)]))
     assert error.what == "the zip holds 20 files"
     assert error.where.endswith("9.csv, 10.csv, …")
@@ -75,7 +75,7 @@ def test_content_beyond_the_limit_is_refused(pack):
     assert error.expected == "at most 649 bytes when unpacked"
 
 
-def test_a_zip_that_lies_about_its_size_is_not_unpacked_beyond_it():
+def test_a_zip_with_a_wrong_size_is_not_unpacked_beyond_that_size():
     honest, said = packed("bomb.csv"), struct.pack("<L", len(CONTENT))
     assert honest.count(said) == 2  # in the file's own header, and in the directory at the end
     data = honest.replace(said, struct.pack("<L", 100))

@@ -12,7 +12,7 @@ def even(k: int) -> Margin:
 
 
 @pytest.mark.parametrize("latent", [-0.9, -0.3, 0.0, 0.5, 0.9])
-def test_two_halves_follow_sheppards_formula(latent):
+def test_two_binary_margins_follow_sheppards_formula(latent):
     """Cut at the median, two normals have the phi coefficient 2/π·asin(r)."""
     half = even(2)
     found = copula.match_correlation(half, half.values, half, half.values, 2 / pi * asin(latent))
@@ -27,7 +27,7 @@ def test_fine_ranks_follow_pearsons_formula(latent):
     assert found == pytest.approx(latent, abs=0.005)
 
 
-def test_a_draw_has_the_margin_and_the_correlation_that_were_asked_for():
+def test_a_draw_has_the_given_margin_and_correlation():
     rng = np.random.default_rng(0)
     a, b = Margin(np.array([0.0, 1.0, 5.0]), np.array([0.7, 0.2, 0.1])), even(5)
     latent = copula.match_correlation(a, a.values, b, b.values, 0.4)
@@ -40,7 +40,7 @@ def test_a_draw_has_the_margin_and_the_correlation_that_were_asked_for():
         assert (columns[0] == value).mean() == pytest.approx(share, abs=0.005)
 
 
-def test_cramers_v_counts_what_the_groups_already_explain():
+def test_cramers_v_includes_the_effect_of_the_groups_margins():
     rare, common = (Margin(np.array([0.0, 1.0]), np.array([1 - p, p])) for p in (0.1, 0.9))
     apart = [(0.5, rare, rare), (0.5, common, common)]
 
@@ -49,7 +49,7 @@ def test_cramers_v_counts_what_the_groups_already_explain():
     assert copula.match_cramers_v([(1.0, even(2), even(2))], 2 / pi * asin(0.7)) == pytest.approx(0.7, abs=0.01)
 
 
-def test_what_is_not_known_is_independent_given_the_rest():
+def test_pairs_without_a_known_correlation_are_conditionally_independent():
     known = {("a", "b"): 0.6, ("b", "c"): 0.5, ("c", "d"): -0.4}
     matrix = copula.complete("abcd", known)
 

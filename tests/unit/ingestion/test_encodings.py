@@ -48,10 +48,10 @@ def _countable(frame: pd.DataFrame) -> dict[int, tuple[float, ...]]:
 def test_the_real_kaggle_file_decodes_to_its_uci_originals(kaggle_file, cleveland):
     frame, names = kaggle_file
     decision = encodings.judge(frame, names, "auto")
-    decoded, odd = encodings.decode(frame, decision.encoding)
+    decoded, unparseable = encodings.decode(frame, decision.encoding)
 
     assert decision.encoding == "kaggle"
-    assert odd.empty
+    assert unparseable.empty
     originals = _countable(cleveland.assign(num=(cleveland["num"] > 0).astype("float64")))
     found = _countable(decoded)
     assert len(found) == len(originals) == 303
@@ -63,25 +63,25 @@ def test_the_real_kaggle_file_decodes_to_its_uci_originals(kaggle_file, clevelan
 
 
 @pytest.mark.parametrize(("file", "rows"), [("processed.cleveland.data", 303), ("processed.hungarian.data", 294)])
-def test_the_archives_files_are_seen_as_uci(real_data, file, rows):
+def test_the_files_of_the_archive_are_recognised_as_uci(real_data, file, rows):
     frame = pd.read_csv(real_data / file, header=None, na_values="?").astype("float64")
     decision = encodings.judge(frame.set_axis(list(contract.COLUMN_NAMES), axis=1), [], "auto")
     assert (len(frame), decision.encoding, decision.problem) == (rows, "uci", "")
     assert any("codes that only UCI has" in one for one in decision.evidence)
 
 
-def test_what_is_recoded_comes_back(kaggle, cohort):
+def test_kaggles_codes_are_decoded_to_the_original_records(kaggle, cohort):
     decision = encodings.judge(kaggle, KAGGLE_NAMES, "auto")
-    decoded, odd = encodings.decode(kaggle, decision.encoding)
+    decoded, unparseable = encodings.decode(kaggle, decision.encoding)
 
     assert decision.encoding == "kaggle"
-    assert odd.empty
+    assert unparseable.empty
     pd.testing.assert_frame_equal(decoded, cohort.assign(num=(cohort["num"] > 0).astype("float64")))
     assert decision.evidence[0] == "names: trtbps, thalachh, exng, slp, caa, thall, output are Kaggle's"
-    assert decision.evidence[2].startswith("label: higher means healthy, as Kaggle's does (AUC of age 0.")
+    assert decision.evidence[2].startswith("label: higher means no disease, as in Kaggle's file (AUC of age 0.")
 
 
-def test_kaggles_codes_are_seen_without_its_names(kaggle):
+def test_kaggles_codes_are_recognised_without_its_names(kaggle):
     assert encodings.judge(kaggle, [], "auto").encoding == "kaggle"
 
 
@@ -95,29 +95,29 @@ def test_kaggles_codes_are_seen_without_its_names(kaggle):
         pytest.param(lambda uci, kaggle: pd.concat([uci, kaggle[:20]]), [], id="rows of both"),
     ],
 )
-def test_conflicting_evidence_decides_nothing(cohort, kaggle, change, names):
+def test_conflicting_evidence_leaves_the_encoding_undecided(cohort, kaggle, change, names):
     frame = change(cohort, kaggle).astype("float64")
     decision = encodings.judge(frame, names, "auto")
     assert decision.encoding == ""
     assert decision.problem == "the evidence about the encoding conflicts"
 
 
-def test_records_that_could_be_either_decide_nothing(cohort):
+def test_ambiguous_records_leave_the_encoding_undecided(cohort):
     either = cohort[cohort["cp"].between(1, 3) & cohort["slope"].between(1, 2) & (cohort["thal"] == 3)]
     decision = encodings.judge(either.assign(num=(either["num"] > 0).astype("float64")), [], "auto")
     assert decision.encoding == ""
-    assert decision.problem == "nothing shows in which encoding they are"
+    assert decision.problem == "there is not enough evidence to decide the encoding"
 
 
 @pytest.mark.parametrize("encoding", ["uci", "kaggle"])
-def test_what_is_asked_for_is_taken_and_the_evidence_still_written_down(kaggle, encoding):
+def test_a_requested_encoding_is_used_and_the_evidence_is_still_recorded(kaggle, encoding):
     decision = encodings.judge(kaggle, KAGGLE_NAMES, encoding)
     assert decision.encoding == encoding
-    assert decision.evidence[0] == f"asked for: encoding={encoding}"
+    assert decision.evidence[0] == f"set by the user: encoding={encoding}"
     assert len(decision.evidence) == 4
 
 
-def test_a_single_code_of_the_other_encoding_is_an_error_of_its_row(cohort):
+def test_a_single_code_of_the_other_encoding_is_an_error_in_its_row(cohort):
     stray = cohort.copy()
     stray.loc[[3, 9], "thal"] = 0
     decision = encodings.judge(stray, [], "auto")
@@ -129,18 +129,18 @@ def test_a_single_code_of_the_other_encoding_is_an_error_of_its_row(cohort):
 def test_minus_nine_is_missing(cohort, kaggle, encoding):
     frame = (cohort if encoding == "uci" else kaggle).copy()
     frame.loc[5, ["chol", "thal"]] = -9
-    decoded, odd = encodings.decode(frame, encoding)
-    assert odd.empty
+    decoded, unparseable = encodings.decode(frame, encoding)
+    assert unparseable.empty
     assert decoded.loc[5, ["chol", "thal"]].isna().all()
     assert decoded.notna().sum().sum() >= cohort.notna().sum().sum() - 2
 
 
-def test_a_code_that_kaggle_does_not_have_never_becomes_one_of_ucis(kaggle):
+def test_a_code_that_kaggle_lacks_is_unparseable(kaggle):
     frame = kaggle.copy()
     frame.loc[2, "cp"], frame.loc[4, "thal"], frame.loc[6, "num"] = 4, 7, 3
-    decoded, odd = encodings.decode(frame, "kaggle")
+    decoded, unparseable = encodings.decode(frame, "kaggle")
     assert np.isnan([decoded.loc[2, "cp"], decoded.loc[4, "thal"], decoded.loc[6, "num"]]).all()
-    assert odd.to_dict("records") == [
+    assert unparseable.to_dict("records") == [
         {"row": 2, "field": "cp", "value": "4", "reason": "not a code of the Kaggle encoding: 0, 1, 2, 3"},
         {"row": 4, "field": "thal", "value": "7", "reason": "not a code of the Kaggle encoding: 0, 1, 2, 3"},
         {"row": 6, "field": "num", "value": "3", "reason": "not a code of the Kaggle encoding: 0, 1"},
@@ -155,17 +155,17 @@ def test_a_code_that_kaggle_does_not_have_never_becomes_one_of_ucis(kaggle):
         pytest.param(encodings.decode, "uci or kaggle", id="decode"),
     ],
 )
-def test_an_unknown_encoding_is_refused_and_never_taken_for_another(cohort, encoding, use, expected):
+def test_an_unknown_encoding_is_refused(cohort, encoding, use, expected):
     with pytest.raises(DataError) as caught:
         use(cohort, encoding)
     assert str(caught.value) == (
         f"unknown encoding {encoding!r}\n"
         "  where:    parameter encoding\n"
         f"  expected: {expected}\n"
-        "  hint:     choose one of these, in small letters"
+        "  hint:     choose one of these, in lower case"
     )
 
 
-def test_records_are_not_decoded_before_it_is_decided_what_they_are(cohort):
+def test_records_are_not_decoded_with_the_encoding_auto(cohort):
     with pytest.raises(DataError, match="unknown encoding 'auto'"):
         encodings.decode(cohort, "auto")

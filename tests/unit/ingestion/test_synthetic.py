@@ -27,7 +27,7 @@ def assert_legal(frame: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize(("n", "seed"), [(20, 0), (303, 1), (5_000, 2)])
-def test_every_row_is_legal(n, seed):
+def test_every_row_is_valid(n, seed):
     frame = synthetic.generate(n, seed)
     assert len(frame) == n
     assert list(frame.index[:3]) == [1, 2, 3]
@@ -46,7 +46,7 @@ def test_another_seed_gives_other_records():
     assert not synthetic.generate(303, 1).equals(synthetic.generate(303, 2))
 
 
-def test_at_clevelands_size_the_classes_and_gaps_are_as_many_as_there():
+def test_at_clevelands_size_classes_and_missing_values_are_as_many_as_in_cleveland():
     frame = synthetic.generate(303)
     known = synthetic.facts()
     assert {str(code): n for code, n in frame["num"].astype(int).value_counts().items()} == known["num_counts"]
@@ -87,7 +87,7 @@ def test_a_large_sample_has_the_statistics_of_the_facts():
         assert value == pytest.approx(known[path], abs=limit), path
 
 
-def test_models_find_the_sample_as_hard_as_cleveland():
+def test_models_score_on_samples_as_on_cleveland():
     """At Cleveland's size, averaged over seeds; a forest of 40 trees costs a hundredth of AUC."""
     cohorts = [scores(synthetic.generate(303, seed), trees=40, folds=5) for seed in (1, 2, 3)]
     for recipe, known in synthetic.facts()["scores"].items():
@@ -96,21 +96,21 @@ def test_models_find_the_sample_as_hard_as_cleveland():
             assert mean == pytest.approx(wanted, abs=0.03 if metric in ("auc", "brier") else 0.04), (recipe, metric)
 
 
-def test_models_find_the_default_sample_as_hard_as_cleveland():
+def test_models_score_on_the_default_sample_as_on_cleveland():
     found = scores(synthetic.generate(), repeats=2)
     for recipe in ("LR_C1", "LR_without_ca_thal"):
         for metric, wanted in synthetic.facts()["scores"][recipe].items():
             assert found[recipe][metric] == pytest.approx(wanted, abs=0.03), (recipe, metric)
 
 
-def test_the_label_points_the_same_way_as_in_cleveland():
+def test_the_label_has_the_same_polarity_as_in_cleveland():
     frame = synthetic.generate()
     disease = frame["num"] > 0
     for name, sign in {"oldpeak": 1, "ca": 1, "exang": 1, "thalach": -1, "age": 1}.items():
         assert sign * (frame.loc[disease, name].mean() - frame.loc[~disease, name].mean()) > 0
 
 
-def test_a_feature_that_the_facts_do_not_know_is_drawn_from_the_contract(monkeypatch):
+def test_a_feature_without_facts_is_drawn_from_the_contract(monkeypatch):
     """Adding a column to the contract is enough; until there are figures about it, it tells nothing."""
     novel = replace(contract.FEATURES[0], name="weight", minimum=30, maximum=200)
     monkeypatch.setattr(contract, "FEATURES", (*contract.FEATURES, novel))
@@ -132,7 +132,7 @@ def test_the_facts_are_those_of_the_real_file(cleveland):
         assert value == pytest.approx(known[path], abs=6e-4), path
 
 
-def test_models_find_the_real_file_as_hard_as_the_facts_say(cleveland):
+def test_models_score_on_the_real_file_as_the_facts_say(cleveland):
     found = scores(cleveland, repeats=2)
     for recipe in ("LR_C1", "LR_without_ca_thal"):
         for metric, wanted in synthetic.facts()["scores"][recipe].items():

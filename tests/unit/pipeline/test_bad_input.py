@@ -24,8 +24,8 @@ SET_ENCODING = "read the evidence, then set the parameter: encoding=uci or encod
 ONE_OF_52 = "1 expectation about the whole set is not met, of 52 in all"
 CONFLICT = "the evidence about the encoding conflicts"
 INVERTED = (
-    "num: expected disease to go with higher age, lower thalach, higher exang, higher oldpeak, higher ca, but for 1 of "
-    "these at most: otherwise the label is inverted; found 5 of them the other way round "
+    "num: expected disease to go with higher age, lower thalach, higher exang, higher oldpeak, higher ca, with at most "
+    "1 exception: otherwise the label is inverted; found 5 of them contradict the label "
     "[expect_column_max_to_be_between]"
 )
 
@@ -135,7 +135,7 @@ WHOLE_SETS: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str, list[st
       "[expect_column_mean_to_be_between]"]),
     ("70 % duplicates", lambda x: pd.concat([x, x, x, x.iloc[:101]]),
      ONE_OF_52,
-     ["all records: expected at most 20% of rows that repeat an earlier one; found 70.0% "
+     ["all records: expected at most 20% duplicate rows; found 70.0% "
       "[expect_column_mean_to_be_between]"]),
     ("ca almost wholly missing", lambda x: x.assign(ca=x["ca"].where(x.index < 10)),
      ONE_OF_52,
@@ -165,7 +165,7 @@ def test_an_inverted_label_under_ucis_codes_is_refused(bench, cohort):
         INVERTED,
         "names: target is Kaggle's",
         "codes: 201 of 303 rows have codes that only UCI has (cp 4, slope 3, thal 6, thal 7)",
-        "label: higher means healthy, as Kaggle's does (AUC of age 0.37, thalach 0.23, exang 0.33, oldpeak 0.27, "
+        "label: higher means no disease, as in Kaggle's file (AUC of age 0.37, thalach 0.23, exang 0.33, oldpeak 0.27, "
         "ca 0.26)",
     ]
     assert str(bench.refused(source)) == _refusal(source, CONFLICT, lines, SET_ENCODING)
@@ -189,7 +189,7 @@ def test_kaggles_codes_under_ucis_names_are_refused_unless_the_parameter_says_ka
     evidence = [
         "names: the label is called num, as in the UCI archive",
         "codes: 273 of 303 rows have codes that only Kaggle has (cp 0, slope 0, ca 4, thal 0, thal 1, thal 2)",
-        "label: higher means healthy, as Kaggle's does (AUC of age 0.37, thalach 0.23, exang 0.33, oldpeak 0.27, "
+        "label: higher means no disease, as in Kaggle's file (AUC of age 0.37, thalach 0.23, exang 0.33, oldpeak 0.27, "
         "ca 0.27)",
     ]
     undecided = _refusal(source, CONFLICT, [f"all records: {CONFLICT}", *lines, *evidence], SET_ENCODING)

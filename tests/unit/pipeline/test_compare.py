@@ -1,7 +1,6 @@
 """The task ``compare``: the verdict and its evidence. Versions that it cannot read are in ``bad_training``."""
 
 import html
-import json
 
 import mlflow
 import pytest
@@ -11,7 +10,7 @@ from heartline.pipeline.compare import compare
 from heartline.pipeline.register import register
 from heartline.pipeline.train import train
 from heartline.registry import mlflow_registry, runs
-from tests.unit.pipeline.support import FOREST, LINEAR, artifact, prepare, refused, take
+from tests.unit.pipeline.support import FOREST, LINEAR, artifact, prepare, production_model, refused, take
 
 
 def test_a_comparison_is_a_run_with_a_page_and_a_card_for_each_model(pair):
@@ -73,9 +72,7 @@ def test_the_model_in_production_is_scored_beside_the_families(pair, many):
 
     compared = compare([train(LINEAR, other)], other, run="another night")
 
-    scored = json.loads(artifact(pair.client, compared["comparison_run"], "comparison.json").read_text())[
-        "production_model"
-    ]
+    scored = production_model(pair.client, compared["comparison_run"])
     assert (scored["version"], scored["origin"]) == (version, "sample")
     assert 0.7 < scored["holdout"]["roc_auc"]["value"] <= 1
     assert scored["unseen"]["roc_auc"]["n"] >= scored["holdout"]["roc_auc"]["n"]

@@ -23,7 +23,7 @@ from heartline.registry import alias_history, mlflow_registry, runs
 from heartline.storage import object_store, snapshots
 from heartline.training import families
 from tests.conftest import ROOT
-from tests.unit.pipeline.support import LINEAR, SMALL, artifact, mlflow_counts, prepare
+from tests.unit.pipeline.support import LINEAR, SMALL, mlflow_counts, prepare, production_model
 
 FIXTURE = ROOT / "tests" / "fixtures" / "v1" / "pipeline"
 MLFLOW = json.loads((FIXTURE / "mlflow.json").read_text())
@@ -79,9 +79,7 @@ def test_the_version_in_production_is_scored_and_its_family_is_the_incumbent(v1,
     compared = compare([train(LINEAR, prepared)], prepared, run="the first night after the upgrade")
     assert (compared["incumbent"], compared["production"]) == (LINEAR, "1")
     assert compared["held_back"] == "", "the recorded recipe is today's"
-    scored = json.loads(artifact(v1.client, compared["comparison_run"], "comparison.json").read_text())[
-        "production_model"
-    ]
+    scored = production_model(v1.client, compared["comparison_run"])
     assert (scored["version"], scored["origin"], scored["note"]) == ("1", "sample", "")
     assert scored["unseen"]["roc_auc"]["value"] > 0.7
 

@@ -130,7 +130,7 @@ def test_findings_are_in_words_with_rows_gravest_first(stopped):
     )
     assert stops < aside < unusual
     assert (
-        "Age in years Age of the patient (column age) Expected much the distribution of production's"
+        "Age in years Age of the patient (column age) Expected a distribution like that of production's"
         in found[stops:aside]
     )
     assert (

@@ -26,12 +26,12 @@ def test_object_is_named_by_its_bytes_and_written_once(store):
 def test_damaged_object_is_not_returned(store):
     uri = stores.put(b"abc", "things", ".txt")
     _path(uri).write_bytes(b"abd")
-    with pytest.raises(stores.StoreError, match="not what its name says") as caught:
+    with pytest.raises(stores.StoreError, match="does not match the digest in its name") as caught:
         stores.get(uri)
     assert caught.value.where == uri
 
 
-def test_missing_object_says_what_to_do(store):
+def test_missing_object_has_a_hint(store):
     with pytest.raises(stores.StoreError, match="cannot be read") as caught:
         stores.get(f"{store.as_uri()}/things/{'0' * 64}.txt")
     assert "HEARTLINE_STORE" in caught.value.hint
@@ -44,7 +44,7 @@ def test_unwritable_store_is_named(tmp_path):
 
 
 def test_foreign_uri_is_refused():
-    with pytest.raises(stores.StoreError, match="not an address"):
+    with pytest.raises(stores.StoreError, match="not the URI of an object"):
         stores.get("file:///etc/passwd")
 
 

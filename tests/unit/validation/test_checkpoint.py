@@ -13,11 +13,11 @@ from heartline.ingestion import encodings, synthetic
 from heartline.storage import record_identity
 from heartline.validation import checkpoint, drift
 
-ODD = encodings.no_odd_cells()
+NONE = encodings.no_unparseable_cells()
 REQUIRED = [column for column in contract.COLUMNS if not column.optional]
 
 
-def _odd(*cells: tuple[int, str, str, str]) -> pd.DataFrame:
+def _unparseable(*cells: tuple[int, str, str, str]) -> pd.DataFrame:
     return pd.DataFrame(list(cells), columns=checkpoint.QUARANTINE)
 
 
@@ -26,7 +26,7 @@ def _serious(checked: checkpoint.Checked) -> list[tuple[str, str, str]]:
 
 
 def test_good_records_are_all_used(cohort):
-    checked = checkpoint.check(cohort, ODD)
+    checked = checkpoint.check(cohort, NONE)
     assert (checked.rows, checked.used, checked.duplicates, checked.quarantined) == (303, 303, [], 0)
     assert _serious(checked) == []
     assert checkpoint.reasons_to_stop(checked, 0) == []
@@ -34,7 +34,7 @@ def test_good_records_are_all_used(cohort):
 
 
 def test_real_records_pass_with_one_unusual_value(cleveland):
-    checked = checkpoint.check(cleveland, ODD)
+    checked = checkpoint.check(cleveland, NONE)
     assert [str(one) for one in checked.findings] == [
         "chol: expected usually 100 to 500 mg/dl; found something else in 1 row: 564 in row 153 "
         "[expect_column_values_to_be_between]"
@@ -58,20 +58,20 @@ def test_real_records_pass_with_one_unusual_value(cleveland):
         ("num", 5.0, "5", "expected one of the codes 0, 1, 2, 3, 4"),
     ],
 )
-def test_an_impossible_value_puts_its_row_into_quarantine_and_the_rest_is_used(cohort, column, value, shown, reason):
+def test_a_row_with_an_impossible_value_is_quarantined_and_the_others_are_used(cohort, column, value, shown, reason):
     bad = cohort.copy()
     bad.loc[7, column] = value
-    checked = checkpoint.check(bad, ODD)
+    checked = checkpoint.check(bad, NONE)
     assert checked.quarantine.to_dict("records") == [{"row": 7, "field": column, "value": shown, "reason": reason}]
     assert (checked.used, checked.quarantined) == (302, 1)
     assert checkpoint.reasons_to_stop(checked, contract.MAX_QUARANTINE_SHARE) == []
 
 
-def test_a_row_may_be_wrong_in_several_fields_and_counts_once(cohort):
+def test_a_row_with_several_wrong_fields_counts_once(cohort):
     bad = cohort.copy()
     bad.loc[7, ["cp", "thalach"]] = 9, np.nan
     checked = checkpoint.check(
-        bad, _odd((7, "thalach", "fast", "not a number"), (999, "", "1,2", "2 fields instead of 14"))
+        bad, _unparseable((7, "thalach", "fast", "not a number"), (999, "", "1,2", "2 fields instead of 14"))
     )
     assert checked.quarantine.to_numpy().tolist() == [
         [7, "cp", "9", "expected one of the codes 1, 2, 3, 4"],
@@ -89,10 +89,10 @@ def test_a_row_may_be_wrong_in_several_fields_and_counts_once(cohort):
     ]
 
 
-def test_rows_with_the_same_value_are_named_together(cohort):
+def test_rows_with_the_same_value_are_grouped_in_the_message(cohort):
     bad = cohort.copy()
     bad.loc[[3, 5], "cp"], bad.loc[4, "cp"] = 9, np.nan
-    checked = checkpoint.check(bad, ODD)
+    checked = checkpoint.check(bad, NONE)
     assert [str(one) for one in checked.findings if one.column == "cp"] == [
         "cp: expected a value in every row; found something else in 1 row: missing in row 4 "
         "[expect_column_values_to_not_be_null]",
@@ -103,8 +103,8 @@ def test_rows_with_the_same_value_are_named_together(cohort):
     assert "found something else in 2 rows: 9 in rows 3, 5; 8 in row 4, … [" in str(mixed)
 
 
-def test_an_unusual_value_is_used_and_only_warned_of(cohort):
-    checked = checkpoint.check(cohort.assign(thalach=cohort["thalach"].where(cohort.index != 4, 50)), ODD)
+def test_an_unusual_value_is_used_with_a_warning(cohort):
+    checked = checkpoint.check(cohort.assign(thalach=cohort["thalach"].where(cohort.index != 4, 50)), NONE)
     assert [(one.layer, one.column, one.rows) for one in checked.findings if one.column == "thalach"] == [
         ("unusual", "thalach", [(4, "50")])
     ]
@@ -113,7 +113,7 @@ def test_an_unusual_value_is_used_and_only_warned_of(cohort):
 
 def test_duplicates_are_counted_and_used_once(cohort):
     repeated = pd.concat([cohort, cohort.iloc[:5]], ignore_index=True).set_axis(range(1, 309))
-    checked = checkpoint.check(repeated, ODD)
+    checked = checkpoint.check(repeated, NONE)
     assert (checked.rows, checked.used, checked.duplicates) == (308, 303, [304, 305, 306, 307, 308])
     assert _serious(checked) == []
 
@@ -130,13 +130,13 @@ def test_duplicates_are_counted_and_used_once(cohort):
         pytest.param(
             lambda frame: frame.assign(num=(frame["num"] == 0).astype("float64")),
             "num",
-            "found 5 of them the other way round",
+            "found 5 of them contradict the label",
             id="label inverted",
         ),
     ],
 )
-def test_a_fault_of_the_whole_set_stops_the_run(cohort, change, column, found):
-    checked = checkpoint.check(change(cohort), ODD)
+def test_an_unmet_requirement_on_the_dataset_stops_the_run(cohort, change, column, found):
+    checked = checkpoint.check(change(cohort), NONE)
     ((layer, name, _),) = _serious(checked)
     assert (layer, name) == ("set", column)
     assert found in str(checked.findings[0])
@@ -144,28 +144,28 @@ def test_a_fault_of_the_whole_set_stops_the_run(cohort, change, column, found):
 
 
 def test_a_missing_column_stops_the_run_and_nothing_is_used(cohort):
-    checked = checkpoint.check(cohort.assign(thal=np.nan), ODD, absent=["thal"])
+    checked = checkpoint.check(cohort.assign(thal=np.nan), NONE, absent=["thal"])
     assert str(checked.findings[0]).endswith("thal, num; found none of thal [expect_table_columns_to_match_set]")
     assert (checked.rows, checked.used, checked.quarantined, len(checked.records)) == (303, 303, 0, 0)
     assert len(checkpoint.reasons_to_stop(checked, 1.0)) == 1
 
 
-def test_counts_that_do_not_add_up_are_a_fault_and_not_a_result(cohort, monkeypatch):
+def test_counts_that_do_not_add_up_raise(cohort, monkeypatch):
     monkeypatch.setattr(record_identity, "canonical", lambda frame, order: frame.iloc[1:])
-    with pytest.raises(RuntimeError, match="303 rows in, but 303 used, 0 duplicates, 0 set aside, 302 records out"):
-        checkpoint.check(cohort, ODD)
+    with pytest.raises(RuntimeError, match="303 rows in, but 303 used, 0 duplicates, 0 quarantined, 302 records out"):
+        checkpoint.check(cohort, NONE)
 
 
-def test_records_that_are_all_good_are_hashed_and_sorted_once(cohort, monkeypatch):
+def test_records_without_findings_are_hashed_and_sorted_once(cohort, monkeypatch):
     sizes = []
     hashes = record_identity.feature_hashes
     monkeypatch.setattr(record_identity, "feature_hashes", lambda frame: sizes.append(len(frame)) or hashes(frame))
-    checkpoint.check(cohort, ODD)
+    checkpoint.check(cohort, NONE)
     assert sizes == [303]
 
 
 def test_quarantine_above_the_limit_stops_the_run_and_holds_every_row(cohort):
-    checked = checkpoint.check(cohort.assign(chol=0.0), ODD)
+    checked = checkpoint.check(cohort.assign(chol=0.0), NONE)
     assert checked.quarantined == len(checked.quarantine) == 303
     (finding,) = [one for one in checked.findings if one.layer == "row"]
     assert (finding.count, len(finding.rows)) == (303, 10)
@@ -175,21 +175,21 @@ def test_quarantine_above_the_limit_stops_the_run_and_holds_every_row(cohort):
     assert checkpoint.reasons_to_stop(checked, 1.0) == []
 
 
-def test_records_like_productions_do_not_drift_and_others_do(cohort):
+def test_drift_is_found_for_a_shifted_column_only(cohort):
     reference = drift.reference(record_identity.canonical(cohort))
-    alike = checkpoint.check(synthetic.generate(303, seed=11), ODD, reference=reference)
-    older = checkpoint.check(cohort.assign(age=np.minimum(cohort["age"] + 15, 110)), ODD, reference=reference)
+    alike = checkpoint.check(synthetic.generate(303, seed=11), NONE, reference=reference)
+    older = checkpoint.check(cohort.assign(age=np.minimum(cohort["age"] + 15, 110)), NONE, reference=reference)
     meant = checkpoint.check(
-        cohort.assign(age=np.minimum(cohort["age"] + 15, 110)), ODD, reference=reference, max_drift=5
+        cohort.assign(age=np.minimum(cohort["age"] + 15, 110)), NONE, reference=reference, max_drift=5
     )
     assert _serious(alike) == []
     assert _serious(older) == [("set", "age", "expect_column_kl_divergence_to_be_less_than")]
     assert _serious(meant) == []
 
 
-def test_a_value_that_production_never_saw_is_drift_and_not_an_error(cohort):
+def test_a_value_that_is_not_in_the_reference_is_drift_and_not_an_error(cohort):
     reference = drift.reference(record_identity.canonical(cohort[cohort["cp"] != 4]))
-    checked = checkpoint.check(cohort, ODD, reference=reference)
+    checked = checkpoint.check(cohort, NONE, reference=reference)
     (finding,) = [one for one in checked.findings if one.column == "cp"]
     assert finding.layer == "set"
     assert 0.25 < float(finding.found) < 10
@@ -215,14 +215,14 @@ def _outside(column: contract.Column) -> st.SearchStrategy[float]:
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an example takes a second: shrinking would take minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_breaking_one_rule_sets_exactly_those_rows_aside(cohort, data):
+def test_breaking_one_rule_quarantines_exactly_those_rows(cohort, data):
     column = data.draw(st.sampled_from(contract.COLUMNS))
     rows = sorted(data.draw(st.sets(st.sampled_from(list(cohort.index)), min_size=1, max_size=40)))
     bad = cohort.copy()
     for row in rows:
         bad.loc[row, column.name] = data.draw(_outside(column))
 
-    checked = checkpoint.check(bad, ODD)
+    checked = checkpoint.check(bad, NONE)
 
     assert checked.quarantine["row"].tolist() == rows
     assert set(checked.quarantine["field"]) == {column.name}

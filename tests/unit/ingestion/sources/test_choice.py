@@ -20,14 +20,17 @@ def test_an_unknown_source_is_refused(spec):
 
 
 def test_a_query_without_postgres_is_refused():
-    assert refused("sample", query="SELECT 1").what == "only the source postgres takes a query"
+    error = refused("sample", query="SELECT 1")
+    assert error.what == "this source takes no query"
+    assert error.where == "parameter query, with source sample"
+    assert error.expected == "no query, or the source postgres"
 
 
 @pytest.mark.parametrize(("spec", "rows"), [("sample", 303), ("sample:25", 25), (" sample:20 ", 20)])
 def test_the_sample(spec, rows):
     found = sources.read(spec, settings=BRIEF)
     pd.testing.assert_frame_equal(found.table.frame, synthetic.generate(rows))
-    assert found.table.odd.empty
+    assert found.table.unparseable.empty
     assert (found.table.names, found.table.absent, found.table.dropped) == (contract.COLUMN_NAMES, (), ())
     assert found.origin == "sample"
     assert found.sha256 is None
@@ -60,7 +63,7 @@ def test_settings_come_from_the_environment():
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "soon"])
-def test_a_setting_that_is_no_number_is_refused(text):
+def test_a_setting_that_is_not_a_number_is_refused(text):
     with pytest.raises(SourceError) as caught:
         Settings.from_environment({"HEARTLINE_SOURCE_SECONDS": text})
     assert caught.value.where == "setting HEARTLINE_SOURCE_SECONDS"

@@ -37,24 +37,24 @@ def test_the_real_file(real_data, cleveland):
     assert found.sha256 == uci.SHA256
 
 
-def test_a_file_that_cannot_be_read_is_said_to_be_so(tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path, monkeypatch):
     (tmp_path / "large.csv").write_bytes(CSV * 100)
     (tmp_path / "closed.csv").write_bytes(CSV)
 
     def expect(spec: str, what: str, hint: str, expected: str = "a readable CSV or Parquet file") -> None:
         assert str(refused(spec)) == message(what, where=spec, expected=expected, hint=hint)
 
-    look = "check the path; it is looked up on the machine that runs the task"
+    look = "check the path on the machine that runs the task"
     expect("/no/such/file.csv", "there is no such file", look)
     expect(str(tmp_path / "closed.csv" / "inner.csv"), "there is no such file", look)
-    expect(str(tmp_path), "this is a folder, not a file", "name the file in it")
+    expect(str(tmp_path), "this is a folder, not a file", "give the path of a file in it")
     look = "check the path and its disk"
     expect("/dev/zero", "the file cannot be read: it is a device or a pipe", look)
     expect("/" + "x" * 5000, "the file cannot be read: File name too long", look)
     expect(
         str(tmp_path / "large.csv"),
         "the source is too large",
-        "divide it, or raise HEARTLINE_SOURCE_MAX_BYTES",
+        "split it, or raise HEARTLINE_SOURCE_MAX_BYTES",
         "at most 100,000 bytes",
     )
 
@@ -65,13 +65,13 @@ def test_a_file_that_cannot_be_read_is_said_to_be_so(tmp_path, monkeypatch):
     expect(
         str(tmp_path / "closed.csv"),
         "the file may not be read",
-        "give the user that runs the task the right to read it",
+        "give the user that runs the task permission to read it",
     )
 
 
-def test_an_address_of_a_file_elsewhere_is_refused():
+def test_a_file_url_of_another_host_is_refused():
     assert str(refused("file://elsewhere/x.csv")) == message(
-        "'file://elsewhere/x.csv' is not a file of this machine",
+        "'file://elsewhere/x.csv' is not a file on this machine",
         where="parameter source",
         expected="file:///absolute/path",
         hint="write three slashes after file:",
@@ -81,8 +81,8 @@ def test_an_address_of_a_file_elsewhere_is_refused():
 EMPTY = (
     "the file is empty",
     "",
-    "a CSV or Parquet file with records in it",
-    "check how the file was made, and whether it was copied to the end",
+    "a CSV or Parquet file with records",
+    "check how the file was made, and whether it was copied completely",
 )
 
 
@@ -95,7 +95,7 @@ EMPTY = (
             CSV.splitlines()[0],
             "there are no records",
             "",
-            "at least one row below the names of the columns",
+            "at least one row below the header",
             "check how the source was made",
             id="header only",
         ),
@@ -117,7 +117,7 @@ def test_a_file_without_records_is_refused(tmp_path, data, what, after_the_path,
 
 
 @pytest.mark.parametrize("packed", [gzip.compress(CSV), archive(CSV, "heart.csv")], ids=["gzip", "zip"])
-def test_a_packed_file_is_known_by_its_own_digest(tmp_path, packed):
+def test_the_digest_of_a_packed_file_is_that_of_the_packed_bytes(tmp_path, packed):
     path = tmp_path / "records.csv"
     path.write_bytes(packed)
     found = sources.read(str(path), settings=BRIEF)
@@ -133,7 +133,7 @@ def test_a_packed_file_is_not_unpacked_beyond_the_limit(tmp_path, pack):
         "the source is too large",
         where=str(path),
         expected="at most 100,000 bytes when unpacked",
-        hint="divide it, or raise HEARTLINE_SOURCE_MAX_BYTES",
+        hint="split it, or raise HEARTLINE_SOURCE_MAX_BYTES",
     )
 
 
@@ -169,12 +169,12 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch, 
     assert str(error) == (
         "the file changed while it was read\n"
         f"  where:    {path}\n"
-        "  expected: a file that stays as it is\n"
-        "  hint:     try again when it is complete"
+        "  expected: a file that does not change during the run\n"
+        "  hint:     try again when the file is complete"
     )
 
 
-def test_a_file_that_changes_between_two_reads_gives_each_time_records_and_digest_of_one_moment(tmp_path, monkeypatch):
+def test_a_file_that_changes_between_two_reads_gives_matching_records_and_digest_each_time(tmp_path, monkeypatch):
     path = tmp_path / "records.csv"
     path.write_bytes(CSV)
     opened = []

@@ -16,18 +16,18 @@ from tests.unit.messages import message
 PARQUET = FRAME.to_parquet()
 
 
-def test_a_web_address(web):
+def test_a_url(web):
     found = sources.read(f"{web.url}/ok.csv?token=geheim", settings=BRIEF)
     pd.testing.assert_frame_equal(found.table.frame, FRAME)
     assert (found.origin, found.description) == ("url", f"{web.url}/ok.csv?…")
     assert found.sha256 == hashlib.sha256(CSV).hexdigest()
 
 
-def test_an_address_that_has_moved(web):
+def test_a_url_that_redirects(web):
     assert len(sources.read(f"{web.url}/moved", settings=BRIEF).table.frame) == 30
 
 
-def test_a_server_that_is_busy_is_asked_again(web):
+def test_a_busy_server_is_retried(web):
     assert len(sources.read(f"{web.url}/waking", settings=BRIEF).table.frame) == 30
     assert web.asked == ["/waking", "/waking"]
 
@@ -39,15 +39,15 @@ IMPATIENT = {
 }
 NO_SUCCESS = {
     "expected": "200 OK and the file",
-    "hint": "check the address and whether it may be read without a login",
+    "hint": "check the URL, and whether it can be read without a login",
 }
 NO_ANSWER = {
-    "expected": "an address that answers",
-    "hint": "check the address, the network and the proxy settings, then try again",
+    "expected": "a reachable http(s) URL",
+    "hint": "check the URL, the network and the proxy settings, then try again",
 }
-TOO_LARGE = {"expected": "at most 100,000 bytes", "hint": "divide it, or raise HEARTLINE_SOURCE_MAX_BYTES"}
+TOO_LARGE = {"expected": "at most 100,000 bytes", "hint": "split it, or raise HEARTLINE_SOURCE_MAX_BYTES"}
 TOO_SLOW = {
-    "expected": "the whole file within that time",
+    "expected": "the complete file within that time",
     "hint": "check the network and the proxy settings, or raise HEARTLINE_SOURCE_SECONDS",
 }
 
@@ -67,7 +67,7 @@ TOO_SLOW = {
         ("/drip", "the download took more than 1 s", TOO_SLOW),
     ],
 )
-def test_a_web_address_that_fails(web, path, what, advice):
+def test_a_failing_download_is_refused(web, path, what, advice):
     settings = Settings(limits=IMPATIENT.get(path, BRIEF.limits))
     started = time.monotonic()
     error = refused(web.url + path, settings)
@@ -78,23 +78,23 @@ def test_a_web_address_that_fails(web, path, what, advice):
 @pytest.mark.parametrize(
     ("address", "what"),
     [
-        ("http://127.0.0.1:{port}/x.csv", "the download failed: the server refuses the connection or is not there"),
+        ("http://127.0.0.1:{port}/x.csv", "the download failed: the server refuses the connection or is unreachable"),
         ("http://heartline.invalid/x.csv", "the download failed: the host's name is not known"),
-        ("http://", "the download failed: this is not a web address"),
+        ("http://", "the download failed: this is not an http(s) URL"),
     ],
 )
-def test_a_server_that_is_not_there(web, address, what):
+def test_an_unreachable_server(web, address, what):
     address = address.format(port=closed_port())
     assert str(refused(address)) == message(what, where=address, **NO_ANSWER)
 
 
 def test_a_plain_server_behind_https_is_refused(web):
     address = web.url.replace("http", "https") + "/ok.csv"
-    what = "the download failed: no secure connection, as the certificate or the protocol is not accepted"
+    what = "the download failed: no secure connection: the certificate or the protocol is not accepted"
     assert str(refused(address)) == message(what, where=address, **NO_ANSWER)
 
 
-def test_no_error_shows_what_is_secret_in_an_address():
+def test_no_error_shows_the_secrets_in_a_url():
     error = refused(f"http://anna:geheim@127.0.0.1:{closed_port()}/x.csv?token=geheim")
     assert "geheim" not in str(error)
     assert "127.0.0.1" in error.where
@@ -113,22 +113,22 @@ def test_no_error_shows_what_is_secret_in_an_address():
     ],
     ids=["gzip", "zip", "Parquet"],
 )
-def test_a_file_that_was_cut_before_it_was_served_is_refused(web, body, problem):
+def test_a_truncated_file_is_refused(web, body, problem):
     web.bodies["/cut"] = body
     error = refused(f"{web.url}/cut", kind=DataError)
     assert error.what.startswith(problem)
     assert error.where == f"{web.url}/cut"
 
 
-def test_a_packed_file_may_be_served(web):
+def test_a_packed_file_is_downloaded_and_unpacked(web):
     web.bodies["/records.csv.gz"] = gzip.compress(CSV)
     pd.testing.assert_frame_equal(sources.read(f"{web.url}/records.csv.gz", settings=BRIEF).table.frame, FRAME)
 
 
-def test_a_web_page_is_no_table(web):
+def test_a_web_page_is_refused(web):
     assert str(refused(f"{web.url}/page.csv", kind=DataError)) == message(
         "this is a web page, not a table",
         where=f"{web.url}/page.csv",
         expected="a CSV file in UTF-8, or a Parquet file",
-        hint="check where the file comes from, or save it in one of these formats",
+        hint="check where the file comes from, or convert it to one of these formats",
     )

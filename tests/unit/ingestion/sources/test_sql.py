@@ -30,7 +30,7 @@ def test_the_table_of_patients(patients):
     assert "FROM patients" in found.description
 
 
-def test_a_query_of_ones_own(patients):
+def test_a_users_own_query(patients):
     query = "SELECT *, 'x%' AS ward, 1 || ':00' AS hour FROM patients WHERE age > 50;"
     found = sources.read("postgres", query=query, settings=patients)
     assert list(found.table.frame["age"]) == list(FRAME.loc[FRAME["age"] > 50, "age"])
@@ -40,19 +40,19 @@ def test_a_query_of_ones_own(patients):
 OTHERS = ", ".join(name for name in contract.COLUMN_NAMES if name not in ("age", "ca"))
 
 
-def test_words_and_gaps_in_a_table(patients):
+def test_words_and_missing_values_in_a_table(patients):
     found = sources.read(
         "postgres", query=f"SELECT 'old' AS AGE, NULL AS ca, {OTHERS} FROM patients", settings=patients
     )
     assert np.isnan(found.table.frame[["age", "ca"]]).all(axis=None)
-    assert found.table.odd.to_numpy().tolist() == [[row, "age", "old", "not a number"] for row in range(1, 31)]
+    assert found.table.unparseable.to_numpy().tolist() == [[row, "age", "old", "not a number"] for row in range(1, 31)]
     assert found.table.absent == ()
 
 
 def test_numbers_and_words_in_one_column(patients):
     query = f"SELECT iif(rowid = 2, 'old', age) AS age, iif(rowid = 3, ' 2 ', ca) AS ca, {OTHERS} FROM patients"
     table = sources.read("postgres", query=query, settings=patients).table
-    assert table.odd.to_numpy().tolist() == [[2, "age", "old", "not a number"]]
+    assert table.unparseable.to_numpy().tolist() == [[2, "age", "old", "not a number"]]
     assert list(table.frame["age"].drop(2)) == list(FRAME["age"].drop(2))
     assert table.frame["ca"][3] == 2
 
@@ -79,7 +79,7 @@ def test_bytes_in_a_column_are_refused(patients):
         ("DELETE FROM patients", "the query failed: This result object does not return rows"),
     ],
 )
-def test_a_query_that_cannot_be_answered_changes_nothing(patients, query, problem):
+def test_a_failing_query_changes_nothing(patients, query, problem):
     assert refused("postgres", patients, query=query).what.startswith(problem)
     assert len(sources.read("postgres", settings=patients).table.frame) == 30
 
@@ -91,7 +91,7 @@ def test_a_table_without_rows_or_with_few_columns_is_refused(patients):
     assert error.where.endswith(", whose columns are: age, sex")
 
 
-def test_a_database_that_is_not_there():
+def test_an_unreachable_database():
     port = closed_port()
     error = refused("postgres", Settings(database_url=f"postgresql://anna:geheim@127.0.0.1:{port}/heart"))
     assert error.what.startswith("the database cannot be reached: ")
@@ -100,6 +100,6 @@ def test_a_database_that_is_not_there():
 
 
 @pytest.mark.parametrize("address", ["", "no address", "postgresql://anna:geheim@host:port/heart", "mydb://host/heart"])
-def test_a_database_address_that_is_none(address):
+def test_an_invalid_database_url(address):
     error = refused("postgres", Settings(database_url=address))
     assert "geheim" not in str(error)

@@ -19,7 +19,7 @@ def ours(web, tmp_path):
     )
 
 
-def test_the_archive_is_fetched_once(web, ours):
+def test_the_archive_is_downloaded_once(web, ours):
     first, second = (sources.read("uci", settings=ours) for _ in range(2))
     pd.testing.assert_frame_equal(first.table.frame, FRAME)
     pd.testing.assert_frame_equal(second.table.frame, FRAME)
@@ -30,7 +30,7 @@ def test_the_archive_is_fetched_once(web, ours):
     assert [path.name for path in ours.cache.iterdir()] == [ours.uci_sha256]
 
 
-def test_a_damaged_copy_is_fetched_again(web, ours, caplog):
+def test_a_damaged_copy_is_downloaded_again(web, ours, caplog):
     sources.read("uci", settings=ours)
     (ours.cache / ours.uci_sha256).write_bytes(b"damaged")
     pd.testing.assert_frame_equal(sources.read("uci", settings=ours).table.frame, FRAME)
@@ -38,11 +38,11 @@ def test_a_damaged_copy_is_fetched_again(web, ours, caplog):
     assert (ours.cache / ours.uci_sha256).read_bytes() == CSV
 
 
-def test_a_cache_that_cannot_be_written_costs_a_warning(web, ours, tmp_path, caplog):
+def test_a_cache_that_cannot_be_written_gives_a_warning(web, ours, tmp_path, caplog):
     (tmp_path / "file").write_text("not a folder")
     settings = Settings(ours.uci_url, ours.uci_sha256, tmp_path / "file", limits=BRIEF.limits)
     assert len(sources.read("uci", settings=settings).table.frame) == 30
-    assert "no copy is kept" in caplog.text
+    assert "cannot be cached" in caplog.text
 
 
 @pytest.mark.parametrize("as_address", [False, True])
@@ -56,7 +56,7 @@ def test_the_archive_may_be_a_local_copy(ours, tmp_path, as_address):
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
-        (archive(CSV + b"\n"), "processed.cleveland.data is not the file that it was: its sha256 is "),
+        (archive(CSV + b"\n"), "processed.cleveland.data has changed: its sha256 is "),
         (archive(member="other.data"), "the archive does not hold processed.cleveland.data"),
         (archive()[:-30], "the archive cannot be opened: "),
         (CSV, "the archive cannot be opened: "),
@@ -64,13 +64,13 @@ def test_the_archive_may_be_a_local_copy(ours, tmp_path, as_address):
         (None, "the server answered 404 Not Found"),
     ],
 )
-def test_another_archive_is_refused_and_not_kept(web, ours, body, problem):
+def test_another_archive_is_refused_and_not_cached(web, ours, body, problem):
     web.bodies["/uci.zip"] = body
     assert refused("uci", ours).what.startswith(problem)
     assert not ours.cache.exists()
 
 
-def test_the_real_archive_has_the_digest_that_we_expect(real_data, tmp_path):
+def test_the_real_archive_has_the_expected_digest(real_data, tmp_path):
     copy = tmp_path / "heart+disease.zip"
     copy.write_bytes(archive((real_data / uci.MEMBER).read_bytes()))
     assert len(sources.read("uci", settings=Settings(uci_url=str(copy))).table.frame) == 303

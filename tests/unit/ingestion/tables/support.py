@@ -22,7 +22,7 @@ WANTED = pd.DataFrame(
 NO_RECORDS = message(
     "there are no records",
     where="some.csv",
-    expected="at least one row below the names of the columns",
+    expected="at least one row below the header",
     hint="check how the source was made",
 )
 
@@ -39,9 +39,9 @@ def parse(data: bytes) -> pd.DataFrame:
     return table(data).frame
 
 
-def odd(data: bytes) -> list[tuple[object, ...]]:
-    """Return what is odd: row, field, value, reason."""
-    return list(table(data).odd.itertuples(index=False, name=None))
+def unparseable(data: bytes) -> list[tuple[object, ...]]:
+    """Return what is unparseable: row, field, value, reason."""
+    return list(table(data).unparseable.itertuples(index=False, name=None))
 
 
 def refused(data: bytes) -> DataError:

@@ -17,14 +17,14 @@ def test_a_table_in_memory_gives_the_same_records():
     pd.testing.assert_frame_equal(tables.conform(frame, NAMES, where="a table").frame, WANTED)
 
 
-def test_a_table_in_memory_keeps_what_is_no_number_as_odd():
+def test_a_table_in_memory_reports_unparseable_cells():
     frame = WANTED.set_axis(range(14), axis=1).reset_index(drop=True).astype(object)
     frame[0] = [52, "old"]
     frame[1] = [Decimal("Infinity"), 1]
     frame[2] = [10**400, 3]
     frame[3] = pd.concat([pd.Series([text], dtype="str") for text in ("high", "118")], ignore_index=True)
     found = tables.conform(frame, NAMES, where="a table")
-    assert found.odd.to_numpy().tolist() == [
+    assert found.unparseable.to_numpy().tolist() == [
         [1, "sex", "Infinity", "not a number"],
         [1, "cp", "1" + "0" * 198 + "…", "not a number"],
         [1, "trestbps", "high", "not a number"],

@@ -17,17 +17,17 @@ def test_parquet_gives_the_same_records():
     found = table(parquet(small.assign(extra="x")))
     pd.testing.assert_frame_equal(found.frame, WANTED)
     assert found.names == (*small.columns, "extra")
-    assert (len(found.odd), found.absent, found.dropped) == (0, (), ("extra",))
+    assert (len(found.unparseable), found.absent, found.dropped) == (0, (), ("extra",))
 
 
-def test_an_index_that_pandas_stored_is_a_column_as_any_other():
+def test_an_index_stored_by_pandas_is_an_ordinary_column():
     pd.testing.assert_frame_equal(parse(parquet(WANTED.set_index("age"))), WANTED)
 
 
-def test_parquet_with_words_and_infinity_keeps_them_as_odd():
+def test_words_and_infinity_in_parquet_are_unparseable():
     wrong = WANTED.assign(age=["63", " old "], chol=[np.inf, 210], fbs=pd.Categorical(["True", None]))
     found = table(parquet(wrong))
-    assert found.odd.to_numpy().tolist() == [
+    assert found.unparseable.to_numpy().tolist() == [
         [1, "chol", "inf", "not a number"],
         [1, "fbs", "True", "not a number"],
         [2, "age", "old", "not a number"],
@@ -40,7 +40,7 @@ def test_parquet_with_words_and_infinity_keeps_them_as_odd():
 
 def test_a_column_that_is_boolean_in_parquet_is_0_and_1():
     found = table(parquet(WANTED.assign(sex=[True, False], ca=[None, None])))
-    assert (found.frame["sex"].tolist(), len(found.odd)) == ([1, 0], 0)
+    assert (found.frame["sex"].tolist(), len(found.unparseable)) == ([1, 0], 0)
     assert found.frame["ca"].isna().all()
 
 
@@ -59,11 +59,11 @@ def test_parquet_of_a_type_that_cannot_hold_numbers_is_refused(cells, kind):
         "the type of 1 column cannot hold numbers",
         where=f"some.csv: chol is {kind}",
         expected="numbers, or text that is numbers",
-        hint="convert the column, or rename it if it is another one",
+        hint="convert the column, or rename it if it is another quantity",
     )
 
 
-def test_parquet_without_rows_or_columns_or_end_is_refused():
+def test_parquet_without_rows_or_columns_or_footer_is_refused():
     assert str(refused(parquet(WANTED.iloc[:0]))) == NO_RECORDS
     assert refused(parquet(WANTED[["age"]])).what == "this is not a table of records: it has 1 of the 14 columns"
     cut = refused(parquet(WANTED)[:200])

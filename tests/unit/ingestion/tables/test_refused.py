@@ -9,8 +9,8 @@ def test_an_empty_file_is_refused(data):
     assert str(refused(data)) == message(
         "the file is empty",
         where="some.csv",
-        expected="a CSV or Parquet file with records in it",
-        hint="check how the file was made, and whether it was copied to the end",
+        expected="a CSV or Parquet file with records",
+        hint="check how the file was made, and whether it was copied completely",
     )
 
 
@@ -19,7 +19,7 @@ def test_a_header_alone_is_refused(rest):
     assert str(refused(csv(NAMES) + rest)) == NO_RECORDS
 
 
-def test_with_half_of_the_columns_a_table_is_one_of_records():
+def test_a_table_with_half_of_the_columns_is_accepted():
     assert table(csv(NAMES[:7], ROW[:7])).absent == tuple(NAMES[7:])
     assert str(refused(csv(NAMES[:6], ROW[:6]))) == message(
         "this is not a table of records: it has 6 of the 14 columns",
@@ -29,7 +29,7 @@ def test_with_half_of_the_columns_a_table_is_one_of_records():
     )
 
 
-def test_of_very_many_names_thirty_are_shown():
+def test_at_most_thirty_column_names_are_shown():
     error = refused(csv([f"gene{number}" for number in range(500)], ["1"] * 500))
     assert error.where.endswith("gene28, gene29, …")
 
@@ -37,19 +37,19 @@ def test_of_very_many_names_thirty_are_shown():
 @pytest.mark.parametrize("name", ["Age", " age "])
 def test_a_column_that_occurs_twice_is_named(name):
     assert str(refused(csv([*NAMES, name], [*ROW, "52"]))) == message(
-        "1 column is there more than once: age",
+        "1 column is present more than once: age",
         where=f"some.csv, whose columns are: {', '.join(NAMES)}, {name.strip()}",
         expected="each column once, under one of its names",
-        hint="remove or rename the columns that should not count",
+        hint="remove or rename the duplicate columns",
     )
 
 
 def test_a_column_that_occurs_under_two_names_is_named():
     assert str(refused(csv([*NAMES, "target", "thall"], [*ROW, "1", "1"]))) == message(
-        "2 columns are there more than once: thal, num",
+        "2 columns are present more than once: thal, num",
         where=f"some.csv, whose columns are: {', '.join(NAMES)}, target, thall",
         expected="each column once, under one of its names",
-        hint="remove or rename the columns that should not count",
+        hint="remove or rename the duplicate columns",
     )
 
 
@@ -65,9 +65,9 @@ def test_a_column_that_occurs_under_two_names_is_named():
         pytest.param(csv(NAMES, ["5" * 4_000_000, *ROW[1:]]), "some.csv", id="no quote, but an endless row"),
     ],
 )
-def test_a_quote_that_is_never_closed_swallows_no_row(data, where):
+def test_an_unclosed_quote_is_refused(data, where):
     assert str(refused(data)) == message(
-        "the text cannot be divided into rows",
+        "the text cannot be split into rows",
         where=where,
         expected="each quote closed in its row, and rows of at most 1,048,576 bytes",
         hint="look for a quote that is never closed",
@@ -81,24 +81,24 @@ def test_a_file_in_which_no_row_has_the_fields_of_the_header_is_refused(n):
         "no row has 14 fields",
         where=f"some.csv: {shown}{', …' if n > 10 else ''}",
         expected="14 fields in each row, as in the header",
-        hint="check what stands between the fields; put a field that holds it in quotes",
+        hint="check the separator; put a field that contains it in quotes",
     )
 
 
-def test_a_file_whose_rows_go_on_and_on_without_the_fields_of_the_header_is_not_read_to_the_end():
+def test_reading_stops_after_ten_thousand_malformed_rows_at_the_start():
     ragged = [[*ROW, "1"]] * 10_000
     error = refused(csv(NAMES, *ragged, ROW))
     assert error.what == "none of the first 10,000 rows has 14 fields"
     assert error.where.endswith("row 10 has 15, …")
-    assert len(table(csv(NAMES, ROW, *ragged)).odd) == 10_000
+    assert len(table(csv(NAMES, ROW, *ragged)).unparseable) == 10_000
 
 
-def test_records_without_header_and_of_another_width_are_refused():
+def test_records_without_header_and_with_another_number_of_fields_are_refused():
     assert str(refused(csv(*[ROW[:-1]] * 3))) == message(
         "no row has 14 fields",
         where="some.csv: row 1 has 13, row 2 has 13, row 3 has 13",
         expected="14 fields in each row, as in the UCI files",
-        hint="check what stands between the fields; put a field that holds it in quotes",
+        hint="check the separator; put a field that contains it in quotes",
     )
 
 
@@ -115,10 +115,10 @@ def test_records_without_header_and_of_another_width_are_refused():
         (b"  <!DOCTYPE html><html>", "this is a web page, not a table", "some.csv"),
     ],
 )
-def test_what_is_no_table_is_refused(data, problem, where):
+def test_data_that_is_not_a_table_is_refused(data, problem, where):
     assert str(refused(data)) == message(
         problem,
         where=where,
         expected="a CSV file in UTF-8, or a Parquet file",
-        hint="check where the file comes from, or save it in one of these formats",
+        hint="check where the file comes from, or convert it to one of these formats",
     )

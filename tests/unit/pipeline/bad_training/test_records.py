@@ -106,7 +106,7 @@ def test_a_column_with_too_few_values_is_refused(module_store, many):
             "  where:    column thal of the 80 records that are used; of 80 rows in the source, 0 are in quarantine "
             "and 0 are duplicates\n"
             "  expected: a value in at least 80% of them\n"
-            "  hint:     train on records that have it; nothing was trained"
+            "  hint:     train on records with this value; nothing was trained"
         )
 
 

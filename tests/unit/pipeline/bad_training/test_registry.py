@@ -20,7 +20,17 @@ from heartline.registry import mlflow_registry
 from heartline.storage import object_store as stores
 from heartline.storage import snapshots
 from heartline.training import families
-from tests.unit.pipeline.support import FOREST, LINEAR, SMALL, artifact, mlflow_counts, prepare, refused, take
+from tests.unit.pipeline.support import (
+    FOREST,
+    LINEAR,
+    SMALL,
+    artifact,
+    mlflow_counts,
+    prepare,
+    production_model,
+    refused,
+    take,
+)
 
 # ---- versions of unknown origin in the registry
 
@@ -129,10 +139,9 @@ def test_production_is_replaced_if_its_own_recipe_was_beaten(pair):
     assert mlflow_registry.aliased("production").number == registered["version"] == registered["versions"][LINEAR]
 
 
-def _production_model(pair, compared: Compared) -> dict[str, object]:
-    return json.loads(artifact(pair.client, compared["comparison_run"], "comparison.json").read_text())[
-        "production_model"
-    ]
+def _scored(pair, run: str) -> dict[str, object]:
+    """Compare the logistic regression, and return what is said about the model in production."""
+    return production_model(pair.client, compare([pair.linear], pair.prepared, run=run)["comparison_run"])
 
 
 def test_a_production_model_of_another_contract_or_with_a_damaged_bundle_is_not_scored(pair):
@@ -147,14 +156,14 @@ def test_a_production_model_of_another_contract_or_with_a_damaged_bundle_is_not_
     )
     mlflow_registry.point_alias("production", older)
     # when and then
-    found = _production_model(pair, compare([pair.linear], pair.prepared, run="an older contract"))
+    found = _scored(pair, "an older contract")
     assert (found["holdout"], found["unseen"]) == ({}, {})
     assert found["note"] == (
         f"its own model was not scored: it follows another data contract (0.9.0, today's is {contract.VERSION})"
     )
     Path(bundle.removeprefix("file://")).write_bytes(b"something else")
-    found = _production_model(pair, compare([pair.linear], pair.prepared, run="a damaged bundle"))
-    assert found["note"] == "its own model was not scored: the object is not what its name says"
+    found = _scored(pair, "a damaged bundle")
+    assert found["note"] == "its own model was not scored: the object does not match the digest in its name"
 
 
 # ---- objects that were changed
@@ -185,7 +194,7 @@ def test_a_changed_object_stops_the_task_that_reads_it(store, empty_mlflow, many
         with pytest.raises(stores.StoreError) as caught:
             task()
         assert str(caught.value) == (
-            "the object is not what its name says\n"
+            "the object does not match the digest in its name\n"
             f"  where:    {uri}\n"
             f"  expected: sha256 {expected}, found {found}\n"
             "  hint:     the file was damaged or changed: delete it and clear the task that wrote it"

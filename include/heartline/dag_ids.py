@@ -1,0 +1,3 @@
+"""The ids of the DAGs, for the DAG files, the plugins and the local stack. It imports nothing."""
+
+TRAINING = "heart_training"

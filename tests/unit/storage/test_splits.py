@@ -1,0 +1,153 @@
+"""The train/test split and the fold plan."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heartline.errors import DataError
+from heartline.ingestion import synthetic
+from heartline.storage import record_identity, splits
+from tests.unit.storage.support import FEATURES, features_of
+
+
+@pytest.fixture(scope="module")
+def many():
+    """Twenty thousand records."""
+    return synthetic.generate(20_000)
+
+
+def test_a_fifth_of_the_records_is_held_out(many):
+    canonical = record_identity.canonical(many)
+    train, holdout = splits.train_test_split(canonical)
+
+    assert len(train) + len(holdout) == len(canonical)
+    assert len(holdout) / len(canonical) == pytest.approx(0.2, abs=0.01)
+    assert (train["num"] > 0).mean() == pytest.approx((holdout["num"] > 0).mean(), abs=0.03)
+    assert features_of(train).isdisjoint(features_of(holdout))
+    for part in (train, holdout):
+        pd.testing.assert_frame_equal(part, record_identity.canonical(part))
+
+
+@given(shares=st.lists(st.integers(100, 5_000), min_size=2, max_size=2), seed=st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=20)
+def test_new_records_do_not_move_records_across_the_split(many, shares, seed):
+    some = many.sample(min(shares), random_state=seed)
+    more = pd.concat([many.sample(max(shares), random_state=seed + 1 & 0xFFFFFFFF), some])
+
+    before, after = (
+        splits.train_test_split(record_identity.canonical(some)),
+        splits.train_test_split(record_identity.canonical(more)),
+    )
+
+    assert features_of(before[0]) <= features_of(after[0])
+    assert features_of(before[1]) <= features_of(after[1])
+
+
+def test_a_corrected_label_does_not_move_a_record(cohort):
+    corrected = cohort.assign(num=(cohort["num"] + 1) % 5)
+    before, after = (
+        splits.train_test_split(record_identity.canonical(cohort)),
+        splits.train_test_split(record_identity.canonical(corrected)),
+    )
+    assert features_of(before[1]) == features_of(after[1])
+
+
+def test_records_with_equal_features_and_different_labels_stay_together(cohort):
+    both = pd.concat([cohort, cohort.iloc[:100].assign(num=(cohort["num"] + 1) % 5)])
+    train, holdout = splits.train_test_split(record_identity.canonical(both))
+    assert len(features_of(train)) < len(train)
+    assert len(features_of(train)) + len(features_of(holdout)) == len(cohort)
+    assert features_of(train).isdisjoint(features_of(holdout))
+
+    records = splits.to_labelled(train)
+    plan = splits.plan_folds(records, splits=5, repeats=3, seed=1)
+    for repeat in plan:
+        assert pd.Series(repeat).groupby(records.groups).nunique().max() == 1
+
+
+def test_a_side_without_a_class_is_refused(many):
+    positive = many["num"] > 0
+    held = record_identity.fingerprints(many)[0] < 0.2 * 2**64
+    parts = many[~positive & ~held].iloc[:80], many[~positive & held].iloc[:20]
+    positive_to_train = many[positive & ~held].iloc[:5]
+
+    with pytest.raises(DataError) as caught:
+        splits.train_test_split(record_identity.canonical(pd.concat([*parts, positive_to_train])))
+
+    assert str(caught.value) == (
+        "the hold-out has no record with disease\n"
+        "  where:    the split of 105 records: 85 for training, 20 held out\n"
+        "  expected: records with and without disease on both sides\n"
+        "  hint:     train on more data: this happens only if a class has very few records"
+    )
+    with pytest.raises(DataError, match="the training set has no record without disease"):
+        splits.train_test_split(record_identity.canonical(pd.concat([parts[1], positive_to_train])))
+
+
+def test_a_labelled_dataset_holds_features_labels_and_groups(cohort):
+    canonical = record_identity.canonical(pd.concat([cohort, cohort.iloc[:5].assign(num=(cohort["num"] + 1) % 5)]))
+    records = splits.to_labelled(canonical)
+
+    assert len(records) == len(cohort) + 5
+    assert records.features.dtype == "float64"
+    np.testing.assert_array_equal(records.features, canonical[FEATURES])
+    assert records.labels.tolist() == (canonical["num"] > 0).astype(int).tolist()
+    assert sorted(set(records.groups)) == list(range(len(cohort)))
+    assert features_of(cohort.iloc[:5]) <= features_of(canonical[np.bincount(records.groups)[records.groups] > 1])
+
+
+def test_labels_and_groups_equal_those_of_the_labelled_dataset(cohort):
+    canonical = record_identity.canonical(cohort)
+    records, light = splits.to_labelled(canonical), splits.labels_and_groups(canonical)
+
+    assert light.features.shape == (len(cohort), 0)
+    assert (light.labels == records.labels).all()
+    assert (light.groups == records.groups).all()
+    plans = [splits.plan_folds(one, splits=5, repeats=2, seed=1) for one in (records, light)]
+    assert (plans[0] == plans[1]).all()
+
+
+@given(
+    positive=st.integers(10, 60),
+    negative=st.integers(10, 60),
+    n_splits=st.integers(2, 10),
+    seed=st.integers(-(2**63), 2**63),
+)
+def test_folds_differ_by_at_most_one_record_of_each_class_and_in_all(positive, negative, n_splits, seed):
+    labels = np.repeat([1, 0], [positive, negative])
+    records = splits.LabelledDataset(np.empty((len(labels), 0)), labels, np.arange(len(labels))[::-1])
+
+    plan = splits.plan_folds(records, splits=n_splits, repeats=2, seed=seed)
+
+    assert plan.shape == (2, len(labels))
+    assert plan.dtype == "int8"
+    for repeat in plan:
+        for members in (labels == 0, labels == 1, labels >= 0):
+            sizes = np.bincount(repeat[members], minlength=n_splits)
+            assert len(sizes) == n_splits
+            assert np.ptp(sizes) <= 1
+
+
+def test_a_fold_plan_depends_on_the_seed_and_differs_between_repeats(cohort):
+    records = splits.to_labelled(record_identity.canonical(cohort))
+    plan = splits.plan_folds(records, splits=5, repeats=4, seed=1)
+
+    assert (plan == splits.plan_folds(records, splits=5, repeats=4, seed=1)).all()
+    assert (plan[:2] == splits.plan_folds(records, splits=5, repeats=2, seed=1)).all()
+    assert (plan[0] != plan[1]).any()
+    other = splits.plan_folds(records, splits=5, repeats=4, seed=2)
+    assert all((one != two).any() for one in plan for two in other)
+
+
+def test_too_few_records_of_a_class_are_refused(cohort):
+    few = pd.concat([cohort[cohort["num"] == 0], cohort[cohort["num"] > 0].iloc[:4]])
+    with pytest.raises(DataError) as caught:
+        splits.plan_folds(splits.to_labelled(record_identity.canonical(few)), splits=5, repeats=1, seed=0)
+    assert str(caught.value) == (
+        "too few distinct records with disease to evaluate a model: 4\n"
+        "  where:    label 1 of the training set\n"
+        "  expected: at least 5, one for each fold\n"
+        "  hint:     train on more data"
+    )
