@@ -66,7 +66,7 @@ def _site() -> Any:
 
 
 def _answer_errors(site: Any) -> None:
-    """Turn errors into text answers, and redirect a browser without a session to the login and back."""
+    """Turn errors into text responses, and redirect a browser without a session to the login and back."""
     from fastapi.responses import RedirectResponse, Response
     from starlette.exceptions import HTTPException
 

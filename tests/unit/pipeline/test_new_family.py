@@ -83,7 +83,7 @@ def test_a_third_family_is_compared_smoke_tested_and_registered(neighbours, modu
     trained = [train(family, prepared) for family in ("logistic_regression", NAME)]
     compared = compare(trained, prepared, run="a third family")
     registered = register(compared, promotion="manual")
-    # then the service answered from its bundle as the model does
+    # then the service's predictions are the model's
     kept = json.loads(stores.get(trained[1]["predictions"]))
     smoke_test_result = kept["evidence"]["smoke_test"]
     assert smoke_test_result["records"] == export.REFERENCE_ROWS

@@ -50,7 +50,7 @@ def test_records_that_drifted_from_productions_snapshot_are_refused(in_productio
         validate(ingest(older), run="drifted")
     assert caught.value.what == "these records are refused: 1 expectation about the whole set is not met, of 66 in all"
     assert "age: expected " in caught.value.where
-    assert "distribution of production's snapshot" in caught.value.where
+    assert "distribution like that of production" in caught.value.where
     assert "run with a larger max_drift" in caught.value.hint
 
 

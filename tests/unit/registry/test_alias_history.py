@@ -200,13 +200,13 @@ def test_without_an_earlier_version_there_is_no_rollback_target(moved):
     assert alias_history.rollback_target(alias_history.read(model.tags)) is None
 
 
-@pytest.mark.parametrize(("there", "told"), [("1", "uci"), ("5", "unknown")])
-def test_the_sample_does_not_replace_real_data(there, told):
+@pytest.mark.parametrize(("there", "origin"), [("1", "uci"), ("5", "unknown")])
+def test_the_sample_does_not_replace_real_data(there, origin):
     model = Model(there)
     outcome = move(model, "3", RUN)
     assert outcome == Outcome(
         refused="version 3 was trained on the synthetic sample, "
-        f"and version {there} in production was not (its origin: {told})",
+        f"and version {there} in production was not (its origin: {origin})",
         forcible=True,
     )
     assert model.production == there
@@ -228,7 +228,7 @@ def test_a_move_is_recorded_as_forced_only_if_force_was_needed():
 
 
 @pytest.mark.parametrize(
-    ("expected", "there", "said"),
+    ("expected", "there", "change"),
     [
         ("1", "5", "it was at version 1 and is at version 5 now"),
         ("", "5", "it was at no version and is at version 5 now"),
@@ -236,12 +236,12 @@ def test_a_move_is_recorded_as_forced_only_if_force_was_needed():
     ],
 )
 @pytest.mark.parametrize("force", [False, True])
-def test_a_move_is_refused_if_production_changed_since_the_decision(expected, there, said, force):
+def test_a_move_is_refused_if_production_changed_since_the_decision(expected, there, change, force):
     model = Model()
     if there:
         move(model, there)
     assert move(model, "2", expected=expected, force=force) == Outcome(
-        refused=f"production changed since the decision: {said}"
+        refused=f"production changed since the decision: {change}"
     )
     assert model.production == there
 
@@ -274,8 +274,8 @@ class ChangedMeanwhile(Model):
 @pytest.mark.parametrize("expected", [None, "1"])
 def test_production_is_read_again_immediately_before_it_is_set(expected):
     model = ChangedMeanwhile("5")
-    said = "production changed since the decision: it was at version 1 and is at version 5 now"
-    assert move(model, "2", expected=expected) == Outcome(refused=said)
+    reason = "production changed since the decision: it was at version 1 and is at version 5 now"
+    assert move(model, "2", expected=expected) == Outcome(refused=reason)
     assert model.moves() == [("", "1", "unknown", EXTERNAL)]
     assert model.production == "5"
 
@@ -311,14 +311,14 @@ def _moves():
 
 
 def test_a_move_by_a_run_records_the_run(versions, production):
-    begun = datetime.now(UTC)
+    started = datetime.now(UTC)
     assert mlflow_registry.move_production(versions["file"], by="run scheduled__2026") == ""
     assert mlflow_registry.aliased("production").number == versions["file"]
     assert _moves() == [
         ("", production, "unknown", EXTERNAL),
         (production, versions["file"], "run scheduled__2026", RUN),
     ]
-    assert begun <= mlflow_registry.record_external_moves()[-1].when <= datetime.now(UTC)
+    assert started <= mlflow_registry.record_external_moves()[-1].when <= datetime.now(UTC)
 
 
 def test_a_retried_run_moves_production_once(versions, production):

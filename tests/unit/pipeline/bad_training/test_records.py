@@ -66,22 +66,22 @@ def test_too_few_records_after_quarantine_stop_the_run_before_training(module_st
         (
             {"negative": 20, "positive": 0, "negative_holdout": 5, "positive_holdout": 5},
             "the training set has no record with disease",
-            "the division of 30 records: 20 to train on, 10 held out",
+            "the split of 30 records: 20 for training, 10 held out",
         ),
         (
             {"negative": 20, "positive": 20, "negative_holdout": 5, "positive_holdout": 0},
             "the hold-out has no record with disease",
-            "the division of 45 records: 40 to train on, 5 held out",
+            "the split of 45 records: 40 for training, 5 held out",
         ),
         (
             {"negative": 20, "positive": 20, "negative_holdout": 0, "positive_holdout": 0},
             "the hold-out has no record without disease",
-            "the division of 40 records: 40 to train on, 0 held out",
+            "the split of 40 records: 40 for training, 0 held out",
         ),
         (
             {"negative": 0, "positive": 0, "negative_holdout": 0, "positive_holdout": 0},
             "the training set has no record without disease",
-            "the division of 0 records: 0 to train on, 0 held out",
+            "the split of 0 records: 0 for training, 0 held out",
         ),
     ],
 )
@@ -186,15 +186,17 @@ def test_importance_and_subgroups_of_the_smallest_classes_are_computed_or_left_o
         warnings.simplefilter("error")
         drops = importance.permuted(model, records.features[one_of_each], records.labels[one_of_each], seed=0)
         assert np.isfinite(drops).all()
-        for women, sick in [(0, 0), (1, 0), (1, 1), (20, 0), (20, 20), (25, 9), (25, 10)]:
+        for women, positive in [(0, 0), (1, 0), (1, 1), (20, 0), (20, 20), (25, 9), (25, 10)]:
             features = records.features.copy()
             features[:, sex] = np.arange(len(features)) >= women
-            labels = np.where(np.arange(len(features)) < women, np.arange(len(features)) < sick, records.labels)
+            labels = np.where(np.arange(len(features)) < women, np.arange(len(features)) < positive, records.labels)
             few = splits.LabelledDataset(features, labels.astype("int64"), records.groups)
             (female, *_) = subgroups.evaluate(few, np.full(len(few), 0.4), seed=0)
-            assert (female.name, female.n, female.sick) == ("female", women, sick)
-            assert (female.estimates["recall"].value is None) == (sick < subgroups.MIN_OF_CLASS)
-            assert (female.estimates["roc_auc"].value is None) == (min(sick, women - sick) < subgroups.MIN_OF_CLASS)
+            assert (female.name, female.n, female.positives) == ("female", women, positive)
+            assert (female.estimates["recall"].value is None) == (positive < subgroups.MIN_OF_CLASS)
+            assert (female.estimates["roc_auc"].value is None) == (
+                min(positive, women - positive) < subgroups.MIN_OF_CLASS
+            )
 
 
 # ---- a constant column
@@ -230,7 +232,7 @@ def test_a_constant_column_is_trained_on_like_any_other(
     (cv,) = kept
     for name in constant:
         drops = cv.importance[:, contract.FEATURE_NAMES.index(name)]
-        assert np.abs(drops).max() < 1e-12, f"{name} can tell nobody apart"
+        assert np.abs(drops).max() < 1e-12, f"{name} has no importance"
 
 
 # ---- a family that does not converge
@@ -317,7 +319,7 @@ def test_a_family_is_refused_if_its_final_model_or_most_folds_do_not_converge(
         assert (trained["cause"], trained["reason"]) == ("not converged", refused)
         return
     compared = compare([trained], prepared)
-    said = [one for one in compared["reasons"] if "converge" in one]
-    assert said == (["logistic_regression did not converge in 4 of 8 folds"] if folds else [])
+    found = [one for one in compared["reasons"] if "converge" in one]
+    assert found == (["logistic_regression did not converge in 4 of 8 folds"] if folds else [])
     card = mlflow_store.download_artifacts(compared["comparison_run"], "model_card_logistic_regression.html")
     assert ("It did not converge in 4 of 8 folds." in Path(card).read_text()) == bool(folds)

@@ -163,7 +163,7 @@ def test_a_production_model_of_another_contract_or_with_a_damaged_bundle_is_not_
     )
     Path(bundle.removeprefix("file://")).write_bytes(b"something else")
     found = _scored(pair, "a damaged bundle")
-    assert found["note"] == "its own model was not scored: the object does not match the digest in its name"
+    assert found["note"].startswith("its own model was not scored: the object ")
 
 
 # ---- objects that were changed
@@ -193,12 +193,9 @@ def test_a_changed_object_stops_the_task_that_reads_it(store, empty_mlflow, many
         expected, found = _tamper(uri)
         with pytest.raises(stores.StoreError) as caught:
             task()
-        assert str(caught.value) == (
-            "the object does not match the digest in its name\n"
-            f"  where:    {uri}\n"
-            f"  expected: sha256 {expected}, found {found}\n"
-            "  hint:     the file was damaged or changed: delete it and clear the task that wrote it"
-        )
+        assert caught.value.where == uri
+        assert caught.value.expected == f"sha256 {expected}, found {found}"
+        assert "clear the task that wrote it" in caught.value.hint
     assert mlflow_counts(empty_mlflow) == before
 
 

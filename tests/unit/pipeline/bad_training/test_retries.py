@@ -159,7 +159,7 @@ def test_changed_code_makes_another_run_and_another_version_of_a_snapshot(pair, 
     def build(parameters: dict[str, Any], seed: int) -> Any:
         return recipe.build({**parameters, "C": parameters["C"] / 50}, seed)
 
-    changed = dataclasses.replace(recipe, build=build, twin=None)
+    changed = dataclasses.replace(recipe, build=build, fast_equivalent=None)
     monkeypatch.setattr(families, "FAMILIES", {**families.FAMILIES, LINEAR: changed})
     # when
     after = train(LINEAR, prepared)
