@@ -1,4 +1,4 @@
-"""The tables of docs/data.md: what they say is computed here, and as a program this writes them anew."""
+"""Computes the tables of docs/data.md; run as a program, it rewrites them."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from tests.running import ROOT
 
 PAGE = ROOT / "docs" / "data.md"
 REFRESH = "HEARTLINE_REAL_DATA=… PYTHONPATH=include .venv/bin/python -m tests.data_page"
-DRAWS, SEED = 1000, 0  # of the table about chance
+DRAWS, SEED = 1000, 0  # of the table of divergence by chance
 
 _OUTCOMES = {"set": "the run stops", "row": "those rows go to quarantine", "unusual": "a warning"}
 _OF_THE_COLUMN = {
@@ -27,17 +27,17 @@ _OF_THE_COLUMN = {
 
 
 def section(name: str) -> str:
-    """Return what stands between the marks of a table."""
-    (found,) = _between_marks(name).findall(PAGE.read_text())
+    """Return the text between the markers of a table."""
+    (found,) = _between_markers(name).findall(PAGE.read_text())
     return str(found[1])
 
 
-def _between_marks(name: str) -> re.Pattern[str]:
+def _between_markers(name: str) -> re.Pattern[str]:
     return re.compile(rf"(<!-- {name} -->\n)(.*?)(<!-- /{name} -->)", re.DOTALL)
 
 
 def checks() -> str:
-    """Return every expectation of the suite, those that differ only in their column in one row."""
+    """Return the expectations of the suite, with those that differ only in their column in one row."""
     expectations = suite.build(present=contract.COLUMN_NAMES, reference=drift.reference(synthetic.generate(303)))
     columns: dict[tuple[str, str, str], list[str]] = {}
     for one in expectations:
@@ -47,7 +47,7 @@ def checks() -> str:
         f"| {expected} | {_named(columns[layer, name, expected])} | {_OUTCOMES[layer]} | `{name}` |"
         for layer, name, expected in order
     ]
-    return _table("| expected | of | otherwise | Great Expectations' type |", rows)
+    return _table("| expected | column | if not met | Great Expectations' type |", rows)
 
 
 def _kind(expectation: Expectation) -> tuple[str, str, str]:
@@ -76,7 +76,7 @@ def cleveland(folder: Path) -> pd.DataFrame:
 
 
 def check_hungary(folder: Path, *, with_reference: bool) -> checkpoint.Checked:
-    """Return the outcome for the Hungarian file, with Cleveland's records in production or nothing."""
+    """Return the outcome for the Hungarian file, with or without Cleveland's records as the reference for drift."""
     table = sources.read(str(folder / "processed.hungarian.data")).table
     decision = encodings.judge(table.frame, table.names, encodings.AUTO)
     frame, unknown = encodings.decode(table.frame, decision.encoding)
@@ -85,13 +85,13 @@ def check_hungary(folder: Path, *, with_reference: bool) -> checkpoint.Checked:
 
 
 def hungary(folder: Path) -> str:
-    """Return what fires for the Hungarian file: with nothing in production, and what a model of Cleveland's adds."""
+    """Return the findings for the Hungarian file without a reference, and those that Cleveland's records add."""
     alone = check_hungary(folder, with_reference=False).findings
     known = {(one.column, one.expectation, one.layer) for one in alone}
-    held = check_hungary(folder, with_reference=True).findings
-    added = [one for one in held if (one.column, one.expectation, one.layer) not in known]
-    assert len(held) == len(alone) + len(added)
-    head = "| column | expectation | found | so |"
+    compared = check_hungary(folder, with_reference=True).findings
+    added = [one for one in compared if (one.column, one.expectation, one.layer) not in known]
+    assert len(compared) == len(alone) + len(added)
+    head = "| column | expectation | found | outcome |"
     return (
         f"{_table(head, [_fired(one) for one in alone])}\nWith a model of Cleveland's records in production, also:\n\n"
         f"{_table(head, [_fired(one) for one in added])}"
@@ -106,7 +106,7 @@ def _fired(one: Finding) -> str:
 
 
 def largest_divergence(reference: pd.DataFrame, records: pd.DataFrame) -> float:
-    """Return the divergence of the column that has drifted most, as Great Expectations computes it."""
+    """Return the largest divergence over the columns, as Great Expectations computes it."""
     found = []
     for name, partition in drift.reference(reference).items():
         values = (records["num"] > 0).astype(float) if name == suite.DISEASE else records[name].dropna()
@@ -121,7 +121,7 @@ def largest_divergence(reference: pd.DataFrame, records: pd.DataFrame) -> float:
 
 
 def chance(*, draws: int = DRAWS, seed: int = SEED, sizes: tuple[int, ...] = (100, 200, 303, 1000)) -> str:
-    """Return how far two sets of one population diverge; a row is the same whichever others are asked for."""
+    """Return the divergence by chance between two sets of one population; a row does not depend on the other sizes."""
     population = synthetic.generate(100_000, seed=5)
     rows = []
     for size in sizes:
@@ -140,10 +140,10 @@ def _table(head: str, rows: list[str]) -> str:
 
 
 def write(folder: Path) -> None:
-    """Write the tables into the page."""
+    """Write the tables to the page."""
     tables = {"sources": source_catalog.markdown(), "checks": checks(), "hungary": hungary(folder), "chance": chance()}
     for name, table in tables.items():
-        PAGE.write_text(_between_marks(name).sub(rf"\g<1>{table}\g<3>", PAGE.read_text()))
+        PAGE.write_text(_between_markers(name).sub(rf"\g<1>{table}\g<3>", PAGE.read_text()))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Executes the notebook, and as a program writes it anew with its outputs."""
+"""Executes the notebook; run as a program, it saves the notebook with fresh outputs."""
 
-import matplotlib.font_manager  # noqa: F401 - builds matplotlib's cache now, or the notebook would report that it does
+import matplotlib.font_manager  # noqa: F401 - builds matplotlib's font cache now; otherwise the notebook prints a message about it
 import nbformat
 from nbclient import NotebookClient
 
@@ -12,12 +12,12 @@ _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 def read() -> nbformat.NotebookNode:
-    """Return the notebook as it is in the repository."""
+    """Return the notebook from the repository."""
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
 def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Return the notebook with fresh outputs, and without what differs from machine to machine.
+    """Return the notebook with fresh outputs, without metadata that depends on the machine.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell fails.
@@ -27,7 +27,7 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         fresh,
         timeout=1200,
         record_timing=False,
-        coalesce_streams=True,  # otherwise the machine's pace divides what a cell prints
+        coalesce_streams=True,  # otherwise the machine's speed decides how the output of a cell is split
         resources={"metadata": {"path": str(NOTEBOOK.parent)}},
     )
     client.execute()

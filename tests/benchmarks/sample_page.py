@@ -1,4 +1,4 @@
-"""How near the sample cohort comes to the real one; prints the tables of docs/sample-cohort.md.
+"""Compares the sample cohort with the real one; prints the tables of docs/sample-cohort.md.
 
 python tests/benchmarks/sample_page.py PATH-TO/processed.cleveland.data
 """
@@ -65,7 +65,7 @@ def describe(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def flatten(nested: Mapping[str, Any], *path: str) -> Iterator[tuple[tuple[str, ...], float]]:
-    """Yield each number of a nested mapping with the keys that lead to it."""
+    """Yield each number of a nested mapping with its path of keys."""
     for key, value in nested.items():
         if isinstance(value, Mapping):
             yield from flatten(value, *path, key)
@@ -78,8 +78,8 @@ def scores(frame: pd.DataFrame, *, repeats: int = 1, trees: int = 0, folds: int 
 
     Args:
         frame: shape [n, 14], the contract's columns.
-        repeats: how often the cross-validation is repeated with other folds.
-        trees: the size of the random forest; 0 leaves it out.
+        repeats: the number of repeats of the cross-validation, each with other folds.
+        trees: the number of trees of the random forest; 0 for no forest.
         folds: folds in each repeat.
 
     Returns:
@@ -88,7 +88,7 @@ def scores(frame: pd.DataFrame, *, repeats: int = 1, trees: int = 0, folds: int 
     labels = (frame[contract.LABEL.name] > 0).to_numpy("int64")
     features = frame[list(contract.FEATURE_NAMES)]
     logistic = family("logistic_regression").build({"C": 1.0, "max_iter": 1000}, 0)
-    # a column that is the same in every row is as good as absent
+    # a constant column has no effect
     blinded = features.assign(ca=0.0, thal=3.0)
     recipes = {"LR_C1": (logistic, features), "LR_without_ca_thal": (logistic, blinded)}
     if trees:
@@ -102,7 +102,7 @@ def scores(frame: pd.DataFrame, *, repeats: int = 1, trees: int = 0, folds: int 
 
 
 def statistics_tables(real: pd.DataFrame) -> str:
-    """Return Markdown tables, by class and over all, of the real cohort, the default sample and a large sample."""
+    """Return Markdown tables, by class and overall, of the real cohort, the default sample and a large sample."""
     cohorts = [real, synthetic.generate(), synthetic.generate(_LARGE)]
     names = ["Cleveland", f"sample of {synthetic.DEFAULT_ROWS}", f"sample of {_LARGE:,}"]
     columns = [dict(flatten(describe(cohort))) for cohort in cohorts]
@@ -136,7 +136,7 @@ def scores_table(real: pd.DataFrame) -> str:
 
 def draw(real: pd.DataFrame, path: Path) -> None:
     """Draw Spearman's correlations of the features in each class, the real cohort beside the default sample."""
-    from matplotlib.figure import Figure  # only here: nothing else in the package draws
+    from matplotlib.figure import Figure  # only this function needs matplotlib
 
     names = list(contract.FEATURE_NAMES)
     figure = Figure(figsize=(9, 8.4), layout="constrained")
@@ -153,10 +153,10 @@ def draw(real: pd.DataFrame, path: Path) -> None:
 
 
 def main() -> None:
-    """Print the tables, and draw the picture if asked for one."""
+    """Print the tables, and draw the figure if it is requested."""
     parser = argparse.ArgumentParser(prog="python tests/benchmarks/sample_page.py", description=__doc__)
     parser.add_argument("file", type=Path, help="processed.cleveland.data of the UCI archive")
-    parser.add_argument("--figure", type=Path, help="write a picture of the correlations to this PNG file")
+    parser.add_argument("--figure", type=Path, help="write a figure of the correlations to this PNG file")
     arguments = parser.parse_args()
     real = sources.read(str(arguments.file.resolve())).table.frame
     if arguments.figure:
@@ -199,7 +199,7 @@ def _cramers_v(frame: pd.DataFrame, pair: str) -> float:
 
 
 def _place_of_class(path: tuple[str, ...]) -> int | None:
-    """Return which of the keys names the class, if one does."""
+    """Return the position of the key that is a class, or None."""
     if path[0] == "num_counts":
         return None
     return next((place for place, key in enumerate(path) if key in CLASSES), None)

@@ -1,6 +1,6 @@
-"""What a person reads of an error."""
+"""The text of errors."""
 
 
 def message(what: str, *, where: str, expected: str, hint: str) -> str:
-    """Return the whole text of an error of these four parts."""
+    """Return the text of an error with these four parts."""
     return f"{what}\n  where:    {where}\n  expected: {expected}\n  hint:     {hint}"

@@ -13,7 +13,7 @@ from heartline.ingestion import encodings, synthetic
 from serving.settings import Settings
 from tests.conftest import ROOT
 
-DIGESTS = {  # of each version, in the order in which they came: a line is added and never changed
+DIGESTS = {  # of each version, in order: lines are added and never changed
     "1.1.0": "636a7281937e09ad7d85ed10758d42b0d4fc9d5382ffde8b7748128c00c66f53",
 }
 
@@ -106,7 +106,7 @@ def test_the_type_of_a_column_holds_every_legal_value(column):
 
 
 def _lists_of_columns(path: Path) -> list[str]:
-    """Literals in a module that enumerate columns: collections and texts with three names or more."""
+    """Return the literals of a module that list columns: collections and texts with at least three names."""
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         names: list[str] = []
@@ -122,7 +122,7 @@ def _lists_of_columns(path: Path) -> list[str]:
 
 
 def _files(pattern: str) -> list[Path]:
-    """The files below the folders of code, those in sub-packages too."""
+    """Return the files in the code folders and their sub-packages."""
     return [path for folder in ("include", "dags", "plugins", "serving") for path in (ROOT / folder).rglob(pattern)]
 
 
@@ -135,7 +135,7 @@ def test_there_is_no_second_list_of_columns():
     lists = {str(path.relative_to(ROOT)): found for path in modules if (found := _lists_of_columns(path))}
     codes = lists.pop("include/heartline/ingestion/encodings.py")
     assert lists == {}
-    # what the other encoding calls and codes differently can stand nowhere else; each of its columns is the contract's
+    # the names and codes of the other encoding belong there; each of its columns is a column of the contract
     assert len(codes) == 1
     assert set(encodings.KAGGLE_CODES) | set(encodings.ALIASES.values()) <= set(contract.COLUMN_NAMES)
 
@@ -147,7 +147,7 @@ def test_the_data_files_that_list_columns_are_known():
         path for path, text in texts.items() if len(set(re.findall(r"\w+", text)) & set(contract.COLUMN_NAMES)) >= 3
     ]
     assert sorted(str(path.relative_to(ROOT)) for path in lists) == [
-        "include/heartline/ingestion/cohort_facts.json",  # held to the contract by the next test
+        "include/heartline/ingestion/cohort_facts.json",  # compared with the contract by the next test
         "include/notebooks/preprocessing.ipynb",  # executed by a test
         "serving/postman_collection.json",  # generated, and kept current by a test
     ]

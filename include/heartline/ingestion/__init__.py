@@ -1,4 +1,4 @@
-"""Reads a source (file, URL, archive, SQL query, synthetic sample) into one table in the contract's columns and codes.
+"""Reads a source (file, URL, SQL query, UCI archive, sample) into a table with the contract's columns and codes.
 
 May import: ``heartline.contract``, ``heartline.errors``.
 """

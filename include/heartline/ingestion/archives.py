@@ -26,7 +26,7 @@ def unpack(data: bytes, *, where: str, size: int) -> bytes:
     An archive inside an archive is not unpacked.
 
     Args:
-        data: the whole file.
+        data: the complete file.
         where: the file or address, for messages.
         size: the limit of the content, in bytes; unpacking stops there.
 

@@ -199,7 +199,7 @@ def look(data: bytes, *, where: str) -> Text:
     or spaces.
 
     Args:
-        data: the whole file.
+        data: the complete file.
         where: the file or address, for messages.
 
     Raises:

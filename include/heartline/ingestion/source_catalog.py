@@ -22,8 +22,8 @@ class Source:
 
     Attributes:
         origin: its name in run tags, version tags and predictions.
-        pattern: the regular expression that the whole value of the parameter ``source`` matches, in any case where
-            it is an address.
+        pattern: a regular expression for the complete value of the parameter ``source``; the case is ignored for an
+            address.
         spelled: how the value is written, for messages and help.
         description: what is read, for the DAG's form and the documentation.
         card: what the records are, for the model card.
@@ -134,7 +134,7 @@ def query_description() -> str:
 
 
 def taking_queries(quote: str = "") -> str:
-    """Return the names of the sources that take a query, such as ``the source postgres``, in ``quote`` marks."""
+    """Return the sources that take a query, such as ``the source postgres``, each name between two ``quote``."""
     names = [f"{quote}{form}{quote}" for form in _spelled(one for one in SOURCES if one.takes_query)]
     return f"the {'source' if len(names) == 1 else 'sources'} {' or '.join(names)}"
 

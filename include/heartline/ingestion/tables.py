@@ -57,7 +57,7 @@ def parse(data: bytes, *, where: str) -> Table:
     text is parsed as in CSV, and only a column of the type boolean is read as 0 and 1.
 
     Args:
-        data: the whole file.
+        data: the complete file.
         where: the file or address, for messages.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Checks records with Great Expectations: quarantines bad rows, stops a run on a bad set, measures drift.
+"""Validates records with Great Expectations: quarantines invalid rows, finds reasons to stop a run, measures drift.
 
 May import: ``ingestion``, ``storage``.
 """

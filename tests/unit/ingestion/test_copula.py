@@ -13,7 +13,7 @@ def even(k: int) -> Margin:
 
 @pytest.mark.parametrize("latent", [-0.9, -0.3, 0.0, 0.5, 0.9])
 def test_two_binary_margins_follow_sheppards_formula(latent):
-    """Cut at the median, two normals have the phi coefficient 2/π·asin(r)."""
+    """Two normal variables cut at the median have the phi coefficient 2/π·asin(r)."""
     half = even(2)
     found = copula.match_correlation(half, half.values, half, half.values, 2 / pi * asin(latent))
     assert found == pytest.approx(latent, abs=0.01)
@@ -21,7 +21,7 @@ def test_two_binary_margins_follow_sheppards_formula(latent):
 
 @pytest.mark.parametrize("latent", [-0.8, 0.25, 0.6])
 def test_fine_ranks_follow_pearsons_formula(latent):
-    """Without ties, two normals have Spearman's correlation 6/π·asin(r/2)."""
+    """Two normal variables without ties have Spearman's correlation 6/π·asin(r/2)."""
     fine = even(400)
     found = copula.match_correlation(fine, fine.ranks(), fine, fine.ranks(), 6 / pi * asin(latent / 2))
     assert found == pytest.approx(latent, abs=0.005)
@@ -42,10 +42,10 @@ def test_a_draw_has_the_given_margin_and_correlation():
 
 def test_cramers_v_includes_the_effect_of_the_groups_margins():
     rare, common = (Margin(np.array([0.0, 1.0]), np.array([1 - p, p])) for p in (0.1, 0.9))
-    apart = [(0.5, rare, rare), (0.5, common, common)]
+    different = [(0.5, rare, rare), (0.5, common, common)]
 
-    assert copula.match_cramers_v(apart, 0.5) == pytest.approx(0.0, abs=1e-6)  # 0.64 without any link
-    assert copula.match_cramers_v(apart, 0.8) > 0.5
+    assert copula.match_cramers_v(different, 0.5) == pytest.approx(0.0, abs=1e-6)  # 0.64 without any link
+    assert copula.match_cramers_v(different, 0.8) > 0.5
     assert copula.match_cramers_v([(1.0, even(2), even(2))], 2 / pi * asin(0.7)) == pytest.approx(0.7, abs=0.01)
 
 

@@ -1,4 +1,4 @@
-"""Which encoding a file is in: decided from evidence, never guessed."""
+"""The encoding of a file is decided from evidence, never guessed."""
 
 from collections import Counter
 
@@ -24,7 +24,7 @@ KAGGLE_NAMES = [
 
 @pytest.fixture(scope="module")
 def kaggle(cohort) -> pd.DataFrame:
-    """The synthetic cohort as Kaggle would have recoded it."""
+    """The synthetic cohort in Kaggle's encoding."""
     recoded = cohort.copy()
     for name, codes in UCI_TO_KAGGLE.items():
         recoded[name] = cohort[name].map(codes)
@@ -41,7 +41,7 @@ def kaggle_file(real_data) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _countable(frame: pd.DataFrame) -> dict[int, tuple[float, ...]]:
-    """Return each row's values by its number; missing values equal each other."""
+    """Return the values of each row by row number; missing values are equal to each other."""
     return {int(row[0]): row[1:] for row in frame.fillna(-1).itertuples(name=None)}
 
 

@@ -1,4 +1,4 @@
-"""docs/data.md says what the checks do, and what it says of the real files is what happens to them."""
+"""The tables, quotes and figures of docs/data.md are those of the code and of the real files."""
 
 import re
 
@@ -39,7 +39,10 @@ def test_the_counts_of_kaggles_file_are_those_on_the_page(real_data):
     table = sources.read(str(real_data / "kaggle_heart_303.csv")).table
     checked = checkpoint.check(*encodings.decode(table.frame, encodings.KAGGLE))
     assert (checked.rows, checked.used, checked.duplicates, checked.quarantined) == (303, 302, [165], 0)
-    assert "rows, 165 repeats 164, and Cleveland's row 185 is not among them. So 302 records of it are used." in TEXT
+    said = (
+        "in Kaggle's file row 165 repeats row 164, and Cleveland's row 185 is missing. So 302 of its 303 rows are used."
+    )
+    assert said in TEXT
 
 
 def test_the_defaults_of_the_parameters_are_those_on_the_page():

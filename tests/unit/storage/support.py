@@ -1,4 +1,4 @@
-"""What the tests of records share: frames of single records."""
+"""Shared by the tests of storage: frames of single records."""
 
 import pandas as pd
 

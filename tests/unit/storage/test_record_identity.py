@@ -10,7 +10,7 @@ from heartline import contract
 from heartline.storage import record_identity
 from tests.unit.storage.support import NAMES, RECORD, changed, frame_of
 
-# Two values a column, and few columns that vary: repetitions and contradictory labels are the rule.
+# Two values a column, and few columns that vary: duplicates and contradictory labels are frequent.
 few_values = st.builds(
     lambda age, sex, oldpeak, ca, num: changed(age=age, sex=sex, oldpeak=oldpeak, ca=ca, num=num),
     st.sampled_from([40, 50]),
@@ -23,7 +23,7 @@ frames = st.lists(few_values, min_size=1, max_size=40).map(lambda records: frame
 
 
 def test_fingerprints_never_change():
-    # a change here moves records between training set and hold-out: it makes every comparison over time worthless
+    # a change would move records between training set and hold-out, and invalidate every comparison over time
     frame = frame_of(RECORD, changed(ca=np.nan, thal=np.nan), changed(num=4), changed(oldpeak=0))
 
     features, records = record_identity.fingerprints(frame)
@@ -35,7 +35,10 @@ def test_fingerprints_never_change():
 def test_the_mixing_is_splitmix64():
     states = np.array([0, 1234567], dtype="uint64")
     record_identity._mix(states, np.zeros(2, dtype="uint64"))
-    assert states.tolist() == [0xE220A8397B1DCDAF, 6457827717110365317]  # the generator's first numbers of these seeds
+    assert states.tolist() == [
+        0xE220A8397B1DCDAF,
+        6457827717110365317,
+    ]  # the first outputs for these seeds
 
 
 def test_fingerprints_depend_on_values_and_not_on_types_or_layout(cohort, monkeypatch):

@@ -69,9 +69,9 @@ def test_records_with_equal_features_and_different_labels_stay_together(cohort):
 
 def test_a_side_without_a_class_is_refused(many):
     positive = many["num"] > 0
-    held = record_identity.fingerprints(many)[0] < 0.2 * 2**64
-    parts = many[~positive & ~held].iloc[:80], many[~positive & held].iloc[:20]
-    positive_to_train = many[positive & ~held].iloc[:5]
+    in_holdout = record_identity.fingerprints(many)[0] < 0.2 * 2**64
+    parts = many[~positive & ~in_holdout].iloc[:80], many[~positive & in_holdout].iloc[:20]
+    positive_to_train = many[positive & ~in_holdout].iloc[:5]
 
     with pytest.raises(DataError) as caught:
         splits.train_test_split(record_identity.canonical(pd.concat([*parts, positive_to_train])))

@@ -1,4 +1,4 @@
-"""The checkpoint: which rows are used, which are set aside, and what stops a run."""
+"""The checkpoint: which rows are used, which are quarantined, and what stops a run."""
 
 from dataclasses import replace
 
@@ -212,7 +212,7 @@ def _outside(column: contract.Column) -> st.SearchStrategy[float]:
 @given(data=st.data())
 @settings(
     max_examples=25,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an example takes a second: shrinking would take minutes
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an example takes a second, so shrinking would take minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_breaking_one_rule_quarantines_exactly_those_rows(cohort, data):

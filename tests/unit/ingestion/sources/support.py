@@ -1,4 +1,4 @@
-"""What the tests of sources share: a file, limits that are soon reached, a web server, and what a refusal is."""
+"""Shared by the tests of sources: a file, short limits, a web server and a check of refusals."""
 
 import contextlib
 import http.server
@@ -14,10 +14,10 @@ from heartline.ingestion import sources, synthetic, uci
 from heartline.ingestion.http import Limits
 from heartline.ingestion.sources import Settings
 
-SILENCE = 120  # seconds that a silent server keeps silent
+STALL_SECONDS = 120  # without a response of a stalled server
 FRAME = synthetic.generate(30)
 CSV = FRAME.to_csv(index=False).encode()
-# Time enough for whatever succeeds, on a slow and busy machine too; what waits for a time-out sets its own limits.
+# Long enough for every success, even on a slow machine; tests of a time-out set their own limits.
 BRIEF = Settings(limits=Limits(seconds=60, retries=1, connect_seconds=30, read_seconds=30, size=100_000))
 
 
@@ -29,7 +29,7 @@ def archive(data: bytes = CSV, member: str = uci.MEMBER) -> bytes:
 
 
 class Web:
-    """A web server of this test, which answers by path."""
+    """A web server whose response depends on the path."""
 
     def __init__(self) -> None:
         self.bodies = {"/ok.csv": CSV, "/uci.zip": archive(), "/page.csv": b"<html>log in</html>"}
@@ -42,7 +42,7 @@ class Web:
                 path = self.path.partition("?")[0]
                 web.asked.append(path)
                 special = getattr(web, path.strip("/").partition(".")[0], None)
-                with contextlib.suppress(OSError):  # the client left, as it should
+                with contextlib.suppress(OSError):  # the client disconnects, as it should
                     special(self) if special else web.answer(self, path)
 
             def log_message(self, *_: object) -> None:
@@ -89,8 +89,8 @@ class Web:
         request.send_response(401)
         request.end_headers()
 
-    def silent(self, request: http.server.BaseHTTPRequestHandler) -> None:
-        self.over.wait(SILENCE)
+    def stalled(self, request: http.server.BaseHTTPRequestHandler) -> None:
+        self.over.wait(STALL_SECONDS)
 
     def broken(self, request: http.server.BaseHTTPRequestHandler) -> None:
         request.send_response(200)

@@ -1,4 +1,4 @@
-"""SQLite stands for what is the same in all databases; the integration tests have PostgreSQL."""
+"""SQL sources on SQLite, for behaviour that is the same in all databases; the integration tests use PostgreSQL."""
 
 import sqlite3
 

@@ -10,7 +10,7 @@ from tests.unit.ingestion.sources.support import BRIEF, CSV, FRAME, archive, ref
 
 @pytest.fixture
 def ours(web, tmp_path):
-    """Settings under which our own archive stands for UCI's."""
+    """Settings in which a test archive replaces UCI's."""
     return Settings(
         uci_url=f"{web.url}/uci.zip",
         uci_sha256=hashlib.sha256(CSV).hexdigest(),

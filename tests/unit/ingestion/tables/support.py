@@ -1,4 +1,4 @@
-"""What the tests of reading share: two records, ways of writing them, and what a refusal is."""
+"""Shared by the tests of tables: two records, helpers that write them, and a check of refusals."""
 
 import io
 
@@ -40,7 +40,7 @@ def parse(data: bytes) -> pd.DataFrame:
 
 
 def unparseable(data: bytes) -> list[tuple[object, ...]]:
-    """Return what is unparseable: row, field, value, reason."""
+    """Return the unparseable cells and malformed rows: row, field, value, reason."""
     return list(table(data).unparseable.itertuples(index=False, name=None))
 
 

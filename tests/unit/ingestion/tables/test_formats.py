@@ -118,7 +118,7 @@ def test_a_column_with_another_name_is_absent_and_dropped():
 
 @st.composite
 def written(draw: st.DrawFn) -> tuple[pd.DataFrame, bytes]:
-    """Return a frame, and a CSV of it in one of the formats that go round."""
+    """Return a frame, and its CSV in one of the common formats."""
     cell = st.one_of(
         st.just(np.nan),
         st.integers(-9, 1000).map(float),
@@ -132,12 +132,12 @@ def written(draw: st.DrawFn) -> tuple[pd.DataFrame, bytes]:
     missing = draw(
         st.sampled_from(["?", "NA", "NaN", "nan", "null", "None", "n/a", *([] if " " in sep else ["", " "])])
     )
-    whole, bare, quoted, comma = (draw(st.booleans()) for _ in range(4))
+    integers, bare, quoted, comma = (draw(st.booleans()) for _ in range(4))
 
     def text(value: float) -> str:
         if np.isnan(value):
             return missing
-        written = str(int(value)) if whole and value.is_integer() and abs(value) < 1e15 else repr(value)
+        written = str(int(value)) if integers and value.is_integer() and abs(value) < 1e15 else repr(value)
         written = written[1:] if bare and written.startswith("0.") else written
         written = written.replace(".", ",") if comma and sep in (";", "\t") else written
         return f'"{written}"' if quoted else written
