@@ -1,69 +1,45 @@
 """# heart_training
 
-Turns patient records into a registered heart-disease model, every night.
+Trains, compares and registers heart-disease models from patient records, every night.
 
-**ingest** reads the source into a snapshot · **validate** holds it against the data contract (a Great Expectations
-checkpoint): bad rows go to quarantine, a bad set stops the run here · **preprocess** divides it into training set,
-hold-out and shared folds · **train** fits each family at the same time, and lets the service answer from its bundle ·
-**compare** says whether one is better than what is in production, by paired tests on the shared folds · **register**
-puts them into MLflow's registry and points `staging` at the winner.
+- **ingest** copies the source to the store.
+- **validate** validates the records against the data contract (a Great Expectations checkpoint). Bad rows go to
+  quarantine; a bad set stops the run.
+- **preprocess** splits the snapshot into training set and hold-out, and plans the shared folds.
+- **train** fits and evaluates the families in parallel. A smoke test loads each bundle into the service.
+- **compare** runs paired tests on the shared folds: is a family better than production's?
+- **register** registers a version of each family, and points `staging` at the winner.
 
-`production` is moved by people (`./heartline promote`, or MLflow's UI), or by the run itself when `promotion` is
-`if_better`, the verdict is *better*, and what was beaten is production's own recipe.
+`production` is moved by a user (`./heartline promote`, or MLflow's UI). The run moves it itself if `promotion` is
+`if_better`, the verdict is *better*, and the family that was beaten has production's recipe.
 
-When a task is red: its log ends with what was wrong, where, what was expected and what to do. Mend that, then clear
-the task; earlier results are kept.
+When a task is red: its log ends with what was wrong, where, what was expected and a hint. Correct that, then clear
+the task; the results of earlier tasks are kept.
 """
 
 import os
-from datetime import timedelta
 
-from airflow.sdk import CronTriggerTimetable, ExceptionRetryPolicy, Param, RetryAction, RetryRule, dag, task
+from airflow.sdk import CronTriggerTimetable, Param, dag, task
 
+from dag_defaults import DEFAULT_ARGS, TAG_HEARTLINE, TAG_TRAINING
 from heartline import contract, dag_ids
 from heartline.ingestion import source_catalog
-
-FAMILIES = ["logistic_regression", "random_forest"]
-
-default_args = {
-    "owner": "heartline",
-    "retries": 3,
-    "retry_delay": timedelta(seconds=15),
-    "retry_policy": ExceptionRetryPolicy(
-        rules=[
-            RetryRule(
-                exception="heartline.errors.DataError",
-                action=RetryAction.FAIL,
-                reason="the records themselves are wrong: trying again changes nothing",
-            ),
-            RetryRule(
-                exception="heartline.errors.NoCandidateError",
-                action=RetryAction.FAIL,
-                reason="no family is left: what comes before has to change",
-            ),
-            RetryRule(
-                exception="heartline.errors.ComparisonError",
-                action=RetryAction.FAIL,
-                reason="the families were not evaluated on the same grounds: what comes before has to change",
-            ),
-        ]
-    ),
-}
+from heartline.training.family_names import FAMILY_NAMES
 
 
 @dag(
     dag_id=dag_ids.TRAINING,
     dag_display_name="Heart-disease training",
-    description="Records in, a registered model out: ingest, validate, preprocess, train, compare, register",
+    description="Nightly training: ingest, validate, preprocess, train, compare, register",
     doc_md=__doc__,
-    tags=["heartline", "training"],
+    tags=[TAG_HEARTLINE, TAG_TRAINING],
     schedule=CronTriggerTimetable(
         os.environ.get("HEARTLINE_SCHEDULE", "0 2 * * *"), timezone=os.environ.get("HEARTLINE_TIMEZONE", "UTC")
     ),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,
-    default_args=default_args,
+    default_args=DEFAULT_ARGS,
     params={
         "source": Param(
             os.environ.get("HEARTLINE_SOURCE", "sample"),
@@ -84,8 +60,8 @@ default_args = {
             "auto",
             enum=["auto", "uci", "kaggle"],
             title="Encoding",
-            description="`auto` decides from the file's codes, names and label, and stops where these conflict. `uci` "
-            "and `kaggle` (other codes, the label inverted) are taken as said.",
+            description="`auto` decides from the file's codes, names and label, and stops the run if these conflict. "
+            "`uci` or `kaggle` (other codes, inverted label) overrides that decision.",
         ),
         "max_quarantine": Param(
             contract.MAX_QUARANTINE_SHARE,
@@ -93,7 +69,7 @@ default_args = {
             minimum=0,
             maximum=1,
             title="Largest share of rows in quarantine",
-            description="Rows that break the contract are set aside and kept. Above this share the run stops.",
+            description="Rows that violate the contract are quarantined. Above this share the run stops.",
         ),
         "max_drift": Param(
             contract.MAX_DRIFT,
@@ -102,22 +78,21 @@ default_args = {
             maximum=100,
             title="Largest drift",
             description="Kullback-Leibler divergence of a column from the snapshot of the version in production. "
-            "Raise it where a change is meant, for example when another hospital's records come in.",
+            "Raise it if a change is intended, for example for the records of another hospital.",
         ),
         "profile": Param(
             "full",
             enum=["quick", "full"],
             title="Profile",
-            description="`full`: 10 × 10 folds, forests of 300 trees. `quick`: 5 × 2 folds, 100 trees, for trying "
-            "things out; its numbers are labelled as such.",
+            description="`full`: 10 × 10 folds, forests of 300 trees. `quick`: 5 × 2 folds, 100 trees, for "
+            "experiments; reports label its numbers as quick.",
         ),
         "promotion": Param(
             "manual",
             enum=["manual", "if_better"],
             title="Promotion",
-            description="`manual`: a person moves `production`. `if_better`: the run moves it when the winner is "
-            "better than what it replaces; *no detectable difference* never moves it, nor a comparison in which "
-            "production's own recipe did not take part.",
+            description="`manual`: only a user moves `production`. `if_better`: the run moves it if the verdict is "
+            "*better* and production's own recipe took part in the comparison.",
         ),
         "seed": Param(
             0,
@@ -125,7 +100,7 @@ default_args = {
             minimum=0,
             maximum=2**31 - 1,
             title="Seed",
-            description="Of the folds and of the models' own randomness.",
+            description="Seed of the folds and of the models.",
         ),
     },
 )
@@ -170,10 +145,10 @@ def heart_training():
     def register(compared, params, run_id):
         from heartline.pipeline.register import register
 
-        return register(compared, promote=params["promotion"], run=run_id)
+        return register(compared, promotion=params["promotion"], run=run_id)
 
     prepared = preprocess(validate(ingest()))
-    trained = train.partial(prepared=prepared).expand(family=FAMILIES)
+    trained = train.partial(prepared=prepared).expand(family=list(FAMILY_NAMES))
     register(compare(trained, prepared))
 
 

@@ -1,7 +1,7 @@
-"""Data Docs inside Airflow: the pages that say what was checked in each run's records, for those who are logged in.
+"""Data Docs inside Airflow: pages about the validation of each run's records, for logged-in users.
 
-Airflow asks nobody who comes to a plugin's pages who they are. These show values of patients, as the log of the task
-``validate`` does: whoever may read that log may read them.
+Airflow does not authenticate requests to a plugin's pages. These pages show values of patients, as the log of the task
+``validate`` does, so the plugin requires the permission to read that log.
 """
 
 from functools import cache
@@ -15,7 +15,7 @@ from heartline import dag_ids
 PREFIX = "/data-docs"
 LOGIN = "/api/v2/auth/login"
 
-# A page is one file with its style inside: nothing is loaded, nothing runs, and no other site may show it in a frame.
+# A page is one file with inline styles: it loads nothing and runs no script, and other sites must not frame it.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'self'",
@@ -26,13 +26,13 @@ HEADERS = {
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answer a request; the ASGI application that the api-server mounts."""
+    """Handle a request; the ASGI application that the api-server mounts."""
     await _site()(scope, receive, send)
 
 
 @cache
 def _site() -> Any:
-    """Build the application at the first request: every Airflow process and task imports this module, one serves it."""
+    """Build the application at the first request: all Airflow processes import this module, only one serves it."""
     from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
     from airflow.api_fastapi.core_api.security import requires_access_dag
     from fastapi import Depends, FastAPI
@@ -48,14 +48,14 @@ def _site() -> Any:
         try:
             return page(data_docs_site.INDEX)
         except data_docs_site.NoSuchPageError:
-            return _answer("No run has been checked yet.\n", 404)
+            return _answer("No run has been validated yet.\n", 404)
 
     @site.get("/run")
     def run(id: str) -> Response:  # noqa: A002 - the name of the query parameter
         try:
             return page(data_docs_site.page_name(id))
         except data_docs_site.NoSuchPageError:
-            return _answer("This run has no page: its task validate writes one when it has checked the records.\n", 404)
+            return _answer("This run has no page: its task validate writes one after the checks.\n", 404)
 
     @site.get("/{name}")
     def page(name: str) -> Response:
@@ -66,7 +66,7 @@ def _site() -> Any:
 
 
 def _answer_errors(site: Any) -> None:
-    """Make errors readable, and send a browser that is not logged in to the login and back."""
+    """Turn errors into text responses, and redirect a browser without a session to the login and back."""
     from fastapi.responses import RedirectResponse, Response
     from starlette.exceptions import HTTPException
 
@@ -95,7 +95,7 @@ def _answer(text: str, status: int) -> Any:
 
 
 class HeartlineDataDocs(AirflowPlugin):
-    """Serves the Data Docs, and shows them in the navigation and beside each run."""
+    """Serves the Data Docs and links them in the navigation and beside each run."""
 
     name = "heartline_data_docs"
     fastapi_apps: ClassVar[list[dict[str, Any]]] = [

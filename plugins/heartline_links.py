@@ -11,7 +11,7 @@ MLFLOW = f"http://localhost:{os.environ.get('HEARTLINE_MLFLOW_PORT', '5000')}"
 
 
 class HeartlineLinks(AirflowPlugin):
-    """Adds the registered model and its runs, in MLflow, to the navigation's "Browse" menu."""
+    """Adds MLflow's pages of the registered model and its runs to the "Browse" menu."""
 
     name = "heartline_links"
     external_views: ClassVar[list[dict[str, str]]] = [

@@ -1,4 +1,4 @@
-"""A page as a person reads it, and a text that would be dangerous on one."""
+"""The visible text of an HTML page, and a text that would be dangerous on one."""
 
 from html.parser import HTMLParser
 

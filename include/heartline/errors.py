@@ -27,20 +27,32 @@ class HeartlineError(Exception):
         return (_rebuild, (type(self), self.what, self.where, self.expected, self.hint))
 
 
-class DataError(HeartlineError):
-    """The records do not meet the contract: retrying changes nothing."""
+class PermanentError(HeartlineError):
+    """A failure that a retry cannot change; Airflow fails the task at once instead of retrying it.
+
+    The retry policy of the DAGs has one rule, for this class and its subclasses. An error is permanent by deriving from
+    it, in whichever module it is defined.
+    """
+
+
+class DataError(PermanentError):
+    """The records do not meet the contract."""
 
 
 class SourceError(HeartlineError):
     """A source cannot be reached or read."""
 
 
-class NoCandidateError(HeartlineError):
-    """No model family of a run converged and can be served: retrying changes nothing."""
+class NoCandidateError(PermanentError):
+    """No model family of a run converged and can be served."""
 
 
-class ComparisonError(HeartlineError):
-    """Two sets of predictions cannot be compared: retrying changes nothing."""
+class ComparisonError(PermanentError):
+    """Two sets of out-of-fold predictions cannot be compared."""
+
+
+class HandoverError(PermanentError):
+    """A task finds the result of an earlier one in a form that it does not read."""
 
 
 class RegistryError(HeartlineError):

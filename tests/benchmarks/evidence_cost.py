@@ -130,10 +130,10 @@ def _heartline(prepared: dict[str, Any], clock: Clock) -> dict[str, Any]:
     with clock.counting("comparison: bootstrap, page, model cards"):
         compared = compare(trained, prepared, run="heartline")
     with clock.counting("registration"):
-        register(compared, promote="manual", run="heartline")
+        register(compared, promotion="manual", run="heartline")
     numbers: dict[str, Any] = {}
     for outcome, cv in done:
-        evidence = json.loads(object_store.get(outcome["answers"]))["evidence"]
+        evidence = json.loads(object_store.get(outcome["predictions"]))["evidence"]
         numbers[outcome["family"]] = {
             "probabilities": cv.probabilities.tolist(),
             "fold_aucs": cv.fold_aucs.tolist(),

@@ -1,4 +1,4 @@
-"""A task is a transaction: killed at any boundary and run again, it leaves what an undisturbed run leaves."""
+"""A task is a transaction: killed at any boundary and retried, it leaves the same state as an undisturbed run."""
 
 import multiprocessing
 import os
@@ -34,19 +34,18 @@ Prepared = dict[str, Any]
 
 
 class World:
-    """A store and an MLflow of their own; whatever touches them does so in a fork, so that it can be killed."""
+    """A store and an MLflow for one test; each access runs in a forked process, so that it can be killed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.call(
-            lambda: mlflow_registry.aliased(mlflow_registry.PRODUCTION)
-        )  # MLflow's tables are not what is killed here
+        # creates MLflow's tables: their migration is not to be killed
+        self.call(lambda: mlflow_registry.aliased(mlflow_registry.PRODUCTION))
 
     def call(self, work: Callable[[], Any], spared: set[str] | None = None) -> Any:
-        """Return what ``work`` returns; None where it was killed.
+        """Return what ``work`` returns; None if it was killed.
 
-        With ``spared`` it is killed after the first boundary that is not among them, which then is one of them. To
-        count boundaries instead would miss some: what an earlier try did is found, and not done again.
+        With ``spared``, the process is killed after the first boundary that is not in this set, and the boundary is
+        added to it. Counting boundaries would miss some: a retry skips what an earlier attempt did.
         """
         context = multiprocessing.get_context("fork")
         receiver, sender = context.Pipe(duplex=False)
@@ -74,7 +73,7 @@ class World:
             sender.send(("failed", repr(error)))
 
     def contents(self) -> dict[str, Any]:
-        """Return what stands in the store and in MLflow, without what differs from run to run."""
+        """Return the content of the store and of MLflow, without what differs from run to run."""
         return self.call(self._contents)
 
     def _contents(self) -> dict[str, Any]:
@@ -97,14 +96,14 @@ class World:
             "models": len(client.search_logged_models(ids)),
             "versions": [(one.version, one.tags[mlflow_registry.KEY], one.tags.get("verdict")) for one in versions],
             "aliases": [one.aliases for one in client.search_registered_models()],
-            # not who moved it: that is lost where a task is killed between the alias and its note
-            "moves": [(one.before, one.after) for one in mlflow_registry.note_moves()],
+            # without the user: it is lost if a task is killed between the alias and its tag
+            "moves": [(one.before, one.after) for one in mlflow_registry.record_external_moves()],
             "artifacts": _artifacts(client, ids),
         }
 
 
 def _artifacts(client: mlflow.MlflowClient, ids: list[str]) -> list[str]:
-    """Return each file below the artifact root, with the key of its run or model where the id stands."""
+    """Return each file below the artifact root, with the key of its run or model in place of the id."""
     roots = {Path(urlsplit(client.get_experiment(one).artifact_location).path) for one in ids}
     owners = {
         **{one.info.run_id: one.data.tags[mlflow_registry.KEY] for one in client.search_runs(ids)},
@@ -144,11 +143,11 @@ def _kill_at(spared: set[str], sender: Any) -> None:
 
 
 def _steps(source: str) -> dict[str, Callable[[dict[str, Any]], Any]]:
-    """Return the stages of two nights by name; each takes what the earlier ones returned."""
+    """Return the tasks of two nights by name; each takes what the earlier ones returned."""
 
     def promoted(compared: dict[str, Any]) -> Any:
-        # a family without a challenger is never better: said here, so that production is moved
-        return register({**compared, "verdict": verdict.BETTER}, promote="if_better", run="a night")
+        # a family without a challenger is never better: the verdict is set here, so that production is moved
+        return register({**compared, "verdict": verdict.BETTER}, promotion="if_better", run="a night")
 
     return {
         "ingest": lambda so_far: ingest(source),
@@ -157,7 +156,7 @@ def _steps(source: str) -> dict[str, Callable[[dict[str, Any]], Any]]:
         "train": lambda so_far: train(FAMILY, so_far["preprocess"], run=RUN),
         "compare": lambda so_far: compare([so_far["train"]], so_far["preprocess"], run=RUN),
         "register": lambda so_far: promoted(so_far["compare"]),
-        # with another seed there is another version, which takes the place of the first
+        # another seed gives another version, which replaces the first in production
         "preprocess again": lambda so_far: preprocess(so_far["validate"], profile="quick", seed=1),
         "train again": lambda so_far: train(FAMILY, so_far["preprocess again"], run=AGAIN),
         "compare again": lambda so_far: compare([so_far["train again"]], so_far["preprocess again"], run=AGAIN),
@@ -165,7 +164,8 @@ def _steps(source: str) -> dict[str, Callable[[dict[str, Any]], Any]]:
     }
 
 
-KILLED_BEFORE = {"preprocess again", "train again", "compare again"}  # their boundaries are those of the first night
+# their boundaries are those of the first night
+KILLED_BEFORE = {"preprocess again", "train again", "compare again"}
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any
 
 
 @pytest.mark.slow
-def test_an_undisturbed_run_moves_production_and_leaves_no_file_without_an_owner(undisturbed):
+def test_an_undisturbed_run_moves_production_and_leaves_no_orphaned_file(undisturbed):
     outcome, contents = undisturbed
     assert sum(contents["outputs"]) == contents["models"] == 2
     assert [outcome[name]["promoted"] for name in ("register", "register again")] == [True, True]
@@ -191,7 +191,7 @@ def test_an_undisturbed_run_moves_production_and_leaves_no_file_without_an_owner
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)  # some sixty processes, one after the other
-def test_a_task_that_is_killed_at_every_boundary_leaves_what_an_undisturbed_one_does(undisturbed, tmp_path):
+def test_a_task_that_is_killed_at_every_boundary_leaves_the_state_of_an_undisturbed_one(undisturbed, tmp_path):
     expected, contents = undisturbed
     world = World(tmp_path)
     outcome: dict[str, Any] = {}
@@ -206,7 +206,7 @@ def test_a_task_that_is_killed_at_every_boundary_leaves_what_an_undisturbed_one_
     assert {name for name, boundaries in kills.items() if boundaries} == set(expected) - KILLED_BEFORE
     assert {one.split()[0] for one in kills["register"] | kills["train"]} == {"put", *CLIENT_CALLS}
     moving = {"set_registered_model_alias 1", "set_registered_model_alias 2", "set_registered_model_tag 1"}
-    assert kills["register"] & kills["register again"] >= moving, "staging, production, and who moved it"
+    assert kills["register"] & kills["register again"] >= moving, "staging, production and its history"
     for name in ("register", "register again"):
         assert outcome[name] == expected[name]
     assert _digests(outcome) == _digests(expected)
@@ -214,10 +214,10 @@ def test_a_task_that_is_killed_at_every_boundary_leaves_what_an_undisturbed_one_
 
 
 def _digests(outcome: dict[str, Any]) -> dict[str, str]:
-    """Return every content address that the stages returned."""
+    """Return every content address that the tasks returned."""
     found = {}
-    for stage, result in outcome.items():
+    for task, result in outcome.items():
         for name, value in result.items():
             if isinstance(value, str) and value.startswith("file://") and "/store/" in value:
-                found[f"{stage}.{name}"] = value.partition("/store/")[2]
+                found[f"{task}.{name}"] = value.partition("/store/")[2]
     return found

@@ -44,19 +44,19 @@ from fastapi.testclient import TestClient
 client = TestClient(create_app(apps="core"), follow_redirects=False, raise_server_exceptions=False)
 token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="ann", role="viewer"))
 logins = {
-    "nobody": {},
+    "anonymous": {},
     "browser": {"Accept": "text/html,*/*"},
     "bearer": {"Authorization": "Bearer " + token},
     "cookie": {"Cookie": "_token=" + token},
     "forged": {"Authorization": "Bearer " + token[:-3] + "abc"},
 }
-answers = {}
+responses = {}
 for login, headers in logins.items():
     for name, path in json.loads(sys.argv[1]).items():
         answer = client.get(path, headers=headers)
-        answers[login + ": " + name] = [answer.status_code, answer.text, dict(answer.headers)]
+        responses[login + ": " + name] = [answer.status_code, answer.text, dict(answer.headers)]
 print("RESULT" + json.dumps({
-    "answers": answers, "loaded": loaded, "heavy": sorted(heavy & set(sys.modules)),
+    "responses": responses, "loaded": loaded, "heavy": sorted(heavy & set(sys.modules)),
     "views": info["heartline_data_docs"]["external_views"],
 }))
 """
@@ -64,7 +64,7 @@ print("RESULT" + json.dumps({
 
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory) -> dict:
-    """What Airflow's application answers, in a process of its own with an empty database and a site of one page."""
+    """What Airflow's application responds, in a process of its own with an empty database and a site of one page."""
     home = tmp_path_factory.mktemp("airflow")
     site = home / "store" / "data-docs"
     site.mkdir(parents=True)
@@ -96,19 +96,19 @@ def airflow(tmp_path_factory) -> dict:
 
 @pytest.mark.parametrize("path", PAGES | ELSEWHERE)
 def test_without_a_login_nothing_is_shown(airflow, path):
-    status, text, _ = airflow["answers"][f"nobody: {path}"]
-    # a slash in a name is no address of the site, whoever asks
+    status, text, _ = airflow["responses"][f"anonymous: {path}"]
+    # a name with a slash is no address of the site
     assert (status, text) == ((401, "Not authenticated\n") if path != "another folder" else (404, "Not Found\n"))
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_a_forged_login_is_refused(airflow, path):
-    status, text, _ = airflow["answers"][f"forged: {path}"]
+    status, text, _ = airflow["responses"][f"forged: {path}"]
     assert (status, text) == (403, "Invalid JWT token\n")
 
 
 def test_a_browser_without_a_login_is_sent_to_it_and_back(airflow):
-    status, text, headers = airflow["answers"]["browser: page of run"]
+    status, text, headers = airflow["responses"]["browser: page of run"]
     assert (status, text) == (303, "")
     assert headers["location"] == (
         "/api/v2/auth/login?next=http%3A%2F%2Ftestserver%2Fdata-docs%2Frun%3Fid%3D"
@@ -119,14 +119,14 @@ def test_a_browser_without_a_login_is_sent_to_it_and_back(airflow):
 @pytest.mark.parametrize("login", ["bearer", "cookie"])
 @pytest.mark.parametrize("path", PAGES)
 def test_with_a_login_the_pages_are_shown(airflow, login, path):
-    status, text, headers = airflow["answers"][f"{login}: {path}"]
+    status, text, headers = airflow["responses"][f"{login}: {path}"]
     assert (status, text) == (200, "<p>the index</p>" if "index" in path else "<p>a page</p>")
     assert headers["content-type"] == "text/html; charset=utf-8"
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_may_run_nothing_and_stays_in_no_cache(airflow, path):
-    headers = airflow["answers"][f"cookie: {path}"][2]
+def test_a_page_runs_no_script_and_is_not_cached(airflow, path):
+    headers = airflow["responses"][f"cookie: {path}"][2]
     assert headers["content-security-policy"] == (
         "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
     )
@@ -136,16 +136,16 @@ def test_a_page_may_run_nothing_and_stays_in_no_cache(airflow, path):
 
 
 @pytest.mark.parametrize("path", ELSEWHERE)
-def test_what_is_no_page_is_not_found(airflow, path):
-    status, text, headers = airflow["answers"][f"cookie: {path}"]
+def test_other_addresses_are_not_found(airflow, path):
+    status, text, headers = airflow["responses"][f"cookie: {path}"]
     assert status == 404
     assert headers["content-type"] == "text/plain; charset=utf-8"
     assert "secret" not in text
 
 
-def test_a_run_without_a_page_says_why(airflow):
-    assert airflow["answers"]["cookie: another run"][1] == (
-        "This run has no page: its task validate writes one when it has checked the records.\n"
+def test_a_run_without_a_page_is_explained(airflow):
+    assert airflow["responses"]["cookie: another run"][1] == (
+        "This run has no page: its task validate writes one after the checks.\n"
     )
 
 
@@ -162,7 +162,7 @@ def test_neither_the_plugin_nor_the_site_imports_anything_heavy(airflow):
     assert airflow["heavy"] == []
 
 
-def test_the_pages_belong_to_those_who_may_read_the_dag():
+def test_the_pages_need_the_permission_to_read_the_dag():
     plugin = (ROOT / "plugins" / "heartline_data_docs.py").read_text()
     (dag,) = re.findall(r"TASK_LOGS, dag_ids\.(\w+)\)", plugin)
     assert (ROOT / "dags" / f"{getattr(dag_ids, dag)}.py").is_file()

@@ -1,4 +1,7 @@
-"""One family's training: its evaluation, its pictures, its bundle, and whether the service can serve that."""
+"""The steps of ``train``: fit and evaluate a family, identify its recipe, and build a bundle for the service.
+
+``read`` returns to ``compare`` what these steps stored.
+"""
 
 import hashlib
 import json
@@ -7,9 +10,8 @@ import platform
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version as installed
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -23,8 +25,7 @@ from heartline.errors import HeartlineError
 from heartline.evaluation import cross_validation, metrics
 from heartline.evaluation.cross_validation import CrossValidation, Evaluation
 from heartline.packaging import export, smoke_test
-from heartline.pipeline import validation
-from heartline.registry import mlflow_registry, runs
+from heartline.pipeline.handovers import Prepared, Trained
 from heartline.reports import model_figures
 from heartline.storage import object_store, snapshots, splits
 from heartline.storage.splits import LabelledDataset
@@ -36,15 +37,15 @@ ENVIRONMENT = ("scikit-learn", "numpy", "scipy", "skl2onnx", "onnxruntime", "sko
 
 
 class ConvergenceError(HeartlineError):
-    """A family did not converge: its numbers are of models that were cut off on their way."""
+    """A family did not converge: its scores belong to models whose fit was cut off."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingInputs:
-    """What every family is trained and judged on.
+    """What every family is trained and evaluated on.
 
     Attributes:
-        records: the training set.
+        records: the training set, n records.
         holdout: records that nothing is fitted or chosen on.
         folds: (repeats, n) the shared fold plan.
         profile: of hyperparameters and folds.
@@ -58,170 +59,195 @@ class TrainingInputs:
     seed: int
 
     @classmethod
-    def of(cls, prepared: Mapping[str, Any]) -> "TrainingInputs":
-        """Read what the stage ``preprocess`` prepared.
+    def of(cls, prepared: Prepared) -> "TrainingInputs":
+        """Read what ``preprocess`` stored.
 
         Raises:
-            StoreError: it is missing or damaged.
+            StoreError: an object is missing or damaged.
         """
         return cls(
             records=splits.to_labelled(snapshots.read_snapshot(prepared["training"])),
             holdout=splits.to_labelled(snapshots.read_snapshot(prepared["holdout"])),
             folds=snapshots.read_snapshot(prepared["folds"]).to_numpy("int64").T,
             profile=families.profile(prepared["profile"]),
-            seed=int(prepared["seed"]),
+            seed=prepared["seed"],
         )
 
 
-def train(family: str, prepared: Mapping[str, Any], *, run: str) -> dict[str, Any]:
-    """Evaluate a family on the shared folds, fit it on the training set, and keep and log what came of it.
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A family after its fit.
+
+    Attributes:
+        recipe: the family.
+        model: fitted on the training set.
+        parameters: hyperparameters of ``model``. Some depend on the number of training records.
+        cv: out-of-fold predictions on the shared folds.
+        evaluation: scores with intervals, out of fold and on the hold-out.
+    """
+
+    recipe: families.Family
+    model: Pipeline
+    parameters: Mapping[str, object]
+    cv: CrossValidation
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class ServableBundle:
+    """A bundle that passed the smoke test.
+
+    Attributes:
+        bundle: a tar archive.
+        smoke_test: the result of the smoke test.
+    """
+
+    bundle: bytes
+    smoke_test: smoke_test.SmokeTestResult
+
+
+@dataclass(frozen=True)
+class Unservable:
+    """A family that did not converge, or whose bundle cannot be built or served.
+
+    Attributes:
+        bundle: the archive; None where it was not built.
+        error: why the family is refused.
+    """
+
+    bundle: bytes | None
+    error: HeartlineError
+
+
+class StoredPredictions(TypedDict):
+    """The object that ``Trained.predictions`` names: n training records, and the evaluation of the family."""
+
+    probabilities: list[float]
+    labels: list[int]
+    groups: list[int]
+    fold_aucs: list[float]
+    evidence: dict[str, Any]
+
+
+def fit(recipe: families.Family, inputs: TrainingInputs) -> Fitted:
+    """Evaluate a family on the shared folds and fit it on the training set."""
+    profile, records, seed = inputs.profile, inputs.records, inputs.seed
+    log.info("%s: %d folds, %d repeats", recipe.title, profile.splits, profile.repeats)
+    cv = cross_validation.cross_validate(recipe.name, records, inputs.folds, profile=profile, seed=seed)
+    model = families.fit(recipe.name, records, profile=profile, seed=seed)
+    on_holdout = families.probability(model, inputs.holdout.features)
+    evaluation = cross_validation.evaluate(cv, records, inputs.holdout, on_holdout, seed=seed)
+    log.info(
+        "%s: ROC AUC %s out of fold, %s on the hold-out",
+        recipe.title,
+        evaluation.out_of_fold["roc_auc"],
+        evaluation.holdout["roc_auc"],
+    )
+    parameters = {**recipe.parameters(profile, len(records)), **families.chosen_parameters(recipe.name, model)}
+    return Fitted(recipe, model, parameters, cv, evaluation)
+
+
+def evidence(fitted: Fitted, inputs: TrainingInputs, about: Mapping[str, str]) -> dict[str, object]:
+    """Return the content of ``evaluation.json``.
 
     Args:
-        family: a name in ``training.families.FAMILIES``.
-        prepared: what the stage ``preprocess`` returned.
-        run: the orchestrator's name for this run; a tag, nothing depends on it.
-
-    Returns:
-        family, bundle, answers, run_id and auc; for a family that did not converge or cannot be served, ``refused``
-        says why, and there is no bundle; ``unconverged`` is the first line of that in the one case.
-
-    Raises:
-        ServiceUnavailableError: the service is not installed here, so no bundle can be tested.
-        RegistryError: MLflow cannot be reached.
+        fitted: the family after its fit.
+        inputs: what it was fitted on.
+        about: what ``identity`` returned.
     """
-    begun = datetime.now(UTC)
-    recipe = families.family(family)
-    inputs = TrainingInputs.of(prepared)
-    profile, seed = inputs.profile, inputs.seed
-    log.info("%s: %d folds, %d times", recipe.title, profile.splits, profile.repeats)
-    cv = cross_validation.cross_validate(family, inputs.records, inputs.folds, profile=profile, seed=seed)
-    model = families.fit(family, inputs.records, profile=profile, seed=seed)
-    held_out = families.probability(model, inputs.holdout.features)
-    found = cross_validation.evaluate(cv, inputs.records, inputs.holdout, held_out, seed=seed)
-    log.info("%s: ROC AUC %s out of fold, %s held out", recipe.title, *(one["roc_auc"] for one in _both(found)))
-
-    about = identity(family, prepared, rows=len(inputs.records))
-    # the recipe as it is applied to so many records: some of it, such as what a tree sees, depends on their number
-    parameters = {**recipe.parameters(profile, len(inputs.records)), **families.chosen_parameters(family, model)}
-    evidence = {
+    return {
         "about": about,
-        **found.as_dict(),
-        "converged": families.converged(model),
-        "parameters": parameters,
+        **fitted.evaluation.as_dict(),
+        "converged": families.converged(fitted.model),
+        "parameters": fitted.parameters,
         "rows": {"training": len(inputs.records), "holdout": len(inputs.holdout)},
     }
+
+
+def figures(fitted: Fitted, inputs: TrainingInputs) -> dict[str, bytes]:
+    """Return the family's figures by file name."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of refits that intervals are made of
-        pictures = model_figures.draw(
-            model_figures.Evidence.of(recipe.title, model, inputs.records, (cv, found), profile=profile.name, seed=seed)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of the refits behind the odds ratios' intervals
+        return model_figures.draw(
+            model_figures.Evidence.of(
+                fitted.recipe.title,
+                fitted.model,
+                inputs.records,
+                (fitted.cv, fitted.evaluation),
+                profile=inputs.profile.name,
+                seed=inputs.seed,
+            )
         )
-    outcome: dict[str, Any] = {"family": family, "auc": found.fold_auc_mean}
+
+
+def build(
+    fitted: Fitted, about: Mapping[str, str], evidence: Mapping[str, object], *, seed: int
+) -> ServableBundle | Unservable:
+    """Build the family's bundle and run the smoke test on it.
+
+    Args:
+        fitted: the family after its fit.
+        about: what ``identity`` returned.
+        evidence: the content of ``evaluation.json``.
+        seed: of the records that the export is checked with.
+
+    Raises:
+        ServiceUnavailableError: the service's environment is missing. That says nothing about the family.
+    """
     bundle = None
     try:
-        _expect_convergence(recipe, model, cv)
-        bundle = export.build_bundle(model, about=about, evaluation=evidence, seed=seed)
-        result = smoke_test.run(bundle)
-        outcome["bundle"] = object_store.put(bundle, "bundles", ".tar")
-        evidence["smoke_test"] = {"records": result.records, "max_abs_diff": result.max_abs_diff}
+        _expect_convergence(fitted)
+        bundle = export.build_bundle(fitted.model, about=about, evaluation=evidence, seed=seed)
+        return ServableBundle(bundle, smoke_test.run(bundle))
     except smoke_test.ServiceUnavailableError:
-        raise  # says nothing about the family
+        raise
     except (ConvergenceError, export.ExportError, smoke_test.SmokeTestError) as error:
-        outcome["refused"] = str(error)
-        if isinstance(error, ConvergenceError):
-            outcome["unconverged"] = error.what
-        log.error("%s is not registered: %s", recipe.title, error)
-    predictions = export.to_json(_predictions(cv, inputs.records, evidence))
-    outcome["answers"] = object_store.put(predictions, "answers", ".json")
-    outcome["run_id"] = mlflow_registry.log_run(
-        runs.Run(
-            # What came of it, with the recipe in it: a recipe alone does not say what our code made of it. A digest of
-            # the code would, but it also takes an edited comment for another model, and misses a library not listed.
-            key=hashlib.sha256(bundle or predictions).hexdigest(),
-            title=f"{recipe.title} · {prepared['profile']}",
-            note=_note(found, prepared),
-            begun=begun,
-            tags={
-                **tags(about),
-                "airflow_run": run,
-                "source": prepared["source"],
-                "encoding": prepared["encoding"],
-                "validation_run": prepared["validation_run"],
-                "python": platform.python_version(),
-                **({runs.REFUSED: outcome["refused"]} if "refused" in outcome else {}),
-            },
-            parameters={
-                **parameters,
-                "family": family,
-                "profile": profile.name,
-                "splits": profile.splits,
-                "repeats": profile.repeats,
-                "seed": seed,
-                "rows_training": len(inputs.records),
-                "rows_holdout": len(inputs.holdout),
-                **environment(),
-            },
-            metrics=found.metrics(),
-            files={
-                "evaluation.json": export.to_json(evidence),
-                "validation.json": object_store.get(prepared["report"]),
-                validation.PAGE: object_store.get(prepared["page"]),
-                **{f"pictures/{name}": data for name, data in pictures.items()},
-            },
-            dataset=runs.Dataset(
-                name="heart-records",
-                uri=prepared["snapshot"],
-                source=prepared["source"],
-                digest=object_store.digest_of(prepared["snapshot"]),
-                rows=prepared["used"],
-            ),
-            failed="refused" in outcome,
-        )
-    )
-    return outcome
+        log.error("%s is not registered: %s", fitted.recipe.title, error)
+        return Unservable(bundle, error)
 
 
-def _expect_convergence(recipe: families.Family, model: Pipeline, cv: CrossValidation) -> None:
-    """Refuse a family whose final model was cut off, or most of the models that its numbers are about.
+def _expect_convergence(fitted: Fitted) -> None:
+    """Refuse a family whose final model did not converge, or most of whose folds did not.
 
-    A few folds are another matter: they cost the family some of its score, which the comparison then shows.
+    A few folds that did not converge lower the family's score, and the comparison shows that.
     """
-    folds = len(cv.fold_aucs)
-    final, most = families.converged(model), 2 * cv.unconverged > folds
-    if final and not most:
+    folds, unconverged = len(fitted.cv.fold_aucs), fitted.cv.unconverged
+    final = families.converged(fitted.model)
+    if final and 2 * unconverged <= folds:
         return
     cut_off = [
         *([] if final else ["its final model"]),
-        *([f"{cv.unconverged} of {folds} folds"] if cv.unconverged else []),
+        *([f"{unconverged} of {folds} folds"] if unconverged else []),
     ]
+    name = fitted.recipe.name
     raise ConvergenceError(
         f"{' and '.join(cut_off)} did not converge",
-        where=f"family {recipe.name}",
-        expected="a final model and at least half of the folds that stop before their iterations are used up",
-        hint=f"allow more iterations, or fewer extremes in its search space, in the entry of {recipe.name} in "
+        where=f"family {name}",
+        expected="convergence of the final model and of at least half of the folds",
+        hint=f"allow more iterations, or remove extreme values from its search space, in the entry of {name} in "
         "training.families.FAMILIES",
     )
 
 
-def read(trained: Mapping[str, Any]) -> Candidate:
-    """Return what is known of a family after its training.
+def read(trained: Trained) -> Candidate:
+    """Return the stored predictions and evaluation of a family.
 
     Args:
         trained: what ``train`` returned.
 
     Raises:
-        StoreError: it is missing or damaged.
+        StoreError: the object is missing or damaged.
     """
-    kept = json.loads(object_store.get(trained["answers"]))
-    evidence = kept["evidence"]
+    stored: StoredPredictions = json.loads(object_store.get(trained["predictions"]))
+    evidence, name = stored["evidence"], trained["family"]
     predictions = OutOfFoldPredictions(
-        name=trained["family"],
-        probabilities=np.array(kept["probabilities"]),
-        labels=np.array(kept["labels"], dtype=np.int64),
-        groups=np.array(kept["groups"], dtype=np.int64),
-        fold_aucs=np.array(kept["fold_aucs"]),
-        basis={name: evidence["about"][name] for name in ("snapshot", "folds", "contract")},
+        name=name,
+        probabilities=np.array(stored["probabilities"]),
+        labels=np.array(stored["labels"], dtype=np.int64),
+        groups=np.array(stored["groups"], dtype=np.int64),
+        fold_aucs=np.array(stored["fold_aucs"]),
+        basis={key: evidence["about"][key] for key in ("snapshot", "folds", "contract")},
     )
-    name = trained["family"]
     return Candidate(
         name,
         families.family(name).title,
@@ -231,19 +257,30 @@ def read(trained: Mapping[str, Any]) -> Candidate:
     )
 
 
+def stored_predictions(fitted: Fitted, inputs: TrainingInputs, evidence: Mapping[str, object]) -> StoredPredictions:
+    """Return what ``read`` needs of a family."""
+    return {
+        "probabilities": fitted.cv.averaged.tolist(),
+        "labels": inputs.records.labels.tolist(),
+        "groups": inputs.records.groups.tolist(),
+        "fold_aucs": fitted.cv.fold_aucs.tolist(),
+        "evidence": dict(evidence),
+    }
+
+
 def environment() -> dict[str, str]:
-    """Return the versions that a model's bytes depend on, named as parameters are."""
-    # Python's minor: a patch release changes no number, and a parameter of a run cannot be changed after its upgrade
+    """Return the versions of Python and the libraries that a model's bytes depend on, by parameter name."""
+    # Python without its patch release, which changes no number: MLflow refuses to change a parameter of a run
     python = ".".join(platform.python_version_tuple()[:2])
     return {"python": python, **{name.replace("-", "_"): installed(name) for name in ENVIRONMENT}}
 
 
-def identity(family: str, prepared: Mapping[str, Any], *, rows: int) -> dict[str, str]:
-    """Return what identifies a recipe: equal here means that the same is asked for, on the same records.
+def identity(family: str, prepared: Prepared, *, rows: int) -> dict[str, str]:
+    """Return what identifies a recipe and its data: equal values ask for the same model.
 
     Args:
         family: a name in ``training.families.FAMILIES``.
-        prepared: what the stage ``preprocess`` returned.
+        prepared: what ``preprocess`` returned.
         rows: number of training records.
     """
     about = {
@@ -262,28 +299,15 @@ def identity(family: str, prepared: Mapping[str, Any], *, rows: int) -> dict[str
 
 
 def tags(about: Mapping[str, str]) -> dict[str, str]:
-    """Return what a run and a version say about their model."""
+    """Return the tags that a run and a version have in common."""
     names = ("family", "origin", "snapshot", "profile", "parameters")
     return {**{name: about[name] for name in names}, "contract_version": contract.VERSION}
 
 
-def _note(found: Evaluation, prepared: Mapping[str, Any]) -> str:
-    """Return, in Markdown, what MLflow shows at the head of a run."""
-    rows = [(metrics.TITLES[name], *(one[name] for one in _both(found))) for name in ("roc_auc", "brier", "recall")]
-    table = "\n".join(f"| {title} | {fold} | {held} |" for title, fold, held in rows)
-    said = f"{prepared['used']} records from `{prepared['source']}`, {prepared['profile']} evaluation."
-    return f"{said}\n\n| | out of fold | held out |\n| --- | --- | --- |\n{table}"
-
-
-def _both(found: Evaluation) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    return found.out_of_fold, found.holdout
-
-
-def _predictions(cv: CrossValidation, records: LabelledDataset, evidence: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "probabilities": cv.averaged.tolist(),
-        "labels": records.labels.tolist(),
-        "groups": records.groups.tolist(),
-        "fold_aucs": cv.fold_aucs.tolist(),
-        "evidence": dict(evidence),
-    }
+def note(fitted: Fitted, prepared: Prepared) -> str:
+    """Return the description of a family's MLflow run, Markdown."""
+    scores = (fitted.evaluation.out_of_fold, fitted.evaluation.holdout)
+    rows = [(metrics.TITLES[name], *(one[name] for one in scores)) for name in ("roc_auc", "brier", "recall")]
+    table = "\n".join(f"| {title} | {fold} | {holdout} |" for title, fold, holdout in rows)
+    data = f"{prepared['used']} records from `{prepared['source']}`, {prepared['profile']} evaluation."
+    return f"{data}\n\n| | out of fold | hold-out |\n| --- | --- | --- |\n{table}"

@@ -1,13 +1,27 @@
-"""The task ``compare``: compares the families on their shared folds."""
+"""The task ``compare``: compares the families on their shared folds, and stores the evidence."""
 
+import hashlib
+import json
+import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
 
-from heartline.pipeline import model_comparison
+from heartline import contract
+from heartline.comparison.candidates import Candidate
+from heartline.errors import NoCandidateError
+from heartline.packaging import export
+from heartline.pipeline import candidates, handovers, model_comparison
+from heartline.pipeline.handovers import Compared, Prepared, Refused, Trained
+from heartline.pipeline.model_comparison import Outcome
+from heartline.registry import mlflow_registry, runs
+from heartline.reports import comparison_page, model_card
+from heartline.storage import object_store
+
+log = logging.getLogger(__name__)
 
 
-def compare(trained: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any], *, run: str = "") -> dict[str, Any]:
-    """Compare the families on their shared folds and say which one is the winner, with the reason.
+def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: str = "") -> Compared:
+    """Compare the families on their shared folds, store the evidence, and name the winner.
 
     Args:
         trained: what ``train`` returned, one entry for each family.
@@ -15,8 +29,151 @@ def compare(trained: Sequence[Mapping[str, Any]], prepared: Mapping[str, Any], *
         run: the orchestrator's name for this run.
 
     Raises:
-        NoCandidateError: no family can be served.
-        ComparisonError: the families were not evaluated on the same records and folds.
+        HandoverError: another version of the code wrote ``trained`` or ``prepared``.
+        NoCandidateError: no family converged and can be served.
+        ComparisonError: the families were not evaluated on the same snapshot, folds and contract.
         RegistryError: MLflow cannot be reached.
     """
-    return {"trained": [dict(one) for one in trained], **model_comparison.compare(trained, prepared, run=run)}
+    for one in trained:
+        handovers.expect("train", one)
+    handovers.expect("preprocess", prepared)
+    servable = [one for one in trained if handovers.is_trained(one)]
+    refused = [one for one in trained if handovers.is_refused(one)]
+    if not servable:
+        raise _no_candidate(refused)
+    participants = {one["family"]: candidates.read(one) for one in servable}
+    production = mlflow_registry.aliased(mlflow_registry.PRODUCTION)
+    outcome = model_comparison.compare(participants, prepared, production)
+    verdict = outcome.verdict
+    remarks = [
+        *(_why_refused(one) for one in refused),
+        *_unconverged_folds(list(participants.values())),
+        *([outcome.held_back] if outcome.held_back else []),
+    ]
+    log.info("%s: %s", verdict.verdict, verdict.sentence)
+    for line in [*verdict.reasons, *remarks]:
+        log.info("%s", line)
+    predictions = [object_store.digest_of(one["predictions"]) for one in servable]
+    return {
+        "trained": list(trained),
+        "winner": verdict.winner,
+        "incumbent": verdict.incumbent,
+        "verdict": verdict.verdict,
+        "reason": verdict.sentence,
+        "reasons": [*verdict.reasons, *remarks],
+        "held_back": outcome.held_back,
+        "production": production.number if production else "",
+        "comparison_run": _log_run(outcome, participants, remarks, _about(prepared, run), predictions),
+    }
+
+
+def _no_candidate(refused: Sequence[Refused]) -> NoCandidateError:
+    if all(one["cause"] == "not converged" for one in refused):
+        return NoCandidateError(
+            "no family converged",
+            where="".join(f"\n    - {one['family']}: {one['reason']}" for one in refused),
+            expected="a family whose final model and most of whose folds converge",
+            hint="check that the records are the intended ones, and that the families' entries in "
+            "training.families.FAMILIES allow enough iterations; nothing was registered",
+        )
+    return NoCandidateError(
+        "no family can be served",
+        where="".join(f"\n    - {one['family']}: {one['error']}" for one in refused),
+        expected="a family whose bundle passes the smoke test",
+        hint="correct what these errors name, then clear the task train",
+    )
+
+
+def _why_refused(one: Refused) -> str:
+    if one["cause"] == "not converged":
+        return f"{one['family']} was left out: {one['reason']}"
+    return f"{one['family']} cannot be served: {one['reason']}"
+
+
+def _unconverged_folds(participants: Sequence[Candidate]) -> list[str]:
+    """Return which of the families that take part did not converge in some folds."""
+    return [
+        f"{one.name} did not converge in {one.evaluation.unconverged} of {len(one.predictions.fold_aucs)} folds"
+        for one in participants
+        if one.evaluation.unconverged
+    ]
+
+
+def _about(prepared: Prepared, run: str) -> dict[str, str]:
+    """Return the facts that the comparison page and the model cards show."""
+    return {
+        "source": prepared["source"],
+        "origin": prepared["origin"],
+        "profile": prepared["profile"],
+        "encoding": prepared["encoding"],
+        "seed": str(prepared["seed"]),
+        "rows": str(prepared["rows"]),
+        "used": str(prepared["used"]),
+        "duplicates": str(prepared["duplicates"]),
+        "quarantined": str(prepared["quarantined"]),
+        "run": run,
+        "snapshot": object_store.digest_of(prepared["snapshot"]),
+        "folds": object_store.digest_of(prepared["folds"]),
+        "contract": contract.VERSION,
+    }
+
+
+def _log_run(
+    outcome: Outcome,
+    participants: Mapping[str, Candidate],
+    remarks: Sequence[str],
+    about: Mapping[str, str],
+    predictions: Sequence[str],
+) -> str:
+    """Log the comparison with its page and the model cards; return the id of the MLflow run.
+
+    Args:
+        outcome: of the comparison.
+        participants: the families that took part, by name.
+        remarks: sentences for the page, beside the verdict's reasons.
+        about: facts for page and cards.
+        predictions: digests of the families' stored predictions.
+    """
+    verdict = outcome.verdict
+    evidence = {
+        "winner": verdict.winner,
+        "incumbent": verdict.incumbent,
+        "verdict": verdict.verdict,
+        "reason": verdict.sentence,
+        "reasons": [*verdict.reasons, *remarks],
+        "held_back": outcome.held_back,
+        "comparisons": [asdict(one) for one in outcome.comparisons],
+        "production_model": model_comparison.production_scores(outcome.production),
+    }
+    page = comparison_page.render(
+        verdict,
+        outcome.comparisons,
+        list(participants.values()),
+        production=outcome.production,
+        about=about,
+        remarks=remarks,
+    )
+    cards = {
+        f"model_card_{name}.html": model_card.render(one, verdict, about=about) for name, one in participants.items()
+    }
+    key = json.dumps([about["run"], sorted(predictions), evidence], sort_keys=True)
+    return mlflow_registry.log_run(
+        runs.Run(
+            key=hashlib.sha256(key.encode()).hexdigest(),
+            title=f"{verdict.verdict} · {about['profile']}",
+            note=verdict.sentence,
+            experiment=runs.COMPARISON_EXPERIMENT,
+            tags={
+                "verdict": verdict.verdict,
+                "reason": verdict.sentence,
+                "winner": verdict.winner or "none",
+                "incumbent": verdict.incumbent,
+                "snapshot": about["snapshot"],
+                "origin": about["origin"],
+                "airflow_run": about["run"],
+            },
+            parameters={name: about[name] for name in ("profile", "seed", "contract")},
+            metrics=model_comparison.metrics_of(outcome.comparisons[0]) if outcome.comparisons else {},
+            files={"comparison.json": export.to_json(evidence), "comparison.html": page, **cards},
+        )
+    )

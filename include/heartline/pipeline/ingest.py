@@ -1,24 +1,24 @@
-"""The task ``ingest``: reads a source into the store, as it is."""
+"""The task ``ingest``: copies a source to the store, unchanged."""
 
 import logging
-from typing import Any
 
 from heartline.ingestion import sources
+from heartline.pipeline.handovers import Ingested
 from heartline.storage import snapshots
 from heartline.validation import checkpoint
 
 log = logging.getLogger(__name__)
 
 
-def ingest(source: str, *, query: str | None = None) -> dict[str, Any]:
-    """Read a source into the store, as it is.
+def ingest(source: str, *, query: str | None = None) -> Ingested:
+    """Copy a source to the store, unchanged.
 
     Args:
         source: one of the forms in ``ingestion.source_catalog``.
         query: SQL, for a source that takes a query.
 
     Raises:
-        SourceError: it cannot be reached or read.
+        SourceError: the source cannot be reached or read.
         DataError: it holds no table of records.
     """
     records = sources.read(source, query=query)
@@ -26,10 +26,10 @@ def ingest(source: str, *, query: str | None = None) -> dict[str, Any]:
     log.info("%d rows from %s (origin %s)", len(table.frame), records.description, records.origin)
     return {
         "raw": snapshots.write_snapshot(table.frame.rename_axis(checkpoint.ROW).reset_index(), snapshots.RAW),
-        "odd": snapshots.write_snapshot(table.unparseable, snapshots.RAW),
+        "unparseable": snapshots.write_snapshot(table.unparseable, snapshots.RAW),
         "names": list(table.names),
-        "absent": list(table.absent),
-        "left_out": list(table.dropped),
+        "missing_columns": list(table.absent),
+        "extra_columns": list(table.dropped),
         "origin": records.origin,
         "source": records.description,
         "sha256": records.sha256,

@@ -1,24 +1,31 @@
 """The task ``preprocess``: splits the snapshot into training set and hold-out, and plans the shared folds."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
 from heartline.errors import DataError
+from heartline.pipeline import handovers
+from heartline.pipeline.handovers import Prepared, Validated
 from heartline.storage import snapshots, splits
 from heartline.training import families
 
 log = logging.getLogger(__name__)
 
 
-def preprocess(validated: Mapping[str, Any], *, profile: str, seed: int) -> dict[str, Any]:
-    """Divide the snapshot into training set and hold-out, and plan the folds that all families share.
+def preprocess(validated: Validated, *, profile: str, seed: int) -> Prepared:
+    """Split the snapshot into training set and hold-out, and plan the folds that all families share.
+
+    Args:
+        validated: what ``validate`` returned.
+        profile: ``quick`` or ``full``.
+        seed: of the folds and of the models.
 
     Raises:
-        DataError: too few records of a class, or with a value of a column.
+        HandoverError: another version of the code wrote ``validated``.
+        DataError: too few records of a class, or too few with a value of a column.
     """
+    handovers.expect("validate", validated)
     plan = families.profile(profile)
     records = snapshots.read_snapshot(validated["snapshot"])
     try:
@@ -26,9 +33,9 @@ def preprocess(validated: Mapping[str, Any], *, profile: str, seed: int) -> dict
         train, holdout = splits.train_test_split(records)
         folds = splits.plan_folds(splits.labels_and_groups(train), splits=plan.splits, repeats=plan.repeats, seed=seed)
     except DataError as error:
-        raise _too_little(error, validated) from error
+        raise _with_row_counts(error, validated) from error
     frame = pd.DataFrame(folds.T, columns=[f"repeat_{number}" for number in range(len(folds))])
-    log.info("%d records to train on, %d held out", len(train), len(holdout))
+    log.info("%d training records, %d held out", len(train), len(holdout))
     return {
         **validated,
         "training": snapshots.write_snapshot(train),
@@ -39,13 +46,14 @@ def preprocess(validated: Mapping[str, Any], *, profile: str, seed: int) -> dict
     }
 
 
-def _too_little(error: DataError, validated: Mapping[str, Any]) -> DataError:
-    """Return the error with what became of the source's rows: most often that is where the records went."""
-    rows, aside, repeated = (validated[name] for name in ("rows", "quarantined", "duplicates"))
-    mend = f"; or mend the rows in quarantine: {validated['quarantine_csv']}" if aside else ""
+def _with_row_counts(error: DataError, validated: Validated) -> DataError:
+    """Return the error with the counts of quarantined and duplicate rows: usually they explain the missing records."""
+    rows, quarantined, duplicates = validated["rows"], validated["quarantined"], validated["duplicates"]
+    fix = f"; or correct the rows in quarantine: {validated['quarantine_csv']}" if quarantined else ""
     return DataError(
         error.what,
-        where=f"{error.where}; of {rows} rows in the source {aside} are in quarantine, {repeated} repeat another",
+        where=f"{error.where}; of {rows} rows in the source, {quarantined} are in quarantine and {duplicates} are "
+        "duplicates",
         expected=error.expected,
-        hint=f"{error.hint}{mend}; nothing was trained",
+        hint=f"{error.hint}{fix}; nothing was trained",
     )

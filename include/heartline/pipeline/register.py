@@ -3,81 +3,92 @@
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 from heartline import contract
 from heartline.comparison import verdict
 from heartline.packaging import bundle
-from heartline.pipeline import candidates
+from heartline.pipeline import candidates, handovers
+from heartline.pipeline.handovers import Compared, Registered, Trained
 from heartline.registry import mlflow_registry
 from heartline.storage import object_store
 from heartline.training import families
 
 log = logging.getLogger(__name__)
 
-PROMOTE_IF_BETTER = "if_better"
 
-
-def register(compared: Mapping[str, Any], *, promote: str, run: str = "") -> dict[str, Any]:
+def register(compared: Compared, *, promotion: str, run: str = "") -> Registered:
     """Register each family that can be served, point ``staging`` at the winner, and ``production`` where the run may.
 
     Args:
         compared: what ``compare`` returned.
-        promote: ``manual`` leaves ``production`` to people; ``if_better`` moves it when the verdict is *better*, and
-            production's own recipe is what was beaten.
-        run: the orchestrator's name for this run: who moved ``production``, in its history.
-
-    Returns:
-        version, family, origin and auc of the winner, None where nobody passes the bars; all versions, the verdict, and
-        whether ``production`` was moved, with the reason if it might have been and was not.
+        promotion: ``manual`` or ``if_better``; see ``comparison.verdict.may_move_production``.
+        run: the orchestrator's name for this run; the history of ``production`` records it.
 
     Raises:
-        StoreError: a bundle is missing or damaged: then nothing is registered.
-        BundleError: one is not what its manifest says: then nothing is registered.
+        HandoverError: another version of the code wrote ``compared``.
+        StoreError: a bundle is missing or damaged. Nothing is registered then.
+        BundleError: a bundle does not match its manifest. Nothing is registered then.
         RegistryError: MLflow cannot be reached.
     """
-    served = [one for one in compared["trained"] if "refused" not in one]
-    opened = [bundle.open_bundle(object_store.get(one["bundle"])) for one in served]
-    mlflow_registry.note_moves()
-    versions: dict[str, str] = {}
-    winner: dict[str, Any] = {"version": None}
-    for one, files in zip(served, opened, strict=True):
-        about = json.loads(files["manifest.json"])["model"]
-        title = families.family(one["family"]).title.lower()
-        version = mlflow_registry.register(
-            files,
-            run_id=one["run_id"],
-            key=object_store.digest_of(one["bundle"]),
-            tags={
-                **candidates.tags(about),
-                "bundle": object_store.digest_of(one["bundle"]),
-                "cv_roc_auc": f"{one['auc']:.4f}",
-            },
-            description=f"{one['auc']:.3f} ROC AUC: {title}, profile {about['profile']}, origin {about['origin']}",
-        )
-        said = {"verdict": compared["verdict"], "reason": compared["reason"]}
-        mlflow_registry.tag_version(version, {**said, "comparison_run": compared["comparison_run"]})
-        versions[one["family"]] = version
-        if one["family"] == compared["winner"]:
-            winner = {"version": version, "origin": about["origin"], "auc": one["auc"]}
-    promoted, refused = False, ""
-    if winner["version"]:
-        mlflow_registry.point_alias(mlflow_registry.STAGING, winner["version"])
-        if promote == PROMOTE_IF_BETTER and compared["verdict"] == verdict.BETTER:
-            refused = compared["held_back"] or mlflow_registry.move_production(
-                winner["version"], by=f"run {run}", expected=compared["production"]
-            )
-            promoted = not refused
-    if refused:
-        log.warning("production was not moved: %s", refused)
-    log.info("versions %s; staging is version %s (%s)", versions, winner["version"], compared["winner"])
+    handovers.expect("compare", compared)
+    servable = [one for one in compared["trained"] if handovers.is_trained(one)]
+    # every bundle is verified before the first version is registered
+    bundles = [bundle.open_bundle(object_store.get(one["bundle"])) for one in servable]
+    mlflow_registry.record_external_moves()
+    versions = {
+        one["family"]: _register_version(one, files, compared) for one, files in zip(servable, bundles, strict=True)
+    }
+    winner = next((one for one in servable if one["family"] == compared["winner"]), None)
+    version = versions[winner["family"]] if winner else None
+    promoted, held_back = _move_aliases(version, compared, promotion, run) if version else (False, "")
+    log.info("versions %s; staging is version %s (%s)", versions, version, compared["winner"])
     return {
         "name": contract.MODEL_NAME,
-        **winner,
+        "version": version,
         "family": compared["winner"],
+        "origin": winner["origin"] if winner else None,
+        "auc": winner["auc"] if winner else None,
         "versions": versions,
         "verdict": compared["verdict"],
         "reason": compared["reason"],
         "promoted": promoted,
-        "not_promoted": refused,
+        "held_back": held_back,
     }
+
+
+def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Compared) -> str:
+    """Register a family's bundle, tag the version with the verdict, and return the version."""
+    about = json.loads(files["manifest.json"])["model"]
+    title = families.family(trained["family"]).title.lower()
+    version = mlflow_registry.register(
+        files,
+        run_id=trained["run_id"],
+        key=object_store.digest_of(trained["bundle"]),
+        tags={
+            **candidates.tags(about),
+            "bundle": object_store.digest_of(trained["bundle"]),
+            "cv_roc_auc": f"{trained['auc']:.4f}",
+        },
+        description=f"{trained['auc']:.3f} ROC AUC: {title}, profile {about['profile']}, origin {about['origin']}",
+    )
+    mlflow_registry.tag_version(
+        version,
+        {
+            "verdict": compared["verdict"],
+            "reason": compared["reason"],
+            "comparison_run": compared["comparison_run"],
+        },
+    )
+    return version
+
+
+def _move_aliases(version: str, compared: Compared, promotion: str, run: str) -> tuple[bool, str]:
+    """Point the aliases at the winner; return whether ``production`` was moved, and why not if it was to be."""
+    mlflow_registry.point_alias(mlflow_registry.STAGING, version)
+    decision = verdict.may_move_production(promotion, compared["verdict"], compared["held_back"])
+    held_back = decision.reason
+    if decision.move:
+        held_back = mlflow_registry.move_production(version, by=f"run {run}", expected=compared["production"])
+    if held_back:
+        log.warning("production was not moved: %s", held_back)
+    return decision.move and not held_back, held_back

@@ -1,13 +1,22 @@
 """The task ``train``: evaluates, fits, packs and logs one family; mapped over the families."""
 
-from collections.abc import Mapping
-from typing import Any
+import hashlib
+import platform
+from datetime import UTC, datetime
 
-from heartline.pipeline import candidates
+from heartline.packaging import export
+from heartline.pipeline import candidates, handovers, validation
+from heartline.pipeline.candidates import Fitted, ServableBundle, TrainingInputs, Unservable
+from heartline.pipeline.handovers import Prepared, Refused, Trained
+from heartline.registry import mlflow_registry, runs
+from heartline.storage import object_store
+from heartline.training import families
 
 
-def train(family: str, prepared: Mapping[str, Any], *, run: str = "") -> dict[str, Any]:
-    """Evaluate a family on the shared folds, fit it on the training set, and keep and log its bundle.
+def train(family: str, prepared: Prepared, *, run: str = "") -> Trained | Refused:
+    """Evaluate a family on the shared folds, fit it on the training set, store its bundle and log an MLflow run.
+
+    A family that does not converge or cannot be served does not fail the task: it is refused, and the others go on.
 
     Args:
         family: a name in ``training.families.FAMILIES``.
@@ -15,7 +24,96 @@ def train(family: str, prepared: Mapping[str, Any], *, run: str = "") -> dict[st
         run: the orchestrator's name for this run; a tag, nothing depends on it.
 
     Raises:
-        ServiceUnavailableError: the service is not installed here, so no bundle can be tested.
+        HandoverError: another version of the code wrote ``prepared``.
+        ServiceUnavailableError: the service's environment is missing, so that no bundle can be tested.
         RegistryError: MLflow cannot be reached.
     """
-    return candidates.train(family, prepared, run=run)
+    handovers.expect("preprocess", prepared)
+    started = datetime.now(UTC)
+    inputs = TrainingInputs.of(prepared)
+    fitted = candidates.fit(families.family(family), inputs)
+    about = candidates.identity(family, prepared, rows=len(inputs.records))
+    evidence = candidates.evidence(fitted, inputs, about)
+    figures = candidates.figures(fitted, inputs)
+    built = candidates.build(fitted, about, evidence, seed=inputs.seed)
+    bundle_uri = ""
+    if isinstance(built, ServableBundle):
+        bundle_uri = object_store.put(built.bundle, "bundles", ".tar")
+        evidence["smoke_test"] = {"records": built.smoke_test.records, "max_abs_diff": built.smoke_test.max_abs_diff}
+    predictions = export.to_json(candidates.stored_predictions(fitted, inputs, evidence))
+    predictions_uri = object_store.put(predictions, "predictions", ".json")
+    run_id = mlflow_registry.log_run(
+        runs.Run(
+            # The digest of the result. A recipe does not identify the code that ran it, and a digest of the code would
+            # change with each comment, and miss libraries that are not listed.
+            key=hashlib.sha256(built.bundle or predictions).hexdigest(),
+            title=f"{fitted.recipe.title} · {prepared['profile']}",
+            note=candidates.note(fitted, prepared),
+            started=started,
+            tags=_tags(about, prepared, built, run),
+            parameters=_parameters(fitted, inputs),
+            metrics=fitted.evaluation.metrics(),
+            files={
+                "evaluation.json": export.to_json(evidence),
+                "validation.json": object_store.get(prepared["report"]),
+                validation.PAGE: object_store.get(prepared["page"]),
+                **{f"pictures/{name}": data for name, data in figures.items()},
+            },
+            dataset=runs.Dataset(
+                name="heart-records",
+                uri=prepared["snapshot"],
+                source=prepared["source"],
+                digest=object_store.digest_of(prepared["snapshot"]),
+                rows=prepared["used"],
+            ),
+            failed=isinstance(built, Unservable),
+        )
+    )
+    auc = fitted.evaluation.fold_auc_mean
+    if isinstance(built, Unservable):
+        return {
+            "outcome": "refused",
+            "family": family,
+            "cause": "not converged" if isinstance(built.error, candidates.ConvergenceError) else "not servable",
+            "reason": built.error.what,
+            "error": str(built.error),
+            "predictions": predictions_uri,
+            "run_id": run_id,
+            "auc": auc,
+        }
+    return {
+        "outcome": "trained",
+        "family": family,
+        "bundle": bundle_uri,
+        "predictions": predictions_uri,
+        "run_id": run_id,
+        "origin": prepared["origin"],
+        "auc": auc,
+    }
+
+
+def _tags(about: dict[str, str], prepared: Prepared, built: ServableBundle | Unservable, run: str) -> dict[str, str]:
+    refusal = {runs.REFUSED: str(built.error)} if isinstance(built, Unservable) else {}
+    return {
+        **candidates.tags(about),
+        "airflow_run": run,
+        "source": prepared["source"],
+        "encoding": prepared["encoding"],
+        "validation_run": prepared["validation_run"],
+        "python": platform.python_version(),
+        **refusal,
+    }
+
+
+def _parameters(fitted: Fitted, inputs: TrainingInputs) -> dict[str, object]:
+    return {
+        **fitted.parameters,
+        "family": fitted.recipe.name,
+        "profile": inputs.profile.name,
+        "splits": inputs.profile.splits,
+        "repeats": inputs.profile.repeats,
+        "seed": inputs.seed,
+        "rows_training": len(inputs.records),
+        "rows_holdout": len(inputs.holdout),
+        **candidates.environment(),
+    }

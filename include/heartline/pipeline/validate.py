@@ -1,12 +1,11 @@
-"""The task ``validate``: validates the records against the contract; what passes becomes the run's snapshot."""
+"""The task ``validate``: validates the records against the contract; those that pass become the run's snapshot."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 from heartline import contract
 from heartline.ingestion import encodings
-from heartline.pipeline import validation
+from heartline.pipeline import handovers, validation
+from heartline.pipeline.handovers import Ingested, Validated
 from heartline.storage import object_store, snapshots
 from heartline.validation import checkpoint
 
@@ -14,38 +13,44 @@ log = logging.getLogger(__name__)
 
 
 def validate(
-    ingested: Mapping[str, Any],
+    ingested: Ingested,
     *,
     encoding: str = encodings.AUTO,
     max_quarantine: float = contract.MAX_QUARANTINE_SHARE,
     max_drift: float = contract.MAX_DRIFT,
     run: str = "",
-) -> dict[str, Any]:
-    """Hold the records against the contract; what passes becomes the run's snapshot.
+) -> Validated:
+    """Validate the records against the contract; those that pass become the run's snapshot.
 
     Args:
         ingested: what ``ingest`` returned.
         encoding: ``auto``, ``uci`` or ``kaggle``.
-        max_quarantine: the share of rows that may be set aside, 0 to 1.
+        max_quarantine: the largest share of rows that may be quarantined, 0 to 1.
         max_drift: the largest divergence of a column from production's snapshot.
-        run: the orchestrator's name for this run: the name of the page in the Data Docs.
+        run: the orchestrator's name for this run, which also names its Data Docs page.
 
     Raises:
+        HandoverError: another version of the code wrote ``ingested``.
         DataError: the records are refused; names expectations, columns, rows and the page.
         RegistryError: MLflow cannot be reached.
     """
+    handovers.expect("ingest", ingested)
     raw = validation.Raw(
         frame=snapshots.read_snapshot(ingested["raw"]).set_index(checkpoint.ROW),
-        odd=snapshots.read_snapshot(ingested["odd"]),
-        **{name: ingested[name] for name in ("names", "absent", "left_out", "origin", "source")},
+        unparseable=snapshots.read_snapshot(ingested["unparseable"]),
+        names=ingested["names"],
+        missing_columns=ingested["missing_columns"],
+        extra_columns=ingested["extra_columns"],
+        origin=ingested["origin"],
+        source=ingested["source"],
     )
     rules = validation.Rules(encoding, max_quarantine, max_drift)
-    validated = validation.validate(raw, rules, run=run)
-    report = validated.report
-    snapshot = snapshots.write_snapshot(validated.checked.records)
-    evidence = validation.publish(validated, raw, rules, run=run, snapshot=object_store.digest_of(snapshot))
-    for one in [*report.evidence, *report.notes, *(str(one) for one in report.findings)]:
-        log.info("%s", one)
+    decision = validation.decide(raw, rules, run=run)
+    report = decision.report
+    snapshot = snapshots.write_snapshot(decision.checked.records)
+    evidence = validation.publish(decision, raw, rules, run=run, snapshot=object_store.digest_of(snapshot))
+    for line in [*report.evidence, *report.notes, *(str(finding) for finding in report.findings)]:
+        log.info("%s", line)
     validation.stop_on(report, source=ingested["source"], page=evidence["data_docs"])
     log.info(
         "%d rows: %d used, %d duplicates, %d in quarantine (%s); %d expectations; %s",
@@ -58,9 +63,14 @@ def validate(
         evidence["data_docs"],
     )
     return {
-        **{name: ingested[name] for name in ("origin", "source")},
-        **evidence,
+        "origin": ingested["origin"],
+        "source": ingested["source"],
         "snapshot": snapshot,
         "encoding": report.encoding,
-        **{name: getattr(report, name) for name in ("rows", "used", "duplicates", "quarantined", "expectations")},
+        "rows": report.rows,
+        "used": report.used,
+        "duplicates": report.duplicates,
+        "quarantined": report.quarantined,
+        "expectations": report.expectations,
+        **evidence,
     }

@@ -1,7 +1,6 @@
-"""What is decided about a set of records before anything is trained on it, and the evidence of that decision.
+"""Decides whether a set of records may be trained on, and publishes the evidence of that decision.
 
-Encoding, checkpoint, quarantine, page and MLflow run belong together: a set that is refused leaves the same evidence
-as one that passes.
+A refused set leaves the same evidence as an accepted one: quarantine, Data Docs page and MLflow run.
 """
 
 import hashlib
@@ -9,6 +8,7 @@ import io
 import json
 import os
 from dataclasses import dataclass
+from typing import TypedDict
 
 import pandas as pd
 
@@ -27,11 +27,11 @@ SHOWN_FINDINGS = 12
 
 @dataclass(frozen=True)
 class Rules:
-    """What a run may choose about its checks.
+    """The parameters of a run's checks.
 
     Attributes:
         encoding: ``auto``, ``uci`` or ``kaggle``.
-        max_quarantine: the share of rows that may be set aside, 0 to 1.
+        max_quarantine: the largest share of rows that may be quarantined, 0 to 1.
         max_drift: the largest Kullback-Leibler divergence of a column from production's snapshot.
     """
 
@@ -42,34 +42,34 @@ class Rules:
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """Records as a source gave them.
+    """Records as they were read from a source.
 
     Attributes:
         frame: (n, 14) float64; the index is the row number in the source.
-        odd: cells and rows that could not be read as numbers: row, field, value, reason.
+        unparseable: cells and rows that are not numbers: row, field, value, reason.
         names: the header as spelled; empty without one.
-        absent: columns of the contract that the source lacks.
-        left_out: columns of the source that the contract lacks.
+        missing_columns: columns of the contract that the source lacks.
+        extra_columns: columns of the source that the contract lacks.
         origin: the kind of source.
         source: the source in words.
     """
 
     frame: pd.DataFrame
-    odd: pd.DataFrame
+    unparseable: pd.DataFrame
     names: list[str]
-    absent: list[str]
-    left_out: list[str]
+    missing_columns: list[str]
+    extra_columns: list[str]
     origin: str
     source: str
 
 
 @dataclass(frozen=True, eq=False)
-class Validated:
-    """What the checks made of a set of records.
+class Decision:
+    """The outcome of the checks of a set of records.
 
     Attributes:
-        checked: records, quarantine and what Great Expectations said.
-        report: counts, findings and the decision.
+        checked: records, quarantine and Great Expectations' result.
+        report: counts, findings and the reasons to stop.
         page: the Data Docs page, self-contained HTML.
     """
 
@@ -78,63 +78,78 @@ class Validated:
     page: bytes
 
 
-def validate(raw: Raw, rules: Rules, *, run: str) -> Validated:
-    """Decide the encoding, run the checkpoint, and write the page; whether the run may go on is in the report.
+class Evidence(TypedDict):
+    """Where the evidence is: fields of the hand-over ``Validated``, where each is described."""
+
+    data_docs: str
+    validation_run: str
+    report: str
+    page: str
+    quarantine: str
+    quarantine_csv: str
+
+
+def decide(raw: Raw, rules: Rules, *, run: str) -> Decision:
+    """Decide the encoding, run the checkpoint and render the page; the report says whether the run may continue.
 
     Args:
         raw: records as they were read.
-        rules: what this run chose.
+        rules: the run's parameters.
         run: the orchestrator's name for this run, for the page.
 
     Raises:
-        RegistryError: MLflow cannot be asked what is in production.
+        RegistryError: MLflow cannot be reached, which knows the version in production.
     """
-    decision = encodings.judge(raw.frame, raw.names, rules.encoding)
-    # where it is undecided, the checkpoint runs on UCI's reading: its page then shows what is strange about the set
-    frame, unknown = encodings.decode(raw.frame, decision.encoding or encodings.UCI)
+    judged = encodings.judge(raw.frame, raw.names, rules.encoding)
+    # an undecided set is checked as UCI's: the page then shows which values do not fit
+    frame, unknown = encodings.decode(raw.frame, judged.encoding or encodings.UCI)
     reference, note = _reference(raw.origin)
     checked = checkpoint.check(
         frame,
-        pd.concat([raw.odd, unknown], ignore_index=True),
-        absent=raw.absent,
+        pd.concat([raw.unparseable, unknown], ignore_index=True),
+        absent=raw.missing_columns,
         reference=reference,
         max_drift=rules.max_drift,
     )
-    left_out = [f"columns that the contract does not have were left out: {', '.join(raw.left_out)}"]
-    undecided = [f"all records: {decision.problem}"] if decision.problem else []
+    extra = [f"columns that the contract does not have were left out: {', '.join(raw.extra_columns)}"]
+    undecided = [f"all records: {judged.problem}"] if judged.problem else []
     report = Report(
         rows=checked.rows,
         used=checked.used,
         duplicates=len(checked.duplicates),
         quarantined=checked.quarantined,
         max_quarantine=rules.max_quarantine,
-        encoding=decision.encoding,
-        evidence=decision.evidence,
-        notes=[*(left_out if raw.left_out else []), *([note] if note else [])],
+        encoding=judged.encoding,
+        evidence=judged.evidence,
+        notes=[*(extra if raw.extra_columns else []), *([note] if note else [])],
         expectations=len(checked.result.results),
         findings=checked.findings,
         stopped=[*undecided, *checkpoint.reasons_to_stop(checked, rules.max_quarantine)],
     )
-    return Validated(checked, report, data_docs_page.render(checked.result, report, run=run, source=raw.source))
+    return Decision(checked, report, data_docs_page.render(checked.result, report, run=run, source=raw.source))
 
 
-def publish(validated: Validated, raw: Raw, rules: Rules, *, run: str, snapshot: str) -> dict[str, str]:
-    """Keep the evidence: the page in the Data Docs, and a run in MLflow with page, report and quarantine.
+def publish(decision: Decision, raw: Raw, rules: Rules, *, run: str, snapshot: str) -> Evidence:
+    """Publish the evidence: the page in the Data Docs, and an MLflow run with page, report and quarantine.
 
-    Returns:
-        the page's address, the MLflow run's id, and the URIs of report and quarantine.
+    Args:
+        decision: what ``decide`` returned.
+        raw: records as they were read.
+        rules: the run's parameters.
+        run: the orchestrator's name for this run.
+        snapshot: sha256 of the records that passed.
 
     Raises:
         RegistryError: MLflow cannot be reached.
         StoreError: the store cannot be written.
     """
-    report = validated.report
-    name = data_docs_site.publish(validated.page, run, report=report, source=raw.source)
+    report = decision.report
+    name = data_docs_site.publish(decision.page, run, report=report, source=raw.source)
     files = {
-        PAGE: validated.page,
+        PAGE: decision.page,
         "validation.json": json.dumps(report.as_dict(), indent=1, sort_keys=True).encode(),
-        "quarantine.csv": validated.checked.quarantine.to_csv(index=False).encode(),
-        "quarantine.parquet": _parquet(validated.checked.quarantine),
+        "quarantine.csv": decision.checked.quarantine.to_csv(index=False).encode(),
+        "quarantine.parquet": _parquet(decision.checked.quarantine),
     }
     key = hashlib.sha256(json.dumps([run, snapshot, vars(rules)]).encode()).hexdigest()
     run_id = mlflow_registry.log_run(
@@ -164,30 +179,30 @@ def publish(validated: Validated, raw: Raw, rules: Rules, *, run: str, snapshot:
         "data_docs": address(name),
         "validation_run": run_id,
         "report": object_store.put(files["validation.json"], "reports", ".json"),
-        "page": object_store.put(validated.page, "pages", ".html"),
+        "page": object_store.put(decision.page, "pages", ".html"),
         "quarantine": object_store.put(files["quarantine.parquet"], "quarantine", ".parquet"),
         "quarantine_csv": object_store.put(files["quarantine.csv"], "quarantine", ".csv"),
     }
 
 
 def address(name: str) -> str:
-    """Return where a person opens a page of the Data Docs: below HEARTLINE_DATA_DOCS_URL, else in the store."""
+    """Return the address of a Data Docs page: below HEARTLINE_DATA_DOCS_URL, else in the store."""
     site = os.environ.get("HEARTLINE_DATA_DOCS_URL") or f"{object_store.default_uri().rstrip('/')}/data-docs"
     return f"{site.rstrip('/')}/{name}"
 
 
 def stop_on(report: Report, *, source: str, page: str) -> None:
-    """Raise when the report has a reason to stop.
+    """Raise an error if the report has a reason to stop the run.
 
     Raises:
         DataError: names each finding with its expectation, column, count and up to ten rows, and the page.
     """
     if not report.stopped:
         return
-    # the largest first: where a message ends early, it has said what matters
-    by_size = sorted(report.findings, key=lambda one: (one.layer != "set", -one.count))
-    serious = [str(one) for one in by_size if one.layer != "unusual"]
-    others = [one for one in report.stopped if not any(line.startswith(one) for line in serious)]
+    # the largest first: a message that is cut off has named them
+    by_size = sorted(report.findings, key=lambda finding: (finding.layer != "set", -finding.count))
+    serious = [str(finding) for finding in by_size if finding.layer != "unusual"]
+    others = [reason for reason in report.stopped if not any(line.startswith(reason) for line in serious)]
     shown = [*others, *serious[:SHOWN_FINDINGS]]
     if len(serious) > SHOWN_FINDINGS:
         shown.append(f"and {len(serious) - SHOWN_FINDINGS} more, on the page")
@@ -211,20 +226,20 @@ def _reasons(report: Report) -> str:
 
 def _advice(report: Report) -> str:
     if not report.encoding:
-        return "look at the evidence, then say which it is: encoding=uci or encoding=kaggle; nothing was trained"
+        return "read the evidence, then set the parameter: encoding=uci or encoding=kaggle; nothing was trained"
     drifted = all("divergence" in one for one in report.stopped)
-    accept = "; where the change is meant, run with a larger max_drift" if drifted else ""
-    return f"mend the source and run again{accept}; nothing was trained on these records"
+    accept = "; if the change is intended, run with a larger max_drift" if drifted else ""
+    return f"correct the source and run again{accept}; nothing was trained on these records"
 
 
 def _reference(origin: str) -> tuple[dict[str, drift.Partition] | None, str]:
-    """Return the distributions in production's snapshot, or why there are none."""
+    """Return the distributions in production's snapshot, or None and the reason."""
     production = mlflow_registry.aliased(mlflow_registry.PRODUCTION)
     if production is None:
-        return None, "drift was not looked at: nothing is in production yet"
+        return None, "drift was not checked: no version is in production yet"
     if production.tags.get("origin") == "sample" != origin:
-        return None, f"drift was not looked at: version {production.number} in production was trained on the sample"
-    of_production = f"drift was not looked at: the snapshot of version {production.number} in production"
+        return None, f"drift was not checked: version {production.number} in production was trained on the sample"
+    of_production = f"drift was not checked: the snapshot of version {production.number} in production"
     uri = object_store.address(production.tags.get("snapshot", ""), "snapshots", ".parquet")
     try:
         snapshot = snapshots.read_snapshot(uri)

@@ -1,11 +1,11 @@
-"""Who moved ``production``, when, from what to what; and what may replace what.
+"""The history of the alias ``production``: who moved it, when, from which version to which; and the rules of a move.
 
-Each move is a tag of the registered model, named after its time: a move is added in one request, so that two writers
-cannot lose each other's, which they could in one list that each reads, changes and writes. Nor would a list last:
-MLflow's databases keep 5,000 characters of a tag, some thirty moves, but any number of tags.
+Each move is a tag of the registered model, named after its time. A tag is added in one request, so that two writers
+cannot lose each other's moves, as they could in one list that each of them reads, changes and writes. A list would also
+run full: MLflow's databases keep 5,000 characters of a tag, about thirty moves, but any number of tags.
 
-The alias is moved first and the tag written then. What moved the alias without a tag (a person in MLflow's UI, or a
-command that was cut off between the two) is noted by whoever looks next.
+A move sets the alias first and writes the tag second. An alias that was set without a tag (in MLflow's UI, or by a
+command that was interrupted between the two) is recorded by the next reader, ``record_external_moves``.
 """
 
 import json
@@ -16,11 +16,11 @@ from typing import Any, Protocol
 
 PREFIX = "heartline.production."
 PROMOTE, ROLLBACK, RUN, FIRST_UP = "promote", "rollback", "run", "first up"
-OUTSIDE = "moved outside (MLflow's UI or API)"
+EXTERNAL = "moved outside (MLflow's UI or API)"
 UNKNOWN = "unknown"
 SAMPLE = "sample"
 
-_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"  # of one width, so that tags sort by it, and without a +, which MLflow refuses in names
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"  # fixed width, so that tags sort by time; no "+", which MLflow refuses in names
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Move:
     """One move of ``production``.
 
     Attributes:
-        when: its time, UTC; of a move from outside, the time at which it was seen.
-        before: the version that production was at, "" where it was at none.
-        after: the version that it is at since, "" where the alias was removed.
+        when: its time, UTC; for an external move, the time at which it was found.
+        before: the version before the move, "" for none.
+        after: the version after the move, "" where the alias was removed.
         by: a user name, ``run`` and the id of an Airflow run, or ``unknown``.
         how: promote, rollback, run, first up, or moved outside.
-        forced: whether it overruled ``objection``.
+        forced: whether the user overruled ``sample_refusal``.
     """
 
     when: datetime
@@ -45,11 +45,11 @@ class Move:
 
     @property
     def key(self) -> str:
-        """The name of its tag."""
+        """Return the name of its tag."""
         return PREFIX + self.when.strftime(_TIME)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return the move for JSON."""
         return {
             "when": self.when.strftime(_TIME),
             "from": self.before or None,
@@ -62,12 +62,12 @@ class Move:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a wish to move ``production``.
+    """The outcome of a request to move ``production``.
 
     Attributes:
         move: the move; None where production is at that version already, or the move was refused.
-        refused: why it was refused, "" where it was not.
-        forcible: whether it would not be refused with ``force``.
+        refused: why the move was refused, "" where it was not.
+        forcible: whether ``force`` would allow the move.
     """
 
     move: Move | None = None
@@ -76,46 +76,46 @@ class Outcome:
 
 
 class Model(Protocol):
-    """The registered model, however it is reached."""
+    """The registered model: through MLflow's client in a task, through plain HTTP in the command line."""
 
-    def look(self) -> tuple[str, Mapping[str, str]]:
-        """Return the version that production is at ("" for none), and the model's tags, of one moment."""
+    def production_and_tags(self) -> tuple[str, Mapping[str, str]]:
+        """Return the version in production ("" for none) and the model's tags, read in one request."""
 
     def origin(self, version: str) -> str:
-        """Return where a version's training data came from, "" where that is not known."""
+        """Return the kind of source of a version's training data, "" where it is unknown."""
 
-    def point(self, version: str) -> None:
-        """Point production at a version, in one step."""
+    def set_production(self, version: str) -> None:
+        """Point production at a version, in one request."""
 
-    def note(self, key: str, value: str) -> None:
+    def set_tag(self, key: str, value: str) -> None:
         """Set a tag of the model."""
 
 
 def read(tags: Mapping[str, str]) -> list[Move]:
-    """Return the moves that a model's tags hold, oldest first; tags that somebody made unreadable are left out."""
+    """Return the moves in a model's tags, oldest first; tags that cannot be parsed are skipped."""
     found = (_parse(tags[key]) for key in sorted(tags) if key.startswith(PREFIX))
     return [move for move in found if move is not None]
 
 
 def _parse(text: str) -> Move | None:
     try:
-        told = json.loads(text)
-        when = datetime.strptime(told["when"], _TIME).replace(tzinfo=UTC)
-        before, after, by, how = (str(told[name] or "") for name in ("from", "to", "by", "how"))
+        found = json.loads(text)
+        when = datetime.strptime(found["when"], _TIME).replace(tzinfo=UTC)
+        before, after, by, how = (str(found[name] or "") for name in ("from", "to", "by", "how"))
     except (ValueError, TypeError, KeyError):
         return None
-    return Move(when, before, after, by, how, bool(told.get("forced")))
+    return Move(when, before, after, by, how, bool(found.get("forced")))
 
 
-def previous(moves: Sequence[Move]) -> str | None:
-    """Return the version that a rollback puts back, or None where there is none.
+def rollback_target(moves: Sequence[Move]) -> str | None:
+    """Return the version that a rollback restores, or None where there is none.
 
-    A rollback undoes: the next one goes one move further back, and not to where the last one came from.
+    A rollback undoes a move: the next rollback goes one move further back, not to where the last one came from.
     """
     trail = [moves[0].before] if moves and moves[0].before else []
     for move in moves:
         if trail and not trail[-1]:
-            trail.pop()  # nobody wants the absence of a model back
+            trail.pop()  # a rollback never restores the absence of a model
         if move.how == ROLLBACK and move.after in trail:
             while trail[-1] != move.after:
                 trail.pop()
@@ -124,52 +124,52 @@ def previous(moves: Sequence[Move]) -> str | None:
     return trail[-2] if len(trail) > 1 else None
 
 
-def objection(version: str, origin: str, production: str, replaced: str) -> str:
-    """Return why a version must not replace the one in production, or "" where it may.
+def sample_refusal(version: str, origin: str, production: str, production_origin: str) -> str:
+    """Return why a version trained on the sample must not replace the one in production, "" where it may.
 
     Args:
-        version: the one that would go into production.
-        origin: where its training data came from.
-        production: the version that is there, "" for none.
-        replaced: where that one's training data came from; "" (not known) counts as real.
+        version: the new version.
+        origin: kind of source of its training data.
+        production: the version in production, "" for none.
+        production_origin: kind of source of its training data; "" (unknown) counts as real data.
     """
-    if not production or origin != SAMPLE or replaced == SAMPLE:
+    if not production or origin != SAMPLE or production_origin == SAMPLE:
         return ""
     return (
         f"version {version} was trained on the synthetic sample, "
-        f"and version {production} in production was not (its origin: {replaced or 'not known'})"
+        f"and version {production} in production was not (its origin: {production_origin or 'unknown'})"
     )
 
 
-def catch_up(model: Model, now: datetime) -> tuple[str, list[Move]]:
-    """Note a move that nobody noted, and return the version in production ("" for none) with all moves, oldest first.
+def record_external_moves(model: Model, now: datetime) -> tuple[str, list[Move]]:
+    """Record a move that left no tag; return the version in production ("" for none) and all moves, oldest first.
 
     Args:
         model: the registered model.
         now: the time, UTC.
     """
-    production, tags = model.look()
+    production, tags = model.production_and_tags()
     moves = read(tags)
     last = moves[-1].after if moves else ""
     if production != last:
-        _note(model, moves, Move(_next(moves, now), last, production, UNKNOWN, OUTSIDE))
+        _record(model, moves, Move(_time_after(moves, now), last, production, UNKNOWN, EXTERNAL))
     return production, moves
 
 
-def overtaken(expected: str, production: str) -> str:
-    """Return why production is not moved where it is no longer at the version that was looked at; "" is none."""
+def changed_meanwhile(expected: str, production: str) -> str:
+    """Return the refusal of a move because production changed since the decision; "" stands for no version."""
     was, now = (f"at version {one}" if one else "at no version" for one in (expected, production))
-    return f"production was {was} when it was looked at, and is {now} by now: somebody else moved it"
+    return f"production changed since the decision: it was {was} and is {now} now"
 
 
 def move(
     model: Model, version: str, *, by: str, how: str, now: datetime, force: bool = False, expected: str | None = None
 ) -> Outcome:
-    """Move production to a version, unless that would put a model of the sample in place of one of real data.
+    """Move production to a version.
 
-    Nor is production moved where it is no longer at what the move was decided on. MLflow has no compare-and-set for an
-    alias, so production is looked at again as the last thing before it is moved: what somebody else does between these
-    two requests, which are milliseconds apart, is overruled.
+    A model trained on the sample does not replace one trained on real data. The move is also refused if production
+    changed since the decision. MLflow has no compare-and-set for an alias, so production is read again immediately
+    before it is set: a change within the milliseconds between these two requests is overwritten.
 
     Args:
         model: the registered model.
@@ -177,32 +177,32 @@ def move(
         by: who moves it.
         how: promote, rollback, run or first up.
         now: the time, UTC.
-        force: move it all the same where it is the sample that speaks against it.
-        expected: the version that production was at when the move was decided, "" for none; None for where it is when
-            this function begins.
+        force: move it even if a model of the sample replaces one of real data.
+        expected: the version in production when the move was decided, "" for none; None to take the version at the
+            start of this function.
     """
-    production, moves = catch_up(model, now)
+    production, moves = record_external_moves(model, now)
     if version == production:
         return Outcome()
     if expected is not None and production != expected:
-        return Outcome(refused=overtaken(expected, production))
-    against = objection(version, model.origin(version), production, model.origin(production) if production else "")
-    if against and not force:
-        return Outcome(refused=against, forcible=True)
-    found = model.look()[0]
+        return Outcome(refused=changed_meanwhile(expected, production))
+    refusal = sample_refusal(version, model.origin(version), production, model.origin(production) if production else "")
+    if refusal and not force:
+        return Outcome(refused=refusal, forcible=True)
+    found = model.production_and_tags()[0]
     if found != production:
-        return Outcome(refused="" if found == version else overtaken(production, found))
-    model.point(version)
-    moved = Move(_next(moves, now), production, version, by, how, bool(against))
-    _note(model, moves, moved)
+        return Outcome(refused="" if found == version else changed_meanwhile(production, found))
+    model.set_production(version)
+    moved = Move(_time_after(moves, now), production, version, by, how, bool(refusal))
+    _record(model, moves, moved)
     return Outcome(moved)
 
 
-def _note(model: Model, moves: list[Move], move: Move) -> None:
-    model.note(move.key, json.dumps(move.as_dict()))
+def _record(model: Model, moves: list[Move], move: Move) -> None:
+    model.set_tag(move.key, json.dumps(move.as_dict()))
     moves.append(move)
 
 
-def _next(moves: Sequence[Move], now: datetime) -> datetime:
-    """Return the time, or the least one after the last move where this clock is behind: order is what counts."""
+def _time_after(moves: Sequence[Move], now: datetime) -> datetime:
+    """Return ``now``, or the next instant after the last move where this clock is behind: moves sort by time."""
     return max(now, moves[-1].when + timedelta(microseconds=1)) if moves else now

@@ -1,7 +1,7 @@
-"""The model registry: the only module that talks to MLflow.
+"""Runs, versions and aliases in MLflow; the only module of this package that imports MLflow.
 
-Everything is found again by a key before it is made, so a task that was killed and runs again leaves one run, one
-logged model and one version.
+Each run, logged model and version has a key. It is searched for by that key before it is created, so that a task that
+was killed and runs again leaves one run, one logged model and one version.
 """
 
 import json
@@ -41,7 +41,7 @@ from heartline.registry import alias_history
 from heartline.registry.runs import EXPERIMENT, REFUSED, Dataset, Run
 
 KEY = "heartline.key"
-DATASET_DIGEST = 36  # characters that MLflow keeps of one; the whole sha256 is a tag of the input, and in its URI
+DATASET_DIGEST = 36  # characters that MLflow keeps of a digest; a tag of the input and its URI hold all 64
 DATASET_SHA256 = "heartline.sha256"
 STAGING = "staging"
 PRODUCTION = "production"
@@ -53,8 +53,8 @@ class Version:
     """A version of the registered model.
 
     Attributes:
-        number: its number, as MLflow counts.
-        tags: what was recorded of it.
+        number: its number in MLflow.
+        tags: its tags.
     """
 
     number: str
@@ -62,7 +62,7 @@ class Version:
 
 
 class RegisteredModel:
-    """The registered model, as ``alias_history`` reads and moves it.
+    """The registered model for ``alias_history``, through MLflow's client.
 
     Args:
         client: a client of the registry.
@@ -73,29 +73,29 @@ class RegisteredModel:
         self._client = client
         self._alias = alias
 
-    def look(self) -> tuple[str, Mapping[str, str]]:
-        """Return the version that the alias is at ("" for none), and the model's tags."""
+    def production_and_tags(self) -> tuple[str, Mapping[str, str]]:
+        """Return the version that the alias points at ("" for none), and the model's tags."""
         found = self._client.search_registered_models(f"name = '{contract.MODEL_NAME}'")
         return (str(found[0].aliases.get(self._alias, "")), dict(found[0].tags)) if found else ("", {})
 
     def origin(self, version: str) -> str:
-        """Return where a version's training data came from, "" where that is not known."""
+        """Return the kind of source of a version's training data, "" where it is unknown."""
         return str(self._client.get_model_version(contract.MODEL_NAME, version).tags.get("origin", ""))
 
-    def point(self, version: str) -> None:
-        """Point the alias at a version, in one step."""
+    def set_production(self, version: str) -> None:
+        """Point the alias at a version, in one request."""
         self._client.set_registered_model_alias(contract.MODEL_NAME, self._alias, version)
 
-    def note(self, key: str, value: str) -> None:
+    def set_tag(self, key: str, value: str) -> None:
         """Set a tag of the model."""
         self._client.set_registered_model_tag(contract.MODEL_NAME, key, value)
 
 
 def log_run(run: Run) -> str:
-    """Log a piece of work to its run, found by key or made, and return the run's id.
+    """Log a run, or continue the one that has the same key, and return its id.
 
-    A run that was refused before and is not now does not say so any more. One that is finished stays as it is, for a
-    version may come from it: a later refusal of the same work is a run of its own.
+    A run that was refused before and is not refused now loses its tag ``refused``. A finished run stays unchanged, as a
+    version may come from it: a later refusal of the same work is a new run.
 
     Raises:
         RegistryError: MLflow cannot be reached or refuses.
@@ -110,10 +110,10 @@ def log_run(run: Run) -> str:
             if logged.info.status == status:
                 return str(logged.info.run_id)
         tags = {**run.tags, KEY: run.key, MLFLOW_RUN_NOTE: run.note}
-        begun = int(run.begun.timestamp() * 1000) if run.begun else None
-        logged = logged or client.create_run(experiment, begun, tags, run.title)
+        started = int(run.started.timestamp() * 1000) if run.started else None
+        logged = logged or client.create_run(experiment, started, tags, run.title)
         run_id = str(logged.info.run_id)
-        # the run's own start as the time: logging twice writes the same points, not more of them
+        # the time is the start of the run, so that logging twice writes the same points and not more of them
         start = logged.info.start_time
         client.log_batch(
             run_id,
@@ -131,14 +131,14 @@ def log_run(run: Run) -> str:
 
 
 def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mapping[str, str], description: str) -> str:
-    """Register a bundle as a version, found by key or made, and return the version's number.
+    """Register a bundle as a version, unless a version has the same key, and return the version's number.
 
     Args:
-        bundle: its files by name.
+        bundle: the bundle's files by name.
         run_id: the run that trained it.
-        key: its sha256, and so its recipe, snapshot and bytes; the same key is the same version.
-        tags: family, origin, snapshot and so on.
-        description: one line for people.
+        key: sha256 of the bundle; the same key is the same version.
+        tags: of the version: family, origin, snapshot and so on.
+        description: one line, shown in MLflow.
 
     Raises:
         RegistryError: MLflow cannot be reached or refuses.
@@ -174,7 +174,7 @@ def tag_version(version: str, tags: Mapping[str, str]) -> None:
 
 
 def point_alias(alias: str, version: str) -> None:
-    """Point ``alias`` at ``version``; it is moved in one step and never absent in between.
+    """Point an alias at a version, in one request: the alias is never absent in between.
 
     Raises:
         RegistryError: there is no such version, or MLflow cannot be reached.
@@ -184,7 +184,7 @@ def point_alias(alias: str, version: str) -> None:
 
 
 def aliased(alias: str) -> Version | None:
-    """Return the version that ``alias`` points at, or None where the alias was never set.
+    """Return the version that an alias points at, or None where it points at none.
 
     Raises:
         RegistryError: MLflow cannot be reached.
@@ -199,16 +199,16 @@ def aliased(alias: str) -> Version | None:
 
 
 def move_production(version: str, *, by: str, how: str = alias_history.RUN, expected: str | None = None) -> str:
-    """Point ``production`` at ``version`` and note who did, and return why not, "" where production is at it now.
-
-    A model trained on the sample does not replace one trained on real data, and nothing replaces a version that was put
-    there after the decision: what is there is read again as the last thing before the write (see ``history.move``).
+    """Point ``production`` at a version and record who did; the rules are those of ``alias_history.move``.
 
     Args:
         version: its number.
-        by: who moves it.
-        how: what the history says of it.
-        expected: the version that production was at when this was decided, "" for none; None: wherever it is.
+        by: who moves it, for the history.
+        how: promote, rollback, run or first up, for the history.
+        expected: the version in production when the move was decided, "" for none; None to accept any.
+
+    Returns:
+        why the move was refused; "" if production points at the version now.
 
     Raises:
         RegistryError: there is no such version, or MLflow cannot be reached.
@@ -217,14 +217,14 @@ def move_production(version: str, *, by: str, how: str = alias_history.RUN, expe
         return alias_history.move(_model(), version, by=by, how=how, now=datetime.now(UTC), expected=expected).refused
 
 
-def note_moves() -> list[alias_history.Move]:
-    """Note a move of ``production`` that was made in MLflow's UI, and return all moves, oldest first.
+def record_external_moves() -> list[alias_history.Move]:
+    """Record a move of ``production`` that was made in MLflow's UI, and return all moves, oldest first.
 
     Raises:
         RegistryError: MLflow cannot be reached.
     """
     with _reaching_mlflow(f"read the history of alias {PRODUCTION}"):
-        return alias_history.catch_up(_model(), datetime.now(UTC))[1]
+        return alias_history.record_external_moves(_model(), datetime.now(UTC))[1]
 
 
 def _model() -> RegisteredModel:
@@ -244,14 +244,14 @@ def _experiment(client: mlflow.MlflowClient, name: str = EXPERIMENT) -> str:
 
 
 def _earlier(client: mlflow.MlflowClient, experiment: str, run: Run) -> entities.Run | None:
-    """Return the run that a piece of work is logged to again: a finished one, save for a refusal; else another."""
+    """Return the run with the same key: a finished one unless this work is refused, else an unfinished one."""
     found = client.search_runs([experiment], f"tags.`{KEY}` = '{run.key}'")
     finished = [one for one in found if one.info.status == FINISHED and not run.failed]
     return next(iter([*finished, *(one for one in found if one.info.status != FINISHED)]), None)
 
 
 def _renew_refusal(client: mlflow.MlflowClient, logged: entities.Run, run: Run) -> None:
-    """Let a run that is found again say why it is refused now, or no more that it was: a tag outlives what set it."""
+    """Set the tag ``refused`` of an existing run to this refusal, or remove it if the work is not refused any more."""
     before, now = logged.data.tags.get(REFUSED), run.tags.get(REFUSED)
     if now is None and before is not None:
         client.delete_tag(logged.info.run_id, REFUSED)
@@ -285,14 +285,14 @@ def _logged_model(
         client.log_model_artifacts(model.model_id, str(target))
     linked = client.get_run(run_id).outputs
     if model.model_id not in {one.model_id for one in (linked.model_outputs if linked else [])}:
-        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])  # MLflow refuses to link them twice
-    # the last of all: what is ready is found again as it is
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])  # MLflow refuses a second link
+    # the last step: a model that is ready is reused as it is
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     return str(model.model_id)
 
 
 def _save_flavour(pipeline: Pipeline, target: Path, *, run_id: str, model_id: str) -> None:
-    """Write what MLflow needs to load the model by itself; its copy of the pipeline gives way to the bundle's."""
+    """Write the files with which MLflow loads the model; the bundle's own files are written over them later."""
     mlflow.sklearn.save_model(
         pipeline,
         target,
@@ -316,7 +316,7 @@ def _input(dataset: Dataset) -> DatasetInput:
     shown = entities.Dataset(
         name=dataset.name,
         digest=dataset.digest[:DATASET_DIGEST],
-        # mlflow.data has a type for each scheme that it can read, named after it; it looks at the URI alone
+        # mlflow.data names its source types after the URI schemes, and reads only the URI
         source_type="local" if scheme == "file" else scheme,
         source=json.dumps({"uri": dataset.uri, "source": dataset.source}),
         schema=json.dumps({"mlflow_colspec": [{"name": one.name, "type": one.dtype} for one in contract.COLUMNS]}),
@@ -340,16 +340,21 @@ def _reaching_mlflow(doing: str) -> Iterator[None]:
 
 
 def _mlflow_error(doing: str, error: Exception) -> RegistryError:
-    """Return the error for a request that MLflow refused or did not answer; ``doing`` says which, as an infinitive."""
-    said = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+    """Return the error for a request that MLflow refused or did not answer.
+
+    Args:
+        doing: the request, as an infinitive.
+        error: of MLflow's client.
+    """
+    message = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
     expected, hint = (
         "an MLflow server that answers",
-        "see that MLflow and its database run (./heartline status); the task is retried by itself",
+        "check that MLflow and its database run (./heartline status); Airflow retries the task",
     )
     if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
-        expected, hint = "that it is there", "see in MLflow's UI whether it was deleted; if so, train again"
+        expected, hint = "an existing resource", "check in MLflow's UI whether it was deleted; if so, train again"
     return RegistryError(
-        f"MLflow did not let us {doing}: {said}",
+        f"MLflow could not {doing}: {message}",
         where=f"MLFLOW_TRACKING_URI {mlflow.get_tracking_uri()}",
         expected=expected,
         hint=hint,

@@ -1,4 +1,4 @@
-"""What is logged of a piece of work, before anything is said to MLflow."""
+"""The content of an MLflow run, independent of MLflow's client."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Any
 
 EXPERIMENT = "heart-disease"
 COMPARISON_EXPERIMENT = "heart-disease-comparisons"
-DATA_EXPERIMENT = "heart-disease-data"  # apart, so that the list of models stays one of models
-REFUSED = "refused"  # the tag that says why a run ended in a refusal
+DATA_EXPERIMENT = "heart-disease-data"  # an experiment of its own, so that the others list models only
+REFUSED = "refused"  # tag of a run: why its family was refused
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Dataset:
 
     Attributes:
         name: a short name.
-        uri: where the snapshot lies.
-        source: where its records came from, in words.
+        uri: of the snapshot.
+        source: the source of its records, in words.
         digest: its sha256.
         rows: its number of records.
     """
@@ -32,20 +32,20 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Run:
-    """What is logged of one piece of work: a family's training, or the check of a set of records.
+    """One run: the training of a family, the validation of a set of records, or a comparison.
 
     Attributes:
-        key: names what was done on what; the same key is the same run.
+        key: identifies the work and its input; the same key is the same run.
         title: the run's name.
         tags: family, origin, snapshot and so on.
         parameters: settings and hyperparameters.
         metrics: scores and counts.
         files: artifacts by path.
-        dataset: what it was trained on.
-        experiment: the MLflow experiment that it belongs to.
-        failed: whether it ended in a refusal.
-        note: Markdown that MLflow shows at its head.
-        begun: when the work began; without it, when it is logged.
+        dataset: the training data.
+        experiment: name of the MLflow experiment.
+        failed: whether the run ends with the status FAILED.
+        note: the run's description in MLflow, Markdown.
+        started: the start of the work; without it, the time of logging.
     """
 
     key: str
@@ -58,4 +58,4 @@ class Run:
     experiment: str = EXPERIMENT
     failed: bool = False
     note: str = ""
-    begun: datetime | None = None
+    started: datetime | None = None

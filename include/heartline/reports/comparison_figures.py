@@ -1,9 +1,8 @@
-"""The pictures of the comparison page, as SVG to stand inside HTML. The same input gives the same text.
+"""The figures of the comparison page, as SVG elements inside HTML. The same input gives the same text.
 
-Text stays text, so that it can be searched and read aloud; nothing refers to anything outside the picture.
+Text stays text, for search and screen readers; nothing refers to anything outside the figure.
 """
 
-import io
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,26 +16,21 @@ from heartline import contract
 from heartline.comparison.compare import Comparison, OutOfFoldPredictions
 from heartline.comparison.paired_tests import Interval
 from heartline.evaluation import curves
-from heartline.reports.model_figures import BLUE, GREY, ORANGE
+from heartline.reports.rendering import BLUE, GREEN, GREY, ORANGE, PURPLE, grid, plot_style, to_svg, unit_square
 from heartline.scores import roc_auc
 
-if TYPE_CHECKING:  # matplotlib costs a second to import: only who draws pays it
-    from matplotlib.axes import Axes
+if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WIDTH = 4.4  # inches: two stand side by side on a screen, and one is legible on a telephone
-# colour, line and marker: each alone tells the models apart (the last two colours are Okabe and Ito's, too)
-LOOKS = ((BLUE, "-", "o"), (ORANGE, "--", "s"), ("#009E73", "-.", "^"), ("#AA4499", ":", "D"))
+WIDTH = 4.4  # inches: two fit side by side on a screen, and one is legible on a phone
+# colour, line and marker of each model: each of them alone tells the models apart
+LOOKS = ((BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "^"), (PURPLE, ":", "D"))
 
 _STYLE: Any = {
-    "svg.hashsalt": "heartline",
     "svg.fonttype": "none",
-    "axes.unicode_minus": False,  # the words beside it have none either
+    "axes.unicode_minus": False,  # as in the text of the page
     "text.parse_math": False,  # a dollar in a name is a dollar
     "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
 }
 _SVG = "{http://www.w3.org/2000/svg}"
 _LINK = "{http://www.w3.org/1999/xlink}href"
@@ -44,7 +38,7 @@ _LINK = "{http://www.w3.org/1999/xlink}href"
 
 @dataclass(frozen=True)
 class Row:
-    """A difference in an interval plot: its words, its numbers, and whether the verdict rests on it."""
+    """A difference in an interval plot: its label, its interval, and whether it decides the verdict."""
 
     text: str
     interval: Interval
@@ -58,10 +52,10 @@ def draw(
     margin: float,
     brier_margin: float,
 ) -> dict[str, Markup]:
-    """Return the pictures ``roc`` and ``calibration``, and with a comparison ``auc`` and ``brier``.
+    """Return the figures ``roc`` and ``calibration``, and with a comparison ``auc`` and ``brier``.
 
     Args:
-        models: title and out-of-fold answers of each.
+        models: title and out-of-fold predictions of each.
         comparisons: of them; titled by what the models are called.
         margin: the difference in ROC AUC that matters.
         brier_margin: the difference in the Brier score that is too much.
@@ -90,19 +84,14 @@ def draw(
 
 
 def _drawn(pictures: "dict[str, tuple[str, tuple[float, float], Callable[[Figure], None]]]") -> dict[str, Markup]:
-    import matplotlib as mpl
-    from matplotlib import style
     from matplotlib.figure import Figure
 
     found = {}
-    # defaults first: somebody's matplotlibrc must not change the bytes
-    with style.context("default"), mpl.rc_context(_STYLE):
+    with plot_style(_STYLE):
         for name, (label, size, picture) in pictures.items():
             figure = Figure(figsize=size, layout="constrained")
             picture(figure)
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-            found[name] = inline(buffer.getvalue(), name, label)
+            found[name] = inline(to_svg(figure), name, label)
     return found
 
 
@@ -110,14 +99,14 @@ def inline(svg: bytes, name: str, label: str) -> Markup:
     """Return matplotlib's SVG as an element of an HTML page that holds others.
 
     Args:
-        svg: as matplotlib wrote it.
-        name: goes before each id, which would else be another picture's too.
-        label: what the picture shows, for those who do not see it.
+        svg: matplotlib's output.
+        name: prefix of each id, so that ids of several figures on a page differ.
+        label: what the figure shows, for screen readers.
     """
     root = ET.fromstring(svg)  # noqa: S314 (matplotlib wrote it just now)
     for parent in list(root.iter()):
         for child in list(parent):
-            # metadata holds addresses, and a style would be the whole page's: comparison.css has it
+            # metadata holds URLs, and a style would apply to the whole page: comparison.css has it
             if child.tag in (f"{_SVG}metadata", f"{_SVG}style"):
                 parent.remove(child)
     for element in root.iter():
@@ -136,7 +125,7 @@ def inline(svg: bytes, name: str, label: str) -> Markup:
 
 
 def swatch(position: int) -> Markup:
-    """Return a model's line and colour as a small picture, for tables."""
+    """Return a model's line and colour as a small SVG, for tables."""
     colour, line, _ = LOOKS[position % len(LOOKS)]
     dashes = {"-": "none", "--": "6 3", "-.": "7 3 2 3", ":": "2 3"}[line]
     return Markup(
@@ -153,11 +142,11 @@ def _roc(figure: "Figure", models: Sequence[tuple[str, OutOfFoldPredictions]]) -
         x, y, _ = roc_curve(one.labels, one.probabilities)
         area = roc_auc(one.labels, one.probabilities)
         axis.plot(x, y, color=colour, linestyle=line, linewidth=1.8, label=f"{title}, AUC {area:.3f}")
-        called = one.probabilities >= contract.THRESHOLD
-        at = [float(called[one.labels == label].mean()) for label in (0, 1)]
+        predicted = one.probabilities >= contract.THRESHOLD
+        at = [float(predicted[one.labels == label].mean()) for label in (0, 1)]
         axis.plot(*at, marker, color=colour, markersize=7, markeredgecolor="white")
     axis.plot([], [], "o", color=GREY, markersize=6, label=f"at the threshold of {contract.THRESHOLD:g}")
-    _unit_square(axis, "Share of the healthy called sick", "Share of the sick found")
+    unit_square(axis, "1 − specificity (false positive rate)", "Recall (true positive rate)")
     axis.legend(loc="lower right")
 
 
@@ -179,14 +168,8 @@ def _calibration(figure: "Figure", models: Sequence[tuple[str, OutOfFoldPredicti
             linewidth=1.4,
             label=title,
         )
-    _unit_square(axis, "Predicted probability, in tenths", "Observed share of the sick, 95 %")
+    unit_square(axis, "Predicted probability, in tenths", "Observed share with disease, 95 %")
     axis.legend(loc="upper left")
-
-
-def _unit_square(axis: "Axes", x: str, y: str) -> None:
-    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
-    axis.grid(color="#dddddd", linewidth=0.6)
-    axis.set_axisbelow(True)
 
 
 def _auc_rows(comparisons: Sequence[Comparison], titles: dict[str, str]) -> list[Row]:
@@ -212,10 +195,10 @@ def intervals(figure: "Figure", rows: Sequence[Row], margin: float, usual: float
 
     Args:
         figure: an empty one.
-        rows: from the top on.
-        margin: where the line of the margin is drawn.
-        usual: how far the axis reaches to both sides if nothing lies outside.
-        xlabel: of the axis.
+        rows: from top to bottom.
+        margin: position of the margin's line.
+        usual: half of the axis' range, unless an interval needs more.
+        xlabel: label of the axis.
     """
     axis = figure.subplots()
     ends = [abs(end) for row in rows for end in (row.interval.low, row.interval.high)]
@@ -248,6 +231,5 @@ def intervals(figure: "Figure", rows: Sequence[Row], margin: float, usual: float
         )
     axis.set(xlim=(-reach, reach), ylim=(-0.5, len(rows) - 0.25), xlabel=xlabel, yticks=[])
     axis.spines["left"].set_visible(False)
-    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
-    axis.set_axisbelow(True)
+    grid(axis, only="x")
     figure.legend(loc="outside upper left", ncols=2)

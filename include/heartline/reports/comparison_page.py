@@ -1,7 +1,6 @@
-"""A comparison as one page for people: the verdict in a sentence, then what it rests on.
+"""The comparison page, HTML: the verdict in a sentence, then its evidence.
 
-The page is complete in itself: no script, and nothing that is loaded from elsewhere. The tables are in
-``comparison_tables``, which the model card shares.
+The page is one file without scripts and external resources. It shares ``tables`` with the model card.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from heartline.comparison.compare import Comparison
 from heartline.comparison.paired_tests import Interval
 from heartline.comparison.verdict import BETTER, RULES, VETOED, WORSE, Rules, Verdict
 from heartline.evaluation import subgroups
-from heartline.reports import comparison_figures, data_docs_site, tables
+from heartline.reports import comparison_figures, rendering, tables
 
 
 def render(
@@ -34,8 +33,8 @@ def render(
         comparisons: one for each challenger, against ``verdict.incumbent``.
         candidates: the incumbent and each challenger.
         production: the model in production; None without one.
-        about: what was compared: at least ``comparison_tables.REQUIRED``; the rest is shown, too.
-        rules: the margins that the verdict was reached by.
+        about: facts about the data: at least ``tables.REQUIRED``; all are shown.
+        rules: the margins of the verdict.
         remarks: further reasons, for example which family could not be served.
 
     Raises:
@@ -50,13 +49,13 @@ def render(
         brier_margin=rules.brier_margin,
     )
     page = (
-        data_docs_site.templates()
+        rendering.templates()
         .get_template("comparison.html")
         .render(
             headline=_headline(verdict, comparisons, titles),
             tone=tables.tone(verdict),
             verdict=verdict,
-            winner=titles[verdict.winner] if verdict.winner else "nobody",
+            winner=titles[verdict.winner] if verdict.winner else "none",
             reasons=[*verdict.reasons, *remarks],
             warnings=tables.warnings(about),
             models=[_model(one, verdict, position) for position, one in enumerate(ordered)],
@@ -105,7 +104,7 @@ def _headline(verdict: Verdict, comparisons: Sequence[Comparison], titles: Mappi
     if verdict.verdict == BETTER:
         return f"{titles[str(verdict.winner)]} is better"
     if verdict.verdict == WORSE:
-        return f"{titles[verdict.incumbent]} is better than what challenged it"
+        return f"{titles[verdict.incumbent]} is better than its challengers"
     return "No detectable difference"
 
 

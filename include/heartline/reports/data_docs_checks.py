@@ -1,7 +1,7 @@
-"""Each expectation of a run in the words of Great Expectations' own renderers, as HTML that needs nothing else.
+"""The expectations of a run, in the words of Great Expectations' own renderers, as self-contained HTML.
 
-Only its words are taken, not its page: that one leaves values of the data unescaped, hides the details behind scripts,
-and loads scripts, styles and fonts from the internet, which a clinic's network does not reach.
+Great Expectations' own page is not used: it leaves values of the data unescaped, needs scripts for its details, and
+loads scripts, styles and fonts from the internet, which a clinic's network may block.
 """
 
 import json
@@ -21,11 +21,11 @@ COLUMNS = {column.name: column for column in contract.COLUMNS}
 
 _NOTHING = Markup("")
 _MET, _NOT_MET, _FAILED = ("met", ""), ("not met", "bad"), ("could not run", "bad")
-_BY_LAYER = {"set": ("stops the run", "bad"), "row": ("rows set aside", "fair"), "unusual": ("warning", "fair")}
+_BY_LAYER = {"set": ("stops the run", "bad"), "row": ("rows quarantined", "fair"), "unusual": ("warning", "fair")}
 
 
 def title(column: str) -> str:
-    """Return a column's title for people; the empty string stands for the whole set."""
+    """Return the title of a column; the empty string stands for the whole set."""
     if not column:
         return "All records together"
     return COLUMNS[column].title if column in COLUMNS else column
@@ -35,14 +35,14 @@ def by_column(result: "ExpectationSuiteValidationResult") -> list[dict[str, Any]
     """Return the expectations of a run by column, in the contract's order; those about the whole set come first.
 
     Args:
-        result: what Great Expectations returned for the suite. In the ``meta`` of an expectation, ``column`` says
-            where it belongs (else its own column counts) and ``layer`` what its failure means.
+        result: of the suite. In the ``meta`` of an expectation, ``column`` overrides the column under which it is
+            shown, and ``layer`` says what its failure means.
     """
     groups: dict[str, list[dict[str, Any]]] = {name: [] for name in ("", *COLUMNS)}
     for one in _plain(result).results:
         config = one.expectation_config
         if isinstance(one.result.get("observed_value"), list):
-            # among the names of the columns are those of the columns that the checks themselves add
+            # without the columns that the checks themselves add
             one.result["observed_value"] = [name for name in one.result["observed_value"] if name in COLUMNS]
         column = _meta(one).get("column", config.kwargs.get("column", "") if config else "")
         groups.setdefault(column, []).append(_check(one))
@@ -54,7 +54,7 @@ def by_column(result: "ExpectationSuiteValidationResult") -> list[dict[str, Any]
 
 
 def _plain(result: "ExpectationSuiteValidationResult") -> "ExpectationSuiteValidationResult":
-    """Return a copy of plain values: the renderers cannot write a numpy number, and change what they are given."""
+    """Return a copy of plain values: the renderers fail on numpy numbers, and modify their input."""
     from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
 
     untyped: Any = result
@@ -94,8 +94,8 @@ def _tally(checks: list[dict[str, Any]]) -> dict[str, str]:
     failed = [one for one in checks if one["words"] != _MET[0]]
     if not failed:
         return {"words": f"{len(checks)} met", "tone": ""}
-    grave = any(one["tone"] == "bad" for one in failed)
-    return {"words": f"{len(failed)} of {len(checks)} not met", "tone": "bad" if grave else "fair"}
+    severe = any(one["tone"] == "bad" for one in failed)
+    return {"words": f"{len(failed)} of {len(checks)} not met", "tone": "bad" if severe else "fair"}
 
 
 def _html(block: Any) -> Markup:
@@ -113,20 +113,20 @@ def _html(block: Any) -> Markup:
         return _distribution(block["graph"])
     if kind == "content_block_container":
         return _html(block["content_blocks"])
-    # what is left are the parts for programmers: tracebacks and index queries
+    # the other kinds are tracebacks and index queries
     return _NOTHING
 
 
 def _sentence(template: Mapping[str, Any]) -> Markup:
     values = {name: f"<b>{escape(_text(value))}</b>" for name, value in template.get("params", {}).items()}
-    # the words come from Great Expectations, but are no more trusted than the values
+    # Great Expectations' text is escaped like the values
     html = Template(str(escape(template["template"].strip()))).safe_substitute(values)
     return Markup("<div>{}</div>").format(Markup(html.replace("\n", "<br>")))  # noqa: S704
 
 
 def _table(header: Iterable[Any], rows: Iterable[list[Any]]) -> Markup:
     head = _NOTHING.join(Markup("<th>{}</th>").format(_html(one)) for one in header)
-    # a missing value is unlike itself, so that Great Expectations lists each one by itself
+    # NaN differs from NaN, so Great Expectations lists each missing value separately
     body = dict.fromkeys(
         Markup("<tr>{}</tr>").format(_NOTHING.join(Markup("<td>{}</td>").format(_html(one)) for one in row))
         for row in rows
@@ -135,7 +135,7 @@ def _table(header: Iterable[Any], rows: Iterable[list[Any]]) -> Markup:
 
 
 def _distribution(graph: Mapping[str, Any]) -> Markup:
-    """Return the table of numbers behind a bar chart, which would need a script to be drawn."""
+    """Return the numbers of a bar chart as a table; the chart itself would need a script."""
     rows = [row for rows in graph.get("datasets", {}).values() for row in rows]
     if not rows:
         return _NOTHING

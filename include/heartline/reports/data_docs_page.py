@@ -1,14 +1,14 @@
-"""A run's Data Docs as one page for people who never saw Great Expectations.
+"""The Data Docs page of a run, HTML, for readers who do not know Great Expectations.
 
-On top stands in plain words what became of the records and why; below it each expectation, as ``data_docs_checks`` has
-it from Great Expectations. The page is complete in itself: no script, and nothing that is loaded from elsewhere.
+It starts with the outcome and its reasons; below is each expectation, as ``data_docs_checks`` renders it. The page is
+one file without scripts and external resources.
 """
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from heartline import contract
-from heartline.reports import data_docs_checks, data_docs_site
+from heartline.reports import data_docs_checks, rendering
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from heartline.validation.findings import Finding
 
 _LAYERS = (
-    ("set", "stops the run", "bad", "About the records as a whole: no model is trained on records that fail here."),
+    ("set", "stops the run", "bad", "Expectations about the records as a whole. If one fails, no model is trained."),
     (
         "row",
-        "rows set aside",
+        "rows quarantined",
         "fair",
-        "Values that are impossible, missing or no numbers. Their rows went to quarantine and are not used.",
+        "Values that are impossible, missing or not numbers. Their rows are in quarantine and are not used.",
     ),
     ("unusual", "unusual, only a warning", "fair", "Values that are possible but rare. Their rows are used."),
 )
 _ENCODINGS = {
     "uci": "They were read as the codes of the UCI archive.",
-    "kaggle": "They were read as the codes of the Kaggle file, and turned back into those of the UCI archive.",
+    "kaggle": "They were read as the codes of the Kaggle file, and converted to those of the UCI archive.",
 }
-_UNDECIDED = "It could not be decided whose codes they are, UCI's or Kaggle's."
+_UNDECIDED = "It is uncertain whether the codes are UCI's or Kaggle's."
 
 
 def render(result: "ExpectationSuiteValidationResult", report: "Report", *, run: str, source: str) -> bytes:
@@ -42,7 +42,7 @@ def render(result: "ExpectationSuiteValidationResult", report: "Report", *, run:
         run: the orchestrator's name for the run.
         source: where the records came from.
     """
-    template = data_docs_site.templates().get_template("data_docs_page.html")
+    template = rendering.templates().get_template("data_docs_page.html")
     page = template.render(
         verdict=_verdict(report),
         tone="bad" if report.stopped else "fair" if report.findings or report.quarantined else "",
@@ -64,35 +64,35 @@ def render(result: "ExpectationSuiteValidationResult", report: "Report", *, run:
 
 def _verdict(report: "Report") -> str:
     if report.stopped:
-        return "The run stopped at these records"
+        return "The run stopped: these records are refused"
     if report.quarantined:
-        return f"The run went on, with {_counted(report.quarantined, 'row')} set aside"
+        return f"The run continued, with {_counted(report.quarantined, 'row')} in quarantine"
     if report.findings:
-        return "The run went on, with some unusual values"
-    return "The run went on: every check was met"
+        return "The run continued, with some unusual values"
+    return "The run continued: all checks passed"
 
 
 def _summary(report: "Report") -> Iterator[str]:
-    """Say in sentences what became of the records of a run that went on."""
-    yield f"{_counted(report.used, 'record')} of {report.rows:,} went on to training."
+    """Return sentences about the records of a run that continued."""
+    yield f"{_counted(report.used, 'record')} of {report.rows:,} are used for training."
     if report.duplicates:
-        yield f"{_counted(report.duplicates, 'row')} repeated an earlier one and counted once."
+        yield f"{_counted(report.duplicates, 'row')} repeated an earlier row and counted once."
     if report.quarantined:
         yield (
-            f"{_counted(report.quarantined, 'row')} held values that cannot be right, and went to quarantine: mend "
-            "them in the source, and the next run will use them."
+            f"{_counted(report.quarantined, 'row')} with invalid values went to quarantine. Correct "
+            "them in the source, and the next run uses them."
         )
     if any(one.layer == "unusual" for one in report.findings):
-        yield "Some values are possible but rare. They were used; see whether they are right."
+        yield "Some values are possible but rare. They were used; check whether they are correct."
 
 
 def _segments(report: "Report") -> list[dict[str, Any]]:
-    """Return the parts into which the rows were divided, for the bar and its legend."""
-    fit = "usable" if report.stopped else "used"
+    """Return the segments of the bar of rows, with its legend."""
+    usable = "usable" if report.stopped else "used"
     parts = (
-        ("used", fit, report.used, "not used, as the run stopped" if report.stopped else "went on to training"),
+        ("used", usable, report.used, "not used, as the run stopped" if report.stopped else "used for training"),
         ("duplicates", "repeated", report.duplicates, "the same record as an earlier row"),
-        ("quarantined", "set aside", report.quarantined, "quarantine: rows with impossible or missing values"),
+        ("quarantined", "quarantined", report.quarantined, "rows with impossible or missing values"),
     )
     return [
         {
@@ -109,7 +109,7 @@ def _segments(report: "Report") -> list[dict[str, Any]]:
 
 
 def _groups(report: "Report") -> Iterator[dict[str, Any]]:
-    """Return the findings by layer, gravest first."""
+    """Return the findings by layer, the most severe first."""
     for layer, title, tone, meaning in _LAYERS:
         found = [_described(one, report.rows) for one in report.findings if one.layer == layer]
         if found:

@@ -1,8 +1,8 @@
-"""The site of Data Docs: a page for each run, kept, and an index of them.
+"""The Data Docs site: a page for each run, and an index.
 
-The site stands in the store, ``<store>/data-docs/``. Beside each page lies a small JSON with what the index says of
-it, so that the index can be written anew without looking into pages. ``data_docs_page`` makes the pages; this module
-imports nothing heavy, as the process that serves them must not pay for Great Expectations.
+The site is in the store, ``<store>/data-docs/``. Each page has a small JSON file with its entry of the index, so that
+the index can be rewritten without parsing pages. ``data_docs_page`` renders the pages. This module imports nothing
+heavy: the process that serves the pages does not need Great Expectations.
 """
 
 import hashlib
@@ -12,25 +12,23 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fsspec
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from heartline.errors import HeartlineError
+from heartline.reports import rendering
 from heartline.storage import object_store
 
 if TYPE_CHECKING:
     from heartline.validation.checkpoint import Report
 
 INDEX = "index.html"
-LINK_TO_INDEX = b"<!--site-->"  # where a page has its link to the index, once it is part of a site
+LINK_TO_INDEX = b"<!--site-->"  # replaced by the link to the index when a page is published
 
 _FOLDER = "data-docs"
 _PAGE = re.compile(r"[A-Za-z0-9_-]+\.html")
-_ROUNDS = 5  # for the index, when other runs publish at the same time
+_MAX_INDEX_WRITES = 5  # of one publication, if other runs publish at the same time
 
 
 class NoSuchPageError(HeartlineError):
@@ -40,7 +38,7 @@ class NoSuchPageError(HeartlineError):
 def page_name(run: str) -> str:
     """Return the name of the file that holds a run's page.
 
-    It is readable, safe in URLs and on any file system, and no other run's: it ends in a digest of the run's name.
+    It is readable, safe in URLs and file systems, and unique: it ends in a digest of the run's name.
     """
     readable = re.sub(r"[^A-Za-z0-9_]+", "-", run)[:80].strip("-")
     return f"{readable}-{hashlib.sha256(run.encode()).hexdigest()[:16]}.html".lstrip("-")
@@ -103,7 +101,7 @@ def read(name: str) -> bytes:
         "there is no such page",
         where=f"Data Docs page {name!r}",
         expected=f"{INDEX} or a page that it links to",
-        hint="open the index; a run has its page once its task validate has written it",
+        hint="open the index; a run has a page after its task validate",
     )
     if not _PAGE.fullmatch(name):
         raise missing
@@ -114,21 +112,9 @@ def read(name: str) -> bytes:
             raise missing from None
 
 
-@cache
-def templates() -> Environment:
-    """Return the templates of the site. They escape what is put into them: it came from records."""
-    return Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-
-
 @contextmanager
 def _site(verb: str) -> Iterator[tuple[Any, str]]:
-    """Give the site's file system and folder, and turn what goes wrong with them into a StoreError."""
+    """Yield the site's file system and folder; turn their errors into a StoreError."""
     uri = posixpath.join(object_store.default_uri().rstrip("/"), _FOLDER)
     try:
         fs, folder = fsspec.core.url_to_fs(uri)
@@ -147,25 +133,25 @@ def _about(page: str) -> str:
 
 
 def _write(fs: Any, path: str, data: bytes) -> None:
-    # a reader must never see half a page: within a transaction the file gets its name at the end
+    # a reader must never see half a page: the transaction renames the file at the end
     with fs.transaction, fs.open(path, "wb") as file:
         file.write(data)
 
 
 def _write_index(fs: Any, folder: str) -> None:
-    """Write the index, and again if a run was published meanwhile: of two writers the last one knows both pages."""
+    """Write the index, and again if a run was published meanwhile: of two writers, the last one knows both pages."""
     shown: list[dict[str, Any]] | None = None
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_INDEX_WRITES):
         entries = _entries(fs, folder)
         if entries == shown:
             return
-        html = templates().get_template("data_docs_index.html").render(entries=entries)
+        html = rendering.templates().get_template("data_docs_index.html").render(entries=entries)
         _write(fs, posixpath.join(folder, INDEX), html.encode())
         shown = entries
 
 
 def _entries(fs: Any, folder: str) -> list[dict[str, Any]]:
-    """Return what the index says of each page, newest first."""
+    """Return the entries of the index, newest first."""
     fs.invalidate_cache(folder)
     paths = [path for path in fs.ls(folder, detail=False) if path.endswith(".json")]
     found = [json.loads(text) for text in fs.cat(paths, on_error="omit").values()] if paths else []

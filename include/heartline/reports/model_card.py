@@ -1,11 +1,11 @@
-"""A model's card: what it is for and not for, what it was trained on, how good it is, and where its limits are.
+"""The model card, HTML: intended use, data, recipe, scores and limits of a model.
 
 Its sections are those of Mitchell and others (2019), "Model Cards for Model Reporting", Proceedings of the Conference
 on Fairness, Accountability, and Transparency.
 
-The card is HTML, not Markdown: sources, file names and notes stand in it, and what HTML needs to make them harmless is
-settled, while Markdown has no one way to do it. MLflow shows both among a run's artifacts. For a version's description
-the card would be too long: MLflow's database has 5,000 characters for that.
+The card is HTML, not Markdown: it shows sources and file names, and HTML has one standard way to escape them. MLflow
+shows both among a run's artifacts. The card is too long for a version's description, for which MLflow's database has
+5,000 characters.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from heartline.evaluation import metrics, subgroups
 from heartline.evaluation.cross_validation import Evaluation
 from heartline.evaluation.metrics import Estimate
 from heartline.ingestion import source_catalog
-from heartline.reports import data_docs_site, tables
+from heartline.reports import rendering, tables
 
 
 def render(candidate: Candidate, verdict: Verdict, *, about: Mapping[str, str]) -> bytes:
@@ -27,8 +27,7 @@ def render(candidate: Candidate, verdict: Verdict, *, about: Mapping[str, str]) 
     Args:
         candidate: the model.
         verdict: of the comparison that it took part in.
-        about: what it was trained on: at least ``comparison_tables.REQUIRED``; the rest is shown, too, for example the
-            counts of rows and the encoding.
+        about: facts about the training data: at least ``tables.REQUIRED``; all are shown.
 
     Raises:
         ValueError: ``about`` is not complete.
@@ -36,7 +35,7 @@ def render(candidate: Candidate, verdict: Verdict, *, about: Mapping[str, str]) 
     found = candidate.evaluation
     source = source_catalog.of_origin(about["origin"])
     page = (
-        data_docs_site.templates()
+        rendering.templates()
         .get_template("model_card.html")
         .render(
             warnings=tables.warnings(about),
@@ -52,7 +51,7 @@ def render(candidate: Candidate, verdict: Verdict, *, about: Mapping[str, str]) 
             source=source.card,
             facts=tables.facts(about),
             training=f"{len(candidate.predictions.labels):,}",
-            sick=f"{int(candidate.predictions.labels.sum()):,}",
+            positives=f"{int(candidate.predictions.labels.sum()):,}",
             scores=tables.score_rows([found.out_of_fold, found.holdout]),
             folds=f"{found.fold_auc_mean:.3f} ± {found.fold_auc_sd:.3f}",
             groups=tables.subgroup_rows([found]),
@@ -67,14 +66,14 @@ def render(candidate: Candidate, verdict: Verdict, *, about: Mapping[str, str]) 
 
 def _role(candidate: Candidate, verdict: Verdict) -> str:
     if verdict.winner is None:
-        return "No model of this comparison was put forward."
+        return "No model of this comparison was selected."
     if verdict.winner == candidate.name:
-        return "This is the model that was put forward."
-    return f"This model was not put forward; {wording.plain(verdict.winner)} was."
+        return "This is the selected model."
+    return f"This model was not selected; {wording.plain(verdict.winner)} was."
 
 
 def _tuning(found: Evaluation) -> list[tuple[str, str]]:
-    """Return how many folds took which candidate of the search space, the most frequent first."""
+    """Return how many folds chose which candidate of the search space, the most frequent first."""
     if not any(found.chosen):
         return []
     total = sum(found.chosen.values())
@@ -83,13 +82,13 @@ def _tuning(found: Evaluation) -> list[tuple[str, str]]:
 
 
 def _calibration(estimates: Mapping[str, Estimate]) -> Iterator[str]:
-    """Say what the calibration's slope and intercept mean, as far as their intervals allow."""
+    """Explain the calibration's slope and intercept, as far as their intervals allow."""
     for name, best, below, above in (
         (
             "calibration_slope",
             1.0,
-            "the model is too sure: its probabilities are too near to 0 and 1",
-            "the model is not sure enough: its probabilities are too far from 0 and 1",
+            "the model is overconfident: its probabilities are too near to 0 and 1",
+            "the model is underconfident: its probabilities are too far from 0 and 1",
         ),
         (
             "calibration_intercept",
@@ -103,8 +102,8 @@ def _calibration(estimates: Mapping[str, Estimate]) -> Iterator[str]:
         if one is None or one.low is None or one.high is None or not shown["value"]:
             yield f"{metrics.TITLES[name]}: {shown['value'] or shown['note']}."
             continue
-        said = below if one.high < best else above if one.low > best else f"no detectable deviation from {best:g}"
-        yield f"{metrics.TITLES[name]} {shown['value']} (95 % interval {shown['interval']}): {said}."
+        meaning = below if one.high < best else above if one.low > best else f"no detectable deviation from {best:g}"
+        yield f"{metrics.TITLES[name]} {shown['value']} (95 % interval {shown['interval']}): {meaning}."
 
 
 def _limits(candidate: Candidate, about: Mapping[str, str]) -> Iterator[str]:
@@ -112,15 +111,15 @@ def _limits(candidate: Candidate, about: Mapping[str, str]) -> Iterator[str]:
     n = len(candidate.predictions.labels)
     yield (
         f"{n:,} training records"
-        + (" are few: the intervals are wide, and a difference that matters may not be seen." if n < 1000 else ".")
+        + (" are few: the intervals are wide, and a relevant difference may stay undetected." if n < 1000 else ".")
     )
     yield (
-        "Out-of-fold numbers are about the recipe: each is from models trained on a part of the records. They do not "
-        "count what another cohort would change. The hold-out is about this model, and is smaller."
+        "Out-of-fold scores describe the recipe: each fold's model was trained on a part of the records. They do not "
+        "cover differences between cohorts. The hold-out's scores describe this model, on fewer records."
     )
     yield (
-        "Sex is the only attribute beside age by which it could be examined: the records hold nothing about ethnicity, "
-        "income or access to care."
+        "Sex and age are the only attributes for subgroups: the records hold nothing about ethnicity, income or access "
+        "to care."
     )
     if candidate.evaluation.unconverged:
         yield (

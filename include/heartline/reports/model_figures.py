@@ -1,9 +1,8 @@
-"""The pictures of a family. Each has the same axes for every family, and the same evidence gives the same bytes."""
+"""The figures of a family. Each has the same axes for every family, and the same evidence gives the same bytes."""
 
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -13,40 +12,29 @@ from heartline.arrays import Floats
 from heartline.evaluation import curves, importance
 from heartline.evaluation.cross_validation import CrossValidation, Evaluation
 from heartline.evaluation.metrics import Estimate
+from heartline.reports.rendering import BLUE, GREY, ORANGE, grid, plot_style, to_svg, unit_square
 from heartline.storage.splits import LabelledDataset
 
-if TYPE_CHECKING:  # matplotlib costs a second to import: only who draws pays it
-    from matplotlib.axes import Axes
+if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
 
 SIZE = (6.0, 4.5)  # inches: 600 × 450 points of the screen
 DOTS = 100
-# Okabe and Ito's colours, which people who see red and green alike can tell apart
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
-HEALTHY, SICK = ("no disease", BLUE), ("disease", ORANGE)
+CLASSES = (("no disease", BLUE), ("disease", ORANGE))
 IMPORTANCE_RANGE = (-0.05, 0.15)
 SCORES_RANGE = (0.0, 0.4)
 ODDS_RANGE = (0.25, 6.0)
 
-_STYLE: Any = {
-    "svg.hashsalt": "heartline",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-}
-
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What the pictures of a family show.
+    """The data of a family's figures.
 
     Attributes:
-        title: the family as people name it.
-        basis: what the numbers rest on, for example ``10 × 10 folds``.
+        title: the family's title.
+        basis: the evaluation in words, for example ``10 × 10 folds``.
         records: n training records.
-        cv: the family's answers on their fold plan.
+        cv: the family's out-of-fold predictions.
         estimates: scores of the averaged out-of-fold probabilities.
         odds: odds ratios of the final model; empty where it has no coefficients.
         seed: of the ROC curve's band.
@@ -74,10 +62,10 @@ class Evidence:
         """Return the evidence about a family.
 
         Args:
-            title: the family as people name it.
+            title: the family's title.
             model: fitted on all of ``records``.
             records: n training records.
-            found: the family's answers on their fold plan, and the numbers about them.
+            found: the family's out-of-fold predictions and its evaluation.
             profile: the evaluation's profile, by name.
             seed: of the bootstraps.
         """
@@ -95,9 +83,7 @@ class Evidence:
 
 
 def draw(evidence: Evidence) -> dict[str, bytes]:
-    """Return the pictures by file name: ``roc.svg`` and so on, ``odds_ratios.svg`` only for a linear model."""
-    import matplotlib as mpl
-    from matplotlib import style
+    """Return the figures by file name: ``roc.svg`` and so on, ``odds_ratios.svg`` only for a linear model."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -105,14 +91,11 @@ def draw(evidence: Evidence) -> dict[str, bytes]:
     if evidence.odds:
         pictures["odds_ratios"] = _odds_ratios
     files = {}
-    # defaults first: somebody's matplotlibrc must not change the bytes
-    with style.context("default"), mpl.rc_context(_STYLE):
+    with plot_style({"font.size": 10}):
         for name, picture in pictures.items():
             figure = Figure(figsize=SIZE, layout=ConstrainedLayoutEngine(rect=(0, 0, 1, 0.89)))
             picture(figure, evidence)
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="svg", dpi=DOTS, metadata={"Date": None, "Creator": None})
-            files[f"{name}.svg"] = buffer.getvalue()
+            files[f"{name}.svg"] = to_svg(figure, dpi=DOTS)
     return files
 
 
@@ -120,12 +103,6 @@ def _head(figure: "Figure", evidence: Evidence, what: str, basis: str = "") -> N
     about = basis or f"{len(evidence.records)} training records, out-of-fold probabilities; {evidence.basis}"
     figure.text(0.01, 0.985, f"{evidence.title}: {what}", va="top", fontsize=12, fontweight="bold")
     figure.text(0.01, 0.925, about, va="top", fontsize=8.5, color="#444444")
-
-
-def _unit_square(axis: "Axes", x: str, y: str) -> None:
-    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
-    axis.grid(color="#dddddd", linewidth=0.6)
-    axis.set_axisbelow(True)
 
 
 def _roc(figure: "Figure", evidence: Evidence) -> None:
@@ -139,7 +116,7 @@ def _roc(figure: "Figure", evidence: Evidence) -> None:
     predictions = evidence.cv.averaged >= contract.THRESHOLD
     at = [float(predictions[records.labels == label].mean()) for label in (0, 1)]
     axis.plot(*at, "o", color=ORANGE, markersize=7, label=f"threshold {contract.THRESHOLD:g}")
-    _unit_square(axis, "1 − specificity (share of the healthy called sick)", "Recall (share of the sick found)")
+    unit_square(axis, "1 − specificity (false positive rate)", "Recall (true positive rate)")
     axis.legend(loc="lower right")
     _head(figure, evidence, "ROC curve")
 
@@ -151,11 +128,11 @@ def _precision_recall(figure: "Figure", evidence: Evidence) -> None:
     label = f"PR AUC {evidence.estimates['pr_auc']}"
     axis.step(recall, precision, where="pre", color=BLUE, linewidth=1.8, label=label)
     share = float(labels.mean())
-    axis.axhline(share, color=GREY, linestyle=":", label=f"chance ({share:.2f}, the share of the sick)")
+    axis.axhline(share, color=GREY, linestyle=":", label=f"chance ({share:.2f}, the share with disease)")
     found, right = evidence.estimates["recall"].value, evidence.estimates["precision"].value
     if found is not None and right is not None:
         axis.plot(found, right, "o", color=ORANGE, markersize=7, label=f"threshold {contract.THRESHOLD:g}")
-    _unit_square(axis, "Recall (share of the sick found)", "Precision (share of those called sick who are)")
+    unit_square(axis, "Recall", "Precision")
     axis.legend(loc="lower left")
     _head(figure, evidence, "precision and recall")
 
@@ -171,13 +148,13 @@ def _confusion(figure: "Figure", evidence: Evidence) -> None:
         axis.text(
             column,
             row,
-            f"{count}\n{share:.0%} of the {('healthy', 'sick')[row]}",
+            f"{count}\n{share:.0%} of those {('without', 'with')[row]} disease",
             ha="center",
             va="center",
             fontsize=14,
             color="white" if share > 0.55 else "black",
         )
-    axis.set_xticks([0, 1], ["called healthy", "called sick"])
+    axis.set_xticks([0, 1], ["predicted: no disease", "predicted: disease"])
     axis.set_yticks([0, 1], ["no disease", "disease"], rotation=90, va="center")
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
@@ -194,7 +171,7 @@ def _calibration(figure: "Figure", evidence: Evidence) -> None:
     )
     slope, intercept = (evidence.estimates[f"calibration_{name}"] for name in ("slope", "intercept"))
     axis.plot([], [], " ", label=f"slope {slope}\nintercept {intercept}")
-    _unit_square(axis, "", "Observed share of the sick")
+    unit_square(axis, "", "Observed share with disease")
     axis.legend(loc="lower right", fontsize=9, frameon=True, framealpha=0.8, edgecolor="none")
     shares = found.counts / found.counts.sum()
     below.stairs(shares, found.edges, fill=True, color=BLUE, alpha=0.6)
@@ -208,7 +185,7 @@ def _scores(figure: "Figure", evidence: Evidence) -> None:
     axis = figure.subplots()
     edges = np.linspace(0, 1, 21)
     highest = np.zeros(1)
-    for label, ((name, colour), hatch) in enumerate(zip((HEALTHY, SICK), ("", "///"), strict=True)):
+    for label, ((name, colour), hatch) in enumerate(zip(CLASSES, ("", "///"), strict=True)):
         members = evidence.cv.averaged[evidence.records.labels == label]
         shares = np.histogram(members, edges)[0] / len(members)
         title = f"{name} ({len(members)})"
@@ -233,7 +210,7 @@ def _importance(figure: "Figure", evidence: Evidence) -> None:
     axis.axvline(0, color="black", linewidth=0.8)
     axis.xaxis.set_major_locator(MultipleLocator(0.05))
     axis.set(xlim=_widened(IMPORTANCE_RANGE, mean - spread, mean + spread), xlabel="Fall in ROC AUC when shuffled")
-    basis = f"Held-out records of {len(drops)} folds, mean ± standard deviation over folds; {evidence.basis}"
+    basis = f"Left-out records of {len(drops)} folds, mean ± standard deviation over folds; {evidence.basis}"
     _head(figure, evidence, "permutation importance", basis)
 
 
@@ -251,7 +228,7 @@ def _odds_ratios(figure: "Figure", evidence: Evidence) -> None:
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_xticks([], minor=True)
     axis.set_xlabel("Odds ratio (log scale)")
-    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    grid(axis, only="x")
     basis = (
         f"Final model, {len(evidence.records)} training records, middle 95 % of {importance.REFITS} bootstrap refits"
     )
@@ -259,7 +236,7 @@ def _odds_ratios(figure: "Figure", evidence: Evidence) -> None:
 
 
 def _widened(usual: tuple[float, float], lows: Floats, highs: Floats) -> tuple[float, float]:
-    """Return the usual range, so that families can be compared; wider only where something would lie outside."""
+    """Return the usual range, the same for all families; wider only if a value lies outside."""
     return min(usual[0], float(lows.min())), max(usual[1], float(highs.max()))
 
 

@@ -1,4 +1,4 @@
-"""What the comparison page and the model card say alike: scores, subgroups and facts, in words for their templates."""
+"""Tables that the comparison page and the model cards share: scores, subgroups and facts, for their templates."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from heartline.evaluation import metrics, subgroups
 from heartline.evaluation.cross_validation import Evaluation
 from heartline.evaluation.metrics import Estimate
 
-# What ``about`` must hold, and what it may hold beside, in the order and words of the page.
+# the required facts in ``about``, and the titles of all known facts in the order of the page
 REQUIRED = ("run", "source", "origin", "snapshot", "folds", "contract", "profile")
 TITLES = {
     "run": "Run",
@@ -23,10 +23,10 @@ TITLES = {
     "encoding": "Codes read as",
     "rows": "Rows in the source",
     "used": "Records used",
-    "duplicates": "Rows that repeated a record",
+    "duplicates": "Duplicate rows",
     "quarantined": "Rows in quarantine",
-    "training": "Records trained on",
-    "holdout": "Records held out",
+    "training": "Training records",
+    "holdout": "Hold-out records",
     "snapshot": "Snapshot (sha256)",
     "folds": "Folds (sha256)",
     "contract": "Data contract",
@@ -34,24 +34,24 @@ TITLES = {
     "seed": "Seed",
 }
 MEANINGS = {
-    "roc_auc": "pairs of a sick and a healthy patient that are in the right order",
+    "roc_auc": "pairs of a patient with and one without disease in the right order",
     "pr_auc": "precision, averaged over all thresholds",
-    "accuracy": "right answers",
+    "accuracy": "share of correct predictions",
     "balanced_accuracy": "mean of recall and specificity",
-    "precision": "of those called sick, the share who are",
-    "recall": "of the sick, the share who are found",
-    "specificity": "of the healthy, the share called healthy",
+    "precision": "of the predicted positives, the share with disease",
+    "recall": "of those with disease, the share predicted positive",
+    "specificity": "of those without disease, the share predicted negative",
     "f1": "harmonic mean of precision and recall",
-    "log_loss": "0 is best; sure and wrong costs most",
+    "log_loss": "0 is best; confident errors cost most",
     "brier": "0 is best: mean squared error of the probability",
     "rmse": "0 is best: root of the Brier score",
-    "calibration_slope": "1 is best; below it the model is too sure",
-    "calibration_intercept": "0 is best; above it risks are higher than predicted",
+    "calibration_slope": "1 is best; below 1 the model is overconfident",
+    "calibration_intercept": "0 is best; above 0 risks are higher than predicted",
 }
 
 
 def warnings(about: Mapping[str, str]) -> list[str]:
-    """Return what a reader must know before any number.
+    """Return warnings to show before any number.
 
     Raises:
         ValueError: ``about`` is not complete.
@@ -61,25 +61,25 @@ def warnings(about: Mapping[str, str]) -> list[str]:
     found = []
     if about["origin"] == "sample":
         found.append(
-            "Synthetic sample: these patients do not exist. The numbers show that everything works, and nothing about "
-            "real patients."
+            "Synthetic sample: these patients do not exist. The numbers show that the pipeline works; they say nothing "
+            "about real patients."
         )
     if about["profile"] == "quick":
         found.append(
-            "Quick profile: fewer folds, repeats and trees than the full one. Its numbers are for trying things out, "
-            "not for deciding."
+            "Quick profile: fewer folds, repeats and trees than the full profile. Its numbers are for experiments, not "
+            "for decisions."
         )
     return found
 
 
 def facts(about: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return what ``about`` says, in the words and the order of ``TITLES``, then the rest."""
+    """Return the facts in ``about`` with their titles, in the order of ``TITLES``, then the rest."""
     names = [*(name for name in TITLES if name in about), *(name for name in about if name not in TITLES)]
     return [(TITLES.get(name, _words(name)), about[name]) for name in names]
 
 
 def tone(verdict: Verdict) -> str:
-    """Return the colour of a verdict, as the stylesheet names it."""
+    """Return the CSS class of a verdict."""
     if verdict.winner is None:
         return "bad"
     return {BETTER: "", VETOED: "fair"}.get(verdict.verdict, "same")
@@ -101,14 +101,14 @@ def subgroup_rows(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
         for group in one.subgroups:
             row = found.setdefault(
                 (group.kind, group.name),
-                {"kind": group.kind, "name": group.name, "n": group.n, "sick": group.positives, "models": []},
+                {"kind": group.kind, "name": group.name, "n": group.n, "positives": group.positives, "models": []},
             )
             row["models"].append((position, [cell(group.estimates.get(score)) for score in subgroups.TITLES]))
     return list(found.values())
 
 
 def cell(estimate: Estimate | None) -> dict[str, str]:
-    """Return an estimate in words: value and interval, or a note on why there is none."""
+    """Return an estimate as text: value and interval, or a note on why there is none."""
     if estimate is None or estimate.value is None or not math.isfinite(estimate.value):
         return {"value": "", "interval": "", "note": (estimate.note if estimate else "") or "not determined"}
     interval = ""
@@ -118,9 +118,9 @@ def cell(estimate: Estimate | None) -> dict[str, str]:
 
 
 def confusion(predictions: OutOfFoldPredictions) -> list[dict[str, Any]]:
-    """Return the confusion matrix by row, the healthy first: counts, and shares of the row from 0 to 1."""
-    called = (predictions.probabilities >= contract.THRESHOLD).astype(int)
-    counts = np.bincount(2 * predictions.labels + called, minlength=4).reshape(2, 2)
+    """Return the confusion matrix by row, negatives first: counts, and shares of the row from 0 to 1."""
+    predicted = (predictions.probabilities >= contract.THRESHOLD).astype(int)
+    counts = np.bincount(2 * predictions.labels + predicted, minlength=4).reshape(2, 2)
     return [
         {
             "title": title,

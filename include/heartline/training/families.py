@@ -16,6 +16,7 @@ from threadpoolctl import ThreadpoolController
 from heartline.errors import HeartlineError
 from heartline.storage.splits import LabelledDataset
 from heartline.training import fast_forest, tuning
+from heartline.training.family_names import LOGISTIC_REGRESSION, RANDOM_FOREST
 from heartline.training.preprocessing import Encoder, preprocessor
 
 T = TypeVar("T")
@@ -104,7 +105,7 @@ FAMILIES: Mapping[str, Family] = {
     family.name: family
     for family in (
         Family(
-            "logistic_regression",
+            LOGISTIC_REGRESSION,
             "Logistic regression",
             simplicity=1,
             parameters=lambda profile, rows=0: {"C": 1.0, "max_iter": 1000},
@@ -113,7 +114,7 @@ FAMILIES: Mapping[str, Family] = {
             fast_equivalent=_fast_logistic_regression,
         ),
         Family(
-            "random_forest",
+            RANDOM_FOREST,
             "Random forest",
             simplicity=2,
             parameters=_forest_size,

@@ -61,7 +61,7 @@ class Registry:
             )
         return number
 
-    def look(self) -> tuple[str, Mapping[str, str]]:
+    def production_and_tags(self) -> tuple[str, Mapping[str, str]]:
         """Return the version in production ("" for none) and the model's tags, read in one request."""
         found = self._find("registered-models/get") or {}
         aliases = {one["alias"]: str(one["version"]) for one in found.get("aliases", [])}
@@ -71,11 +71,11 @@ class Registry:
         """Return the origin of a version's training data, "" if unknown."""
         return (self.version(version) or {}).get("origin", "")
 
-    def point(self, version: str) -> None:
+    def set_production(self, version: str) -> None:
         """Point production to a version, in one request: the alias exists at every instant."""
         self._post("registered-models/alias", alias=PRODUCTION, version=version)
 
-    def note(self, key: str, value: str) -> None:
+    def set_tag(self, key: str, value: str) -> None:
         """Set a tag of the model."""
         self._post("registered-models/set-tag", key=key, value=value)
 

@@ -51,7 +51,7 @@ def rollback(registry: Registry, *, by: str, force: bool = False) -> str:
         StackError: there is no such version, or it may not replace the version in production.
     """
     moved = moves(registry)
-    version = alias_history.previous(moved)
+    version = alias_history.rollback_target(moved)
     if version is None or registry.version(version) is None:
         raise UsageError(
             f"version {version}, which was in production before, was deleted"
@@ -83,7 +83,7 @@ def moves(registry: Registry) -> list[alias_history.Move]:
     Raises:
         StackError: MLflow does not answer, or refuses the request.
     """
-    return alias_history.catch_up(registry, datetime.now(UTC))[1]
+    return alias_history.record_external_moves(registry, datetime.now(UTC))[1]
 
 
 def table(moved: Iterable[alias_history.Move]) -> Table:

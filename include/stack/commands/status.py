@@ -128,7 +128,7 @@ def _unsupervised(stack: Stack) -> list[ProcessStatus]:
 
 def _production(stack: Stack) -> tuple[bool, str | None, alias_history.Move | None]:
     try:
-        production, tags = Registry(stack.settings.mlflow_url).look()
+        production, tags = Registry(stack.settings.mlflow_url).production_and_tags()
     except HeartlineError:
         return False, None, None
     moves = alias_history.read(tags)

@@ -1,4 +1,4 @@
-"""Bad input, from its bytes to the end of the checks: what happens to it, and what is said about it."""
+"""Bad input, from its bytes to the end of the checks: what is quarantined, what is refused, and with which message."""
 
 import json
 from collections.abc import Callable
@@ -19,8 +19,8 @@ from tests.unit.messages import message
 
 HEADER = ",".join(contract.COLUMN_NAMES)
 PAGE = "http://localhost:4200/data-docs/"
-MEND = "mend the source and run again; nothing was trained on these records"
-SAY = "look at the evidence, then say which it is: encoding=uci or encoding=kaggle; nothing was trained"
+CORRECT_SOURCE = "correct the source and run again; nothing was trained on these records"
+SET_ENCODING = "read the evidence, then set the parameter: encoding=uci or encoding=kaggle; nothing was trained"
 ONE_OF_52 = "1 expectation about the whole set is not met, of 52 in all"
 CONFLICT = "the evidence about the encoding conflicts"
 INVERTED = (
@@ -32,7 +32,7 @@ INVERTED = (
 
 @dataclass(frozen=True)
 class Bench:
-    """Runs files through the first two stages."""
+    """Runs files through ``ingest`` and ``validate``."""
 
     folder: Path
     client: object
@@ -96,7 +96,7 @@ def _kaggle(cohort: pd.DataFrame) -> pd.DataFrame:
         pytest.param("chol", np.nan, "missing", "expected a value in every row", id="chol missing"),
     ],
 )
-def test_bad_rows_are_set_aside_and_the_run_goes_on(bench, cohort, field, value, shown, reason):
+def test_bad_rows_are_quarantined_and_the_run_continues(bench, cohort, field, value, shown, reason):
     bad = cohort.astype("object")
     bad.loc[[3, 9], field] = value
     outcome = bench.run(bench.file(bad))
@@ -104,7 +104,7 @@ def test_bad_rows_are_set_aside_and_the_run_goes_on(bench, cohort, field, value,
     assert (outcome["rows"], outcome["used"], outcome["duplicates"], outcome["quarantined"]) == (303, 301, 0, 2)
 
 
-def test_rows_of_another_length_are_set_aside_with_their_text(bench, cohort):
+def test_rows_of_another_length_are_quarantined_with_their_text(bench, cohort):
     lines = bench.file(cohort)
     text = Path(lines).read_text().splitlines()
     text[2], text[5] = "63,1,4", text[5] + ",1,2"
@@ -153,7 +153,7 @@ WHOLE_SETS: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str, list[st
 )
 def test_a_bad_set_is_refused_with_its_reasons_and_its_page(bench, cohort, change, what, lines):
     source = bench.file(change(cohort))
-    assert str(bench.refused(source)) == _refusal(source, what, lines, MEND)
+    assert str(bench.refused(source)) == _refusal(source, what, lines, CORRECT_SOURCE)
 
 
 def test_an_inverted_label_under_ucis_codes_is_refused(bench, cohort):
@@ -168,11 +168,11 @@ def test_an_inverted_label_under_ucis_codes_is_refused(bench, cohort):
         "label: higher means no disease, as in Kaggle's file (AUC of age 0.37, thalach 0.23, exang 0.33, oldpeak 0.27, "
         "ca 0.26)",
     ]
-    assert str(bench.refused(source)) == _refusal(source, CONFLICT, lines, SAY)
-    assert str(bench.refused(source, encoding="uci")) == _refusal(source, ONE_OF_52, [INVERTED], MEND)
+    assert str(bench.refused(source)) == _refusal(source, CONFLICT, lines, SET_ENCODING)
+    assert str(bench.refused(source, encoding="uci")) == _refusal(source, ONE_OF_52, [INVERTED], CORRECT_SOURCE)
 
 
-def test_kaggles_codes_under_ucis_names_are_refused_until_somebody_says_kaggle(bench, cohort):
+def test_kaggles_codes_under_ucis_names_are_refused_unless_the_parameter_says_kaggle(bench, cohort):
     source = bench.file(_kaggle(cohort), "processed.cleveland.data")
     lines = [
         "all records: 273 of 303 rows (90.1%) are in quarantine, at most 5.0% may be",
@@ -192,26 +192,26 @@ def test_kaggles_codes_under_ucis_names_are_refused_until_somebody_says_kaggle(b
         "label: higher means no disease, as in Kaggle's file (AUC of age 0.37, thalach 0.23, exang 0.33, oldpeak 0.27, "
         "ca 0.27)",
     ]
-    undecided = _refusal(source, CONFLICT, [f"all records: {CONFLICT}", *lines, *evidence], SAY)
+    undecided = _refusal(source, CONFLICT, [f"all records: {CONFLICT}", *lines, *evidence], SET_ENCODING)
     assert str(bench.refused(source)) == undecided
-    assert str(bench.refused(source, encoding="uci")) == _refusal(source, ONE_OF_52, lines, MEND)
+    assert str(bench.refused(source, encoding="uci")) == _refusal(source, ONE_OF_52, lines, CORRECT_SOURCE)
     outcome = bench.run(source, encoding="kaggle")
     assert (outcome["encoding"], outcome["used"]) == ("kaggle", 303)
 
 
-def test_both_encodings_of_the_same_patients_are_divided_alike(bench, cohort):
+def test_both_encodings_of_the_same_patients_give_the_same_snapshot(bench, cohort):
     from_kaggle = bench.run(bench.file(_kaggle(cohort)[list(contract.COLUMN_NAMES)].rename(columns={"num": "output"})))
     from_uci = bench.run(bench.file(cohort.assign(num=(cohort["num"] > 0).astype(int))))
     assert from_kaggle["snapshot"] == from_uci["snapshot"]
 
 
-def test_question_marks_turned_into_0_are_seen_where_0_is_no_code(bench, cohort):
+def test_a_0_in_place_of_a_missing_value_is_found_where_0_is_no_code(bench, cohort):
     outcome = bench.run(bench.file(cohort.fillna(0)))
     rows = cohort.index[cohort["thal"].isna()].tolist()
     assert _quarantine(outcome) == [[row, "thal", "0", "expected one of the codes 3, 6, 7"] for row in rows]
 
 
-def test_question_marks_turned_into_minus_9_are_missing(bench, cohort):
+def test_a_minus_9_in_place_of_a_missing_value_is_read_as_missing(bench, cohort):
     as_it_is = bench.run(bench.file(cohort))
     assert bench.run(bench.file(cohort.fillna(-9)))["snapshot"] == as_it_is["snapshot"]
 
@@ -222,12 +222,12 @@ def test_order_and_formatting_do_not_matter(bench, cohort):
     assert bench.run(bench.file(by_label[sorted(by_label.columns)]))["snapshot"] == plain["snapshot"]
 
 
-def test_extra_columns_are_kept_out_and_reported(bench, cohort):
-    outcome = bench.run(bench.file(cohort.assign(name="somebody", ward=3)))
+def test_extra_columns_are_ignored_and_reported(bench, cohort):
+    outcome = bench.run(bench.file(cohort.assign(name="anna", ward=3)))
     assert outcome["snapshot"] == bench.run(bench.file(cohort))["snapshot"]
     assert json.loads(object_store.get(outcome["report"]))["notes"] == [
         "columns that the contract does not have were left out: name, ward",
-        "drift was not looked at: nothing is in production yet",
+        "drift was not checked: no version is in production yet",
     ]
 
 
@@ -240,7 +240,7 @@ def test_a_source_that_changes_between_two_reads_is_two_snapshots(bench, cohort)
     assert first["snapshot"] != second["snapshot"]
 
 
-def test_max_quarantine_is_the_runs_to_choose(bench, cohort):
+def test_a_run_chooses_its_max_quarantine(bench, cohort):
     source = bench.file(cohort.assign(chol=cohort["chol"].where(cohort.index > 30, 0)))
     assert "30 of 303 rows (9.9%) are in quarantine, at most 5.0% may be" in bench.refused(source).where
     assert bench.run(source, max_quarantine=0.1)["quarantined"] == 30
@@ -252,7 +252,7 @@ def test_max_quarantine_is_the_runs_to_choose(bench, cohort):
     )
 
 
-def test_a_refused_set_leaves_its_evidence(bench, cohort):
+def test_a_refused_set_is_logged_with_its_evidence(bench, cohort):
     source = bench.file(cohort.assign(chol=0))
     bench.refused(source)
     experiment = bench.client.get_experiment_by_name("heart-disease-data").experiment_id
@@ -270,6 +270,6 @@ def test_a_refused_set_leaves_its_evidence(bench, cohort):
     assert "Cholesterol" in page
 
 
-def test_a_check_that_is_repeated_leaves_one_run(bench, cohort):
+def test_a_repeated_validation_is_one_run(bench, cohort):
     source = bench.file(cohort.assign(age=cohort["age"].where(cohort.index != 5, 200)))
     assert bench.run(source) == bench.run(source)

@@ -1,4 +1,4 @@
-"""A third family is one entry in the table: it travels the whole way from there."""
+"""A third family is one entry in ``FAMILIES``: it is then trained, compared, served and registered."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def neighbours(monkeypatch) -> families.Family:
         build=lambda parameters, seed: Pipeline(
             [("preprocess", preprocessor(scale=True)), ("model", KNeighborsClassifier(**parameters))]
         ),
-        # with some k the gate refuses the export: on one row of 4096 the last neighbour is another in float32
+        # with some k the export check fails: on one row of 4096 the last neighbour differs in float32
         grid=({"n_neighbors": 45}, {"n_neighbors": 25}),
     )
     monkeypatch.setitem(families.FAMILIES, NAME, family)
@@ -75,19 +75,19 @@ def test_a_third_family_is_tuned_evaluated_exported_and_drawn(neighbours, cohort
     assert np.isfinite(cv.importance).all()
 
 
-def test_a_third_family_is_compared_served_on_trial_and_registered(neighbours, module_store, mlflow_store, need):
+def test_a_third_family_is_compared_smoke_tested_and_registered(neighbours, module_store, mlflow_store, need):
     need((smoke_test.ROOT / ".venv-serving").exists(), "the service's environment")
     validated = validate(ingest("sample:250"), run="a third family")
     prepared = preprocess(validated, profile="quick", seed=0)
     # when
     trained = [train(family, prepared) for family in ("logistic_regression", NAME)]
     compared = compare(trained, prepared, run="a third family")
-    registered = register(compared, promote="manual")
-    # then the service answered from its bundle as the model does
-    kept = json.loads(stores.get(trained[1]["answers"]))
-    result = kept["evidence"]["smoke_test"]
-    assert result["records"] == export.REFERENCE_ROWS
-    assert result["max_abs_diff"] <= export.TOLERANCE
+    registered = register(compared, promotion="manual")
+    # then the service's predictions are the model's
+    kept = json.loads(stores.get(trained[1]["predictions"]))
+    smoke_test_result = kept["evidence"]["smoke_test"]
+    assert smoke_test_result["records"] == export.REFERENCE_ROWS
+    assert smoke_test_result["max_abs_diff"] <= export.TOLERANCE
     # and it was compared on the folds of the other, with a page and a card
     names = {one.path for one in mlflow_store.list_artifacts(compared["comparison_run"])}
     assert names >= {"comparison.html", f"model_card_{NAME}.html", "model_card_logistic_regression.html"}

@@ -1,4 +1,4 @@
-"""The comparison page: what a person reads on it, and that nothing on it runs or is loaded."""
+"""The comparison page: its text, and that it runs no script and loads nothing."""
 
 import re
 from dataclasses import replace
@@ -32,7 +32,7 @@ def render(*candidates, production=None, about=ABOUT, verdict=None, **more) -> b
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """No pictures, which are what a page's time is spent on."""
+    """No figures, which take most of a page's time."""
     pictures = dict.fromkeys(("roc", "calibration", "auc", "brier"), "")
     monkeypatch.setattr(comparison_figures, "draw", lambda *_, **__: pictures)
 
@@ -42,14 +42,14 @@ def two(lr, rf) -> bytes:
     return render(lr, rf)
 
 
-def test_the_verdict_stands_on_top_in_one_sentence_and_its_reasons_follow(lr, rf, two):
+def test_the_page_starts_with_the_verdict_and_its_reasons(lr, rf, two):
     verdict, _ = judged(lr, rf)
     text = Page(two).text
     assert verdict.verdict == "no detectable difference"
     assert text.startswith(
-        "No detectable difference Comparison of models: which one is put forward, and why "
-        f"No detectable difference {verdict.sentence} The reasons, in numbers {verdict.reasons[0]} "
-        "Verdict no detectable difference Put forward Logistic regression The models"
+        "No detectable difference Model comparison: which model is selected, and why "
+        f"No detectable difference {verdict.sentence} Reasons {verdict.reasons[0]} "
+        "Verdict no detectable difference Selected Logistic regression The models"
     )
 
 
@@ -109,17 +109,19 @@ def test_the_margins_are_those_of_the_rules(lr, rf):
 
 
 def test_the_confusion_matrix_counts_at_the_threshold(lr, two):
-    called, sick = lr.predictions.probabilities >= 0.5, lr.predictions.labels == 1
-    counts = [int((called == guess)[sick == truth].sum()) for truth in (False, True) for guess in (False, True)]
+    predicted, positive = lr.predictions.probabilities >= 0.5, lr.predictions.labels == 1
+    counts = [int((predicted == guess)[positive == truth].sum()) for truth in (False, True) for guess in (False, True)]
     rows = tables.confusion(lr.predictions)
     assert [cell["count"] for row in rows for cell in row["cells"]] == [str(count) for count in counts]
     assert [sum(cell["share"] for cell in row["cells"]) for row in rows] == pytest.approx([1, 1])
     assert [[cell["right"] for cell in row["cells"]] for row in rows] == [[True, False], [False, True]]
     share = f"{100 * counts[0] / (counts[0] + counts[1]):.0f}"
-    assert f"Called healthy Called sick No disease {counts[0]}{share} % right {counts[1]}" in Page(two).text
+    assert (
+        f"Predicted: no disease Predicted: disease No disease {counts[0]}{share} % right {counts[1]}" in Page(two).text
+    )
 
 
-def test_a_group_that_is_too_small_has_words_instead_of_numbers(two):
+def test_a_group_that_is_too_small_is_shown_as_words(two):
     text = Page(two).text
     note = "12 records of at least 20"
     assert (
@@ -129,9 +131,9 @@ def test_a_group_that_is_too_small_has_words_instead_of_numbers(two):
     assert "Sex: male 160 records, 90 with disease Logistic regression 0." in text
 
 
-def test_the_end_says_what_was_compared(two):
+def test_the_page_ends_with_data_and_settings(two):
     assert Page(two).text.endswith(
-        "What was compared Run manual__1 Source cleveland.csv Origin uci "
+        "Data and settings Run manual__1 Source cleveland.csv Origin uci "
         f"Snapshot (sha256) {'5a' * 32} Folds (sha256) {'f0' * 32} Data contract 1.1.0 Profile full "
         "Single folds 10 for each model, the same for all Bootstrap of the difference 200 draws, seed 0"
     )
@@ -147,13 +149,13 @@ def test_full_evidence_on_real_records_carries_no_warning(two):
     [
         (
             {"origin": "sample"},
-            "Synthetic sample: these patients do not exist. The numbers show that everything works, and nothing about "
-            "real patients.",
+            "Synthetic sample: these patients do not exist. The numbers show that the pipeline works; they say "
+            "nothing about real patients.",
         ),
         (
             {"profile": "quick"},
-            "Quick profile: fewer folds, repeats and trees than the full one. Its numbers are for trying things out, "
-            "not for deciding.",
+            "Quick profile: fewer folds, repeats and trees than the full profile. Its numbers are for experiments, "
+            "not for decisions.",
         ),
     ],
 )
@@ -164,7 +166,7 @@ def test_the_sample_and_the_quick_profile_are_warned_of_before_any_score(lr, cha
 
 
 def test_without_a_production_model_the_page_says_so(two):
-    assert "What is in production Nothing is in production yet." in Page(two).text
+    assert "The model in production No model is in production yet." in Page(two).text
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -179,22 +181,22 @@ def test_the_production_model_is_shown_on_the_hold_out_and_on_unseen_records(lr)
     )
     text = Page(render(lr, production=production)).text
     assert (
-        "Version 5, trained on records of origin file: its own model as it is served, not trained again. It does not "
-        "enter the verdict. Score This run's hold-out, n = 60 Records it never saw, n = 3 "
-        "ROC AUC 0.871 0.771 to 0.961 no record is without the disease What was compared"
+        "Version 5, trained on records of origin file: the served model, not trained again. It does not "
+        "enter the verdict. Score This run's hold-out, n = 60 Records it was not trained on, n = 3 "
+        "ROC AUC 0.871 0.771 to 0.961 no record is without the disease Data and settings"
     ) in text
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_production_model_that_could_not_be_scored_has_the_reason(lr):
     text = Page(render(lr, production=ProductionModel("5", "uci", note="its bundle is missing"))).text
-    assert "It does not enter the verdict. its bundle is missing What was compared" in text
+    assert "It does not enter the verdict. its bundle is missing Data and settings" in text
 
 
 def test_one_model_alone_has_no_difference_to_show(lr):
     page = Page(render(lr))
     assert page.text.startswith("Nothing to compare with ")
-    assert "How far apart they are Only one model took part, so there is no difference to show." in page.text
+    assert "Differences Only one model took part, so there is no difference to show." in page.text
     assert len([tag for tag, attributes in page.tags if tag == "svg" and "role" in attributes]) == 2
 
 
@@ -215,7 +217,7 @@ def test_three_models_stand_side_by_side_the_incumbent_first(lr, rf):
     ("verdict", "winner", "headline", "tone"),
     [
         ("better", "rf", "Random forest is better", "outcome "),
-        ("worse", "lr", "Logistic regression is better than what challenged it", "outcome same"),
+        ("worse", "lr", "Logistic regression is better than its challengers", "outcome same"),
         ("no detectable difference", "lr", "No detectable difference", "outcome same"),
         ("vetoed", "lr", "Minimum requirements not met", "outcome fair"),
         ("vetoed", None, "Minimum requirements not met", "outcome bad"),
@@ -223,28 +225,28 @@ def test_three_models_stand_side_by_side_the_incumbent_first(lr, rf):
 )
 def test_each_verdict_has_its_headline_and_colour(lr, rf, verdict, winner, headline, tone):
     page = Page(render(lr, rf, verdict=Verdict(winner, "lr", verdict, [], "So it is.")))
-    put_forward = {"lr": "Logistic regression", "rf": "Random forest", None: "nobody"}[winner]
+    selected = {"lr": "Logistic regression", "rf": "Random forest", None: "none"}[winner]
     assert page.text.startswith(headline)
-    assert f"{headline} So it is. Verdict {verdict} Put forward {put_forward} The models" in page.text
+    assert f"{headline} So it is. Verdict {verdict} Selected {selected} The models" in page.text
     assert next(attributes["class"] for tag, attributes in page.tags if tag == "section") == tone
 
 
-def test_a_number_that_is_not_defined_is_words_and_never_nan(lr):
-    undefined = Estimate(None, None, None, 0, "no record was called sick")
-    odd = candidate(
+def test_an_undefined_score_is_shown_as_words(lr):
+    undefined = Estimate(None, None, None, 0, "no record is predicted positive")
+    one = candidate(
         out_of_fold={**lr.evaluation.out_of_fold, "precision": undefined, "f1": Estimate(float("nan"), None, None, 0)},
         holdout={},
     )
-    html = render(odd)
+    html = render(one)
     text = Page(html).text
     assert not re.search(rb"\b(nan|inf|None)\b", html)
-    assert "Precision of those called sick, the share who are no record was called sick" in text
+    assert "Precision of the predicted positives, the share with disease no record is predicted positive" in text
     assert "F1 harmonic mean of precision and recall not determined" in text
     assert "Hold-out: 0 records" in text
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_folds_that_did_not_converge_are_told(lr):
+def test_folds_that_did_not_converge_are_reported(lr):
     assert "Warning: it did not converge in 3 of 10 folds" in Page(render(candidate(unconverged=3))).text
 
 
@@ -254,7 +256,7 @@ def test_remarks_stand_among_the_reasons(lr, rf):
     assert f"{verdict.reasons[0]} knn cannot be served" in Page(render(lr, rf, remarks=["knn cannot be served"])).text
 
 
-def test_whatever_is_put_in_is_shown_as_text(lr, rf):
+def test_all_input_is_shown_as_text(lr, rf):
     evil = replace(rf, title=EVIL)
     html = render(
         lr,
@@ -270,7 +272,7 @@ def test_whatever_is_put_in_is_shown_as_text(lr, rf):
     assert page.text.count(EVIL) >= len(ABOUT) + 10
 
 
-def test_nothing_runs_and_nothing_is_loaded_from_elsewhere(two):
+def test_the_page_runs_no_script_and_loads_nothing(two):
     page = Page(two)
     assert not {"script", "link", "iframe", "img", "object", "base"} & {tag for tag, _ in page.tags}
     assert [tag for tag, _ in page.tags].count("style") == 1
@@ -281,7 +283,7 @@ def test_nothing_runs_and_nothing_is_loaded_from_elsewhere(two):
     assert set(re.findall(rb"url\((.)", two)) == {b"#"}
 
 
-def test_the_pictures_share_no_id_and_point_at_their_own(lr, rf, two):
+def test_the_figures_share_no_id_and_refer_to_their_own(lr, rf, two):
     page = Page(two)
     assert len(page.ids) == len(set(page.ids))
     pointed = re.findall(r'(?:href="|url\()#([^")]+)', two.decode())
@@ -310,7 +312,7 @@ def test_curves_of_many_records_stay_small():
         ),
     ],
 )
-def test_what_cannot_be_shown_whole_is_refused(lr, rf, change, message):
+def test_incomplete_input_is_refused(lr, rf, change, message):
     verdict, comparisons = judged(lr, rf)
     candidates, about = change(lr, rf)
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):

@@ -1,4 +1,4 @@
-"""A run's page: what a person reads on it, and that nothing on it runs or is loaded."""
+"""The Data Docs page of a run: its text, and that it runs no script and loads nothing."""
 
 import re
 from dataclasses import replace
@@ -15,8 +15,8 @@ from heartline.validation.findings import Finding
 from tests.pages import EVIL, Page
 
 
-def _check(frame: pd.DataFrame, *odd: tuple[int, str, str, str], **more) -> checkpoint.Checked:
-    return checkpoint.check(frame, pd.DataFrame(list(odd), columns=checkpoint.QUARANTINE), **more)
+def _check(frame: pd.DataFrame, *unparseable: tuple[int, str, str, str], **more) -> checkpoint.Checked:
+    return checkpoint.check(frame, pd.DataFrame(list(unparseable), columns=checkpoint.QUARANTINE), **more)
 
 
 def _report(checked: checkpoint.Checked, **changed) -> checkpoint.Report:
@@ -28,7 +28,7 @@ def _report(checked: checkpoint.Checked, **changed) -> checkpoint.Report:
         max_quarantine=0.05,
         encoding="uci",
         evidence=["codes: 300 of 303 rows have codes that only UCI has"],
-        notes=["drift was not looked at"],
+        notes=["drift was not checked"],
         expectations=len(checked.result.results),
         findings=checked.findings,
         stopped=checkpoint.reasons_to_stop(checked, 0.05),
@@ -42,7 +42,7 @@ def _render(checked: checkpoint.Checked, report: checkpoint.Report | None = None
 
 @pytest.fixture(scope="module")
 def usual(cohort) -> pd.DataFrame:
-    """A cohort in which no value is even unusual."""
+    """A cohort without unusual values."""
     frame = cohort.rename_axis(None)
     for column in contract.COLUMNS:
         if column.usual:
@@ -57,7 +57,7 @@ def good(usual) -> checkpoint.Checked:
 
 @pytest.fixture(scope="module")
 def bad(usual) -> checkpoint.Checked:
-    """Forty-three bad rows, a drifted column, and text that would like to be markup."""
+    """Forty-three bad rows, a drifted column, and text that looks like markup."""
     frame = usual.copy()
     frame.loc[3, "cp"] = 9
     frame.loc[9, "trestbps"] = 230
@@ -73,11 +73,11 @@ def stopped(bad) -> Page:
 
 def test_a_good_run_says_so(good):
     page = Page(_render(good))
-    assert "The run went on: every check was met 303 records of 303 went on to training. Run manual__1" in page.text
+    assert "The run continued: all checks passed 303 records of 303 are used for training. Run manual__1" in page.text
     assert "Source a file Checks 52, with no findings" in page.text
-    assert "What was found Nothing: every check was met." in page.text
+    assert "Findings None: all checks passed." in page.text
     assert "They were read as the codes of the UCI archive. codes: 300 of 303 rows" in page.text
-    assert "Notes drift was not looked at" in page.text
+    assert "Notes drift was not checked" in page.text
     assert (
         f"Data contract {contract.VERSION} ({contract.digest()[:12]}) · checked by Great Expectations 1." in page.text
     )
@@ -85,18 +85,18 @@ def test_a_good_run_says_so(good):
 
 def test_a_stopped_run_says_why(stopped):
     assert (
-        "The run stopped at these records Nothing was trained on these records. The reasons: "
+        "The run stopped: these records are refused Nothing was trained on these records. The reasons: "
         "all records: 43 of 303 rows (14.2%) are in quarantine, at most 5.0% may be age: " in stopped.text
     )
 
 
-def test_the_rows_are_counted_where_they_went(stopped):
+def test_the_rows_are_counted_by_their_use(stopped):
     assert (
-        "Where the 303 rows went "
+        "Use of the 303 rows "
         "260 usable (85.8%) not used, as the run stopped "
         "0 repeated (0%) the same record as an earlier row "
-        "43 set aside (14.2%) quarantine: rows with impossible or missing values "
-        "Up to 5% of the rows may be set aside; beyond that the run stops."
+        "43 quarantined (14.2%) rows with impossible or missing values "
+        "Up to 5% of the rows may be quarantined; above that the run stops."
     ) in stopped.text
     bars = [(attrs["class"], attrs["style"]) for tag, attrs in stopped.tags if tag == "span" and "style" in attrs]
     assert bars == [("used", "width:85.81%"), ("quarantined", "width:14.19%")]
@@ -105,50 +105,51 @@ def test_the_rows_are_counted_where_they_went(stopped):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"quarantined": 1, "used": 302}, "The run went on, with 1 row set aside 302 records of 303 went on"),
-        ({"quarantined": 1, "used": 302}, "1 row held values that cannot be right, and went to quarantine: mend them"),
-        ({"duplicates": 2, "used": 301}, "2 rows repeated an earlier one and counted once."),
-        ({"duplicates": 2, "used": 301}, "301 used (99.3%) went on to training 2 repeated (0.7%)"),
-        ({"rows": 1_000_000, "used": 999_999, "quarantined": 1}, "1 set aside (less than 0.1%)"),
+        ({"quarantined": 1, "used": 302}, "The run continued, with 1 row in quarantine 302 records of 303 are used"),
+        ({"quarantined": 1, "used": 302}, "1 row with invalid values went to quarantine. Correct them"),
+        ({"duplicates": 2, "used": 301}, "2 rows repeated an earlier row and counted once."),
+        ({"duplicates": 2, "used": 301}, "301 used (99.3%) used for training 2 repeated (0.7%)"),
+        ({"rows": 1_000_000, "used": 999_999, "quarantined": 1}, "1 quarantined (less than 0.1%)"),
         ({"rows": 1_000_000, "used": 999_999, "quarantined": 1}, "999,999 used (more than 99.9%)"),
-        ({"encoding": "kaggle"}, "They were read as the codes of the Kaggle file, and turned back into those of"),
-        ({"encoding": "", "stopped": ["undecided"]}, "It could not be decided whose codes they are, UCI's or Kaggle's"),
+        ({"encoding": "kaggle"}, "They were read as the codes of the Kaggle file, and converted to those of"),
+        ({"encoding": "", "stopped": ["undecided"]}, "It is uncertain whether the codes are UCI's or Kaggle's"),
         ({"stopped": ["one"]}, "Nothing was trained on these records. The reason: one Run"),
         ({"max_quarantine": 0.0}, "Up to 0% of the rows"),
         ({"max_quarantine": 1}, "Up to 100% of the rows"),
-        ({"rows": 0, "used": 0, "stopped": ["empty"]}, "Where the 0 rows went 0 usable (0%)"),
+        ({"rows": 0, "used": 0, "stopped": ["empty"]}, "Use of the 0 rows 0 usable (0%)"),
     ],
 )
 def test_outcomes_in_words(good, changed, words):
     assert words in Page(_render(good, _report(good, **changed))).text
 
 
-def test_findings_are_in_words_with_rows_gravest_first(stopped):
-    found = stopped.text[stopped.text.index("What was found") : stopped.text.index("How the codes were read")]
-    stops, aside, unusual = (
-        found.index(words) for words in ("stops the run About", "rows set aside Values", "unusual, only a warning")
+def test_findings_are_shown_with_rows_the_most_severe_first(stopped):
+    found = stopped.text[stopped.text.index(" Findings ") : stopped.text.index("Encoding of the codes")]
+    stops, quarantined, unusual = (
+        found.index(words)
+        for words in ("stops the run Expectations about", "rows quarantined Values", "unusual, only a warning")
     )
-    assert stops < aside < unusual
+    assert stops < quarantined < unusual
     assert (
         "Age in years Age of the patient (column age) Expected a distribution like that of production's"
-        in found[stops:aside]
+        in found[stops:quarantined]
     )
     assert (
         "Chest pain Type of chest pain: 1 typical angina, 2 atypical angina, 3 non-anginal pain, 4 asymptomatic "
         "(column cp) Expected one of the codes 1, 2, 3, 4 Found something else in 1 of 303 rows (0.3%) Where row 3: 9"
-    ) in found[aside:unusual]
+    ) in found[quarantined:unusual]
     assert (
         "Cholesterol in mg/dl Serum cholesterol (column chol) Expected 50 to 1000 mg/dl "
         "Found something else in 41 of 303 rows (13.5%) Where row 20: 0 row 21: 0 row 22: 0 row 23: 0 row 24: 0 "
         "row 25: 0 row 26: 0 row 27: 0 row 28: 0 row 29: 0 The first 10 of 41 rows."
-    ) in found[aside:unusual]
+    ) in found[quarantined:unusual]
     assert (
         "Expected usually 80 to 220 mm Hg Found something else in 1 of 303 rows (0.3%) Where row 9: 230"
         in (found[unusual:])
     )
 
 
-def test_rows_that_are_no_records_are_named(good):
+def test_malformed_rows_are_named(good):
     finding = Finding("rows", "", "row", "14 fields in each row", "another", [(7, "13 fields instead of 14")], 1)
     text = Page(_render(good, _report(good, findings=[finding], quarantined=1))).text
     assert "Whole rows Expected 14 fields in each row" in text
@@ -161,7 +162,7 @@ def test_below_are_all_checks_in_great_expectations_own_words(bad, stopped):
     places = [checks.index(title) for title in titles]
     assert places == sorted(places)
     assert checks.count("Outcome Expectation Observed") == len(titles)
-    assert "rows set aside cp values must belong to this set: 1 2 3 4. 1 unexpected values found." in checks
+    assert "rows quarantined cp values must belong to this set: 1 2 3 4. 1 unexpected values found." in checks
     assert "warning trestbps values must be greater than or equal to 80 and less than or equal to 220." in checks
     assert "stops the run age Kullback-Leibler (KL) divergence with respect to the following distribution" in checks
     assert "met Must have greater than or equal to 100 rows. 303" in checks
@@ -189,7 +190,7 @@ def test_an_expectation_that_could_not_run_shows_its_error_and_no_traceback(good
     assert b"/home/someone" not in html
 
 
-def test_what_came_from_the_data_is_text_and_no_markup(bad):
+def test_values_of_the_data_are_escaped(bad):
     report = _report(bad, stopped=[EVIL], notes=[EVIL], evidence=[EVIL])
     html = data_docs_page.render(bad.result, report, run=EVIL, source=EVIL)
     page = Page(html)
@@ -200,7 +201,7 @@ def test_what_came_from_the_data_is_text_and_no_markup(bad):
     assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
 
 
-def test_nothing_is_loaded_from_elsewhere(bad):
+def test_the_page_loads_nothing(bad):
     html = _render(bad, source="https://example.org/heart.csv").decode()
     page = Page(html.encode())
     assert "https://example.org/heart.csv" in page.text

@@ -1,4 +1,4 @@
-"""The site of Data Docs: a page for each run, an index of them, and no way out of the folder."""
+"""The Data Docs site: a page for each run, an index, and no access outside its folder."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from heartline.storage.object_store import StoreError
 from heartline.validation.checkpoint import Report
 from heartline.validation.findings import Finding
 
-PAGE = b"<main>\n<!--site-->\n<h1>The run went on</h1></main>"
+PAGE = b"<main>\n<!--site-->\n<h1>The run continued</h1></main>"
 UNUSUAL = Finding("expect_column_values_to_be_between", "age", "unusual", "usually 18 to 100", "another", [(1, "9")], 1)
 
 
@@ -60,19 +60,19 @@ def test_a_page_is_kept_under_the_runs_name_and_has_a_link_to_the_index(store):
     assert (
         data_docs_site.read(name)
         == (store / "data-docs" / name).read_bytes()
-        == b'<main>\n<nav><a href="index.html">All runs</a></nav>\n<h1>The run went on</h1></main>'
+        == b'<main>\n<nav><a href="index.html">All runs</a></nav>\n<h1>The run continued</h1></main>'
     )
 
 
 def test_the_index_lists_the_newest_run_first_with_its_outcome_and_counts(store):
-    _publish("b", day=2, rows=1000, used=900, duplicates=60, quarantined=40, stopped=["too few", "too bad", "too odd"])
+    _publish("b", day=2, rows=1000, used=900, duplicates=60, quarantined=40, stopped=["too few", "too bad", "too rare"])
     _publish("c", day=3, used=301, quarantined=0)
     _publish("a", day=1, source="https://example.org/x.csv")
     _publish("d", day=4, used=301, quarantined=0, findings=[UNUSUAL])
     assert _runs_in_index() == ["d", "c", "b", "a"]
     assert _cells("a") == [
         "a written 2026-11-01 01:30 UTC",
-        "went on, with findings",
+        "continued, with findings",
         "https://example.org/x.csv",
         "303",
         "300",
@@ -80,8 +80,8 @@ def test_the_index_lists_the_newest_run_first_with_its_outcome_and_counts(store)
         "1",
     ]
     assert _cells("b")[1:] == ["stopped too few; and 2 more", "a file", "1,000", "–", "60", "40"]
-    assert _cells("c")[1:] == ["went on", "a file", "303", "301", "2", "0"]
-    assert _cells("d")[1] == "went on, with findings"
+    assert _cells("c")[1:] == ["continued", "a file", "303", "301", "2", "0"]
+    assert _cells("d")[1] == "continued, with findings"
 
 
 def test_a_run_that_is_published_again_replaces_its_page_only_and_keeps_its_place(store):
@@ -114,7 +114,7 @@ def test_runs_never_share_a_file_and_every_name_is_a_safe_one(runs):
     assert "index.html" not in names
 
 
-def test_what_came_from_a_source_is_text_in_the_index(store):
+def test_values_of_a_source_are_escaped_in_the_index(store):
     _publish("<script>alert(1)</script>", source='<img src="https://example.org/x">', stopped=["<b>&"])
     index = data_docs_site.read("index.html").decode()
     assert "<script" not in index
@@ -150,36 +150,36 @@ def test_only_plain_names_of_pages_are_read(store, name):
     assert caught.value.where == f"Data Docs page {name!r}"
 
 
-def test_a_page_that_is_not_there_says_what_to_do(store):
+def test_a_missing_page_is_a_clear_error(store):
     with pytest.raises(data_docs_site.NoSuchPageError) as caught:
         data_docs_site.read("run.html")
     assert str(caught.value) == (
         "there is no such page\n"
         "  where:    Data Docs page 'run.html'\n"
         "  expected: index.html or a page that it links to\n"
-        "  hint:     open the index; a run has its page once its task validate has written it"
+        "  hint:     open the index; a run has a page after its task validate"
     )
 
 
-def test_a_run_that_another_one_overtakes_is_in_the_index(store, monkeypatch):
+def test_a_run_that_is_published_at_the_same_time_as_another_is_in_the_index(store, monkeypatch):
     """Between listing the pages and writing the index, another run may write both."""
-    write, overtaken = data_docs_site._write, []
+    write, published = data_docs_site._write, []
 
-    def overtake(fs, path, data):
-        if path.endswith("index.html") and not overtaken:
-            overtaken.append(path)
+    def publish_another(fs, path, data):
+        if path.endswith("index.html") and not published:
+            published.append(path)
             _publish("fast", day=2)
         write(fs, path, data)
 
-    monkeypatch.setattr(data_docs_site, "_write", overtake)
+    monkeypatch.setattr(data_docs_site, "_write", publish_another)
     _publish("slow", day=1)
-    assert overtaken
+    assert published
     assert _runs_in_index() == ["fast", "slow"]
 
 
-def test_a_store_in_memory_will_do_as_well(monkeypatch):
+def test_a_store_in_memory_works_too(monkeypatch):
     monkeypatch.setenv("HEARTLINE_STORE", "memory://heartline-data-docs")
-    assert data_docs_site.read(_publish("one", day=1)).endswith(b"<h1>The run went on</h1></main>")
+    assert data_docs_site.read(_publish("one", day=1)).endswith(b"<h1>The run continued</h1></main>")
     _publish("two", day=2)
     assert _runs_in_index() == ["two", "one"]
 
@@ -192,7 +192,7 @@ def test_a_store_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     assert caught.value.where == f"{(tmp_path / 'file').as_uri()}/data-docs"
 
 
-def test_what_the_index_knows_of_a_run_lies_beside_its_page(store):
+def test_the_entry_of_the_index_is_stored_beside_the_page(store):
     name = _publish("run", day=5, findings=[UNUSUAL])
     about = json.loads(Path(store, "data-docs", name).with_suffix(".json").read_text())
     assert about == {

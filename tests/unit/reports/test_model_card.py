@@ -1,4 +1,4 @@
-"""A model's card: its sections, its warnings, and that nothing on it runs or is loaded."""
+"""The model card: its sections and warnings, and that it runs no script and loads nothing."""
 
 from dataclasses import replace
 
@@ -33,10 +33,10 @@ def card(lr, verdict) -> Page:
     return Page(model_card.render(lr, verdict, about={**ABOUT, **COUNTS}))
 
 
-def test_it_says_first_what_it_is_and_that_it_is_no_medical_device(card):
+def test_it_starts_with_the_model_and_that_it_is_no_medical_device(card):
     assert card.text.startswith(
         "Model card: Logistic regression Model card Logistic regression: the probability of heart disease "
-        "A model of heart-disease. This is the model that was put forward. "
+        "A model of heart-disease. This is the selected model. "
         "Not a medical device. It has not been approved for the care of patients. Intended use"
     )
 
@@ -48,7 +48,7 @@ def test_its_sections_are_those_of_a_model_card(card):
         "Data",
         "Recipe",
         "Tuning",
-        "How good it is",
+        "Scores",
         "Calibration",
         "By sex and age",
         "Limits",
@@ -62,16 +62,16 @@ def test_its_sections_are_those_of_a_model_card(card):
 
 
 def test_the_data_are_counted_and_named(card):
-    assert "240 records were trained on, 111 of them with disease." in card.text
+    assert "240 training records, 111 of them with disease." in card.text
     assert (
         "Run manual__1 Source cleveland.csv Origin uci Codes read as uci Rows in the source 303 Records used 300 "
-        f"Rows that repeated a record 1 Rows in quarantine 2 Snapshot (sha256) {'5a' * 32}"
+        f"Duplicate rows 1 Rows in quarantine 2 Snapshot (sha256) {'5a' * 32}"
     ) in card.text
 
 
-def test_the_recipe_and_what_the_folds_chose_are_told(card):
+def test_the_recipe_and_the_choices_of_the_folds_are_shown(card):
     assert "Hyperparameters of this model C 0.1 max_iter 1000 Tuning In each fold" in card.text
-    assert "The folds took: C=0.1 8 of 10 folds C=1.0 2 of 10 folds How good it is" in card.text
+    assert "The choices of the folds: C=0.1 8 of 10 folds C=1.0 2 of 10 folds Scores" in card.text
 
 
 @pytest.mark.parametrize("chosen", [{}, {"": 10}])
@@ -83,23 +83,23 @@ def test_without_a_search_space_nothing_was_tuned(verdict, chosen):
 def test_scores_have_intervals_and_small_groups_have_words(lr, card):
     one = lr.evaluation.out_of_fold["roc_auc"]
     shown = f"{one.value:.3f} {one.low:.3f} to {one.high:.3f}"
-    assert f"ROC AUC pairs of a sick and a healthy patient that are in the right order {shown} {shown} " in card.text
+    assert f"ROC AUC pairs of a patient with and one without disease in the right order {shown} {shown} " in card.text
     assert "ROC AUC within single folds, mean ± standard deviation over folds: 0.912 ± 0.031." in card.text
     assert "Sex: female 12 records, 3 with disease Logistic regression 12 records of at least 20 " in card.text
     assert "female: no ROC AUC, 12 records of at least 20." in card.text
 
 
 @pytest.mark.parametrize(
-    ("slope", "said"),
+    ("slope", "meaning"),
     [
-        (Estimate(0.6, 0.5, 0.9, 9), "0.600 (95 % interval 0.500 to 0.900): the model is too sure: its probabilities "),
-        (Estimate(2.0, 1.5, 2.9, 9), "2.000 (95 % interval 1.500 to 2.900): the model is not sure enough: its prob"),
+        (Estimate(0.6, 0.5, 0.9, 9), "0.600 (95 % interval 0.500 to 0.900): the model is overconfident: its probab"),
+        (Estimate(2.0, 1.5, 2.9, 9), "2.000 (95 % interval 1.500 to 2.900): the model is underconfident: its prob"),
         (Estimate(1.1, 0.9, 1.3, 9), "1.100 (95 % interval 0.900 to 1.300): no detectable deviation from 1."),
     ],
 )
-def test_the_calibration_is_put_into_words(lr, verdict, slope, said):
+def test_the_calibration_is_explained(lr, verdict, slope, meaning):
     one = candidate(out_of_fold={**lr.evaluation.out_of_fold, "calibration_slope": slope})
-    assert f"Calibration slope {said}" in Page(model_card.render(one, verdict, about=ABOUT)).text
+    assert f"Calibration slope {meaning}" in Page(model_card.render(one, verdict, about=ABOUT)).text
 
 
 def test_a_calibration_that_is_not_defined_says_why(lr, verdict):
@@ -114,12 +114,12 @@ def test_a_calibration_that_is_not_defined_says_why(lr, verdict):
 @pytest.mark.parametrize(
     ("winner", "role"),
     [
-        ("lr", "This is the model that was put forward."),
-        ("rf", "This model was not put forward; rf was."),
-        (None, "No model of this comparison was put forward."),
+        ("lr", "This is the selected model."),
+        ("rf", "This model was not selected; rf was."),
+        (None, "No model of this comparison was selected."),
     ],
 )
-def test_its_part_in_the_comparison_is_told(lr, winner, role):
+def test_its_role_in_the_comparison_is_shown(lr, winner, role):
     verdict = Verdict(winner, "lr", "vetoed", ["a reason"], "So it is.")
     text = Page(model_card.render(lr, verdict, about=ABOUT)).text
     assert role in text
@@ -145,7 +145,7 @@ def test_the_sample_and_the_quick_profile_are_warned_of(lr, verdict, card):
     assert "Trained on synthetic records: it must not be used on patients, not even for study." in text
 
 
-def test_whatever_is_put_in_is_shown_as_text(lr):
+def test_all_input_is_shown_as_text(lr):
     evil = replace(lr, title=EVIL, parameters={EVIL: EVIL})
     verdict = Verdict("lr", "lr", "better", [EVIL], EVIL)
     page = Page(model_card.render(evil, verdict, about={**dict.fromkeys(ABOUT, EVIL), EVIL: EVIL}))
@@ -153,7 +153,7 @@ def test_whatever_is_put_in_is_shown_as_text(lr):
     assert page.text.count(EVIL) >= len(ABOUT) + 8
 
 
-def test_nothing_runs_nothing_is_loaded_and_the_bytes_are_the_same(lr, verdict):
+def test_the_card_runs_no_script_loads_nothing_and_is_reproducible(lr, verdict):
     html = model_card.render(lr, verdict, about=ABOUT)
     tags = Page(html).tags
     assert html == model_card.render(lr, verdict, about=ABOUT)
@@ -162,6 +162,6 @@ def test_nothing_runs_nothing_is_loaded_and_the_bytes_are_the_same(lr, verdict):
     assert len(html) < 50_000
 
 
-def test_a_card_without_its_grounds_is_refused(lr, verdict):
+def test_incomplete_facts_are_refused(lr, verdict):
     with pytest.raises(ValueError, match=r"^about does not say: profile$"):
         model_card.render(lr, verdict, about={name: ABOUT[name] for name in ABOUT if name != "profile"})

@@ -1,4 +1,4 @@
-"""The pictures: which there are, that they show the right numbers, and that they are the same bytes every time."""
+"""The figures of a family: which there are, their numbers, and that their bytes are reproducible."""
 
 import io
 import re
@@ -79,10 +79,10 @@ from heartline.evaluation.metrics import evaluate
 def digest():
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, 80)
-    answers = np.clip(0.4 * labels + 0.6 * random.random(80), 0, 1)
+    predictions = np.clip(0.4 * labels + 0.6 * random.random(80), 0, 1)
     records = LabelledDataset(np.zeros((80, 13)), labels, np.arange(80))
-    cv = CrossValidation(answers[None], np.full(5, 0.9), random.normal(0, 0.02, (5, 13)))
-    scores = evaluate(labels, answers, records.groups, seed=0)
+    cv = CrossValidation(predictions[None], np.full(5, 0.9), random.normal(0, 0.02, (5, 13)))
+    scores = evaluate(labels, predictions, records.groups, seed=0)
     files = model_figures.draw(model_figures.Evidence("A", "b", records, cv, scores, [], 0))
     return hashlib.sha256(b"".join(files.values())).hexdigest()
 """
@@ -115,7 +115,7 @@ def test_every_picture_says_whose_it_is_and_what_it_rests_on(evidence, name):
     words = " ".join(_words(figure))
     assert "Logistic regression: " in words
     assert {
-        "importance": "Held-out records of 8 folds, mean ± standard deviation over folds; 4 × 2 folds, test profile",
+        "importance": "Left-out records of 8 folds, mean ± standard deviation over folds; 4 × 2 folds, test profile",
         "odds_ratios": f"Final model, {len(found.records)} training records, middle 95 % of 200 bootstrap refits",
     }.get(name, f"{len(found.records)} training records, out-of-fold probabilities; 4 × 2 folds, test profile") in words
 
@@ -147,9 +147,9 @@ def test_confusion_matrix_shows_counts_and_shares(evidence):
     counts = confusion_matrix(found.records.labels, found.cv.averaged >= contract.THRESHOLD)
     shares = counts / counts.sum(axis=1, keepdims=True)
     words = _words(_drawn(model_figures._confusion, found))
-    for row, who in enumerate(("healthy", "sick")):
+    for row, which in enumerate(("without", "with")):
         for column in range(2):
-            assert f"{counts[row, column]}\n{shares[row, column]:.0%} of the {who}" in words
+            assert f"{counts[row, column]}\n{shares[row, column]:.0%} of those {which} disease" in words
 
 
 def test_roc_curve_is_inside_its_band_and_its_area_is_the_scores(evidence):
@@ -167,7 +167,7 @@ def test_roc_curve_is_inside_its_band_and_its_area_is_the_scores(evidence):
 
 
 def test_roc_band_is_as_wide_as_a_proportions_interval():
-    """At a fixed cut-off the recall is a proportion of the sick; the band adds the cut-off's own noise."""
+    """At a fixed cut-off the recall is a proportion of the positives; the band adds the cut-off's own noise."""
     random = np.random.default_rng(0)
     labels = np.repeat([0, 1], [20_000, 200])
     probabilities = 1 / (1 + np.exp(-random.normal(1.9 * labels, 1)))

@@ -1,4 +1,4 @@
-"""Records that no model, or not each of them, can be trained on: one clear error, or a family less."""
+"""Records on which some or all families cannot be trained: one clear error, or a family that is refused."""
 
 import dataclasses
 import json
@@ -27,16 +27,14 @@ from heartline.reports import model_figures
 from heartline.storage import object_store as stores
 from heartline.storage import record_identity, splits
 from heartline.training import families
-from tests.unit.pipeline.bad_training.support import FOREST, LINEAR, NOT_OURS, WITH_REFITS, everything, prepare, taken
+from tests.unit.pipeline.support import FOREST, LINEAR, NOT_OURS, WITH_REFITS, mlflow_counts, prepare, take
 
 # ---- too few records
 
 
-def test_what_quarantine_leaves_may_be_too_little_and_the_run_stops_before_training(
-    module_store, mlflow_store, many, tmp_path
-):
-    # given 240 rows of which so many are bad that six patients are left
-    frame = taken(many, healthy=100, sick=100, healthy_held=20, sick_held=20).reset_index(drop=True)
+def test_too_few_records_after_quarantine_stop_the_run_before_training(module_store, mlflow_store, many, tmp_path):
+    # given 240 rows, so many of them bad that few positive records are left
+    frame = take(many, negative=100, positive=100, negative_holdout=20, positive_holdout=20).reset_index(drop=True)
     frame["cp"] = frame["cp"].where((frame["num"] == 0) | (frame.index % 20 == 0), 9)
     frame.to_csv(tmp_path / "records.csv", index=False)
     # when
@@ -46,12 +44,13 @@ def test_what_quarantine_leaves_may_be_too_little_and_the_run_stops_before_train
     # then
     assert str(caught.value) == (
         "too few distinct records with disease to evaluate a model: 5\n"
-        "  where:    label 1 of the training set; of 240 rows in the source 114 are in quarantine, 0 repeat another\n"
+        "  where:    label 1 of the training set; of 240 rows in the source, 114 are in quarantine and 0 are "
+        "duplicates\n"
         "  expected: at least 10, one for each fold\n"
-        f"  hint:     train on more data; or mend the rows in quarantine: {validated['quarantine_csv']}; nothing was "
-        "trained"
+        f"  hint:     train on more data; or correct the rows in quarantine: {validated['quarantine_csv']}; "
+        "nothing was trained"
     )
-    assert everything(mlflow_store)["models"] == 0
+    assert mlflow_counts(mlflow_store)["models"] == 0
     experiment = mlflow_store.get_experiment_by_name(runs.EXPERIMENT).experiment_id
     assert mlflow_store.search_runs([experiment]) == []
 
@@ -60,59 +59,59 @@ def test_what_quarantine_leaves_may_be_too_little_and_the_run_stops_before_train
     ("counts", "what", "where"),
     [
         (
-            {"healthy": 3, "sick": 20, "healthy_held": 5, "sick_held": 5},
+            {"negative": 3, "positive": 20, "negative_holdout": 5, "positive_holdout": 5},
             "too few distinct records without disease to evaluate a model: 3",
             "label 0 of the training set",
         ),
         (
-            {"healthy": 20, "sick": 0, "healthy_held": 5, "sick_held": 5},
+            {"negative": 20, "positive": 0, "negative_holdout": 5, "positive_holdout": 5},
             "the training set has no record with disease",
             "the split of 30 records: 20 for training, 10 held out",
         ),
         (
-            {"healthy": 20, "sick": 20, "healthy_held": 5, "sick_held": 0},
+            {"negative": 20, "positive": 20, "negative_holdout": 5, "positive_holdout": 0},
             "the hold-out has no record with disease",
             "the split of 45 records: 40 for training, 5 held out",
         ),
         (
-            {"healthy": 20, "sick": 20, "healthy_held": 0, "sick_held": 0},
+            {"negative": 20, "positive": 20, "negative_holdout": 0, "positive_holdout": 0},
             "the hold-out has no record without disease",
             "the split of 40 records: 40 for training, 0 held out",
         ),
         (
-            {"healthy": 0, "sick": 0, "healthy_held": 0, "sick_held": 0},
+            {"negative": 0, "positive": 0, "negative_holdout": 0, "positive_holdout": 0},
             "the training set has no record without disease",
             "the split of 0 records: 0 for training, 0 held out",
         ),
     ],
 )
-def test_a_set_that_cannot_be_divided_is_refused(module_store, many, counts, what, where):
-    frame = taken(many, **counts)
+def test_a_set_that_cannot_be_split_is_refused(module_store, many, counts, what, where):
+    frame = take(many, **counts)
     with pytest.raises(DataError) as caught:
         prepare(frame)
-    of = f"of {len(frame)} rows in the source 0 are in quarantine, 0 repeat another"
+    of = f"of {len(frame)} rows in the source, 0 are in quarantine and 0 are duplicates"
     assert (caught.value.what, caught.value.where) == (what, f"{where}; {of}")
     assert caught.value.hint.startswith("train on more data")
     assert caught.value.hint.endswith("; nothing was trained")
 
 
-def test_a_column_that_quarantine_left_without_values_is_refused(module_store, many):
-    frame = taken(many, healthy=30, sick=30, healthy_held=10, sick_held=10)
+def test_a_column_with_too_few_values_is_refused(module_store, many):
+    frame = take(many, negative=30, positive=30, negative_holdout=10, positive_holdout=10)
     prepare(frame.assign(thal=np.where(np.arange(len(frame)) % 5 == 0, np.nan, 3)))
     for number, thal in ((0, np.nan), (63, np.where(np.arange(len(frame)) < 17, np.nan, 3))):
         with pytest.raises(DataError) as caught:
             prepare(frame.assign(thal=thal))
         assert str(caught.value) == (
             f"too few records have a value of thal: {number}\n"
-            "  where:    column thal of the 80 records that are used; of 80 rows in the source 0 are in quarantine, 0 "
-            "repeat another\n"
+            "  where:    column thal of the 80 records that are used; of 80 rows in the source, 0 are in quarantine "
+            "and 0 are duplicates\n"
             "  expected: a value in at least 80% of them\n"
             "  hint:     train on records with this value; nothing was trained"
         )
 
 
-def test_the_least_that_may_be_trained_on_is_trained_on(module_store, mlflow_store, many, unasked, caplog):
-    prepared = prepare(taken(many, healthy=4, sick=4, healthy_held=1, sick_held=1))
+def test_the_smallest_allowed_set_is_trained_on(module_store, mlflow_store, many, quick_training, caplog):
+    prepared = prepare(take(many, negative=4, positive=4, negative_holdout=1, positive_holdout=1))
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         trained = [train(family, prepared) for family in families.FAMILIES]
@@ -124,20 +123,20 @@ def test_the_least_that_may_be_trained_on_is_trained_on(module_store, mlflow_sto
         reason.startswith("logistic regression does not meet the minimum requirements")
         for reason in compared["reasons"]
     )
-    registered = register(compared, promote="if_better")
+    registered = register(compared, promotion="if_better")
     assert (registered["version"], registered["promoted"]) == (None, False)
 
 
 # ---- more records than a tree may see
 
 
-def test_what_bounds_a_tree_is_said_wherever_its_parameters_are(module_store, mlflow_store, many, unasked, monkeypatch):
+def test_max_samples_is_recorded_beside_the_parameters(module_store, mlflow_store, many, quick_training, monkeypatch):
     monkeypatch.setattr(families, "MAX_SAMPLES", 50)
-    prepared = prepare(taken(many, healthy=70, sick=60, healthy_held=15, sick_held=15), seed=8)
+    prepared = prepare(take(many, negative=70, positive=60, negative_holdout=15, positive_holdout=15), seed=8)
 
     trained = train(FOREST, prepared)
     compared = compare([trained], prepared, run="bounded")
-    registered = register(compared, promote="manual")
+    registered = register(compared, promotion="manual")
 
     files = bundle.open_bundle(stores.get(trained["bundle"]))
     assert export.from_skops(files["model.skops"])[-1].max_samples == 50
@@ -152,18 +151,18 @@ def test_what_bounds_a_tree_is_said_wherever_its_parameters_are(module_store, ml
 # ---- a class that a fold could lack
 
 
-@given(healthy=st.integers(0, 15), sick=st.integers(0, 15), n_splits=st.integers(2, 10), seed=st.integers(0, 99))
+@given(negative=st.integers(0, 15), positive=st.integers(0, 15), n_splits=st.integers(2, 10), seed=st.integers(0, 99))
 @settings(deadline=None)
-def test_each_fold_and_what_it_is_trained_on_hold_both_classes_or_the_plan_is_refused(healthy, sick, n_splits, seed):
-    # given groups of one to three records, in every other group of patients one who is not labelled as sick
-    sizes = np.random.default_rng(seed).integers(1, 4, healthy + sick)
-    groups = np.repeat(np.arange(healthy + sick), sizes)
-    labels = (groups >= healthy).astype("int64")
+def test_each_fold_and_its_training_part_hold_both_classes_or_the_plan_is_refused(negative, positive, n_splits, seed):
+    # given groups of one to three records; in every other positive group, one record is labelled negative
+    sizes = np.random.default_rng(seed).integers(1, 4, negative + positive)
+    groups = np.repeat(np.arange(negative + positive), sizes)
+    labels = (groups >= negative).astype("int64")
     firsts = np.flatnonzero(np.diff(groups, prepend=-1))
     labels[firsts[(sizes > 1) & (np.arange(len(sizes)) % 2 == 0)]] = 0
     records = splits.LabelledDataset(np.empty((len(labels), 0)), labels, groups)
     # when there are too few
-    few = [(title, n) for title, n in zip(splits.CLASSES, (healthy, sick), strict=True) if n < n_splits]
+    few = [(title, n) for title, n in zip(splits.CLASSES, (negative, positive), strict=True) if n < n_splits]
     if few:
         title, number = few[0]
         with pytest.raises(DataError) as caught:
@@ -217,7 +216,7 @@ def test_a_constant_column_is_trained_on_like_any_other(
     monkeypatch.setattr(
         cross_validation, "evaluate", lambda cv, *rest, **named: kept.append(cv) or evaluate(cv, *rest, **named)
     )
-    frame = taken(many, healthy=70, sick=60, healthy_held=15, sick_held=15).assign(**constant)
+    frame = take(many, negative=70, positive=60, negative_holdout=15, positive_holdout=15).assign(**constant)
     prepared = prepare(frame)
     capfd.readouterr()
 
@@ -227,13 +226,13 @@ def test_a_constant_column_is_trained_on_like_any_other(
 
     assert [str(one.message) for one in warned if not issubclass(one.category, NOT_OURS)] == []
     assert "Warning" not in capfd.readouterr().err, "processes that grow folds warn there"
-    assert "refused" not in trained
+    assert trained["outcome"] == "trained"
     assert set(drawn) >= {"roc.svg", "calibration.svg", "importance.svg", "scores.svg"}
     assert ("odds_ratios.svg" in drawn) == (family == LINEAR)
     (cv,) = kept
     for name in constant:
         drops = cv.importance[:, contract.FEATURE_NAMES.index(name)]
-        assert np.abs(drops).max() < 1e-12, f"{name} can tell nobody apart"
+        assert np.abs(drops).max() < 1e-12, f"{name} has no importance"
 
 
 # ---- a family that does not converge
@@ -249,11 +248,9 @@ def cut_off(iterations: int) -> families.Family:
     return dataclasses.replace(recipe, parameters=parameters)
 
 
-def test_a_family_that_does_not_converge_is_named_and_the_others_go_on(
-    pair, mlflow_store, unasked, monkeypatch, caplog
-):
+def test_a_family_that_does_not_converge_is_refused_and_the_others_go_on(pair, monkeypatch, caplog):
     # given
-    prepared, (_, forest) = pair
+    prepared, forest, mlflow_store = pair.prepared, pair.forest, pair.client
     monkeypatch.setattr(importance, "odds_ratios", WITH_REFITS)
     monkeypatch.setattr(families, "FAMILIES", {**families.FAMILIES, LINEAR: cut_off(1)})
     # when
@@ -261,37 +258,37 @@ def test_a_family_that_does_not_converge_is_named_and_the_others_go_on(
         warnings.simplefilter("always")
         linear = train(LINEAR, prepared, run="cut off")
     compared = compare([linear, forest], prepared, run="cut off")
-    registered = register(compared, promote="manual")
+    registered = register(compared, promotion="manual")
     # then
     assert "Logistic regression did not converge in 8 of 8 folds" in caplog.messages
-    assert linear["unconverged"] == "its final model and 8 of 8 folds did not converge"
-    assert linear["refused"] == (
+    assert (linear["outcome"], linear["cause"]) == ("refused", "not converged")
+    assert linear["reason"] == "its final model and 8 of 8 folds did not converge"
+    assert linear["error"] == (
         "its final model and 8 of 8 folds did not converge\n"
         "  where:    family logistic_regression\n"
-        "  expected: a final model and at least half of the folds that stop before their iterations are used up\n"
-        "  hint:     allow more iterations, or fewer extremes in its search space, in the entry of logistic_regression "
-        "in training.families.FAMILIES"
+        "  expected: convergence of the final model and of at least half of the folds\n"
+        "  hint:     allow more iterations, or remove extreme values from its search space, in the entry of "
+        "logistic_regression in training.families.FAMILIES"
     )
-    assert "bundle" not in linear
-    assert [one for one in warned if not issubclass(one.category, NOT_OURS)] == [], "it was said in our words"
+    assert [one for one in warned if not issubclass(one.category, NOT_OURS)] == [], "our log line replaces the warning"
     remark = "logistic_regression was left out: its final model and 8 of 8 folds did not converge"
     assert remark in compared["reasons"]
     assert compared["winner"] == FOREST
     assert set(registered["versions"]) == {FOREST}
     run = mlflow_store.get_run(linear["run_id"])
-    assert (run.info.status, run.data.tags["refused"]) == ("FAILED", linear["refused"])
+    assert (run.info.status, run.data.tags["refused"]) == ("FAILED", linear["error"])
     page = Path(mlflow_store.download_artifacts(compared["comparison_run"], "comparison.html")).read_text()
     assert remark in page
 
     with pytest.raises(NoCandidateError) as caught:
-        compare([linear, {**linear, "family": "another", "unconverged": "5 of 8 folds did not converge"}], prepared)
+        compare([linear, {**linear, "family": "another", "reason": "5 of 8 folds did not converge"}], prepared)
     assert str(caught.value) == (
         "no family converged\n"
         "  where:    \n"
         "    - logistic_regression: its final model and 8 of 8 folds did not converge\n"
         "    - another: 5 of 8 folds did not converge\n"
-        "  expected: at least one whose final model and most of whose folds stop by themselves\n"
-        "  hint:     see whether the records are what they were meant to be, and whether the families' entries in "
+        "  expected: a family whose final model and most of whose folds converge\n"
+        "  hint:     check that the records are the intended ones, and that the families' entries in "
         "training.families.FAMILIES allow enough iterations; nothing was registered"
     )
 
@@ -306,10 +303,10 @@ def test_a_family_that_does_not_converge_is_named_and_the_others_go_on(
         (False, 1, "its final model and 1 of 8 folds did not converge"),
     ],
 )
-def test_who_is_left_out_for_not_converging(
-    module_store, mlflow_store, many, unasked, monkeypatch, cached, final, folds, refused
+def test_a_family_is_refused_if_its_final_model_or_most_folds_do_not_converge(
+    module_store, mlflow_store, many, quick_training, monkeypatch, cached, final, folds, refused
 ):
-    prepared = prepare(taken(many, healthy=70, sick=60, healthy_held=15, sick_held=15), seed=5)
+    prepared = prepare(take(many, negative=70, positive=60, negative_holdout=15, positive_holdout=15), seed=5)
     cached(cross_validation, "cross_validate", then=lambda cv: dataclasses.replace(cv, unconverged=folds))
     monkeypatch.setattr(families, "converged", lambda model: final)
     # another key for each: the run of a family that was refused is not the run of one that was not
@@ -317,12 +314,12 @@ def test_who_is_left_out_for_not_converging(
 
     trained = train(LINEAR, prepared)
 
-    assert trained.get("unconverged") == refused
-    assert ("bundle" in trained) == (refused is None)
+    assert trained["outcome"] == ("trained" if refused is None else "refused")
     if refused is not None:
+        assert (trained["cause"], trained["reason"]) == ("not converged", refused)
         return
     compared = compare([trained], prepared)
-    said = [one for one in compared["reasons"] if "converge" in one]
-    assert said == (["logistic_regression did not converge in 4 of 8 folds"] if folds else [])
+    found = [one for one in compared["reasons"] if "converge" in one]
+    assert found == (["logistic_regression did not converge in 4 of 8 folds"] if folds else [])
     card = mlflow_store.download_artifacts(compared["comparison_run"], "model_card_logistic_regression.html")
     assert ("It did not converge in 4 of 8 folds." in Path(card).read_text()) == bool(folds)

@@ -1,10 +1,9 @@
-"""What a run finds in the registry and the store that it did not put there: it stops nothing, or stops the run."""
+"""What a run finds in the registry and the store that it did not put there: it is ignored, or it stops the run."""
 
+import dataclasses
 import html
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pytest
@@ -13,6 +12,7 @@ from heartline import contract
 from heartline.packaging import export
 from heartline.packaging.bundle import BundleError, open_bundle, pack
 from heartline.pipeline.compare import compare
+from heartline.pipeline.handovers import Compared, Prepared, Registered
 from heartline.pipeline.preprocess import preprocess
 from heartline.pipeline.register import register
 from heartline.pipeline.train import train
@@ -20,144 +20,156 @@ from heartline.registry import mlflow_registry
 from heartline.storage import object_store as stores
 from heartline.storage import snapshots
 from heartline.training import families
-from tests.unit.pipeline.bad_training.support import FOREST, LINEAR, everything, prepare, taken
+from tests.unit.pipeline.support import (
+    FOREST,
+    LINEAR,
+    SMALL,
+    artifact,
+    mlflow_counts,
+    prepare,
+    production_model,
+    refused,
+    take,
+)
 
-# ---- strangers in the registry
+# ---- versions of unknown origin in the registry
 
 
-def test_a_foreign_version_in_production_survives_no_promotion_and_stops_nothing(pair, mlflow_store, unasked):
-    prepared, (trained, _) = pair
-    register(compare([trained], prepared, run="before"), promote="manual")
-    foreign = str(mlflow_store.create_model_version(contract.MODEL_NAME, source="s3://somewhere/else").version)
+def test_a_version_that_heartline_did_not_train_is_not_replaced_by_a_run(pair):
+    # given a version without tags in production
+    foreign = str(_foreign_version(pair.client))
     mlflow_registry.point_alias("production", foreign)
 
-    compared = compare([trained], prepared, run="beside a stranger")
-    registered = register({**compared, "verdict": "better"}, promote="if_better", run="beside a stranger")
+    compared = compare([pair.linear], pair.prepared, run="foreign")
+    registered = register({**compared, "verdict": "better"}, promotion="if_better", run="foreign")
 
-    stranger = (
-        f"version {foreign} in production was not compared, as its family (not known) takes no part: "
-        "only a person moves production now"
+    reason = (
+        f"version {foreign} in production was not compared: its family (unknown) takes no part. "
+        "Only a user can replace it"
     )
-    assert registered["not_promoted"] == stranger
-    assert stranger in compared["reasons"]
+    assert registered["held_back"] == reason
+    assert reason in compared["reasons"]
     assert mlflow_registry.aliased("production").number == foreign
     assert mlflow_registry.aliased("staging").number == registered["version"]
-    # its origin is not known, so that it counts as real data, which the sample does not replace
-    assert mlflow_registry.move_production(registered["version"], by="somebody") == (
+    # its origin is unknown and counts as real data, which a model of the sample does not replace
+    assert mlflow_registry.move_production(registered["version"], by="anna") == (
         f"version {registered['version']} was trained on the synthetic sample, and version {foreign} in production was "
-        "not (its origin: not known)"
+        "not (its origin: unknown)"
     )
-    # nor is it replaced by a model of real data, unless a person says so: nobody knows how good it is
-    real = {**prepared, "origin": "file"}
-    trained = train(LINEAR, real)
-    compared = compare([trained], real, run="real data")
-    registered = register({**compared, "verdict": "better"}, promote="if_better", run="real data")
-    assert (registered["promoted"], registered["not_promoted"]) == (False, stranger)
+
+
+def test_a_version_that_heartline_did_not_train_is_replaced_by_a_user_with_real_data(pair):
+    foreign = str(_foreign_version(pair.client))
+    mlflow_registry.point_alias("production", foreign)
+    real = {**pair.prepared, "origin": "file"}
+
+    compared = compare([train(LINEAR, real)], real, run="real data")
+    registered = register({**compared, "verdict": "better"}, promotion="if_better", run="real data")
+
+    assert not registered["promoted"]
+    assert registered["held_back"].startswith(f"version {foreign} in production was not compared")
     assert mlflow_registry.aliased("production").number == foreign
-    assert mlflow_registry.move_production(registered["version"], by="somebody") == ""
-    moves = [(one.before, one.after, one.by) for one in mlflow_registry.note_moves()]
-    assert moves[-1] == (foreign, registered["version"], "somebody")
+    assert mlflow_registry.move_production(registered["version"], by="anna") == ""
+    moves = [(one.before, one.after, one.by) for one in mlflow_registry.record_external_moves()]
+    assert moves[-1] == (foreign, registered["version"], "anna")
 
 
-@pytest.fixture
-def produced(pair) -> Iterator[Callable[[str], str]]:
-    """Put a family of the pair into production and return its version; afterwards what was there is there again."""
-    prepared, trained = pair
-    before = mlflow_registry.aliased("production")
-
-    def put(family: str) -> str:
-        versions = register(compare(trained, prepared, run="before"), promote="manual")["versions"]
-        mlflow_registry.point_alias("production", versions[family])
-        return str(versions[family])
-
-    yield put
-    if before:
-        mlflow_registry.point_alias("production", before.number)
+def _foreign_version(client: mlflow.MlflowClient, **tags: str) -> str:
+    """Return a version that something else registered."""
+    if not client.search_registered_models(f"name = '{contract.MODEL_NAME}'"):
+        client.create_registered_model(contract.MODEL_NAME)
+    return str(client.create_model_version(contract.MODEL_NAME, source="s3://somewhere/else", tags=tags).version)
 
 
-def better(trained: list[dict[str, Any]], prepared: dict[str, Any], run: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a comparison with a challenger as the winner, and what is registered where a run may move production."""
+def _in_production(pair, family: str) -> str:
+    """Register both families, put one of them into production and return its version."""
+    versions = register(compare(pair.trained, pair.prepared, run="before"), promotion="manual")["versions"]
+    mlflow_registry.point_alias("production", versions[family])
+    return versions[family]
+
+
+def _promote_challenger(trained, prepared: Prepared, run: str) -> tuple[Compared, Registered]:
+    """Compare two families, pretend that the challenger is better, and register it in a run that may promote it."""
     compared = compare(trained, prepared, run=run)
     (winner,) = (one["family"] for one in compared["trained"] if one["family"] != compared["incumbent"])
-    won = {**compared, "verdict": "better", "winner": winner}
-    return compared, register(won, promote="if_better", run=run)
+    return compared, register({**compared, "verdict": "better", "winner": winner}, promotion="if_better", run=run)
 
 
-def test_production_that_was_not_compared_is_not_replaced(
-    pair, mlflow_store, unasked, monkeypatch, caplog, cached, produced
-):
-    prepared, (linear, forest) = pair
-    number = produced(FOREST)
+def _expect_held_back(pair, compared: Compared, registered: Registered, number: str, why: str, caplog) -> None:
+    reason = f"version {number} in production was not compared: {why}. Only a user can replace it"
+    assert (registered["promoted"], registered["held_back"]) == (False, reason)
+    assert f"production was not moved: {reason}" in caplog.messages
+    page = artifact(pair.client, compared["comparison_run"], "comparison.html").read_text()
+    assert reason in html.unescape(page)
+    assert mlflow_registry.aliased("production").number == number
 
-    def expect_kept(compared: dict[str, Any], registered: dict[str, Any], why: str) -> None:
-        said = f"version {number} in production was not compared, as {why}: only a person moves production now"
-        assert (registered["promoted"], registered["not_promoted"]) == (False, said)
-        assert f"production was not moved: {said}" in caplog.messages
-        page = Path(mlflow_store.download_artifacts(compared["comparison_run"], "comparison.html")).read_text()
-        assert said in html.unescape(page)
-        assert mlflow_registry.aliased("production").number == number
 
-    # given that its family is refused this time
-    refused = {**forest, "refused": "the service does not answer"}
-    compared = compare([linear, refused], prepared, run="refused tonight")
-    registered = register({**compared, "verdict": "better"}, promote="if_better", run="refused tonight")
+def test_production_is_kept_if_its_family_was_refused(pair, caplog):
+    number = _in_production(pair, FOREST)
+    compared = compare([pair.linear, refused(pair.forest)], pair.prepared, run="refused tonight")
+    registered = register({**compared, "verdict": "better"}, promotion="if_better", run="refused tonight")
     assert compared["incumbent"] == LINEAR
-    expect_kept(compared, registered, "its family (random_forest) takes no part")
-    # given another recipe of the same name
-    monkeypatch.setitem(families.PROFILES, "test", families.Profile("test", splits=4, repeats=2, trees=25))
-    grown = train(FOREST, prepared)
-    compared, registered = better([linear, grown], prepared, "other trees")
+    _expect_held_back(pair, compared, registered, number, "its family (random_forest) takes no part", caplog)
+
+
+def test_production_is_kept_if_its_recipe_changed(pair, monkeypatch, caplog):
+    number = _in_production(pair, FOREST)
+    monkeypatch.setitem(families.PROFILES, "test", dataclasses.replace(SMALL, trees=25))
+    trained = [pair.linear, train(FOREST, pair.prepared)]
+    compared, registered = _promote_challenger(trained, pair.prepared, "other trees")
     assert compared["incumbent"] == FOREST
-    expect_kept(compared, registered, "its recipe is not today's random_forest (n_estimators 20, today 25)")
-    # given a version of that family of which nothing else is known
-    number = str(mlflow_store.create_model_version("heart-disease", "s3://else", tags={"family": FOREST}).version)
+    why = "its recipe is not today's random_forest (n_estimators 20, today 25)"
+    _expect_held_back(pair, compared, registered, number, why, caplog)
+
+
+def test_production_is_kept_if_its_recipe_is_unknown(pair, caplog):
+    number = _foreign_version(pair.client, family=FOREST)
     mlflow_registry.point_alias("production", number)
-    expect_kept(
-        *better([linear, grown], prepared, "unknown"), "its recipe is not today's random_forest (its own is not known)"
-    )
+    compared, registered = _promote_challenger(pair.trained, pair.prepared, "unknown")
+    why = "its recipe is not today's random_forest (its own is unknown)"
+    _expect_held_back(pair, compared, registered, number, why, caplog)
 
 
-def test_production_whose_recipe_was_beaten_is_replaced(pair, unasked, produced):
-    prepared, trained = pair
-    produced(FOREST)
-    compared, registered = better(trained, prepared, "beaten")
+def test_production_is_replaced_if_its_own_recipe_was_beaten(pair):
+    _in_production(pair, FOREST)
+    compared, registered = _promote_challenger(pair.trained, pair.prepared, "beaten")
     assert (compared["incumbent"], compared["held_back"]) == (FOREST, "")
     assert not [one for one in compared["reasons"] if "in production" in one]
-    assert (registered["promoted"], registered["not_promoted"]) == (True, "")
+    assert (registered["promoted"], registered["held_back"]) == (True, "")
     assert mlflow_registry.aliased("production").number == registered["version"] == registered["versions"][LINEAR]
 
 
-def champion(client: mlflow.MlflowClient, compared: dict[str, Any]) -> dict[str, Any]:
-    path = client.download_artifacts(compared["comparison_run"], "comparison.json")
-    return json.loads(Path(path).read_text())["production_model"]
+def _scored(pair, run: str) -> dict[str, object]:
+    """Compare the logistic regression, and return what is said about the model in production."""
+    return production_model(pair.client, compare([pair.linear], pair.prepared, run=run)["comparison_run"])
 
 
-def test_a_champion_of_another_contract_or_with_a_damaged_bundle_is_not_scored(pair, mlflow_store, unasked):
+def test_a_production_model_of_another_contract_or_with_a_damaged_bundle_is_not_scored(pair):
     # given a version whose bundle follows an older contract, with a column less in its snapshot
-    prepared, (trained, _) = pair
-    files = open_bundle(stores.get(trained["bundle"]))
+    files = open_bundle(stores.get(pair.linear["bundle"]))
     manifest = json.loads(files["manifest.json"])
     manifest["model"] |= {"contract": "0" * 64, "contract_version": "0.9.0"}
     bundle = stores.put(pack({**files, "manifest.json": export.to_json(manifest)}), "bundles", ".tar")
-    snapshot = snapshots.write_snapshot(snapshots.read_snapshot(prepared["snapshot"]).drop(columns="thal"))
-    tags = {"bundle": stores.digest_of(bundle), "snapshot": stores.digest_of(snapshot), "family": LINEAR}
-    older = mlflow_store.create_model_version(contract.MODEL_NAME, source="s3://older", tags=tags).version
-    mlflow_registry.point_alias("production", str(older))
+    snapshot = snapshots.write_snapshot(snapshots.read_snapshot(pair.prepared["snapshot"]).drop(columns="thal"))
+    older = _foreign_version(
+        pair.client, bundle=stores.digest_of(bundle), snapshot=stores.digest_of(snapshot), family=LINEAR
+    )
+    mlflow_registry.point_alias("production", older)
     # when and then
-    found = champion(mlflow_store, compare([trained], prepared, run="an older contract"))
+    found = _scored(pair, "an older contract")
     assert (found["holdout"], found["unseen"]) == ({}, {})
     assert found["note"] == (
         f"its own model was not scored: it follows another data contract (0.9.0, today's is {contract.VERSION})"
     )
     Path(bundle.removeprefix("file://")).write_bytes(b"something else")
-    found = champion(mlflow_store, compare([trained], prepared, run="a damaged bundle"))
-    assert found["note"] == "its own model was not scored: the object does not match the digest in its name"
+    found = _scored(pair, "a damaged bundle")
+    assert found["note"].startswith("its own model was not scored: the object ")
 
 
-# ---- what was tampered with
+# ---- objects that were changed
 
 
-def tampered(uri: str) -> tuple[str, str]:
+def _tamper(uri: str) -> tuple[str, str]:
     """Change the last byte of an object and return its digest before and after."""
     path = Path(uri.removeprefix("file://"))
     data = path.read_bytes()
@@ -166,35 +178,31 @@ def tampered(uri: str) -> tuple[str, str]:
     return stores.digest_of(uri), stores.digest_of(stores.put(changed, "elsewhere", ".bin"))
 
 
-def test_a_changed_object_stops_the_stage_that_reads_it_and_nothing_is_registered(store, mlflow_store, many, unasked):
-    prepared = prepare(taken(many, healthy=40, sick=40, healthy_held=10, sick_held=10), seed=10)
+def test_a_changed_object_stops_the_task_that_reads_it(store, empty_mlflow, many, quick_training):
+    prepared = prepare(take(many, negative=40, positive=40, negative_holdout=10, positive_holdout=10), seed=10)
     trained = train(LINEAR, prepared)
     compared = compare([trained], prepared, run="tampered")
-    before = everything(mlflow_store)
-    for uri, stage in (
-        (trained["bundle"], lambda: register(compared, promote="manual")),
-        (trained["answers"], lambda: compare([trained], prepared, run="tampered again")),
+    before = mlflow_counts(empty_mlflow)
+    for uri, task in (
+        (trained["bundle"], lambda: register(compared, promotion="manual")),
+        (trained["predictions"], lambda: compare([trained], prepared, run="tampered again")),
         (prepared["folds"], lambda: train(LINEAR, prepared)),
         (prepared["training"], lambda: train(LINEAR, prepared)),
         (prepared["snapshot"], lambda: preprocess(prepared, profile="test", seed=0)),
     ):
-        expected, found = tampered(uri)
+        expected, found = _tamper(uri)
         with pytest.raises(stores.StoreError) as caught:
-            stage()
-        assert str(caught.value) == (
-            "the object does not match the digest in its name\n"
-            f"  where:    {uri}\n"
-            f"  expected: sha256 {expected}, found {found}\n"
-            "  hint:     the file was damaged or changed: delete it, and clear the task that wrote it"
-        )
-    assert everything(mlflow_store) == before
+            task()
+        assert caught.value.where == uri
+        assert caught.value.expected == f"sha256 {expected}, found {found}"
+        assert "clear the task that wrote it" in caught.value.hint
+    assert mlflow_counts(empty_mlflow) == before
 
 
-def test_a_bundle_that_is_not_as_its_manifest_says_keeps_every_family_out(pair, mlflow_store):
-    prepared, trained = pair
-    compared = compare(trained, prepared, run="two families")
-    before, staging = everything(mlflow_store), mlflow_registry.aliased("staging")
-    for good in trained:
+def test_a_bundle_that_differs_from_its_manifest_stops_the_registration_of_all_families(pair):
+    compared = compare(pair.trained, pair.prepared, run="two families")
+    before = mlflow_counts(pair.client)
+    for good in pair.trained:
         files = open_bundle(stores.get(good["bundle"]))
         manifest = json.loads(files["manifest.json"])
         manifest["files"]["model.onnx"]["sha256"] = "0" * 64
@@ -203,8 +211,8 @@ def test_a_bundle_that_is_not_as_its_manifest_says_keeps_every_family_out(pair, 
             {**files, "manifest.json": export.to_json(manifest)},
         ):
             uri = stores.put(pack(bad), "bundles", ".tar")
-            changed = [{**one, "bundle": uri} if one is good else one for one in trained]
+            changed = [{**one, "bundle": uri} if one is good else one for one in pair.trained]
             with pytest.raises(BundleError, match=r"^model\.onnx differs from its digest in manifest\.json\n"):
-                register({**compared, "trained": changed}, promote="manual")
-    assert everything(mlflow_store) == before
-    assert mlflow_registry.aliased("staging") == staging
+                register({**compared, "trained": changed}, promotion="manual")
+    assert mlflow_counts(pair.client) == before
+    assert mlflow_registry.aliased("staging") is None

@@ -1,4 +1,4 @@
-"""A run that is tried again, after an outage, a refusal or a change of code: nothing is doubled, nothing is lost."""
+"""A retry after an outage of MLflow, a refusal or a change of code: nothing is doubled, nothing is lost."""
 
 import dataclasses
 from collections.abc import Callable
@@ -20,9 +20,9 @@ from heartline.pipeline.train import train
 from heartline.registry import mlflow_registry
 from heartline.storage import object_store as stores
 from heartline.training import families
-from tests.unit.pipeline.bad_training.support import LINEAR, everything, prepare, taken
+from tests.unit.pipeline.support import LINEAR, mlflow_counts, prepare, take
 
-# ---- MLflow away in the middle
+# ---- outages of MLflow
 
 CALLS = (
     *("create_experiment", "get_experiment_by_name", "search_runs", "create_run", "log_batch", "log_inputs"),
@@ -34,8 +34,8 @@ CALLS = (
 )
 
 
-def away_after(patch: pytest.MonkeyPatch, count: int) -> None:
-    """Let MLflow answer so many questions, and then no more."""
+def fail_after(patch: pytest.MonkeyPatch, count: int) -> None:
+    """Let MLflow answer ``count`` requests and refuse all later ones."""
     left = [count]
 
     def short_lived(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,39 +51,36 @@ def away_after(patch: pytest.MonkeyPatch, count: int) -> None:
         patch.setattr(mlflow.MlflowClient, name, short_lived(getattr(mlflow.MlflowClient, name)))
 
 
-def until_it_is_back(stage: Callable[[], Any]) -> tuple[Any, int]:
-    """Return what a stage returns in the end, and how often MLflow was away before, each time one question later."""
+def retry_until_done(task: Callable[[], Any]) -> tuple[Any, int]:
+    """Retry a task, each time with an outage one request later; return its result and the number of outages."""
     outages = 0
     while True:
         with pytest.MonkeyPatch.context() as patch:
-            away_after(patch, outages)
+            fail_after(patch, outages)
             try:
-                return stage(), outages
+                return task(), outages
             except RegistryError as error:
-                assert error.what.startswith("MLflow did not let us "), error
+                assert error.what.startswith("MLflow could not "), error
                 assert "Connection refused" in error.what
-                assert (
-                    error.hint
-                    == "see that MLflow and its database run (./heartline status); the task is retried by itself"
-                )
+                assert error.hint.endswith("Airflow retries the task")
                 outages += 1
 
 
-def test_mlflow_away_at_any_moment_is_a_retry_that_doubles_nothing(module_store, mlflow_store, many, unasked, cached):
+def test_an_outage_of_mlflow_at_any_request_doubles_nothing(module_store, mlflow_store, many, quick_training, cached):
     # given what an undisturbed run adds
     for module, name in ((cross_validation, "cross_validate"), (cross_validation, "evaluate"), (families, "fit")):
         cached(module, name)
-    frame = taken(many, healthy=70, sick=60, healthy_held=15, sick_held=15)
+    frame = take(many, negative=70, positive=60, negative_holdout=15, positive_holdout=15)
     added, outages = [], []
     for seed, disturbed in ((6, False), (7, True)):
-        before = everything(mlflow_store)
+        before = mlflow_counts(mlflow_store)
         prepared = prepare(frame, seed=seed)
-        # when MLflow is away before each question that a stage asks
-        call = until_it_is_back if disturbed else (lambda stage: (stage(), 0))
+        # when each request of a task fails once
+        call = retry_until_done if disturbed else (lambda task: (task(), 0))
         trained, one = call(lambda prepared=prepared: train(LINEAR, prepared))
         compared, two = call(lambda prepared=prepared, trained=trained: compare([trained], prepared))
-        registered, three = call(lambda compared=compared: register(compared, promote="manual"))
-        after = everything(mlflow_store)
+        registered, three = call(lambda compared=compared: register(compared, promotion="manual"))
+        after = mlflow_counts(mlflow_store)
         added.append({name: after[name] - before[name] for name in after})
         outages = [one, two, three]
         assert mlflow_registry.aliased("staging").number == registered["version"]
@@ -93,26 +90,29 @@ def test_mlflow_away_at_any_moment_is_a_retry_that_doubles_nothing(module_store,
     assert min(outages) >= 6, outages
 
 
-# ---- a gate that lets nobody pass, for a while
+# ---- a smoke test that fails for a while
 
 
 def refusing(why: str) -> Callable[[bytes], smoke_test.SmokeTestResult]:
-    """Return a gate that lets nobody pass."""
+    """Return a smoke test that fails."""
 
     def refuse(bundle: bytes) -> smoke_test.SmokeTestResult:
-        raise smoke_test.SmokeTestError(why, where="a bundle", expected="answers", hint="look")
+        raise smoke_test.SmokeTestError(why, where="a bundle", expected="predictions", hint="look")
 
     return refuse
 
 
 @pytest.fixture
-def trains(module_store, mlflow_store, many, unasked, cached) -> Callable[..., tuple[str, str, str | None]]:
-    """Return what trains and says id, state and refusal of its run; ``why`` is what the gate refuses it for."""
+def trains(module_store, mlflow_store, many, quick_training, cached) -> Callable[..., tuple[str, str, str | None]]:
+    """Return a function that trains and returns id, status and refusal of the run.
+
+    Its argument ``why`` lets the smoke test fail with this message.
+    """
     for module, name in ((cross_validation, "cross_validate"), (cross_validation, "evaluate"), (families, "fit")):
         cached(module, name)
 
     def train_with(seed: int, why: str = "") -> tuple[str, str, str | None]:
-        prepared = prepare(taken(many, healthy=70, sick=60, healthy_held=15, sick_held=15), seed=seed)
+        prepared = prepare(take(many, negative=70, positive=60, negative_holdout=15, positive_holdout=15), seed=seed)
         with pytest.MonkeyPatch.context() as patch:
             if why:
                 patch.setattr(smoke_test, "run", refusing(why))
@@ -122,23 +122,23 @@ def trains(module_store, mlflow_store, many, unasked, cached) -> Callable[..., t
     return train_with
 
 
-def test_a_refused_run_says_why_now_and_nothing_once_it_passes(trains, mlflow_store):
+def test_the_refusal_of_a_run_is_updated_and_removed_once_it_passes(trains, mlflow_store):
     run_id = trains(12, "its answers differ")[0]
     assert trains(12, "it does not answer") == (run_id, "FAILED", "it does not answer")
     assert trains(12) == (run_id, "FINISHED", None)
 
-    # one that passed before the tag was taken away has it still
+    # a run that finished before the tag was removed still has it
     mlflow_store.set_tag(run_id, "refused", "it does not answer")
     assert trains(12) == (run_id, "FINISHED", None)
 
 
-def test_a_later_refusal_is_a_run_of_its_own_beside_the_one_that_passed(trains, mlflow_store):
+def test_a_refusal_after_a_finished_run_is_a_run_of_its_own(trains, mlflow_store):
     passed = trains(13)
     refused = trains(13, "its answers differ")
     assert refused[0] != passed[0]
     assert refused[1:] == ("FAILED", "its answers differ")
     assert mlflow_store.get_run(passed[0]).info.status == "FINISHED"
-    # when the refusal is cut off, and comes again for another reason
+    # when the refused run was interrupted, and is refused for another reason
     mlflow_store.update_run(refused[0], status="RUNNING")
     assert trains(13, "it does not answer") == (refused[0], "FAILED", "it does not answer")
     # and when it passes again
@@ -149,12 +149,10 @@ def test_a_later_refusal_is_a_run_of_its_own_beside_the_one_that_passed(trains, 
 # ---- other code and other libraries on the same snapshot
 
 
-def test_what_changed_code_makes_of_a_snapshot_is_another_run_and_another_version(
-    pair, mlflow_store, unasked, monkeypatch
-):
-    prepared, (before, _) = pair
+def test_changed_code_makes_another_run_and_another_version_of_a_snapshot(pair, monkeypatch):
+    prepared, before, mlflow_store = pair.prepared, pair.linear, pair.client
     compared = compare([before], prepared, run="before the change")
-    first = register(compared, promote="manual")["version"]
+    first = register(compared, promotion="manual")["version"]
     # given other code behind the same parameters
     recipe = families.family(LINEAR)
 
@@ -166,7 +164,7 @@ def test_what_changed_code_makes_of_a_snapshot_is_another_run_and_another_versio
     # when
     after = train(LINEAR, prepared)
     again = compare([after], prepared, run="after the change")
-    second = register(again, promote="manual")["version"]
+    second = register(again, promotion="manual")["version"]
     # then
     old, new = (mlflow_store.get_run(one["run_id"]).data for one in (before, after))
     assert old.params["C"] != new.params["C"]
@@ -180,13 +178,13 @@ def test_what_changed_code_makes_of_a_snapshot_is_another_run_and_another_versio
         assert version.tags["bundle"] == stores.digest_of(trained["bundle"])
 
 
-def test_a_refused_run_is_no_obstacle_once_a_library_or_python_was_upgraded(
-    module_store, mlflow_store, many, unasked, monkeypatch, cached
+def test_a_refused_run_is_continued_or_replaced_after_an_upgrade(
+    module_store, mlflow_store, many, quick_training, monkeypatch, cached
 ):
     # given
     for module, name in ((cross_validation, "cross_validate"), (cross_validation, "evaluate"), (families, "fit")):
         cached(module, name)
-    prepared = prepare(taken(many, healthy=70, sick=60, healthy_held=15, sick_held=15), seed=11)
+    prepared = prepare(take(many, negative=70, positive=60, negative_holdout=15, positive_holdout=15), seed=11)
     with monkeypatch.context() as patch:
         patch.setattr(smoke_test, "run", refusing("it does not answer"))
         refused = train(LINEAR, prepared)["run_id"]

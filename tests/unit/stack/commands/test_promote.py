@@ -118,9 +118,7 @@ def test_rollback_is_refused_if_production_moved_since_it_was_read(settings, reg
     registry.server.answers[looked] = [registry.server.answers[looked], later]
     with pytest.raises(UsageError) as caught:
         promote.rollback(Registry(settings.mlflow_url), by="anna")
-    assert caught.value.what == (
-        "production was at version 3 when it was looked at, and is at version 4 by now: somebody else moved it"
-    )
+    assert caught.value.what == ("production changed since the decision: it was at version 3 and is at version 4 now")
     assert caught.value.hint == "see the history, then decide again"
     assert registry.written() == []
 

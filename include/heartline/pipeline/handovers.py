@@ -1,0 +1,219 @@
+"""What each task returns and the next ones read: plain JSON, as Airflow's XCom stores it.
+
+Tables, pages and bundles are not handed over themselves: a task writes them to the store and returns their URIs, which
+are named by content.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, TypedDict, TypeGuard
+
+from heartline.errors import HandoverError
+
+
+class Ingested(TypedDict):
+    """Returned by ``ingest``: a source, copied to the store unchanged."""
+
+    raw: str
+    """URI of the rows as they were read; cells that are not numbers are missing in it."""
+    unparseable: str
+    """URI of the cells and rows that could not be parsed: row, field, value, reason."""
+    names: list[str]
+    """The source's header as spelled; empty where it has none."""
+    missing_columns: list[str]
+    """Columns of the contract that the source lacks."""
+    extra_columns: list[str]
+    """Columns of the source that the contract lacks; they are not used."""
+    origin: str
+    """Kind of source: ``sample``, ``uci``, ``postgres``, ``file`` or ``url``."""
+    source: str
+    """The source in words."""
+    sha256: str | None
+    """Digest of the source's bytes; None for a database."""
+
+
+class Validated(TypedDict):
+    """Returned by ``validate``: the records that passed, and the evidence of the checks."""
+
+    origin: str
+    """Kind of source, as in ``Ingested``."""
+    source: str
+    """The source in words."""
+    snapshot: str
+    """URI of the records that passed, in canonical order without duplicates."""
+    encoding: str
+    """How the codes were read: ``uci`` or ``kaggle``."""
+    rows: int
+    """Rows in the source."""
+    used: int
+    """Records in the snapshot."""
+    duplicates: int
+    """Rows that repeat an earlier row."""
+    quarantined: int
+    """Rows in quarantine."""
+    expectations: int
+    """Number of expectations that were evaluated."""
+    data_docs: str
+    """Web address of this run's Data Docs page."""
+    validation_run: str
+    """Id of the MLflow run that holds the evidence."""
+    report: str
+    """URI of the report, JSON."""
+    page: str
+    """URI of the Data Docs page, HTML."""
+    quarantine: str
+    """URI of the quarantined rows, Parquet."""
+    quarantine_csv: str
+    """URI of the quarantined rows, CSV."""
+
+
+class Prepared(Validated):
+    """Returned by ``preprocess``: the train/test split and the folds, beside what ``validate`` returned."""
+
+    training: str
+    """URI of the training set."""
+    holdout: str
+    """URI of the hold-out: records that nothing is fitted or chosen on."""
+    folds: str
+    """URI of the fold plan that all families share: (n, repeats) fold numbers."""
+    profile: str
+    """Name of the evaluation profile: ``quick`` or ``full``."""
+    seed: int
+    """Seed of the folds and of the models."""
+
+
+class Trained(TypedDict):
+    """Returned by ``train`` for a family that the service can serve."""
+
+    outcome: Literal["trained"]
+    """Tells this variant from ``Refused``."""
+    family: str
+    """Name of the family."""
+    bundle: str
+    """URI of the model bundle."""
+    predictions: str
+    """URI of the out-of-fold predictions and the evaluation, JSON."""
+    run_id: str
+    """Id of the family's MLflow run."""
+    origin: str
+    """Kind of source, as in ``Ingested``."""
+    auc: float
+    """Mean ROC AUC over the folds."""
+
+
+class Refused(TypedDict):
+    """Returned by ``train`` for a family that takes no part in the comparison; the other families go on."""
+
+    outcome: Literal["refused"]
+    """Tells this variant from ``Trained``."""
+    family: str
+    """Name of the family."""
+    cause: Literal["not converged", "not servable"]
+    """What the family failed at: its fit, or its export and the smoke test."""
+    reason: str
+    """The error's first line."""
+    error: str
+    """The error with all its parts."""
+    predictions: str
+    """URI of the out-of-fold predictions and the evaluation, JSON."""
+    run_id: str
+    """Id of the family's MLflow run, which has failed."""
+    auc: float
+    """Mean ROC AUC over the folds."""
+
+
+class Compared(TypedDict):
+    """Returned by ``compare``: the verdict, beside what ``train`` returned for each family."""
+
+    trained: list[Trained | Refused]
+    """One entry for each family."""
+    winner: str | None
+    """The family for ``staging``; None where no family meets the minimum requirements."""
+    incumbent: str
+    """The family that had to be beaten."""
+    verdict: str
+    """*better*, *worse*, *no detectable difference* or *vetoed*."""
+    reason: str
+    """The verdict in one sentence."""
+    reasons: list[str]
+    """One sentence for each comparison, violated requirement, refused family and so on."""
+    held_back: str
+    """Why a run must not move ``production`` whatever the verdict; "" where it may."""
+    production: str
+    """The version in production when the families were compared; "" for none."""
+    comparison_run: str
+    """Id of the MLflow run that holds the evidence."""
+
+
+class Registered(TypedDict):
+    """Returned by ``register``; ``./heartline train`` shows it."""
+
+    name: str
+    """Name of the registered model."""
+    version: str | None
+    """The winner's version, which ``staging`` points at; None where there is no winner."""
+    family: str | None
+    """The winner's family."""
+    origin: str | None
+    """Kind of source of the winner's records."""
+    auc: float | None
+    """The winner's mean ROC AUC over the folds."""
+    versions: dict[str, str]
+    """The version of each family that was registered."""
+    verdict: str
+    """As in ``Compared``."""
+    reason: str
+    """As in ``Compared``."""
+    promoted: bool
+    """Whether ``production`` points at the winner's version now because of this run."""
+    held_back: str
+    """Why ``production`` was not moved although the run was to move it; "" otherwise."""
+
+
+def is_refused(trained: Trained | Refused) -> TypeGuard[Refused]:
+    """Return whether a family was refused."""
+    return trained["outcome"] == "refused"
+
+
+def is_trained(trained: Trained | Refused) -> TypeGuard[Trained]:
+    """Return whether a family can be served."""
+    return trained["outcome"] == "trained"
+
+
+_FIELDS = {
+    "ingest": Ingested.__required_keys__,
+    "validate": Validated.__required_keys__,
+    "preprocess": Prepared.__required_keys__,
+    "compare": Compared.__required_keys__,
+}
+_VARIANTS = {"trained": Trained.__required_keys__, "refused": Refused.__required_keys__}
+
+
+def expect(task: str, value: Mapping[str, object]) -> None:
+    """Refuse the result of a task that another version of the code wrote, as after an upgrade in the middle of a run.
+
+    Args:
+        task: the id of the task that returned it.
+        value: its result, as XCom gives it.
+
+    Raises:
+        HandoverError: it lacks a field.
+    """
+    if task == "train":
+        _expect_fields(task, value, _VARIANTS.get(str(value.get("outcome")), Trained.__required_keys__))
+        return
+    _expect_fields(task, value, _FIELDS[task])
+    if task == "compare":
+        families = value["trained"]
+        for one in families if isinstance(families, list) else []:
+            expect("train", one)
+
+
+def _expect_fields(task: str, value: Mapping[str, object], fields: frozenset[str]) -> None:
+    missing = sorted(fields - value.keys())
+    if missing:
+        raise HandoverError(
+            f"the result of the task {task} has another form than this version of Heartline reads",
+            where=f"XCom return_value of the task {task}; missing: {', '.join(missing)}",
+            expected=f"the fields {', '.join(sorted(fields))}",
+            hint="another version of Heartline started this run: trigger a new run instead of clearing its tasks",
+        )

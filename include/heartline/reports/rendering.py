@@ -1,0 +1,82 @@
+"""How reports look: the Jinja environment of the pages, and colours and style of the figures.
+
+matplotlib takes a second to import and is imported only where a figure is drawn: the process that serves the Data Docs
+imports this module for its pages.
+"""
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# The palette of Okabe and Ito, which people with any kind of colour vision can tell apart
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#666666"
+GRID = "#dddddd"
+
+_STYLE: dict[str, Any] = {
+    "svg.hashsalt": "heartline",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+
+
+@cache
+def templates() -> Environment:
+    """Return the Jinja environment of all pages. It escapes every value, as values come from records."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["thousands"] = thousands
+    return environment
+
+
+def thousands(number: int) -> str:
+    """Return a number with commas between thousands."""
+    return f"{number:,}"
+
+
+@contextmanager
+def plot_style(changes: Mapping[str, Any]) -> Iterator[None]:
+    """Draw in the style of all figures, whatever a user's matplotlibrc says: it must not change the bytes.
+
+    Args:
+        changes: rcParams that differ for these figures, such as ``font.size``.
+    """
+    import matplotlib as mpl
+    from matplotlib import style
+
+    parameters: Any = {**_STYLE, **changes}
+    with style.context("default"), mpl.rc_context(parameters):
+        yield
+
+
+def to_svg(figure: "Figure", *, dpi: float | None = None) -> bytes:
+    """Return a figure as SVG; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", dpi=dpi or "figure", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def unit_square(axis: "Axes", x: str, y: str) -> None:
+    """Set both axes to 0 to 1 with a grid, and label them."""
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
+    grid(axis)
+
+
+def grid(axis: "Axes", *, only: str = "both") -> None:
+    """Draw the grid below the data; ``only`` is ``x``, ``y`` or ``both``."""
+    axis.grid(axis=only, color=GRID, linewidth=0.6)  # type: ignore[arg-type]
+    axis.set_axisbelow(True)

@@ -1,0 +1,148 @@
+"""A registry and a store that commit 1f295f9 wrote: they are read, compared with, and not registered again.
+
+The fixture is the state after one night of that commit on ``sample:250`` with the profile ``quick``: both families
+registered, version 1 (logistic regression) in production, one external move and one rollback in the history. Of the
+store it holds the snapshot and the bundle of version 1.
+"""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+from heartline import contract
+from heartline.pipeline.compare import compare
+from heartline.pipeline.handovers import Compared
+from heartline.pipeline.ingest import ingest
+from heartline.pipeline.register import register
+from heartline.pipeline.train import train
+from heartline.pipeline.validate import validate
+from heartline.registry import alias_history, mlflow_registry, runs
+from heartline.storage import object_store, snapshots
+from heartline.training import families
+from tests.conftest import ROOT
+from tests.unit.pipeline.support import LINEAR, SMALL, mlflow_counts, prepare, production_model
+
+FIXTURE = ROOT / "tests" / "fixtures" / "v1" / "pipeline"
+MLFLOW = json.loads((FIXTURE / "mlflow.json").read_text())
+VERSIONS = {one["version"]: one for one in MLFLOW["versions"]}
+BUNDLE = VERSIONS["1"]["tags"]["bundle"]
+
+
+@pytest.fixture
+def v1(empty_mlflow, tmp_path, monkeypatch, quick_training) -> SimpleNamespace:
+    """An MLflow and a store in the state of the fixture, and the ids of the runs by their ids in the fixture."""
+    store = tmp_path / "store"
+    shutil.copytree(FIXTURE / "store", store)
+    monkeypatch.setenv("HEARTLINE_STORE", store.as_uri())
+    ids = {}
+    for one in MLFLOW["runs"]:
+        experiment = empty_mlflow.get_experiment_by_name(one["experiment"]).experiment_id
+        run = empty_mlflow.create_run(experiment, tags=one["tags"], run_name=one["name"])
+        for name, value in one["params"].items():
+            empty_mlflow.log_param(run.info.run_id, name, value)
+        empty_mlflow.set_terminated(run.info.run_id, one["status"])
+        ids[one["run_id"]] = run.info.run_id
+    empty_mlflow.create_registered_model(contract.MODEL_NAME, tags=MLFLOW["model"]["tags"])
+    for _, one in sorted(VERSIONS.items()):
+        empty_mlflow.create_model_version(
+            contract.MODEL_NAME, "s3://v1/model", ids[one["run_id"]], one["tags"], description=one["description"]
+        )
+    for alias, version in MLFLOW["model"]["aliases"].items():
+        empty_mlflow.set_registered_model_alias(contract.MODEL_NAME, alias, str(version))
+    return SimpleNamespace(client=empty_mlflow, runs=ids)
+
+
+def test_the_history_of_production_is_read(v1):
+    moves = mlflow_registry.record_external_moves()
+    assert [(one.before, one.after, one.how) for one in moves] == [
+        ("", "1", alias_history.RUN),
+        ("1", "2", alias_history.EXTERNAL),
+        ("2", "1", alias_history.ROLLBACK),
+    ]
+    assert [one.by for one in moves] == ["run scheduled__2026-03-01T02:00:00+00:00", alias_history.UNKNOWN, "anna"]
+    assert all(datetime(2026, 1, 1, tzinfo=UTC) < one.when for one in moves)
+    assert len(v1.client.get_registered_model(contract.MODEL_NAME).tags) == 3, "nothing is recorded twice"
+
+
+def test_records_are_compared_with_the_snapshot_of_production(v1):
+    validated = validate(ingest("sample:250"), run="the first night after the upgrade")
+    assert json.loads(object_store.get(validated["report"]))["notes"] == []
+    assert validated["expectations"] == 66, "52 of the contract and 14 of the snapshot's distributions"
+    assert object_store.digest_of(validated["snapshot"]) == VERSIONS["1"]["tags"]["snapshot"]
+
+
+def test_the_version_in_production_is_scored_and_its_family_is_the_incumbent(v1, many):
+    prepared = prepare(many.iloc[:150])
+    compared = compare([train(LINEAR, prepared)], prepared, run="the first night after the upgrade")
+    assert (compared["incumbent"], compared["production"]) == (LINEAR, "1")
+    assert compared["held_back"] == "", "the recorded recipe is today's"
+    scored = production_model(v1.client, compared["comparison_run"])
+    assert (scored["version"], scored["origin"], scored["note"]) == ("1", "sample", "")
+    assert scored["unseen"]["roc_auc"]["value"] > 0.7
+
+
+def test_a_recipe_that_changed_since_then_is_named(v1, many, monkeypatch):
+    mlflow_registry.point_alias("production", "2")
+    prepared = prepare(many.iloc[:150])
+    monkeypatch.setitem(families.PROFILES, SMALL.name, SMALL)
+    trained = [train(name, prepared) for name in families.FAMILIES]
+    compared = compare(trained, prepared, run="other trees")
+    assert compared["held_back"] == (
+        "version 2 in production was not compared: its recipe is not today's random_forest "
+        "(n_estimators 100, today 20). Only a user can replace it"
+    )
+
+
+def test_a_bundle_that_is_registered_is_not_registered_again(v1):
+    before = mlflow_counts(v1.client)
+    run_id = v1.runs[VERSIONS["1"]["run_id"]]
+    trained = {
+        "outcome": "trained",
+        "family": LINEAR,
+        "bundle": object_store.address(BUNDLE, "bundles", ".tar"),
+        "predictions": "file:///predictions.json",
+        "run_id": run_id,
+        "origin": "sample",
+        "auc": 0.91,
+    }
+    compared: Compared = {
+        "trained": [trained],
+        "winner": LINEAR,
+        "incumbent": LINEAR,
+        "verdict": "better",
+        "reason": "a reason",
+        "reasons": [],
+        "held_back": "",
+        "production": "1",
+        "comparison_run": "0" * 32,
+    }
+    registered = register(compared, promotion="if_better", run="again")
+    assert (registered["versions"], registered["promoted"]) == ({LINEAR: "1"}, True)
+    assert mlflow_counts(v1.client) == before
+    assert len(mlflow_registry.record_external_moves()) == 3, "production is at that version already"
+
+
+def test_a_finished_run_is_found_by_its_key(v1):
+    (finished,) = (one for one in MLFLOW["runs"] if one["run_id"] == VERSIONS["1"]["run_id"])
+    run = runs.Run(finished["tags"]["heartline.key"], finished["name"], finished["tags"], {}, {}, {})
+    assert mlflow_registry.log_run(run) == v1.runs[finished["run_id"]]
+
+
+def test_the_refusal_of_a_run_is_removed_once_it_passes(v1):
+    (failed,) = (one for one in MLFLOW["runs"] if one["status"] == "FAILED")
+    assert failed["tags"][runs.REFUSED].startswith("the service refuses it")
+    # another run with this key finished; without it, the refused one is continued
+    key = "a key of its own"
+    v1.client.set_tag(v1.runs[failed["run_id"]], mlflow_registry.KEY, key)
+    run_id = mlflow_registry.log_run(runs.Run(key, failed["name"], {}, {}, {}, {}))
+    assert run_id == v1.runs[failed["run_id"]]
+    run = v1.client.get_run(run_id)
+    assert (run.info.status, run.data.tags.get(runs.REFUSED)) == ("FINISHED", None)
+
+
+def test_the_snapshot_of_the_fixture_is_what_its_name_says(v1):
+    uri = object_store.address(VERSIONS["1"]["tags"]["snapshot"], "snapshots", ".parquet")
+    assert len(snapshots.read_snapshot(uri)) == 250

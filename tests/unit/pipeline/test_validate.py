@@ -1,0 +1,91 @@
+"""The task ``validate`` beside a version in production. What it makes of bad input is in ``test_bad_input``."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from heartline import contract
+from heartline.errors import DataError
+from heartline.ingestion import sources
+from heartline.pipeline.handovers import Validated
+from heartline.pipeline.ingest import ingest
+from heartline.pipeline.validate import validate
+from heartline.registry import mlflow_registry
+from heartline.storage import object_store, record_identity, snapshots
+
+
+@pytest.fixture
+def in_production(store, empty_mlflow):
+    """Return a function that puts a version with these tags into production."""
+    empty_mlflow.create_registered_model(contract.MODEL_NAME)
+
+    def put(**tags: str) -> str:
+        version = empty_mlflow.create_model_version(contract.MODEL_NAME, source="s3://somewhere/else", tags=tags)
+        mlflow_registry.point_alias("production", str(version.version))
+        return str(version.version)
+
+    return put
+
+
+def _notes(validated: Validated) -> list[str]:
+    return json.loads(object_store.get(validated["report"]))["notes"]
+
+
+def _snapshot(frame: pd.DataFrame) -> str:
+    return object_store.digest_of(snapshots.write_snapshot(record_identity.canonical(frame)))
+
+
+@pytest.fixture
+def older(tmp_path, cohort) -> str:
+    """A file whose patients are fifteen years older than those of the cohort."""
+    path = tmp_path / "older.csv"
+    cohort.assign(age=(cohort["age"] + 15).clip(upper=110)).to_csv(path, index=False)
+    return str(path)
+
+
+def test_records_that_drifted_from_productions_snapshot_are_refused(in_production, cohort, older):
+    in_production(origin="file", snapshot=_snapshot(cohort))
+    with pytest.raises(DataError) as caught:
+        validate(ingest(older), run="drifted")
+    assert caught.value.what == "these records are refused: 1 expectation about the whole set is not met, of 66 in all"
+    assert "age: expected " in caught.value.where
+    assert "distribution like that of production" in caught.value.where
+    assert "run with a larger max_drift" in caught.value.hint
+
+
+def test_a_larger_max_drift_accepts_the_drift(in_production, cohort, older):
+    in_production(origin="file", snapshot=_snapshot(cohort))
+    assert validate(ingest(older), max_drift=5, run="intended")["used"] == 303
+
+
+def test_real_records_are_not_compared_with_the_sample(in_production, cohort, older):
+    version = in_production(origin="sample", snapshot=_snapshot(cohort))
+    assert _notes(validate(ingest(older), run="a file after the sample")) == [
+        f"drift was not checked: version {version} in production was trained on the sample"
+    ]
+
+
+@pytest.mark.parametrize("tags", [{"origin": "sample", "snapshot": "0" * 64}, {}], ids=["deleted", "never recorded"])
+def test_a_missing_snapshot_of_production_is_reported_and_stops_nothing(in_production, tags):
+    version = in_production(**tags)
+    assert _notes(validate(ingest("sample:250"), run="no snapshot")) == [
+        f"drift was not checked: the snapshot of version {version} in production cannot be read from the store"
+    ]
+
+
+def test_a_snapshot_of_another_contract_is_reported_and_stops_nothing(in_production, cohort):
+    frame = record_identity.canonical(cohort).drop(columns=["slope", "thal"])
+    version = in_production(origin="sample", snapshot=object_store.digest_of(snapshots.write_snapshot(frame)))
+    assert _notes(validate(ingest("sample:250"), run="a new contract")) == [
+        f"drift was not checked: the snapshot of version {version} in production is of another contract and lacks "
+        "slope, thal"
+    ]
+
+
+def test_the_order_of_rows_does_not_change_the_snapshot(store, empty_mlflow, tmp_path):
+    frame = sources.read("sample:250").table.frame
+    frame.sample(frac=1, random_state=1).to_csv(tmp_path / "shuffled.csv", index=False)
+    from_file = validate(ingest(str(tmp_path / "shuffled.csv")), run="shuffled")
+    assert from_file["snapshot"] == validate(ingest("sample:250"), run="sample")["snapshot"]
+    pd.testing.assert_frame_equal(snapshots.read_snapshot(from_file["snapshot"]), record_identity.canonical(frame))
