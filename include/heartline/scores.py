@@ -16,6 +16,9 @@ def roc_auc(labels: Ints, scores: Floats) -> float:
     Args:
         labels: (n,) 0 or 1.
         scores: (n,) higher for records that are more likely positive.
+
+    Raises:
+        ValueError: a score is NaN.
     """
     return float(roc_aucs(labels, scores[None])[0])
 
@@ -26,7 +29,12 @@ def roc_aucs(labels: Ints, scores: Floats) -> Floats:
     Args:
         labels: (n,) 0 or 1.
         scores: (k, n).
+
+    Raises:
+        ValueError: a score is NaN.
     """
+    if np.isnan(scores).any():
+        raise ValueError("the ROC AUC of scores with NaN is undefined")
     k, n = scores.shape
     order = np.argsort(-scores, axis=1)
     ordered = np.take_along_axis(scores, order, axis=1)

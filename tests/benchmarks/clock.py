@@ -1,4 +1,4 @@
-"""What the parts of a measured piece of work took."""
+"""Measures the wall time of the parts of a program."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,16 +6,16 @@ from time import perf_counter
 
 
 class Clock:
-    """Wall seconds by what they were spent on."""
+    """Wall seconds by part."""
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}
 
     @contextmanager
     def counting(self, what: str) -> Iterator[None]:
-        """Add what the block takes to ``what``."""
-        begun = perf_counter()
+        """Add the seconds of the block to the part ``what``."""
+        started = perf_counter()
         try:
             yield
         finally:
-            self.spent[what] = self.spent.get(what, 0.0) + perf_counter() - begun
+            self.spent[what] = self.spent.get(what, 0.0) + perf_counter() - started

@@ -1,4 +1,4 @@
-"""The page that says what the pipeline costs: tables from the figures of ``pipeline_cost.py``, and what they say."""
+"""Writes docs/cost.md: tables from the results of ``pipeline_cost.py``, and which aims are met."""
 
 import math
 import textwrap
@@ -10,8 +10,8 @@ STAGES = ("ingest", "validate", "preprocess")
 COLUMNS = (
     "rows",
     "CPU",
-    "of it Great Expectations",
-    "beyond it",
+    "Great Expectations' share",
+    "remaining CPU",
     "wall",
     "peak memory",
     "bytes per row",
@@ -19,45 +19,45 @@ COLUMNS = (
     "its peak memory",
 )
 
-# The aims: seconds of CPU beyond Great Expectations' own, bytes, slope.
+# The aims: seconds of CPU without Great Expectations, bytes, slope.
 AIM_ROWS, AIM_CPU = 1_000_000, 3.0
 AIM_MEMORY_ROWS, AIM_MEMORY = 10_000_000, 4e9
 AIM_SLOPE = 1.05
-PER_ROW_FROM = 100_000  # below, a byte or a second per row says nothing: fixed costs outweigh the rows
+PER_ROW_FROM = 100_000  # with fewer rows, fixed costs dominate
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 def total(size: Result, what: str) -> float:
-    """Return the seconds of all stages together."""
+    """Return the seconds of all tasks."""
     return float(sum(stage[what] for stage in size["stages"].values()))
 
 
 def peak(size: Result) -> int:
-    """Return the memory of the stage that takes most, in bytes, libraries included."""
+    """Return the largest memory of a task in bytes, including libraries."""
     return int(max(stage["peak"] for stage in size["stages"].values()))
 
 
 def added(size: Result) -> int:
-    """Return the memory that the records add to the libraries', in bytes."""
+    """Return the memory in bytes that the records add to the libraries'."""
     return int(max(stage["peak"] - stage["base"] for stage in size["stages"].values()))
 
 
 def slope(sizes: list[Result], cost: Callable[[Result], float]) -> float:
-    """Return by how much the logarithm of a cost grows with that of the rows, between the two largest sizes."""
+    """Return the slope of the logarithm of a cost by that of the rows, between the two largest sizes."""
     small, large = sizes[-2:]
     return math.log(cost(large) / cost(small)) / math.log(large["rows"] / small["rows"])
 
 
 def markdown(results: Result) -> str:
-    """Return the tables, and what they say about the aims."""
+    """Return the tables, and which aims are met."""
     sizes: list[Result] = results["sizes"]
     about = ", ".join([results["machine"]["processor"], *(f"{k} {v}" for k, v in list(results["machine"].items())[1:])])
     largest = sizes[-1]
     parts = [
         f"Rows drawn from {largest['basis']}; {about}.",
         _table(COLUMNS, (_row(size) for size in sizes)),
-        "Stage by stage: CPU, wall and peak memory.",
+        "CPU time, wall time and peak memory of each task:",
         _table(
             ("rows", *STAGES),
             (
@@ -71,7 +71,7 @@ def markdown(results: Result) -> str:
                 for size in sizes
             ),
         ),
-        "What the records are in the store, and what became of them.",
+        "Storage size and use of the records:",
         _table(
             ("rows", "CSV, bytes per row", "snapshot, bytes per row", "used", "duplicates", "quarantined"),
             (
@@ -106,29 +106,29 @@ def _row(size: Result) -> list[str]:
 
 
 def aims(sizes: list[Result]) -> list[str]:
-    """Return a sentence for each aim that these sizes can tell something about."""
-    said = []
+    """Return a sentence for each aim that these sizes apply to."""
+    sentences = []
     for size in sizes:
         if size["rows"] == AIM_ROWS:
             beyond = total(size, "cpu") - size["great_expectations_cpu"]
-            said.append(
-                f"At {AIM_ROWS:,} rows the aim is at most {AIM_CPU:.0f} s of CPU beyond Great Expectations' own: "
+            sentences.append(
+                f"At {AIM_ROWS:,} rows the aim is at most {AIM_CPU:.0f} s of CPU without Great Expectations: "
                 f"{beyond:.2f} s, {_met(beyond <= AIM_CPU)}."
             )
         if size["rows"] == AIM_MEMORY_ROWS:
-            said.append(
-                f"At {AIM_MEMORY_ROWS:,} rows the aim is at most {AIM_MEMORY / 1e9:.0f} GB in each stage: "
+            sentences.append(
+                f"At {AIM_MEMORY_ROWS:,} rows the aim is at most {AIM_MEMORY / 1e9:.0f} GB in each task: "
                 f"{peak(size) / 1e9:.2f} GB, {_met(peak(size) <= AIM_MEMORY)}."
             )
     if len(sizes) > 1 and sizes[-2]["rows"] >= PER_ROW_FROM:
         cpu, memory = slope(sizes, lambda size: total(size, "cpu")), slope(sizes, added)
-        said.append(
-            f"From {sizes[-2]['rows']:,} to {sizes[-1]['rows']:,} rows the aim is a slope of at most {AIM_SLOPE}: "
-            f"CPU grows with the power {cpu:.2f} of the rows, {_met(cpu <= AIM_SLOPE)}; memory with "
+        sentences.append(
+            f"From {sizes[-2]['rows']:,} to {sizes[-1]['rows']:,} rows the aim is a slope (log cost by log rows) of at "
+            f"most {AIM_SLOPE}: CPU has a slope of {cpu:.2f}, {_met(cpu <= AIM_SLOPE)}; memory of "
             f"{memory:.2f}, {_met(memory <= AIM_SLOPE)}. (`pandas.read_csv` alone: "
             f"{slope(sizes, lambda size: size['pandas']['cpu']):.2f}.)"
         )
-    return said
+    return sentences
 
 
 def _met(yes: bool) -> str:

@@ -1,8 +1,8 @@
-"""What a forest costs as records become more, with and without the bound on what a tree sees, and how good it is.
+"""Measures cost and scores of a forest by the number of records, with and without the bound on a tree's sample.
 
     .venv/bin/python tests/benchmarks/forest_growth.py --page docs/growth.md --figure docs/images/forest-growth.svg
 
-Each forest is grown in a process of its own, by scikit-learn's public class. docs/growth.md says how it is measured.
+Each forest is grown in its own process, by scikit-learn's public class. docs/growth.md describes the method.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from heartline.arrays import Floats, Ints
 from heartline.comparison import paired_tests
 from heartline.ingestion import synthetic
 from heartline.packaging import export
-from heartline.scores import brier, roc_auc
+from heartline.scores import brier, roc_auc, squared_errors
 from heartline.storage import splits
 from heartline.training import families
 
@@ -39,7 +39,7 @@ Result = dict[str, Any]
 
 BEGIN, END = "<!-- growth: begin -->", "<!-- growth: end -->"
 ROWS = (1_000, 10_000, 100_000, 300_000, 1_000_000)
-FAMILY, LEAF = "random_forest", {"min_samples_leaf": 1}  # full trees: the candidate that costs most
+FAMILY, LEAF = "random_forest", {"min_samples_leaf": 1}  # full trees: the most expensive candidate
 SEED, SEED_TESTED = 1, 2
 Z = 1.96
 
@@ -51,12 +51,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--trees", type=int, default=families.profile("full").trees, help="trees of a bounded forest")
     parser.add_argument("--few", type=int, default=30, help="trees of an unbounded forest, and of both where compared")
     parser.add_argument(
-        "--bound", type=int, default=families.MAX_SAMPLES, help="rows that a tree of a bounded one sees"
+        "--bound", type=int, default=families.MAX_SAMPLES, help="rows in the sample of a tree of a bounded forest"
     )
-    parser.add_argument("--tested", type=int, default=200_000, help="other rows, which the forests answer")
+    parser.add_argument("--tested", type=int, default=200_000, help="other rows, which the forests predict")
     parser.add_argument("--exported", type=int, default=100_000, help="training rows of the forest that is exported")
     parser.add_argument("--json", type=Path, help="a file for the figures")
-    parser.add_argument("--page", type=Path, help="a page whose part between the markers is written anew")
+    parser.add_argument("--page", type=Path, help="a page whose part between the markers is replaced")
     parser.add_argument("--figure", type=Path, help="an SVG file for the curves")
     given = parser.parse_args(arguments)
     if given.page and not -1 < given.page.read_text().find(BEGIN) < given.page.read_text().find(END):
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def measure(given: argparse.Namespace) -> Result:
-    """Grow every forest, and return what each cost and how good it is."""
+    """Grow every forest, and return its cost and its scores."""
     sizes = []
     with tempfile.TemporaryDirectory() as folder:
         for rows in sorted(given.rows):
@@ -81,7 +81,7 @@ def measure(given: argparse.Namespace) -> Result:
             if rows > given.bound:
                 plans.append({"bound": None, "trees": given.few})
             grown = [
-                _told(
+                _logged(
                     f"{rows:,} rows, {plan['trees']} trees, bound {plan['bound']}",
                     lambda plan=plan, rows=rows: grow(rows, **plan, few=given.few, tested=given.tested, kept=folder),
                 )[0]
@@ -89,7 +89,7 @@ def measure(given: argparse.Namespace) -> Result:
             ]
             gain = forked(lambda: _gain(Path(folder), given.tested))[0] if len(grown) > 1 else None
             sizes.append({"rows": rows, "forests": grown, "gain": gain})
-        exported = _told(
+        exported = _logged(
             f"export of {given.trees} trees on {given.exported:,} rows",
             lambda: exports(given.exported, given.trees, Path(folder)),
         )[0]
@@ -107,21 +107,21 @@ def measure(given: argparse.Namespace) -> Result:
     }
 
 
-def _told(what: str, work: Callable[[], Any]) -> Any:
+def _logged(what: str, work: Callable[[], Any]) -> Any:
     print(what, file=sys.stderr, flush=True)
     return forked(work)
 
 
 def grow(rows: int, *, bound: int | None, trees: int, few: int, tested: int, kept: str) -> Result:
-    """Grow one forest in this process, and return what it cost and how good it is.
+    """Grow one forest in this process, and return its cost and its scores.
 
     Args:
         rows: training rows.
-        bound: how many of them a tree sees; None for as many as there are.
+        bound: size of a tree's sample; None for all of them.
         trees: in the forest.
-        few: how many of them, the first ones, are scored apart, and half of these.
+        few: number of first trees that are scored separately, and half of them too.
         tested: other rows.
-        kept: a folder for the answers of the first ones: two forests of one size are compared on them.
+        kept: a folder for the predictions of the first trees, by which two forests of one size are compared.
     """
     records = _records(rows, SEED)
     (model, cost) = _fitted(records, trees, bound)
@@ -129,29 +129,29 @@ def grow(rows: int, *, bound: int | None, trees: int, few: int, tested: int, kep
     counter, nodes = _Counter(), _nodes(model)
     pickle.dump(model, counter, protocol=5)
     others = _records(tested, SEED_TESTED)
-    begun = _cpu()
-    answers = families.probability(model, others.features)
-    seconds = _cpu() - begun
-    scores = {"all": _score(others.labels, answers)}
+    started = _cpu()
+    predictions = families.probability(model, others.features)
+    seconds = _cpu() - started
+    scores = {"all": _score(others.labels, predictions)}
     for name, count in (("few", few), ("half", few // 2)):
         forest.estimators_ = forest.estimators_[:count]
-        answers = families.probability(model, others.features)
-        scores[name] = _score(others.labels, answers)
+        predictions = families.probability(model, others.features)
+        scores[name] = _score(others.labels, predictions)
         if name == "few":
-            np.save(_answers(kept, bound), answers)
+            np.save(_predictions(kept, bound), predictions)
     return {
         **cost,
         "bound": bound,
         "trees": trees,
         "nodes": nodes,
         "bytes": counter.count,
-        "seconds_per_answer": seconds / tested,
+        "seconds_per_prediction": seconds / tested,
         "scores": scores,
     }
 
 
 def exports(rows: int, trees: int, folder: Path) -> Result:
-    """Fit one forest, write it to a folder in each format, and return what that costs."""
+    """Fit one forest, write it to a folder in each format, and return the cost."""
     model, _ = _fitted(_records(rows, SEED), trees, None)
     found: Result = {"rows": rows, "trees": trees, "nodes": _nodes(model)}
     for name, write in (("skops", export.to_skops), ("onnx", export.to_onnx)):
@@ -176,33 +176,33 @@ def _fitted(records: splits.LabelledDataset, trees: int, bound: int | None) -> t
     recipe, profile = families.family(FAMILY), replace(families.profile("full"), trees=trees)
     parameters = {**recipe.parameters(profile, len(records)), **LEAF, "max_samples": bound}
     model = recipe.build(parameters, SEED)
-    base, begun = _peak(), _cpu()
+    base, started = _peak(), _cpu()
     model.fit(records.features, records.labels)
-    return model, {"cpu": _cpu() - begun, "peak": _peak(), "base": base}
+    return model, {"cpu": _cpu() - started, "peak": _peak(), "base": base}
 
 
 def _nodes(model: Any) -> float:
     return float(np.mean([one.tree_.node_count for one in model[-1].estimators_]))
 
 
-def _answers(folder: str | Path, bound: int | None) -> Path:
+def _predictions(folder: str | Path, bound: int | None) -> Path:
     return Path(folder, f"{'bounded' if bound else 'unbounded'}.npy")
 
 
 def _gain(folder: Path, tested: int) -> Result:
-    """Return by how much the bounded forest's scores differ from the unbounded one's, with 95 % intervals."""
+    """Return the differences of the bounded forest's scores from the unbounded one's, with 95 % intervals."""
     labels = _records(tested, SEED_TESTED).labels
-    with_bound, without = (np.load(_answers(folder, bound)) for bound in (1, None))
-    worse = (with_bound - labels) ** 2 - (without - labels) ** 2
-    mean, error = float(worse.mean()), float(worse.std(ddof=1)) / math.sqrt(tested)
+    with_bound, without = (np.load(_predictions(folder, bound)) for bound in (1, None))
+    losses = squared_errors(labels, with_bound) - squared_errors(labels, without)
+    mean, error = float(losses.mean()), float(losses.std(ddof=1)) / math.sqrt(tested)
     return {
         "auc": asdict(paired_tests.delong(labels, with_bound, without).auc),
         "brier": {"value": mean, "low": mean - Z * error, "high": mean + Z * error},
     }
 
 
-def _score(labels: Ints, answers: Floats) -> Result:
-    return {"auc": roc_auc(labels, answers), "brier": brier(labels, answers)}
+def _score(labels: Ints, probabilities: Floats) -> Result:
+    return {"auc": roc_auc(labels, probabilities), "brier": brier(labels, probabilities)}
 
 
 def _cpu() -> float:
@@ -215,7 +215,7 @@ def _peak() -> int:
 
 
 class _Counter(io.RawIOBase):
-    """A file that counts what is written to it and keeps nothing."""
+    """A file that counts the bytes written to it and discards them."""
 
     count = 0
 

@@ -1,4 +1,4 @@
-"""The page that says what a forest costs: tables and a picture from the figures of ``forest_growth.py``."""
+"""Writes docs/growth.md: tables and a figure from the results of ``forest_growth.py``."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -9,11 +9,11 @@ from heartline.training import families
 
 Result = dict[str, Any]
 
-PROTOBUF = "An ONNX file ends at 2 GB, the limit of its format, protobuf."
+PROTOBUF = "An ONNX file cannot exceed 2 GB, the limit of its format, protobuf."
 
 
 def expected(forest: Result, trees: int) -> Result:
-    """Return what a forest of another number of trees costs, as far as each tree costs the same.
+    """Return the cost of a forest with another number of trees, assuming equal cost of each tree.
 
     Args:
         forest: as measured.
@@ -27,12 +27,12 @@ def expected(forest: Result, trees: int) -> Result:
         "cpu": forest["cpu"] * times,
         "peak": forest["peak"] + size - forest["bytes"],
         "bytes": size,
-        "seconds_per_answer": forest["seconds_per_answer"] * times,
+        "seconds_per_prediction": forest["seconds_per_prediction"] * times,
     }
 
 
 def whole_run(forest: Result, rows: int, name: str) -> float:
-    """Return the CPU seconds of a profile's forests and of their answers out of fold, from one forest's.
+    """Return the CPU seconds of all forests of a run and of their out-of-fold predictions, from those of one forest.
 
     Args:
         forest: as measured.
@@ -41,28 +41,28 @@ def whole_run(forest: Result, rows: int, name: str) -> float:
     """
     profile = families.profile(name)
     one = expected(forest, profile.trees)
-    answers = profile.repeats * rows * one["seconds_per_answer"]
-    return float((profile.splits * profile.repeats + 1) * one["cpu"] + answers)
+    predictions = profile.repeats * rows * one["seconds_per_prediction"]
+    return float((profile.splits * profile.repeats + 1) * one["cpu"] + predictions)
 
 
 def markdown(results: Result) -> str:
-    """Return the tables, and what they say."""
+    """Return the tables and the text between them."""
     sizes, trees, few = results["sizes"], results["trees"], results["few"]
     about = list(results["machine"].items())
     compared = [size for size in sizes if size["gain"]]
     parts = [
         f"{about[0][1]}, {', '.join(f'{name} {value}' for name, value in about[1:])}. The bound is "
-        f"{results['bound']:,} rows for each tree; up to there it changes nothing. Figures with ≈ are those of {few} "
-        f"trees, times {trees / few:.3g}.",
+        f"{results['bound']:,} rows for each tree; with fewer training rows it has no effect. Figures with ≈ are those "
+        f"of {few} trees, times {trees / few:.3g}.",
         _table(
-            ("rows", "bound", "trees", "CPU", "peak memory", "nodes of a tree", "pickled", "CPU per answer"),
+            ("rows", "bound", "trees", "CPU", "peak memory", "nodes of a tree", "pickled", "CPU per prediction"),
             (row for size in sizes for row in _costs(size, trees)),
         ),
         f"ROC AUC on {results['tested']:,} other rows. The difference is with the bound minus without, {few} trees "
         "each, with its 95 % interval (DeLong).",
         _table(_headings(trees, few), (_scores(size, "auc") for size in sizes)),
-        f"Brier score on the same rows. ≈ is what {trees} trees without the bound come to, judged from {few} and half "
-        "of them.",
+        f"Brier score on the same rows. ≈ is the estimate for {trees} trees without the bound, from {few} trees and "
+        "from half of them.",
         _table(
             (*_headings(trees, few), f"none, {trees}"),
             ([*_scores(size, "brier"), _many(size, trees, few)] for size in sizes),
@@ -81,7 +81,7 @@ def markdown(results: Result) -> str:
 
 
 def _costs(size: Result, trees: int) -> list[list[str]]:
-    """Return the rows of one size: as measured, and what the smaller forest would cost at full size."""
+    """Return the rows of one size: as measured, and the smaller forest extrapolated to all trees."""
     rows = []
     for forest in size["forests"]:
         rows.append(_cost(size["rows"], forest, ""))
@@ -99,7 +99,7 @@ def _cost(rows: int, forest: Result, mark: str) -> list[str]:
         mark + _megabytes(forest["peak"]),
         f"{forest['nodes']:,.0f}",
         mark + _megabytes(forest["bytes"]),
-        f"{mark}{1e6 * forest['seconds_per_answer']:.0f} µs",
+        f"{mark}{1e6 * forest['seconds_per_prediction']:.0f} µs",
     ]
 
 
@@ -108,7 +108,7 @@ def _headings(trees: int, few: int) -> list[str]:
 
 
 def _scores(size: Result, score: str) -> list[str]:
-    """Return one size's row: where the bound changes nothing there is one forest, and no difference."""
+    """Return the row of one size: where the bound has no effect there is one forest and no difference."""
     with_bound, without, gain = size["forests"][0]["scores"], size["forests"][-1]["scores"], size["gain"]
     cells = [f"{size['rows']:,}", f"{with_bound['all'][score]:.4f}", f"{with_bound['few'][score]:.4f}"]
     if gain is None:
@@ -118,7 +118,7 @@ def _scores(size: Result, score: str) -> list[str]:
 
 
 def _many(size: Result, trees: int, few: int) -> str:
-    """Return the Brier score of many unbounded trees: that of k trees is a limit plus a part that falls with 1/k."""
+    """Return the estimated Brier score of many unbounded trees: that of k trees is a limit plus a term in 1/k."""
     if size["gain"] is None:
         return "the same"
     scores = size["forests"][-1]["scores"]
@@ -133,32 +133,32 @@ def _format(name: str, one: Result) -> list[str]:
 
 
 def _export_grown(size: Result, results: Result) -> str:
-    """Return what the exports come to at a larger size: they grow with the nodes."""
+    """Return the estimated cost of the exports at a larger size: it grows with the nodes."""
     found = results["export"]
-    said = []
+    estimates = []
     for what, forest in zip(("with", "without"), size["forests"], strict=True):
         times = forest["nodes"] / found["nodes"]
         onnx = found["onnx"]
-        said.append(
+        estimates.append(
             f"{what} the bound a tree of {size['rows']:,} rows has {times:.1f} times the nodes: about "
             f"{_megabytes(onnx['bytes'] * times)} of ONNX, {_seconds(onnx['cpu'] * times)} and "
             f"{_megabytes(onnx['peak'] * times)} of memory to write it"
         )
-    return f"These grow with the nodes: {'; '.join(said)}. {PROTOBUF}"
+    return f"Size, time and memory grow with the nodes: {'; '.join(estimates)}. {PROTOBUF}"
 
 
 def _night(size: Result, trees: int) -> str:
-    """Return what a run of each profile takes at this size."""
+    """Return the CPU time of a run of each profile at this size."""
     with_bound, without = size["forests"]
-    said = [
+    profiles = [
         f"`{name}` fits {profile.splits * profile.repeats + 1} forests of {profile.trees} trees: "
         f"{_hours(whole_run(with_bound, size['rows'], name))} of CPU with the bound, "
         f"{_hours(whole_run(without, size['rows'], name))} without"
         for name, profile in families.PROFILES.items()
     ]
     return (
-        f"A run that trains on {size['rows']:,} rows, by these figures, answers out of fold included: "
-        f"{'; '.join(said)}. "
+        f"By these figures a run that trains on {size['rows']:,} rows takes, including out-of-fold predictions: "
+        f"{'; '.join(profiles)}. "
         f"Each of its processes holds a forest of {_megabytes(expected(with_bound, trees)['bytes'])} at most with the "
         f"bound, of {_megabytes(expected(without, trees)['bytes'])} without."
     )
@@ -182,7 +182,7 @@ def _hours(seconds: float) -> str:
 
 
 def draw(results: Result, path: Path) -> None:
-    """Write the curves as SVG: CPU, and Brier score."""
+    """Draw CPU time and Brier score as SVG."""
     import matplotlib
 
     matplotlib.use("svg")

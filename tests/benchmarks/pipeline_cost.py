@@ -1,10 +1,10 @@
-"""What ingest, validate and preprocess cost, from 303 rows to ten million, and what reading the same file costs pandas.
+"""Measures ingest, validate and preprocess from 303 rows to ten million, and pandas reading the same file.
 
     .venv/bin/python tests/benchmarks/pipeline_cost.py --page docs/cost.md
 
 The rows are drawn from the Cleveland file in HEARTLINE_REAL_DATA, else from the sample, and their measurements are
-jittered, so that they differ. Each size has a process of its own, which imports the libraries; from it each stage is
-forked, as Airflow forks its tasks. So a stage's cost is without imports, and its peak memory is its own.
+jittered, so that they differ. Each size has its own process, which imports the libraries and forks a process for each
+task, as Airflow does. The cost of a task is therefore without imports, and its peak memory is its own.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="numbers of rows")
     parser.add_argument("--json", type=Path, help="a file for the figures")
-    parser.add_argument("--page", type=Path, help="a page whose measured part is written anew")
+    parser.add_argument("--page", type=Path, help="a page whose measured part is replaced")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.one:
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
-    """Run MLflow as the stack does, apart from the tasks, so that what it costs is not counted as theirs."""
+    """Run MLflow as the stack does, in its own process, so that its cost is not included in that of the tasks."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -101,7 +101,7 @@ def _in_a_process_of_its_own(rows: int, mlflow_address: str) -> Result:
 
 
 def machine() -> dict[str, str]:
-    """Return what the figures depend on."""
+    """Return the processor and the versions that the results depend on."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
@@ -115,7 +115,7 @@ def machine() -> dict[str, str]:
 
 
 def measure(rows: int, folder: Path) -> Result:
-    """Run all stages on ``rows`` rows, and return what they cost."""
+    """Run all tasks on ``rows`` rows, and return their cost."""
     os.environ["HEARTLINE_STORE"] = (folder / "store").as_uri()
     import pandas as pd
 
@@ -163,11 +163,11 @@ def clock_great_expectations() -> list[float]:
 
     def clocked(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
-            begun = time.process_time()
+            started = time.process_time()
             try:
                 return original(*arguments, **named)
             finally:
-                spent.append(time.process_time() - begun)
+                spent.append(time.process_time() - started)
 
         return call
 
@@ -177,10 +177,10 @@ def clock_great_expectations() -> list[float]:
 
 
 def forked(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-    """Call ``work`` in a fork of this process, and return what it returned and what it cost.
+    """Call ``work`` in a fork of this process, and return its result and its cost.
 
     Raises:
-        RuntimeError: it failed, or it was killed, as it is where memory runs out.
+        RuntimeError: it failed, or was killed, for example for lack of memory.
     """
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
@@ -191,7 +191,7 @@ def forked(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
         result, cost = receiver.recv()
     except EOFError:
         child.join()
-        raise RuntimeError(f"a stage ended with exit code {child.exitcode}") from None
+        raise RuntimeError(f"a task ended with exit code {child.exitcode}") from None
     child.join()
     return result, cost
 
@@ -215,7 +215,7 @@ def _peak() -> int:
 
 
 def write_records(path: Path, rows: int) -> str:
-    """Write ``rows`` records as CSV, with `?` for what is missing as in the UCI files; return where they come from."""
+    """Write ``rows`` records as CSV, missing values as `?` as in the UCI files; return their source."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa
@@ -242,7 +242,7 @@ def write_records(path: Path, rows: int) -> str:
 
 
 def _jittered(values: Any, column: Any, random: Any) -> Any:
-    """Return a column (n,) as Arrow writes it: measurements jittered, whole numbers as such, `?` where none is."""
+    """Return a column (n,) for Arrow: measurements jittered, integers as such, `?` for missing values."""
     import numpy as np
     import pyarrow as pa
 

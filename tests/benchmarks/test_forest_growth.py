@@ -1,11 +1,11 @@
-"""The measurement runs, at sizes that take seconds, so that it cannot rot; the page holds what it measured."""
+"""The measurement runs at sizes that take seconds; the page has its results."""
 
 import json
 import re
 import shutil
 
 import pytest
-from checked import call, parts, tables
+from checked import call, split_page, tables
 
 from tests.conftest import ROOT
 
@@ -17,7 +17,7 @@ SIZES = ("--rows", "2000", "300", "--bound", "500", "--trees", "30", "--few", "1
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """What two small sizes gave: the figures, the page and the picture."""
+    """The results of two small sizes: figures, page and picture."""
     folder = tmp_path_factory.mktemp("growth")
     shutil.copy(PAGE, folder / "growth.md")
     figure, figures = folder / "growth.svg", folder / "growth.json"
@@ -46,13 +46,13 @@ def test_each_forest_has_costs_and_scores(measured):
         for forest in size["forests"]:
             assert forest["cpu"] > 0
             assert forest["peak"] >= forest["base"] > 50e6
-            assert 0 < forest["seconds_per_answer"] < forest["cpu"] / 20, "that is not of one answer"
+            assert 0 < forest["seconds_per_prediction"] < forest["cpu"] / 20, "not that of one prediction"
             half, few, every = (forest["scores"][name] for name in ("half", "few", "all"))
             assert 0.7 < few["auc"] <= every["auc"] < 1
             assert half["brier"] > few["brier"] >= every["brier"] > 0
 
 
-def test_the_difference_is_that_of_the_scores(measured):
+def test_the_difference_is_the_difference_of_the_scores(measured):
     small, large = measured[0]["sizes"]
     assert small["gain"] is None
     with_bound, without = (one["scores"]["few"] for one in large["forests"])
@@ -70,10 +70,10 @@ def test_both_formats_are_written_and_read(measured):
         assert exported[name]["reading"]["cpu"] > 0
 
 
-def test_the_page_holds_complete_tables_and_keeps_its_words(measured):
+def test_the_page_has_complete_tables_and_keeps_its_text(measured):
     _, page, figure = measured
-    before, text, after = parts(page, BEGIN, END)
-    assert (before, after) == parts(PAGE.read_text(), BEGIN, END)[::2]
+    before, text, after = split_page(page, BEGIN, END)
+    assert (before, after) == split_page(PAGE.read_text(), BEGIN, END)[::2]
     found = tables(text)
     assert len(found) == 4
     for table in found:
@@ -90,13 +90,13 @@ def test_the_page_holds_complete_tables_and_keeps_its_words(measured):
 
 def test_the_page_in_the_repository_was_written_by_this_script(measured):
     def words(page):
-        return [[re.sub(r"\d+", "n", cell) for cell in table[0]] for table in tables(parts(page, BEGIN, END)[1])]
+        return [[re.sub(r"\d+", "n", cell) for cell in table[0]] for table in tables(split_page(page, BEGIN, END)[1])]
 
     assert words(measured[1]) == words(PAGE.read_text())
 
 
-def test_many_trees_are_judged_from_few_as_the_law_says(measured):
-    """The Brier score of k trees is a limit plus a part that falls with 1/k: so is that of the bounded 30."""
+def test_the_score_of_many_trees_is_estimated_from_few(measured):
+    """The Brier score of k trees is a limit plus a term in 1/k; this holds for the 30 bounded trees."""
     for size in measured[0]["sizes"]:
         scores = size["forests"][0]["scores"]
         half, few, every = (scores[name]["brier"] for name in ("half", "few", "all"))
@@ -104,7 +104,7 @@ def test_many_trees_are_judged_from_few_as_the_law_says(measured):
         assert few - spread * (1 / 10 - 1 / 30) == pytest.approx(every, abs=0.004)
 
 
-def test_a_page_without_a_place_for_the_tables_is_refused_before_anything_is_measured(tmp_path):
+def test_a_page_without_markers_is_refused_before_the_measurement(tmp_path):
     page = tmp_path / "other.md"
     page.write_text("# Another page\n")
     done = call(SCRIPT, "--page", page)

@@ -1,10 +1,10 @@
-"""The benchmark runs: at sizes that take seconds, so that it cannot rot."""
+"""The measurement runs at sizes that take seconds; the page has its results."""
 
 import json
 import shutil
 
 import pytest
-from checked import call, parts, tables
+from checked import call, split_page, tables
 
 from tests.conftest import ROOT
 
@@ -15,7 +15,7 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """What two small sizes gave: the figures and the page."""
+    """The results of two small sizes: figures and page."""
     folder = tmp_path_factory.mktemp("cost")
     shutil.copy(PAGE, folder / "cost.md")
     done = call(SCRIPT, "--rows", "2000", "303", "--json", str(folder / "cost.json"), "--page", str(folder / "cost.md"))
@@ -39,8 +39,8 @@ def test_every_stage_of_every_size_is_measured(measured):
 
 def test_the_page_holds_complete_tables_and_keeps_its_words(measured):
     _, page = measured
-    before, text, after = parts(page, BEGIN, END)
-    assert (before, after) == parts(PAGE.read_text(), BEGIN, END)[::2]
+    before, text, after = split_page(page, BEGIN, END)
+    assert (before, after) == split_page(PAGE.read_text(), BEGIN, END)[::2]
     found = tables(text)
     assert len(found) == 3
     for table in found:
@@ -50,11 +50,13 @@ def test_the_page_holds_complete_tables_and_keeps_its_words(measured):
 
 
 def test_the_page_in_the_repository_was_written_by_this_script(measured):
-    headers = [[table[0] for table in tables(parts(page, BEGIN, END)[1])] for page in (measured[1], PAGE.read_text())]
+    headers = [
+        [table[0] for table in tables(split_page(page, BEGIN, END)[1])] for page in (measured[1], PAGE.read_text())
+    ]
     assert headers[0] == headers[1]
 
 
-def test_a_page_without_a_place_for_the_tables_is_refused_before_anything_is_measured(tmp_path):
+def test_a_page_without_markers_is_refused_before_the_measurement(tmp_path):
     page = tmp_path / "other.md"
     page.write_text("# Another page\n")
     done = call(SCRIPT, "--page", str(page))

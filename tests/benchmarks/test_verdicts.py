@@ -1,4 +1,4 @@
-"""The simulation runs, at sizes that take seconds, so that it cannot rot; the page holds what it measured."""
+"""The simulation runs at sizes that take seconds; the page has its results."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def simulated(tmp_path_factory):
     return json.loads(figures.read_text()), (folder / "evidence.md").read_text(), figure.read_text()
 
 
-def test_every_rule_is_counted_and_the_naive_ones_are_wrong_more_often(simulated):
+def test_every_rule_is_counted_and_naive_rules_are_wrong_more_often(simulated):
     counted = simulated[0]["refitted"]["better"]
     assert set(counted) == {"split", "t", "folds", "delong", "bootstrap", "verdict"}
     assert counted["verdict"] <= counted["bootstrap"] <= 12
@@ -56,14 +56,14 @@ def test_the_page_is_written_between_its_markers(simulated, verdicts):
     assert figure.count("<svg") == 1
 
 
-def test_the_page_without_a_place_is_refused(tmp_path):
+def test_a_page_without_markers_is_refused(tmp_path):
     (tmp_path / "page.md").write_text("nothing\n")
     done = call(SCRIPT, "--page", tmp_path / "page.md")
     assert done.returncode == 2
     assert "has no lines <!-- verdicts: begin --> and <!-- verdicts: end -->" in done.stderr
 
 
-def test_the_page_says_that_false_better_is_at_most_five_per_cent():
+def test_on_the_page_the_rate_of_false_better_is_at_most_five_per_cent():
     rows = re.findall(r"^\| \*\*Heartline's \*better\*\*\* \|(.*)\|$", PAGE.read_text(), re.MULTILINE)
     assert len(rows) == 1
     highest = [float(high) for high in re.findall(r"to ([\d.]+)\)", rows[0])]
@@ -71,12 +71,13 @@ def test_the_page_says_that_false_better_is_at_most_five_per_cent():
     assert max(highest) <= 5
 
 
-def test_the_page_says_how_many_records_of_cleveland_are_left_for_training(cleveland):
+def test_the_page_has_the_size_of_clevelands_training_set(cleveland):
     train, holdout = splits.train_test_split(record_identity.canonical(cleveland))
     text = PAGE.read_text().replace("\n", " ")
     assert f"242 records are four fifths of Cleveland's {len(cleveland)}, the nominal size of its training set" in text
     assert (
-        f"The real one has {len(train)}: the division goes by each record's hash, and holds out {len(holdout)}." in text
+        f"The real one has {len(train)}: the train/test split uses each record's hash, and the hold-out has "
+        f"{len(holdout)}." in text
     )
 
 
@@ -91,7 +92,7 @@ def test_many_logistic_regressions_at_once_are_scikit_learns(verdicts):
         assert p == pytest.approx(model.predict_proba(features)[:, 1], abs=1e-5)
 
 
-def test_drawn_scores_have_the_auc_that_was_asked_for(verdicts):
+def test_drawn_scores_have_the_given_auc(verdicts):
     gains = [verdicts.drawn_pair(seed, n=1000, gain=0.03, draws=39)["gain"] for seed in range(60)]
     assert np.mean(gains) == pytest.approx(0.03, abs=0.003)
 

@@ -1,9 +1,9 @@
-"""How often a verdict is wrong where two models are equally good, and how much better one must be to be found better.
+"""Measures how often the verdict is wrong for two equally good models, and its power for a true difference.
 
     .venv/bin/python tests/benchmarks/verdicts.py --page docs/evidence.md --figure docs/images/verdict-power.svg
 
-The verdicts are Heartline's own (`comparison.compare`, `promotion.decide`); only the answers are simulated. Equal seeds
-give equal figures. docs/evidence.md says what is simulated, and why.
+The verdicts are Heartline's own (`compare.compare`, `verdict.decide`); only the predictions are simulated. Equal seeds
+give equal figures. docs/evidence.md describes the simulation.
 """
 
 import argparse
@@ -36,9 +36,9 @@ Ints = NDArray[np.int64]
 Result = dict[str, Any]
 
 BEGIN, END = "<!-- verdicts: begin -->", "<!-- verdicts: end -->"
-AUC, CORRELATION, SICK = 0.91, 0.85, 139 / 303  # of logistic regression and forest on Cleveland, and its share
+AUC, CORRELATION, PREVALENCE = 0.91, 0.85, 139 / 303  # of logistic regression and forest on Cleveland
 SPLITS, REPEATS = 10, 10
-NOISE = 0.25  # standard deviation, in those of a column, of what each model's own copy of the records has on top
+NOISE = 0.25  # added to each model's copy of the records, in standard deviations of a column
 # 242 is four fifths of Cleveland's 303 records, the nominal size of its training set; the real one has 235.
 GAINS = {242: (0.01, 0.02, 0.03, 0.04, 0.05), 1000: (0.005, 0.01, 0.015, 0.02, 0.025, 0.03)}
 RULES = {
@@ -46,14 +46,14 @@ RULES = {
     "t": "t-test over the 100 folds",
     "folds": "Nadeau–Bengio over the 100 folds",
     "delong": "DeLong, averaged out-of-fold probabilities",
-    "bootstrap": "paired bootstrap, the same",
+    "bootstrap": "paired bootstrap, averaged out-of-fold probabilities",
     "verdict": "**Heartline's *better***",
 }
 PASSES = promotion.Performance(auc=1.0, slope=1.0)  # the minimum requirements are not simulated
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Simulate what the command line asks for."""
+    """Run the simulations of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--refitted", type=int, default=2000, help="cohorts on which two equal models are fitted")
     parser.add_argument("--drawn", type=int, default=1000, help="pairs of score vectors at each true difference")
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--draws", type=int, default=2000, help="bootstrap draws")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--json", type=Path, help="a file for the figures")
-    parser.add_argument("--page", type=Path, help="a page whose part between the markers is written anew")
+    parser.add_argument("--page", type=Path, help="a page whose part between the markers is replaced")
     parser.add_argument("--figure", type=Path, help="an SVG file for the power curves")
     given = parser.parse_args(arguments)
     if given.page and not -1 < given.page.read_text().find(BEGIN) < given.page.read_text().find(END):
@@ -120,10 +120,10 @@ def _spread(found: Sequence[Result]) -> float:
 
 
 def refitted_pair(seed: int, *, n: int = 242, draws: int = 2000) -> Result:
-    """Fit two equally good models on one synthetic cohort, and return what each rule says of the second.
+    """Fit two equally good models on one synthetic cohort, and return the result of each rule for the second.
 
-    Each model sees the cohort through noise of its own. The two noises are alike, so neither model is the better one:
-    not on average and not in any way that a rule could find out.
+    Each model gets the cohort with independent noise of equal distribution, so neither model is better and no rule can
+    distinguish them.
     """
     records = splits.to_labelled(synthetic.generate(n, seed))
     features = preprocessor(scale=True).fit_transform(records.features)
@@ -131,11 +131,13 @@ def refitted_pair(seed: int, *, n: int = 242, draws: int = 2000) -> Result:
     copies = [features + NOISE * random.standard_normal(features.shape) for _ in range(2)]
     plan = splits.plan_folds(records, splits=SPLITS, repeats=REPEATS, seed=seed)
     tests = np.concatenate([plan == fold for fold in range(SPLITS)])
-    answers = [
+    predictions = [
         np.where(tests, logistic_regression(copy, records.labels, ~tests), np.nan) for copy in copies
-    ]  # (folds, n), NaN for what was trained on
-    folds = [np.array([roc_auc(records.labels[t], p[t]) for t, p in zip(tests, one, strict=True)]) for one in answers]
-    averaged = [np.nanmean(one, axis=0) for one in answers]
+    ]  # (folds, n), NaN for training records
+    folds = [
+        np.array([roc_auc(records.labels[t], p[t]) for t, p in zip(tests, one, strict=True)]) for one in predictions
+    ]
+    averaged = [np.nanmean(one, axis=0) for one in predictions]
     one = _compared(records.labels, averaged, folds, draws)
 
     split = splits.plan_folds(records, splits=5, repeats=1, seed=seed + 1)[0] == 0
@@ -145,7 +147,7 @@ def refitted_pair(seed: int, *, n: int = 242, draws: int = 2000) -> Result:
     ]
     t_test = stats.ttest_rel(folds[1], folds[0])
     return {
-        **_said(one),
+        **_decisions(one),
         "split": on_split[1] - on_split[0] > promotion.RULES.margin,
         "t": bool(t_test.pvalue < ALPHA and t_test.statistic > 0),
         "folds": one.folds.low > 0,
@@ -160,10 +162,10 @@ def logistic_regression(features: Floats, labels: Ints, trained_on: NDArray[np.b
     Args:
         features: (n, p).
         labels: (n,) 0 or 1.
-        trained_on: (fits, n) the records of each fit.
+        trained_on: (fits, n) whether each fit uses each record.
 
     Returns:
-        (fits, n) probabilities, from each fit for each record.
+        (fits, n) probabilities of each fit for each record.
     """
     design = np.column_stack([features, np.ones(len(features))])
     width = design.shape[1]
@@ -183,23 +185,23 @@ def logistic_regression(features: Floats, labels: Ints, trained_on: NDArray[np.b
 
 
 def drawn_pair(seed: int, *, n: int, gain: float, draws: int = 2000) -> Result:
-    """Draw the probabilities of two models of known ROC AUC, and return what each rule says of the second.
+    """Draw the probabilities of two models of known ROC AUC, and return the result of each rule for the second.
 
-    In each class both scores are normal with a correlation; the probability is the true one given the score.
+    In each class both scores are normal and correlated; the probability is the true one given the score.
     """
     random = np.random.default_rng([seed, n, round(1e6 * gain), 2])
     labels = np.zeros(n, dtype=np.int64)
-    labels[: round(SICK * n)] = 1
+    labels[: round(PREVALENCE * n)] = 1
     common = random.standard_normal(n)
     probabilities = []
     for auc in (AUC, AUC + gain):
         distance = math.sqrt(2) * stats.norm.ppf(auc)
         noise = math.sqrt(CORRELATION) * common + math.sqrt(1 - CORRELATION) * random.standard_normal(n)
         score = noise + distance * labels
-        probabilities.append(special.expit(distance * score - distance**2 / 2 + special.logit(SICK)))
+        probabilities.append(special.expit(distance * score - distance**2 / 2 + special.logit(PREVALENCE)))
     folds = np.array_split(random.permutation(n), 2)
     aucs = [np.array([roc_auc(labels[fold], p[fold]) for fold in folds]) for p in probabilities]
-    return _said(_compared(labels, probabilities, aucs, draws, splits=len(folds)))
+    return _decisions(_compared(labels, probabilities, aucs, draws, splits=len(folds)))
 
 
 def _compared(
@@ -212,7 +214,7 @@ def _compared(
     return compare(second, first, splits=splits, seed=0, draws=draws)
 
 
-def _said(one: Comparison) -> Result:
+def _decisions(one: Comparison) -> Result:
     verdict = promotion.decide(
         "first", [one], performances={"first": PASSES, "second": PASSES}, simplicity={"second": 1}
     )
@@ -237,7 +239,7 @@ def rate(better: int, times: int) -> str:
 
 
 def needed(power: dict[str, Result], share: float = 0.8) -> float | None:
-    """Return from which true difference on ``share`` of the verdicts is *better*, interpolated; None if from none."""
+    """Return the true difference at which ``share`` of the verdicts is *better*, interpolated; None without one."""
     gains = [float(gain) for gain in power]
     rates = [one["better"]["verdict"] / one["times"] for one in power.values()]
     for at in range(1, len(gains)):
@@ -255,7 +257,7 @@ def markdown(results: Result) -> str:
         [text, *(rate(null[n]["better"][rule], null[n]["times"]) if rule in null[n]["better"] else "–" for n in sizes)]
         for rule, text in RULES.items()
     ]
-    said = [
+    power_at = [
         f"At n = {n} the verdict is *better* 80 % of the time from a true Δ of {found:.3f} on."
         if (found := needed(power[n])) is not None
         else f"At n = {n} none of these differences gives *better* 80 % of the time."
@@ -265,7 +267,7 @@ def markdown(results: Result) -> str:
         [
             "False *better* between two equally good models:",
             _table(
-                ["what decides", f"fitted, n = 242, {fitted['times']:,} cohorts"]
+                ["decision rule", f"fitted, n = 242, {fitted['times']:,} cohorts"]
                 + [f"drawn, n = {n}, {null[n]['times']:,} pairs" for n in sizes],
                 [
                     [row[0], rate(fitted["better"][rule], fitted["times"]), *row[1:]]
@@ -273,8 +275,8 @@ def markdown(results: Result) -> str:
                 ],
             ),
             f"The fitted models have a ROC AUC of {fitted['auc']:.3f} on average, and log odds that correlate by "
-            f"{fitted['correlation']:.2f} within a class;\nthe drawn ones {AUC} and {CORRELATION}. Δ scatters by "
-            f"{results['spread']['refitted']:.4f} and {results['spread']['drawn']:.4f} (standard deviation, n = 242).",
+            f"{fitted['correlation']:.2f} within a class;\nthe drawn ones {AUC} and {CORRELATION}. Δ has a standard "
+            f"deviation of {results['spread']['refitted']:.4f} and {results['spread']['drawn']:.4f} (n = 242).",
             "*Better*, by the true difference in ROC AUC:",
             *(
                 _table(
@@ -283,7 +285,7 @@ def markdown(results: Result) -> str:
                 )
                 for n in sizes
             ),
-            "\n".join(said),
+            "\n".join(power_at),
         ]
     )
 

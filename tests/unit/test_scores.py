@@ -38,6 +38,11 @@ def test_without_one_of_the_classes_the_roc_auc_is_undefined(label):
     assert np.isnan(scores.roc_auc(np.full(5, label), np.linspace(0, 1, 5)))
 
 
+def test_a_score_of_nan_is_refused():
+    with pytest.raises(ValueError, match="scores with NaN"):
+        scores.roc_auc(np.array([0, 1, 1]), np.array([0.1, np.nan, 0.3]))
+
+
 def test_counts_may_be_weighted_and_may_have_empty_levels():
     positives, negatives = np.array([[2.0, 0, 1, 0]]), np.array([[0.0, 0, 1, 3]])
     assert scores.roc_auc_from_counts(positives, negatives).tolist() == [(2 * 4 + 1 * 3.5) / 12]

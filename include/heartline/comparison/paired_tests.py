@@ -12,7 +12,7 @@ from scipy import stats
 from heartline import scores
 from heartline.arrays import Floats, Ints
 from heartline.evaluation.bootstrap import Ranked, stratified_draws
-from heartline.evaluation.intervals import ALPHA, rank_interval
+from heartline.evaluation.intervals import ALPHA, Z, rank_interval
 
 MIN_DRAWS = math.ceil(2 / ALPHA) - 1  # with fewer, less than one draw lies beyond each end of the interval
 
@@ -75,7 +75,7 @@ def delong(labels: Ints, challenger: Floats, incumbent: Floats) -> DeLong:
     error = math.sqrt(float(positive.var(ddof=1)) / len(positive) + float(negative.var(ddof=1)) / len(negative))
     if error == 0.0:
         return DeLong(Interval(delta, delta, delta), 0.0, 1.0 if delta == 0.0 else 0.0)
-    half = float(stats.norm.ppf(1 - ALPHA / 2)) * error
+    half = Z * error
     return DeLong(Interval(delta, delta - half, delta + half), error, 2 * float(stats.norm.sf(abs(delta) / error)))
 
 

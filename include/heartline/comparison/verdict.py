@@ -171,7 +171,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _Outcome:
     """A challenger with its verdict, and why it is not better."""
 
     comparison: Comparison
@@ -183,13 +183,13 @@ class _Judged:
         return self.comparison.challenger
 
 
-def _judge(comparisons: Sequence[Comparison], rules: Rules) -> list[_Judged]:
+def _outcomes_of(comparisons: Sequence[Comparison], rules: Rules) -> list[_Outcome]:
     """Return the verdict on each challenger, the largest gain first; challengers that are worse come last."""
     found = []
     for one, p_value in zip(comparisons, holm([one.p_value for one in comparisons]), strict=True):
         why = obstacles(one, p_value, rules)
         verdict = WORSE if one.auc.high < 0 else NO_DIFFERENCE if why else BETTER
-        found.append(_Judged(one, verdict, why))
+        found.append(_Outcome(one, verdict, why))
     return sorted(found, key=lambda one: (one.verdict == WORSE, -one.comparison.auc.value))
 
 
@@ -222,22 +222,22 @@ def decide(
         KeyError: the performance or the rank of a model is missing.
     """
     _check(incumbent, comparisons)
-    judged = _judge(comparisons, rules)
-    better = [one.name for one in judged if one.verdict == BETTER]
-    equal = sorted((one.name for one in judged if one.verdict == NO_DIFFERENCE), key=lambda name: simplicity[name])
+    outcomes = _outcomes_of(comparisons, rules)
+    better = [one.name for one in outcomes if one.verdict == BETTER]
+    equal = sorted((one.name for one in outcomes if one.verdict == NO_DIFFERENCE), key=lambda name: simplicity[name])
     candidates = [*better, incumbent, *equal]
     violated = {name: violations(performances[name], rules) for name in candidates}
     winner = next((name for name in candidates if not violated[name]), None)
-    verdict = _verdict(winner, candidates[0], judged)
-    reasons = [wording.comparison(one.comparison, one.verdict, one.why) for one in judged]
+    verdict = _verdict(winner, candidates[0], outcomes)
+    reasons = [wording.comparison(one.comparison, one.verdict, one.why) for one in outcomes]
     reasons += [wording.violations(name, found) for name, found in violated.items() if found]
     if verdict == VETOED:
         sentence = wording.vetoed(candidates[0], violated[candidates[0]], winner)
-    elif not judged:
+    elif not outcomes:
         sentence = wording.alone(incumbent)
     else:
-        shown = next((one for one in judged if one.name == winner), judged[0])
-        sentence = wording.sentence(shown.comparison, shown.why, len(judged), in_production=in_production)
+        shown = next((one for one in outcomes if one.name == winner), outcomes[0])
+        sentence = wording.sentence(shown.comparison, shown.why, len(outcomes), in_production=in_production)
     return Verdict(winner, incumbent, verdict, reasons, sentence)
 
 
@@ -250,11 +250,11 @@ def _check(incumbent: str, comparisons: Sequence[Comparison]) -> None:
             raise ValueError(f"{one.challenger} was compared with {one.incumbent}, not with {incumbent}")
 
 
-def _verdict(winner: str | None, first: str, judged: Sequence[_Judged]) -> str:
+def _verdict(winner: str | None, first: str, outcomes: Sequence[_Outcome]) -> str:
     """Return the verdict from the winner and the model that would have won without minimum requirements."""
-    verdicts = {one.name: one.verdict for one in judged}
+    verdicts = {one.name: one.verdict for one in outcomes}
     if winner is not None and verdicts.get(winner) == BETTER:
         return BETTER
     if winner != first:
         return VETOED
-    return WORSE if judged and set(verdicts.values()) == {WORSE} else NO_DIFFERENCE
+    return WORSE if outcomes and set(verdicts.values()) == {WORSE} else NO_DIFFERENCE

@@ -81,7 +81,7 @@ class _Service:
             response = connection.getresponse()
             return response.status, json.loads(response.read())
         except TimeoutError as error:
-            raise self.error(f"the service did not answer {path} within {self.seconds:g} seconds") from error
+            raise self.error(f"the service did not respond to {path} within {self.seconds:g} seconds") from error
         except ValueError as error:
             raise self.error(f"the service's response to {path} is not JSON") from error
         except (OSError, http.client.HTTPException) as error:

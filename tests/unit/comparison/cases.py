@@ -1,4 +1,4 @@
-"""Made-up models for the tests of the comparison page and the model card."""
+"""Synthetic models for the tests of the comparison page and the model card."""
 
 import numpy as np
 

@@ -148,8 +148,8 @@ def test_a_veto_names_the_violations():
     assert decided.reasons[1] == (
         "random forest does not meet the minimum requirements: ROC AUC 0.700, at least 0.75 required"
     )
-    nobody = decide(performances={"logistic_regression": POOR})
-    assert nobody.sentence == (
+    no_winner = decide(performances={"logistic_regression": POOR})
+    assert no_winner.sentence == (
         "Logistic regression does not meet the minimum requirements (ROC AUC 0.700, at least 0.75 required), "
         "and no other model does, so no model is put forward."
     )

@@ -33,7 +33,7 @@ def validated(records, plan) -> cross_validation.CrossValidation:
 
 
 @pytest.mark.parametrize("family", families.FAMILIES)
-def test_cross_validation_answers_each_record_once_per_repeat(records, plan, family):
+def test_cross_validation_predicts_each_record_once_per_repeat(records, plan, family):
     cv = cross_validation.cross_validate(family, records, plan, profile=PROFILE, seed=0)
     again = cross_validation.cross_validate(family, records, plan, profile=PROFILE, seed=0)
 
@@ -50,7 +50,7 @@ def test_cross_validation_answers_each_record_once_per_repeat(records, plan, fam
         assert (getattr(cv, name) == getattr(again, name)).all()
 
 
-def test_what_a_fold_chooses_and_answers_does_not_depend_on_the_labels_it_holds_back(records, plan):
+def test_choice_and_predictions_of_a_fold_do_not_depend_on_its_test_labels(records, plan):
     test = plan[0] == 1
     turned = replace(records, labels=np.where(test, 1 - records.labels, records.labels))
     one, other = (
@@ -62,7 +62,7 @@ def test_what_a_fold_chooses_and_answers_does_not_depend_on_the_labels_it_holds_
     assert one.fold_aucs[1] == pytest.approx(1 - other.fold_aucs[1])
 
 
-def test_what_a_model_does_not_use_has_no_importance(records, validated):
+def test_an_unused_feature_has_no_importance(records, validated):
     mean = dict(zip(contract.FEATURE_NAMES, validated.importance.mean(axis=0), strict=True))
     assert max(mean, key=mean.__getitem__) in ("ca", "thal", "cp")
     constant = records.features.copy()
@@ -116,9 +116,9 @@ def test_all_numbers_about_a_family(records, validated):
     assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["subgroups"][0]["name"] == "female"
 
 
-def test_what_is_not_defined_is_not_logged(records, validated):
-    nobody = LabelledDataset(records.features[:5], np.zeros(5, dtype="int64"), np.arange(5))
-    found = cross_validation.evaluate(validated, records, nobody, np.full(5, 0.2), seed=0)
+def test_an_undefined_score_is_not_logged(records, validated):
+    negatives = LabelledDataset(records.features[:5], np.zeros(5, dtype="int64"), np.arange(5))
+    found = cross_validation.evaluate(validated, records, negatives, np.full(5, 0.2), seed=0)
     logged = found.metrics()
     assert "holdout_roc_auc" not in logged
     assert logged["holdout_specificity"] == 1
@@ -127,7 +127,7 @@ def test_what_is_not_defined_is_not_logged(records, validated):
 
 
 @pytest.mark.parametrize(("family", "expected"), [("logistic_regression", 0.91), ("random_forest", 0.90)])
-def test_on_all_of_cleveland_the_families_score_what_the_literature_says(cleveland, family, expected):
+def test_on_all_of_cleveland_the_families_have_the_scores_of_the_literature(cleveland, family, expected):
     records, profile = splits.to_labelled(record_identity.canonical(cleveland)), families.PROFILES["full"]
     plan = splits.plan_folds(records, splits=profile.splits, repeats=4, seed=0)
     cv = cross_validation.cross_validate(family, records, plan, profile=profile, seed=0)

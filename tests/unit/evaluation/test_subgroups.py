@@ -38,12 +38,12 @@ def test_every_record_is_in_one_sex_and_one_age_band(cohort):
         assert sum(one.positives for one in found if one.kind == kind) == records.labels.sum()
 
 
-def test_a_band_begins_at_its_first_year():
+def test_an_age_band_starts_at_its_first_year():
     found = _named(subgroups.evaluate(_records([0] * 6, [44, 45, 54, 55, 64, 65], [0] * 6), np.zeros(6), seed=0))
     assert [found[name].n for name in ("under 45", "45 to 54", "55 to 64", "65 and over")] == [1, 2, 2, 1]
 
 
-def test_numbers_are_those_of_the_members_alone():
+def test_scores_of_a_subgroup_depend_on_its_members_only():
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, 120)
     sex = np.repeat([0, 1], 60)
@@ -62,7 +62,7 @@ def test_numbers_are_those_of_the_members_alone():
     assert male.warnings == ()
 
 
-def test_too_few_records_give_a_warning_instead_of_a_number():
+def test_too_few_records_give_a_warning_instead_of_a_score():
     labels = np.repeat([0, 1, 0, 1], [10, 9, 30, 9])
     records = _records(np.repeat([0, 1], [19, 39]), [50] * 58, labels)
     found = _named(subgroups.evaluate(records, np.where(labels == 1, 0.7, 0.2), seed=0))

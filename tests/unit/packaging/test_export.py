@@ -115,10 +115,10 @@ def test_unexpected_types_are_refused():
     assert "training.families.FAMILIES" in caught.value.hint
 
 
-def test_what_is_trusted_does_not_depend_on_the_file(models, monkeypatch):
+def test_trusted_types_do_not_depend_on_the_file(models, monkeypatch):
     # given
     asked = []
-    monkeypatch.setattr(skops.io, "get_untrusted_types", lambda **_: pytest.fail("a file was asked what to trust"))
+    monkeypatch.setattr(skops.io, "get_untrusted_types", lambda **_: pytest.fail("types were taken from the file"))
     monkeypatch.setattr(skops.io, "loads", lambda data, trusted: asked.append(trusted))
     # when
     export.from_skops(export.to_skops(models["random_forest"]))
@@ -127,7 +127,7 @@ def test_what_is_trusted_does_not_depend_on_the_file(models, monkeypatch):
     assert asked == [["numpy.dtype", "sklearn.tree._tree.Tree"]] * 2
 
 
-def test_exactly_the_types_that_are_needed_are_trusted(models):
+def test_only_needed_types_are_trusted(models):
     needed = {name for model in models.values() for name in skops.io.get_untrusted_types(data=export.to_skops(model))}
     assert sorted(needed) == export.trusted_types()
 

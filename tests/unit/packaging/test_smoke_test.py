@@ -210,16 +210,16 @@ import json, re, socket, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 class Handler(BaseHTTPRequestHandler):
-    def answer(self, status, body, missing=0):
+    def respond(self, status, body, missing=0):
         data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data) + missing))
         self.end_headers()
         self.wfile.write(data)
     def do_GET(self):
-        self.answer(200, {{}})
+        self.respond(200, {{}})
     def do_POST(self):
-        self.answer({status}, {body}, {missing})
+        self.respond({status}, {body}, {missing})
 
 server = HTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
 server.socket = socket.socket(fileno=int(re.search("fd://([0-9]+)", " ".join(sys.argv))[1]))
@@ -269,7 +269,7 @@ def test_a_missing_prediction_is_refused(files: Files, answering: Callable[..., 
 
 
 @pytest.mark.parametrize(
-    ("answer", "what"),
+    ("response", "what"),
     [
         ({"body": {"detail": "a fault"}, "status": 500}, "the service fails on the reference records: a fault"),
         ({"body": "<html>"}, "the service's response to /predict is not JSON"),
@@ -282,9 +282,9 @@ def test_a_missing_prediction_is_refused(files: Files, answering: Callable[..., 
     ],
 )
 def test_an_unusable_response_is_refused(
-    files: Files, answering: Callable[..., Path], answer: dict[str, Any], what: str
+    files: Files, answering: Callable[..., Path], response: dict[str, Any], what: str
 ) -> None:
-    assert refusal(pack(files), python=answering(**answer)).what == what
+    assert refusal(pack(files), python=answering(**response)).what == what
 
 
 def test_a_service_that_hangs_is_ended(
@@ -301,7 +301,7 @@ def test_a_service_that_hangs_is_ended(
     monkeypatch.setattr(smoke_test, "_check_ready", after_its_first_log_line)
     start = time.monotonic()
     error = refusal(bundle, python=python, seconds=0.5)
-    assert error.what == "the service did not answer /readyz within 0.5 seconds"
+    assert error.what == "the service did not respond to /readyz within 0.5 seconds"
     assert error.where == f"{named(bundle)}; the end of the service's log:\n            loading"
     assert error.hint.startswith(FAILED)
     assert time.monotonic() - start < 300, "it waited for the end of the sleep"

@@ -55,7 +55,7 @@ def test_the_encoder_equals_the_public_steps(rows: int, seed: int, missing: floa
     assert found.flags.c_contiguous == expected.flags.c_contiguous
 
 
-def test_the_encoder_refuses_what_it_cannot_do():
+def test_the_encoder_refuses_unknown_codes_and_empty_columns():
     features = export.legal_rows(20, seed=0)
     encoder = Encoder(scale=True).fit(features)
     unknown, missing = features.copy(), features.copy()
@@ -82,7 +82,7 @@ def test_the_forest_equals_the_public_one(records, monkeypatch, threads_from, mo
         assert (mine.predict_proba(inputs) == theirs.predict_proba(inputs)).all()
 
 
-def test_the_forest_refuses_what_it_does_not_know(records):
+def test_the_forest_refuses_unsupported_hyperparameters_and_a_single_class(records):
     with pytest.raises(ValueError, match="cannot grow a forest with bootstrap, criterion"):
         fast_forest.Forest(criterion="entropy", bootstrap=False).fit(records.features, records.labels)
     with pytest.raises(ValueError, match="cannot grow a forest from one class"):
@@ -110,8 +110,8 @@ def test_a_fast_equivalent_gives_the_numbers_of_its_family(records, plan, monkey
 
 def test_a_fast_equivalent_with_other_predictions_is_not_used(records, plan, monkeypatch, caplog):
     expected = validate("random_forest", records, plan)
-    answer = fast_forest.Forest.predict_proba
-    monkeypatch.setattr(fast_forest.Forest, "predict_proba", lambda self, inputs: answer(self, inputs) * (1 - 2**-53))
+    exact = fast_forest.Forest.predict_proba
+    monkeypatch.setattr(fast_forest.Forest, "predict_proba", lambda self, inputs: exact(self, inputs) * (1 - 2**-53))
     found = validate("random_forest", records, plan)
     assert_same(found, expected)
     (message,) = caplog.messages

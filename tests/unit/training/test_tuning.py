@@ -18,7 +18,7 @@ def records(cohort) -> LabelledDataset:
 
 
 @pytest.mark.parametrize("family", families.FAMILIES)
-def test_one_candidate_of_the_grid_is_taken_and_named(records, family):
+def test_one_candidate_of_the_grid_is_chosen(records, family):
     model = families.fit(family, records, profile=PROFILE, seed=0)
     chosen = families.chosen_parameters(family, model)
     assert chosen in families.family(family).grid
@@ -28,7 +28,7 @@ def test_one_candidate_of_the_grid_is_taken_and_named(records, family):
     assert {key: model[-1].get_params()[key] for key in wanted} == wanted
 
 
-def test_the_candidate_with_the_smaller_loss_is_taken_and_on_a_tie_the_first(records):
+def test_the_candidate_with_the_smallest_loss_is_chosen_and_on_a_tie_the_first(records):
     recipe = families.family("logistic_regression")
     pipelines = [recipe.build({"C": c, "max_iter": 1000}, 0) for c in (3.0, 2.0, 1.0)]
 
@@ -41,7 +41,7 @@ def test_the_candidate_with_the_smaller_loss_is_taken_and_on_a_tie_the_first(rec
     assert chosen(0.1, 0.1, 0.1) == 0
 
 
-def test_noise_asks_for_more_shrinkage_than_signal():
+def test_noise_needs_more_shrinkage_than_signal():
     random = np.random.default_rng(0)
     features = np.column_stack([random.normal(size=(200, 1)), np.zeros((200, 12))])
     recipe = families.family("logistic_regression")
@@ -71,14 +71,14 @@ def test_a_small_forest_estimates_the_loss_of_a_large_one(records):
     assert np.mean(uncorrected) > expected + 0.004
 
 
-def test_a_class_with_one_record_leaves_the_first_candidate(records):
+def test_with_a_single_record_of_a_class_the_first_candidate_is_chosen(records):
     rows = np.r_[np.flatnonzero(records.labels == 0), np.flatnonzero(records.labels == 1)[:1]]
     few = LabelledDataset(records.features[rows], records.labels[rows], records.groups[rows])
     pipelines = [families.family("logistic_regression").build({"C": c}, 0) for c in (1.0, 2.0)]
     assert tuning.choose(pipelines, few, tuning.out_of_fold, seed=0) == 0
 
 
-def test_the_search_looks_at_a_bounded_number_of_records(records, monkeypatch):
+def test_the_search_uses_a_bounded_number_of_records(records, monkeypatch):
     monkeypatch.setattr(tuning, "MAX_ROWS", 100)
     seen = []
 
@@ -107,7 +107,7 @@ def test_a_bounded_forest_is_tuned_and_fitted(records, monkeypatch, fast):
     assert roc_auc_score(records.labels, families.probability(model, records.features)) > 0.9
 
 
-def test_a_model_that_does_not_converge_is_returned_and_known(records, monkeypatch):
+def test_a_model_that_does_not_converge_is_returned_and_recognised(records, monkeypatch):
     recipe = families.family("logistic_regression")
     model = families.fit("logistic_regression", records, profile=PROFILE, seed=0)
     assert families.converged(model)
