@@ -114,7 +114,7 @@ def digest_of(uri: str) -> str:
     match = _ADDRESS.search(uri)
     if match is None:
         raise StoreError(
-            "this is not the URI of an object in the store",
+            "not the URI of an object in the store",
             where=repr(uri),
             expected="a URI that ends in a sha256 and a suffix",
             hint="pass the URI that the earlier task returned",
