@@ -24,7 +24,7 @@ class Ingested(TypedDict):
     extra_columns: list[str]
     """Columns of the source that the contract lacks; they are not used."""
     origin: str
-    """Kind of source: ``sample``, ``uci``, ``postgres``, ``file`` or ``url``."""
+    """Kind of source: the ``origin`` of its entry in ``ingestion.source_catalog``."""
     source: str
     """The source in words."""
     sha256: str | None
