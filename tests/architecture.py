@@ -64,13 +64,13 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
 
 # Which of the top-level folders' packages may appear in an import, beside libraries.
 OUTSIDE = {
-    "dags": {"heartline"},
+    "dags": {"heartline", "dag_defaults"},
     "plugins": {"heartline"},
     "include/heartline": {"heartline"},
     "include/stack": {"stack", "heartline"},
     "serving": {"serving"},
 }
-OURS = {"heartline", "stack", "serving", "dags", "plugins", "tests"}
+OURS = {"heartline", "stack", "serving", "dag_defaults", "dags", "plugins", "tests"}
 
 
 @dataclass(frozen=True)

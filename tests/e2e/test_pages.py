@@ -96,7 +96,7 @@ def test_the_data_docs_say_what_was_wrong_with_a_refused_set(signed_in, running,
     assert done.returncode != 0
     address = urlsplit(re.search(r"page: (http\S+)", done.stdout + done.stderr)[1])
     signed_in.goto(running.url("AIRFLOW", address.path))  # the login is that of 127.0.0.1, the address says localhost
-    expect(signed_in.get_by_role("heading", level=1)).to_have_text("The run stopped at these records")
+    expect(signed_in.get_by_role("heading", level=1)).to_have_text("The run stopped: these records are refused")
     expect(signed_in.get_by_text("Nothing was trained on these records.")).to_be_visible()
     signed_in.screenshot(path=pictures / "data-docs-refused.png", full_page=True)
     signed_in.goto(running.url("AIRFLOW", "/data-docs/"))
@@ -119,7 +119,7 @@ def test_a_comparison_is_one_page_that_loads_nothing(page, running, pictures, tm
 
     verdict = run.data.tags["verdict"]
     expect(page.get_by_role("heading", level=1)).to_have_text(verdict.capitalize())
-    for title in ("The models", "How far apart they are"):
+    for title in ("The models", "Differences"):
         expect(page.get_by_role("heading", name=title)).to_be_visible()
     assert page.locator("svg").count() >= 4
     assert loaded == [file.as_uri()]

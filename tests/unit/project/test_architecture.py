@@ -83,3 +83,21 @@ def test_relative_imports_are_seen(tmp_path):
 
 def test_the_picture_is_current():
     assert architecture.PICTURE.read_text() == architecture.svg(), f"write it anew: {architecture.REFRESH}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "only"),
+    [
+        (r"mlflow(\.|$)", {"mlflow_registry.py"}),
+        (r"sklearn\.(.+\.)?_", {"fast_forest.py"}),  # what scikit-learn may change from one release to the next
+    ],
+    ids=["MLflow", "scikit-learn's private modules"],
+)
+def test_one_module_only_imports_it(kind, only):
+    paths = architecture.files("include/heartline")
+    found = {
+        path.name
+        for path in paths
+        if any(re.match(kind, one.module) for one in architecture.imports(path, ROOT / "include"))
+    }
+    assert found == only
