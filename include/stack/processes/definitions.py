@@ -76,7 +76,7 @@ class ProcessDefinition:
     Attributes:
         name: its name in the supervisor and in ``status``; its log file is named after it.
         command: the command line, with an absolute path.
-        settings: environment variables that it gets beside the user's.
+        settings: environment variables that it gets in addition to the user's.
         folder: its working directory.
         port: the TCP port it listens on, if any.
         port_variable: the setting that changes the port.
