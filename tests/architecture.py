@@ -17,7 +17,7 @@ FOLDERS = {"heartline": "include/heartline", "serving": "serving", "stack": "inc
 TITLES = {
     "heartline": "include/heartline: the domain (no Airflow)",
     "serving": "serving: the REST service (imports nothing of the others)",
-    "stack": "include/stack: the local stack of ./heartline",
+    "stack": "include/stack: the local stack (imports heartline)",
 }
 
 # Which packages a package may import; modules at the top of heartline, serving and stack belong to none.

@@ -12,6 +12,7 @@ from heartline.ingestion import source_catalog
 from stack.errors import UsageError
 
 RECORD = "source"  # in the state folder
+FALLBACK = "sample"  # the source if no other one is named or can be reached
 ARCHIVE_TIMEOUT = 4.0  # seconds until the UCI archive must start to answer
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -24,7 +25,7 @@ class Choice:
     Attributes:
         source: the value of the DAG's parameter ``source``.
         reason: one sentence for the user.
-        fallback: whether this is the synthetic sample although nobody asked for it, which calls for a warning.
+        fallback: whether this is the synthetic sample although it was not requested, which calls for a warning.
     """
 
     source: str
@@ -111,7 +112,7 @@ def choose(given: str | None, home: Path) -> Choice:
         source = absolute(setting) if before else check(setting, "setting HEARTLINE_SOURCE")
         return Choice(source, "set by HEARTLINE_SOURCE")
     if before:
-        return Choice(before, "the first `up` of this stack used this source", before == "sample")
+        return Choice(before, "the first `up` of this stack used this source", before == FALLBACK)
     return _probe(os.environ.get("HEARTLINE_UCI_URL") or source_catalog.UCI_URL)
 
 
@@ -121,5 +122,5 @@ def _probe(url: str) -> Choice:
         with requests.get(url, stream=True, timeout=ARCHIVE_TIMEOUT) as answer:
             answer.raise_for_status()
     except requests.RequestException as error:
-        return Choice("sample", f"{url} does not answer ({type(error).__name__})", fallback=True)
+        return Choice(FALLBACK, f"{url} does not answer ({type(error).__name__})", fallback=True)
     return Choice("uci", f"{url} answers")

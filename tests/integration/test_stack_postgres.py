@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 
 from stack.errors import MachineError, UnhealthyError
-from stack.processes.databases import NAMES, Server, provide
+from stack.processes.databases import NAMES, Server, create_missing
 from stack.processes.postgres import Cluster, remove_shared_folder, server_options, shared_folder
 from stack.secrets.credentials import Credentials
 from stack.settings import Settings
@@ -74,7 +74,7 @@ def rows(server, query, *login):
 
 
 def test_each_role_has_its_database_and_password(database):
-    provide(database.server, database.credentials)
+    create_missing(database.server, database.credentials)
     for name in NAMES:
         password = database.credentials[f"{name}_db_password"]
         assert rows(database.server, "SELECT current_user, current_database()", name, password, name) == [(name, name)]
@@ -83,36 +83,36 @@ def test_each_role_has_its_database_and_password(database):
 
 
 def test_no_role_but_the_superuser_may_do_everything(database):
-    provide(database.server, database.credentials)
+    create_missing(database.server, database.credentials)
     found = rows(database.server, "SELECT rolname FROM pg_roles WHERE rolsuper OR rolcreaterole OR rolcreatedb")
     assert found == [("postgres",)]
 
 
 def test_providing_again_changes_nothing(database):
-    provide(database.server, database.credentials)
+    create_missing(database.server, database.credentials)
     before = rows(database.server, "SELECT oid, datname FROM pg_database ORDER BY oid")
-    provide(database.server, database.credentials)
+    create_missing(database.server, database.credentials)
     assert rows(database.server, "SELECT oid, datname FROM pg_database ORDER BY oid") == before
 
 
 def test_a_database_that_an_older_clone_does_not_have_is_added(database):
-    provide(database.server, database.credentials)
+    create_missing(database.server, database.credentials)
     for statement in ("DROP DATABASE predictions", "DROP ROLE predictions"):
         connection = database.server.connect()
         with connection.cursor() as cursor:
             cursor.execute(statement)
         connection.close()
-    provide(database.server, database.credentials)
+    create_missing(database.server, database.credentials)
     password = database.credentials["predictions_db_password"]
     assert rows(database.server, "SELECT current_user", "predictions", password, "predictions") == [("predictions",)]
 
 
 def test_a_role_of_somebody_else_is_left_alone(database, tmp_path):
-    provide(database.server, database.credentials)
+    create_missing(database.server, database.credentials)
     (tmp_path / "other").mkdir()
     with pytest.raises(MachineError, match="the role airflow exists with a password that this clone does not have"):
-        provide(database.server, Credentials(tmp_path / "other"))
-    provide(database.server, database.credentials)  # its owner still gets in
+        create_missing(database.server, Credentials(tmp_path / "other"))
+    create_missing(database.server, database.credentials)  # its owner still gets in
 
 
 def test_a_user_who_may_create_roles_and_databases_is_enough(database):
@@ -125,7 +125,7 @@ def test_a_user_who_may_create_roles_and_databases_is_enough(database):
     connection.close()
     url = f"postgresql://builder:p%20w@127.0.0.1:{database.settings.postgres_port}/postgres"
     theirs = Server.of(dataclasses.replace(database.settings, postgres_url=url), database.credentials)
-    provide(theirs, database.credentials)
+    create_missing(theirs, database.credentials)
     found = rows(database.server, "SELECT datname FROM pg_database WHERE datname <> 'postgres' AND NOT datistemplate")
     assert {name for (name,) in found} == set(NAMES)
 
@@ -133,7 +133,7 @@ def test_a_user_who_may_create_roles_and_databases_is_enough(database):
 def test_a_server_that_does_not_answer(database):
     unreachable = dataclasses.replace(database.server, port=free_ports(1)[0])
     with pytest.raises(UnhealthyError, match="PostgreSQL does not answer"):
-        provide(unreachable, database.credentials)
+        create_missing(unreachable, database.credentials)
 
 
 def test_it_listens_on_loopback_only_and_without_a_socket(database):
@@ -153,7 +153,7 @@ def test_it_comes_back_after_a_restart_of_the_machine(tmp_path):
     sleeper = subprocess.Popen(["sleep", "60"])
     try:
         database.start()
-        provide(database.server, database.credentials)
+        create_missing(database.server, database.credentials)
         database.stop(signal.SIGKILL)
         lock = database.cluster.data / "postmaster.pid"
         assert lock.exists()

@@ -54,7 +54,7 @@ def up_command(source: str | None, assigned: tuple[str, ...]) -> None:
     """Start the stack, train a model if there is none, and print a prediction.
 
     Without --source, the records come from HEARTLINE_SOURCE, else from the UCI archive if it answers, else from a
-    synthetic sample. Running processes go on running. If there is a model in production, nothing is trained.
+    synthetic sample. Running processes continue. If there is a model in production, nothing is trained.
     """
     stack = Stack.of(Settings.load())
     up.up(stack, train.parameters(source, assigned))
@@ -170,7 +170,7 @@ def export_command(folder: str, version: str | None) -> None:
 def status_command(as_json: bool) -> int:
     """Show each process of the stack, and the version in production. Exit code 0 if all are healthy, else 5."""
     stack = Stack.of(Settings.load())
-    found = status.look(stack)
+    found = status.check_all(stack)
     if as_json:
         print(json.dumps(found.as_dict(), indent=2))
     else:

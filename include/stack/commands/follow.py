@@ -114,7 +114,7 @@ def _failure(airflow: Airflow, run_id: str, tasks: Iterable[dict[str, Any]]) -> 
         "the run failed in " + (", ".join(name(task) for task in failed) or "none of its tasks"),
         where=f"run {run_id}" + "".join(f"\n            {line}" for line in errors),
         expected="every task to succeed",
-        hint="fix the cause that the task names, then ./heartline train; Airflow shows the whole log of the run",
+        hint="fix the cause that the task names, then ./heartline train; Airflow shows the complete log of the run",
     )
 
 

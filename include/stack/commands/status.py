@@ -48,7 +48,7 @@ class ProcessStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """The status of the whole stack.
+    """The status of the stack.
 
     Attributes:
         processes: the processes, the supervisor first.
@@ -74,7 +74,7 @@ class Status:
         return {"healthy": self.healthy(), **asdict(self), "last_move": last_move}
 
 
-def look(stack: Stack) -> Status:
+def check_all(stack: Stack) -> Status:
     """Run all health checks in parallel, within a few seconds."""
     if not stack.supervisor.alive():
         reachable, version, last_move = _production(stack)

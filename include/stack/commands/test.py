@@ -49,7 +49,7 @@ def run(arguments: Sequence[str], *, everything: bool = False) -> None:
     failed = [name for name, success in passed.items() if not success]
     if failed:
         raise WorkError(
-            f"red: {', '.join(failed)}",
+            f"failed checks: {', '.join(failed)}",
             where="the output of these checks, above",
             expected="every check to pass",
             hint="fix the cause, then ./heartline test again",

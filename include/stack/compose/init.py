@@ -9,7 +9,7 @@ from typing import NoReturn
 import psycopg2  # type: ignore[import-untyped]
 
 from stack.errors import StackError, UnhealthyError
-from stack.processes.databases import SUPERUSER, Server, provide
+from stack.processes.databases import SUPERUSER, Server, create_missing
 from stack.secrets.credentials import Credentials, write_private
 from stack.settings import USER
 
@@ -36,7 +36,7 @@ def databases(credentials: Credentials) -> None:
     server = Server(HOST, PORT, SUPERUSER, credentials["postgres_password"], SUPERUSER, "")
     try:
         server.connect().close()
-        provide(server, credentials)
+        create_missing(server, credentials)
     except (psycopg2.OperationalError, StackError) as error:
         raise UnhealthyError(
             f"PostgreSQL refuses: {error.what if isinstance(error, StackError) else _last_line(error)}",

@@ -87,7 +87,7 @@ class Server:
             connection.close()
 
 
-def provide(server: Server, credentials: Credentials) -> None:
+def create_missing(server: Server, credentials: Credentials) -> None:
     """Create the roles and databases that are missing. Existing ones are not changed.
 
     Raises:
@@ -106,7 +106,7 @@ def provide(server: Server, credentials: Credentials) -> None:
     try:
         with connection.cursor() as cursor:
             for name in NAMES:
-                _provide(cursor, server, name, credentials[f"{name}_db_password"])
+                _create_missing(cursor, server, name, credentials[f"{name}_db_password"])
     except psycopg2.Error as error:
         raise MachineError(
             f"PostgreSQL refused: {str(error).strip().splitlines()[0]}",
@@ -118,7 +118,7 @@ def provide(server: Server, credentials: Credentials) -> None:
         connection.close()
 
 
-def _provide(cursor: Any, server: Server, name: str, password: str) -> None:
+def _create_missing(cursor: Any, server: Server, name: str, password: str) -> None:
     cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
     if cursor.fetchone() is None:
         cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(sql.Identifier(name)), (password,))

@@ -23,7 +23,10 @@ _FOREIGN = re.compile(
 )
 
 # A change of these settings restarts the processes that read them.
-_PIPELINE = ("HEARTLINE_SCHEDULE", "HEARTLINE_TIMEZONE", "HEARTLINE_UCI_URL")
+_PIPELINE = tuple(
+    f"HEARTLINE_{name}"
+    for name in ("CACHE_DIR", "SCHEDULE", "SOURCE_MAX_BYTES", "SOURCE_SECONDS", "TIMEZONE", "UCI_URL")
+)
 _SERVICE = tuple(
     f"HEARTLINE_{name}"
     for name in (
@@ -31,6 +34,8 @@ _SERVICE = tuple(
         "MAX_BODY_BYTES",
         "MAX_RECORDS",
         "MAX_WAITING",
+        "MODEL_ALIAS",
+        "MODEL_NAME",
         "POLL_SECONDS",
         "PREDICTION_LOG_DAYS",
         "PREDICTION_LOG_SPILL_BYTES",
@@ -71,7 +76,7 @@ class ProcessDefinition:
     Attributes:
         name: its name in the supervisor and in ``status``; its log file is named after it.
         command: the command line, with an absolute path.
-        settings: environment variables that it gets beside the user's.
+        settings: environment variables that it gets in addition to the user's.
         folder: its working directory.
         port: the TCP port it listens on, if any.
         port_variable: the setting that changes the port.

@@ -1,4 +1,4 @@
-"""Starting and stopping the whole stack."""
+"""Starts and stops all processes of the stack."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ import psutil
 from stack import console
 from stack.locks import exclusive
 from stack.processes import health, orphans, ports
-from stack.processes.databases import Server, provide
+from stack.processes.databases import Server, create_missing
 from stack.processes.definitions import (
     AIRFLOW,
     DAG_PROCESSOR,
@@ -120,7 +120,7 @@ def _prepare_files(stack: Stack, wanted: list[ProcessDefinition]) -> None:
 
 
 def _reconcile(stack: Stack, wanted: list[ProcessDefinition]) -> set[str]:
-    """Make sure that the supervisor runs, stop outdated processes, and return the names of those that go on running."""
+    """Make sure that the supervisor runs, stop outdated processes, and return the names of those that continue."""
     supervisor = stack.supervisor
     if supervisor.alive():
         if not supervisor.outdated(wanted):
@@ -162,7 +162,7 @@ def _start_in_order(stack: Stack, wanted: list[ProcessDefinition], running: set[
         with console.err.status("postgres"):
             health.wait(supervisor, probes, [POSTGRES], report, earlier)
     if set(by_name) - running:
-        provide(stack.server, stack.credentials)
+        create_missing(stack.server, stack.credentials)
         migrations = Migrations(stack.settings, stack.server)
         with ThreadPoolExecutor() as pool:
             airflow = pool.submit(migrations.airflow, by_name[AIRFLOW])

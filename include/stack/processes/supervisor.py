@@ -148,7 +148,7 @@ class Supervisor:
     def outdated(self, definitions: Iterable[ProcessDefinition]) -> bool:
         """Tell whether the configuration that the supervisor was started with differs from the present one.
 
-        So it is after a process was added or removed, and after an update of the code that starts the processes.
+        This is the case after a process was added or removed, and after an update of the code that starts processes.
         """
         return self.configuration_file.read_text() != configuration(self.settings, self.credentials, definitions)
 

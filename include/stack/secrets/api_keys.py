@@ -168,7 +168,7 @@ def _named(lines: list[str]) -> dict[str, str]:
 def _write(path: Path, lines: list[str]) -> None:
     """Replace the file atomically.
 
-    It is readable for everybody, because the service in a container runs as another user. Digests are no secret.
+    It is world-readable (0644), because the service in a container runs as another user. Digests are no secret.
     """
     partial = path.with_name(path.name + ".part")
     write_private(partial, "".join(line + "\n" for line in lines))

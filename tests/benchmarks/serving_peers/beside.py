@@ -35,7 +35,7 @@ def log_database(folder: Path) -> Iterator[str]:
     sys.path.append(str(ROOT / "include"))
     import psycopg2
 
-    from stack.processes.databases import Server, provide
+    from stack.processes.databases import Server, create_missing
     from stack.processes.postgres import Cluster, remove_shared_folder, server_options
     from stack.secrets.credentials import Credentials
     from stack.settings import Settings
@@ -65,7 +65,7 @@ def log_database(folder: Path) -> Iterator[str]:
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError("the database for the log does not answer") from None
                 time.sleep(0.1)
-        provide(server, credentials)
+        create_missing(server, credentials)
         address = server.address("heartline", credentials["heartline_db_password"])
         yield address.replace("postgresql+psycopg2://", "postgresql://")
     finally:

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import psycopg2
 
-from stack.processes.databases import Server, provide
+from stack.processes.databases import Server, create_missing
 from stack.processes.postgres import Cluster, remove_shared_folder, server_options
 from stack.secrets.credentials import Credentials
 from stack.settings import Settings
@@ -35,7 +35,7 @@ class Postgres:
         self.url = self._server.address(ROLE, self.password, driver=None)
         try:
             self.start()
-            provide(self._server, credentials)
+            create_missing(self._server, credentials)
         except BaseException:
             self.remove()
             raise

@@ -112,7 +112,7 @@ def test_the_images_do_not_run_as_root(path: Path) -> None:
 def test_no_container_has_rights_that_it_does_not_need(name: str) -> None:
     service = SERVICES[name]
     assert not {"privileged", "cap_add", "user", "network_mode", "pid", "devices"} & set(service)
-    if name != "postgres":  # its image begins as root, to hand the data folder over, and goes on as another user
+    if name != "postgres":  # its image starts as root, changes the owner of the data folder, and drops the rights
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
 

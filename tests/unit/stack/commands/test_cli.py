@@ -156,12 +156,12 @@ def test_an_interruption(call, monkeypatch, error):
     def interrupted(_):
         raise error
 
-    monkeypatch.setattr(cli.status, "look", interrupted)
+    monkeypatch.setattr(cli.status, "check_all", interrupted)
     assert call("status")[0] == Exit.INTERRUPTED
 
 
 def test_an_unexpected_error_is_logged_and_shows_no_traceback(call, monkeypatch, tmp_path):
-    monkeypatch.setattr(cli.status, "look", lambda _: {}["key"])
+    monkeypatch.setattr(cli.status, "check_all", lambda _: {}["key"])
     code, said = call("status")
     assert code == Exit.MACHINE
     assert "KeyError: 'key'" in said
@@ -182,7 +182,7 @@ def test_an_error_of_the_operating_system_names_the_file(call, monkeypatch, numb
     def refused(*_):
         raise OSError(number, os.strerror(number), "/some/file")
 
-    monkeypatch.setattr(cli.status, "look", refused)
+    monkeypatch.setattr(cli.status, "check_all", refused)
     code, said = call("status")
     assert code == Exit.MACHINE
     assert f"heartline: {what}\n  where:    /some/file\n" in said

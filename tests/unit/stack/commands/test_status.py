@@ -52,7 +52,7 @@ def test_a_move_outside_the_history_has_no_user(settings, answers, production, k
             }
         },
     )
-    found = status.look(Stack.of(settings))
+    found = status.check_all(Stack.of(settings))
     assert (found.registry_reachable, found.production) == (True, production)
     assert found.last_move == (moved if known else None)
     assert not [what for what, _, _ in server.asked if what.startswith("POST")], "status writes nothing"
@@ -79,7 +79,7 @@ def test_a_killed_process_shows_its_restarts(settings, credentials):
 
 
 def test_status_of_a_stack_that_was_never_started_writes_nothing(settings):
-    found = status.look(Stack.of(settings))
+    found = status.check_all(Stack.of(settings))
     assert [(row.name, row.healthy) for row in found.processes] == [("supervisord", False)]
     assert not found.registry_reachable
     assert not (settings.home / "secrets").exists()

@@ -58,14 +58,14 @@ def test_all_checks_run_although_one_fails(calls):
     calls.broken = ("ruff", "pytest")
     with pytest.raises(WorkError) as caught:
         test.run((), everything=True)
-    assert caught.value.what == "red: lint, format, tests, stack tests"
+    assert caught.value.what == "failed checks: lint, format, tests, stack tests"
     assert caught.value.code == Exit.FAILED
     assert len(calls) == 5
 
 
 def test_a_failed_type_check_is_reported_after_the_tests(calls, capsys):
     calls.broken = ("mypy",)
-    with pytest.raises(WorkError, match="red: types"):
+    with pytest.raises(WorkError, match="failed checks: types"):
         test.run(())
     assert "the type check's output" in capsys.readouterr().out
 

@@ -70,11 +70,11 @@ def test_a_run_is_started_with_typed_parameters_and_its_result_returned(settings
     assert body == {"logical_date": None, "conf": {"seed": 7, "profile": "quick"}}
 
 
-def test_a_run_whose_models_miss_the_bars_is_a_failure_with_its_reason(settings, airflow):
+def test_a_run_whose_models_miss_the_minimum_requirements_is_a_failure_with_its_reason(settings, airflow):
     path = "GET /api/v2/dags/heart_training/dagRuns/r%201/taskInstances/register/xcomEntries/return_value"
-    missed = {"version": None, "reason": "No model passes the minimum bars.", "versions": {"a": "4", "b": "5"}}
+    missed = {"version": None, "reason": "No model meets the minimum requirements.", "versions": {"a": "4", "b": "5"}}
     airflow.answers[path] = (200, {"value": missed})
-    with pytest.raises(WorkError, match="good enough for `staging`: No model passes the minimum bars") as caught:
+    with pytest.raises(WorkError, match="good enough for `staging`: No model meets the minimum requirements") as caught:
         train.train(Stack.of(settings), {})
     assert "it registered the versions 4, 5" in caught.value.where
 

@@ -6,6 +6,7 @@ import pytest
 from stack import source_choice
 from stack.processes.definitions import (
     AIRFLOW,
+    DAG_PROCESSOR,
     MLFLOW,
     POSTGRES,
     SCHEDULER,
@@ -120,16 +121,27 @@ def test_the_start_file_is_private_and_has_the_markers(settings, credentials):
     assert start["environment"][DIGEST_VARIABLE] == definition.digest()
 
 
-def test_a_changed_setting_changes_the_digest_of_the_processes_that_read_it(settings, credentials, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "value", "readers"),
+    [
+        ("HEARTLINE_CACHE_DIR", "/srv/cache", {AIRFLOW, SCHEDULER, DAG_PROCESSOR}),
+        ("HEARTLINE_SCHEDULE", "0 4 * * *", {AIRFLOW, SCHEDULER, DAG_PROCESSOR}),
+        ("HEARTLINE_SOURCE_MAX_BYTES", "1000", {AIRFLOW, SCHEDULER, DAG_PROCESSOR}),
+        ("HEARTLINE_SOURCE_SECONDS", "900", {AIRFLOW, SCHEDULER, DAG_PROCESSOR}),
+        ("HEARTLINE_STORE", "file:///srv/store", {AIRFLOW, SCHEDULER, DAG_PROCESSOR}),
+        ("HEARTLINE_MODEL_ALIAS", "staging", {SERVICE}),
+        ("HEARTLINE_MAX_RECORDS", "5", {SERVICE}),
+    ],
+)
+def test_a_changed_setting_changes_the_digest_of_the_processes_that_read_it(
+    settings, credentials, monkeypatch, name, value, readers
+):
+    monkeypatch.delenv(name, raising=False)
     before = by_name(settings, credentials)
-    monkeypatch.setenv("HEARTLINE_SCHEDULE", "0 4 * * *")
+    monkeypatch.setenv(name, value)
     after = by_name(settings, credentials)
-    assert {name for name in after if after[name].digest() != before[name].digest()} == {
-        "airflow",
-        "scheduler",
-        "dag-processor",
-    }
-    assert after[SCHEDULER].settings["HEARTLINE_SCHEDULE"] == "0 4 * * *"
+    assert {process for process in after if after[process].digest() != before[process].digest()} == readers
+    assert {after[process].settings[name] for process in readers} == {value}
 
 
 def test_the_nightly_run_reads_the_source_of_the_first_up(settings, credentials, monkeypatch, tmp_path):

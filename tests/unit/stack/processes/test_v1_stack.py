@@ -45,7 +45,7 @@ def test_its_processes_are_found_and_ended(settings, v1_process):
 
 def test_status_names_its_processes_if_its_supervisor_has_ended(settings, v1_process):
     shutil.copy(V1 / "supervisord.conf", settings.home / CONFIGURATION)
-    found = status.look(lifecycle.Stack.of(settings))
+    found = status.check_all(lifecycle.Stack.of(settings))
     (row,) = [one for one in found.processes if one.pid]
     assert (row.name, row.pid) == (MLFLOW, v1_process)
     assert row.note == "runs, but no supervisor would restart it"
