@@ -20,7 +20,7 @@ TITLES = {
     "stack": "include/stack: the local stack (imports heartline)",
 }
 
-# Which packages a package may import; modules at the top of heartline, serving and stack belong to none.
+# Which packages a package may import. A module beside the packages imports none of them, except for ENTRY_POINTS.
 ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
     "heartline": {
         "ingestion": set(),
@@ -62,12 +62,19 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
     },
 }
 
+# The modules beside the packages that put the packages together.
+ENTRY_POINTS = {"serving": {"app", "gunicorn.conf"}, "stack": {"__main__"}, "heartline": set[str]()}
+
+# Files that import modules by a computed name, with the reason.
+DYNAMIC_IMPORTS = {"include/stack/airflow_config/airflow_local_settings.py": "preloads libraries in the scheduler"}
+
 # Which of the top-level folders' packages may appear in an import, beside libraries.
 OUTSIDE = {
     "dags": {"heartline", "dag_defaults"},
     "plugins": {"heartline"},
     "include/heartline": {"heartline"},
     "include/stack": {"stack", "heartline"},
+    "include/dag_defaults.py": {"heartline"},
     "serving": {"serving"},
 }
 OURS = {"heartline", "stack", "serving", "dag_defaults", "dags", "plugins", "tests"}
@@ -86,9 +93,10 @@ class Import:
     module: str
 
 
-def files(folder: str) -> list[Path]:
-    """Return every Python file below a folder of the project."""
-    return sorted((ROOT / folder).rglob("*.py"))
+def files(place: str) -> list[Path]:
+    """Return every Python file below a folder of the project, or the file of that name."""
+    path = ROOT / place
+    return [path] if path.is_file() else sorted(path.rglob("*.py"))
 
 
 def imports(path: Path, top: Path) -> Iterator[Import]:
@@ -107,6 +115,25 @@ def imports(path: Path, top: Path) -> Iterator[Import]:
             module = base if node.level else str(node.module)
             yield Import(path, module)
             yield from (Import(path, f"{module}.{one.name}") for one in node.names)
+
+
+def dynamic_imports(path: Path) -> list[str]:
+    """Return the calls in a file that import a module by a name that is computed: the table does not see these."""
+    calls = [ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return [call for call in calls if call in {"__import__", "importlib.import_module", "import_module"}]
+
+
+def beside(name: str) -> dict[str, set[str]]:
+    """Return which packages each module beside the packages of ``heartline``, ``serving`` or ``stack`` imports."""
+    folder = ROOT / FOLDERS[name]
+    return {
+        path.stem: {
+            parts[1]
+            for one in imports(path, folder.parent)
+            if (parts := one.module.split("."))[0] == name and parts[1:2] and parts[1] in packages(name)
+        }
+        for path in sorted(folder.glob("*.py"))
+    }
 
 
 def packages(name: str) -> list[str]:

@@ -137,7 +137,7 @@ def test_a_process_that_cannot_start_is_shown_and_the_others_go_on(running):
     )
     assert done.returncode == 5
     assert "heartline: service does not start" in done.stderr
-    assert "'nonsense' is not a possible value" in done.stderr, "the end of its log is shown"
+    assert "'nonsense' is not a valid value" in done.stderr, "the end of its log is shown"
     assert "Traceback" not in done.stderr
     assert {name: row(running, name)["pid"] for name in before} == before
 

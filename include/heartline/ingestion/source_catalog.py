@@ -22,8 +22,7 @@ class Source:
 
     Attributes:
         origin: its name in run tags, version tags and predictions.
-        pattern: a regular expression for the complete value of the parameter ``source``; the case is ignored for an
-            address.
+        pattern: a regular expression for the complete value of the parameter ``source``.
         spelled: how the value is written, for messages and help.
         description: what is read, for the DAG's form and the documentation.
         card: what the records are, for the model card.
@@ -45,7 +44,7 @@ class Source:
 
     def match(self, spec: str) -> re.Match[str] | None:
         """Return the match of a value of the parameter ``source``, or None if it names another source."""
-        return re.fullmatch(self.pattern, spec, re.IGNORECASE | re.DOTALL if self.is_address else re.NOFLAG)
+        return re.fullmatch(self.pattern, spec, re.DOTALL if self.is_address else re.NOFLAG)
 
 
 SOURCES: tuple[Source, ...] = (
@@ -97,7 +96,7 @@ SOURCES: tuple[Source, ...] = (
     ),
     Source(
         origin="url",
-        pattern=r"https?://.*",
+        pattern=r"(?i:https?)://.*",
         spelled=("http(s) URL",),
         description="a download of such a file",
         card=f"Records from a download. {_UNKNOWN_COLLECTION}",

@@ -5,10 +5,17 @@ import re
 import pytest
 
 from tests import architecture
-from tests.architecture import ALLOWED, FOLDERS, OURS, OUTSIDE, ROOT
+from tests.architecture import ALLOWED, DYNAMIC_IMPORTS, FOLDERS, OURS, OUTSIDE, ROOT
 
 # The least number of files that each folder holds: a test that sees fewer does not look where the code is.
-LEAST_FILES = {"dags": 1, "plugins": 2, "include/heartline": 55, "include/stack": 40, "serving": 45}
+LEAST_FILES = {
+    "include/dag_defaults.py": 1,
+    "dags": 1,
+    "plugins": 2,
+    "include/heartline": 55,
+    "include/stack": 40,
+    "serving": 45,
+}
 
 
 @pytest.mark.parametrize(("folder", "allowed"), OUTSIDE.items())
@@ -18,6 +25,8 @@ def test_top_level_folders_import_each_other_in_one_direction(folder, allowed):
     top = (ROOT / folder).parent if folder != "dags" else ROOT
     roots = {(one.path, one.module.split(".")[0]) for path in paths for one in architecture.imports(path, top)}
     assert {(path, root) for path, root in roots if root in OURS - allowed} == set()
+    computed = {str(path.relative_to(ROOT)) for path in paths if architecture.dynamic_imports(path)}
+    assert computed <= set(DYNAMIC_IMPORTS)
 
 
 @pytest.mark.parametrize("folder", ["include/heartline", "serving"])
@@ -61,8 +70,14 @@ def test_each_package_says_what_it_is_for_and_what_it_may_import(name):
         assert set(re.findall(r"``(\w+)``", may)) == allowed, package
 
 
-def test_every_file_of_a_package_belongs_to_the_table():
-    # a module beside the packages is a decision of its own: contract and errors, the settings, the entry points
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_module_beside_the_packages_imports_none_of_them(name):
+    found = architecture.beside(name)
+    assert set(found) >= {"__init__", *architecture.ENTRY_POINTS[name]}
+    assert {one: used for one, used in found.items() if used and one not in architecture.ENTRY_POINTS[name]} == {}
+
+
+def test_few_modules_are_beside_the_packages():
     beside = {name: architecture.stems(folder) for name, folder in FOLDERS.items()}
     assert all(len(stems) <= 10 for stems in beside.values()), beside
 

@@ -54,6 +54,7 @@ def test_every_source_has_a_reader():
     [
         ("sample", "sample"),
         ("sample:250", "sample"),
+        ("HTTPS://host/a.csv", "url"),
         ("uci", "uci"),
         ("postgres", "postgres"),
         ("/data/a.csv", "file"),
@@ -67,7 +68,9 @@ def test_each_form_names_one_source(spec, origin):
     assert [one.origin for one in SOURCES if one.match(spec)] == [origin]
 
 
-@pytest.mark.parametrize("spec", ["", "sample:", "sample:1\n", "Sample", "UCI", "uci ", "a.csv", "ftp://host/a.csv"])
+@pytest.mark.parametrize(
+    "spec", ["", "sample:", "sample:1\n", "Sample", "UCI", "uci ", "a.csv", "ftp://host/a.csv", "FILE:///a.csv"]
+)
 def test_other_values_name_none(spec):
     assert source_catalog.find(spec) is None
 
