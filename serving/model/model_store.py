@@ -251,7 +251,7 @@ class ModelStore:
     def _training(self, version: ModelVersion) -> Training | None:
         try:
             return self._client.training(version)
-        except RegistryError as error:  # the version is served without it; the next poll asks again
+        except RegistryError as error:  # the version is served without it; the next poll tries again
             LOG.debug("the run of %s is not known yet: %s", _name(version), error)
             return None
 
@@ -279,7 +279,7 @@ class ModelStore:
     def _with_evaluation(self, served: Served) -> Served:
         try:
             data = self._cache.fetch_evaluation(self._client, served.version, served.model.digest)
-        except (RegistryError, OSError) as error:  # the next poll asks again
+        except (RegistryError, OSError) as error:  # the next poll tries again
             LOG.debug("the evaluation of %s is not fetched: %s", _name(served.version), error)
             return served
         except (BundleError, NotFoundError) as error:
@@ -300,7 +300,7 @@ class ModelStore:
         if refused != self.status.refused:
             kept = self.status.served
             LOG.error(
-                "refused: %s; %s", refused, f"{_name(kept.version)} is served on" if kept else "no model is served"
+                "refused: %s; %s", refused, f"{_name(kept.version)} is still served" if kept else "no model is served"
             )
         self._update(refused=refused)
 

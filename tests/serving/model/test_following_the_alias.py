@@ -46,7 +46,7 @@ def test_without_a_model_the_response_is_503_with_the_reason(start: Start, metho
         "status": 503,
         "detail": "the registry has no version to serve: Registered model alias production not found.",
         "expected": "a registered version under the alias, whose files match their manifest",
-        "hint": "ask again after the seconds in Retry-After; GET /readyz says when a model is ready",
+        "hint": "retry after the seconds in Retry-After; GET /readyz says when a model is ready",
         "instance": path,
     }
 
