@@ -4,7 +4,7 @@ import os
 
 from flask import Flask
 
-from serving.api import auth, error_handlers, openapi, predictions
+from serving.api import auth, error_handlers, logged_predictions, openapi
 from serving.api.views import views
 from serving.metrics import prometheus
 from serving.model.bundle_cache import BundleCache
@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["model_store"] = ModelStore(settings, client, cache, workers, prometheus.follow)
     app.extensions["prediction_log"] = PredictionLog(settings)
     app.register_blueprint(views)
-    predictions.install(app)
+    logged_predictions.install(app)
     form.install(app)
     error_handlers.install(app)
     auth.install(app, settings)

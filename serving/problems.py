@@ -96,7 +96,7 @@ PROBLEMS: dict[str, ProblemType] = {
         when="the prediction log has no prediction with this id",
         detail="the prediction log has no prediction with this id{dropped}",
         expected="the prediction_id of a response of this service, not older than the log's retention",
-        hint="if the prediction is new, ask again in a few seconds; an older one has expired or was never logged",
+        hint="if the prediction is new, retry in a few seconds; an older one has expired or was never logged",
     ),
     "method-not-allowed": ProblemType(
         status=405,
@@ -118,10 +118,10 @@ PROBLEMS: dict[str, ProblemType] = {
     "not-explainable": ProblemType(
         status=409,
         title="Model cannot be explained",
-        when="`explain=true`, and the model has no answer for a record with all values missing",
-        detail="the model has no answer for a record with all values missing: {reason}",
+        when="`explain=true`, and the model has no prediction for a record with all values missing",
+        detail="the model has no prediction for a record with all values missing: {reason}",
         expected="a model that imputes every feature",
-        hint="ask without explain",
+        hint="send the request without explain",
     ),
     "content-too-large": ProblemType(
         status=413,
@@ -144,7 +144,7 @@ PROBLEMS: dict[str, ProblemType] = {
         status=422,
         title="Invalid record",
         when="a field is missing, unknown, or violates the contract; `errors` names each such field",
-        detail="{count} not as the contract says",
+        detail="{count} the contract",
         expected="records as GET /model describes them under contract",
         hint="correct each field in errors",
     ),
@@ -162,7 +162,7 @@ PROBLEMS: dict[str, ProblemType] = {
         when="the service failed; its log has the details",
         detail="the service failed to answer this request",
         expected="an answer",
-        hint="ask again; if the error persists, tell the operator of the service: its log has the details",
+        hint="send the request again; if the error persists, tell the operator of the service: its log has the details",
     ),
     "unsupported-transfer-coding": ProblemType(
         status=501,
@@ -175,19 +175,19 @@ PROBLEMS: dict[str, ProblemType] = {
     "not-ready": ProblemType(
         status=503,
         title="No model is ready",
-        when="no model is ready, or not in every worker; `Retry-After` says when to ask again",
+        when="no model is ready, or not in every worker; `Retry-After` says when to retry",
         detail="{reason}",
         expected="a registered version under the alias, whose files match their manifest",
-        hint="ask again after the seconds in Retry-After; GET /readyz says when a model is ready",
+        hint="retry after the seconds in Retry-After; GET /readyz says when a model is ready",
         headers={"Retry-After": "{retry_after}"},
     ),
     "overloaded": ProblemType(
         status=503,
         title="Overloaded",
-        when="the process has too many requests in its queue; `Retry-After` says when to ask again",
+        when="the process has too many requests in its queue; `Retry-After` says when to retry",
         detail="too many requests wait for an answer",
         expected="fewer requests at one time",
-        hint="ask again after the seconds in Retry-After",
+        hint="retry after the seconds in Retry-After",
         headers={"Retry-After": "1"},
     ),
     "log-unavailable": ProblemType(
@@ -196,7 +196,7 @@ PROBLEMS: dict[str, ProblemType] = {
         when="the prediction log is switched off, or its database is unreachable",
         detail="{reason}",
         expected="a prediction log that is switched on, and a reachable database",
-        hint="ask again after the seconds in Retry-After; GET /readyz has the state of the log",
+        hint="retry after the seconds in Retry-After; GET /readyz has the state of the log",
         headers={"Retry-After": "{retry_after}"},
     ),
 }
@@ -285,4 +285,6 @@ def too_many_records(found: int, limit: int, what: str = "the list has {} record
 def invalid_records(errors: list[FieldError]) -> Problem:
     """Return the answer to records with bad fields; ``errors`` has one entry for each, and may end with a count."""
     count = f"more than {MAX_ERRORS}" if len(errors) > MAX_ERRORS else str(len(errors))
-    return Problem("invalid-record", count=f"{count} {'field is' if len(errors) == 1 else 'fields are'}", errors=errors)
+    return Problem(
+        "invalid-record", count=f"{count} {'field violates' if len(errors) == 1 else 'fields violate'}", errors=errors
+    )

@@ -67,14 +67,15 @@ class HealthResponse(msgspec.Struct, frozen=True):
 class RegistryState(msgspec.Struct, frozen=True):
     """Whether the worker that answers can reach the registry."""
 
-    reachable: bool
+    reachable: Annotated[bool | None, Meta(description="Whether the last poll reached it; null: not polled.")]
     last_contact: Annotated[Time | None, Meta(description="Of any worker of this host.")]
-    reason: Annotated[str | None, Meta(description="Why it is unreachable, or has no version to serve.")]
+    reason: Annotated[str | None, Meta(description="Why it is unreachable, not polled, or has no version to serve.")]
 
     @classmethod
     def of(cls, status: Status) -> "RegistryState":
         """Return the state of the registry in ``status``."""
-        return cls(status.unreachable is None, to_text(status.last_contact), status.unreachable or status.no_version)
+        reason = status.not_polled or status.unreachable or status.no_version
+        return cls(status.reachable, to_text(status.last_contact), reason)
 
 
 class ReadinessResponse(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, current_app, request
 
 from serving import problems
 from serving.api import auth, csv_body, explain
-from serving.api.answers import answer
+from serving.api.prediction_responses import answer
 from serving.api.responses import HealthResponse, ModelResponse, ReadinessResponse, RegistryState, to_text
 from serving.metrics import prometheus
 from serving.model.model_store import ModelStore, Served, Status

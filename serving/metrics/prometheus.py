@@ -95,7 +95,7 @@ REFUSED = Gauge(
 )
 REGISTRY_UNREACHABLE = Gauge(
     "heartline_registry_unreachable_workers",
-    "Workers that cannot reach the registry.",
+    "Workers whose last poll did not reach the registry.",
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
@@ -154,7 +154,7 @@ def follow(before: Status, now: Status) -> None:
         if now.served:
             SERVED.labels(now.served.version.version).set(1)
     REFUSED.set(now.refused is not None)
-    REGISTRY_UNREACHABLE.set(now.unreachable is not None)
+    REGISTRY_UNREACHABLE.set(now.reachable is False)
     if now.last_contact:
         REGISTRY_LAST_CONTACT.set(now.last_contact.timestamp())
 

@@ -29,9 +29,9 @@ from serving.settings import Settings
 
 JITTER = 0.2  # of the interval, so that the workers of many hosts do not poll at the same time
 REFUSED_RETRY_SECONDS = 60.0  # until a refused version is tried again, because its files may have been repaired
-NOT_POLLED = "it has not been asked yet"
-NEVER_POLLED = "it is never asked: HEARTLINE_BUNDLE names the served bundle"
-CANDIDATE = "candidate"  # version and alias of a bundle that is not registered
+NOT_POLLED_YET = "not polled yet"
+NEVER_POLLED = "not polled: HEARTLINE_BUNDLE is set"
+UNREGISTERED = "candidate"  # version and alias, in every response, of a bundle that is not registered
 LOG = logging.getLogger(__name__)
 
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]  # ISO 8601 in UTC
@@ -89,21 +89,30 @@ class Status:
     Args:
         served: the served model.
         last_contact: when the registry last answered a worker of this host.
-        unreachable: why the registry cannot be reached now; None where it can.
+        not_polled: why this worker has not polled the registry; None after the first poll.
+        unreachable: why the last poll did not reach the registry; None if it did, or if there was no poll.
         no_version: why the registry has no version to serve; None where it has one.
         refused: the version under the alias that is not served, and why; None where it is served.
     """
 
     served: Served | None = None
     last_contact: datetime | None = None
-    unreachable: str | None = NOT_POLLED
+    not_polled: str | None = NOT_POLLED_YET
+    unreachable: str | None = None
     no_version: str | None = None
     refused: str | None = None
+
+    @property
+    def reachable(self) -> bool | None:
+        """Return whether the last poll reached the registry; None if there was no poll."""
+        return None if self.not_polled else self.unreachable is None
 
     def reason(self) -> str:
         """Return why no model is served, as one clause."""
         if self.refused:
             return f"refused: {self.refused}"
+        if self.not_polled:
+            return f"the registry is {self.not_polled}"
         return self.no_version or f"the registry is unreachable: {self.unreachable}"
 
 
@@ -161,21 +170,21 @@ class ModelStore:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the poller. The model is served on."""
+        """Stop the poller. The model is still served."""
         self._stopping.set()
         if self._thread:
             self._thread.join(timeout=1)
 
     def load(self, folder: Path) -> None:
         """Serve the bundle in ``folder``, after the same checks as for a bundle of the registry."""
-        version = ModelVersion(self._settings.model_name, CANDIDATE, str(folder))
-        self._update(unreachable=NEVER_POLLED)
+        version = ModelVersion(self._settings.model_name, UNREGISTERED, str(folder))
+        self._update(not_polled=NEVER_POLLED)
         try:
             model = Model(read_folder(folder))
         except (BundleError, OSError) as error:
             self._refuse(version, str(error))
         else:
-            self._serve(model, version, alias=CANDIDATE)
+            self._serve(model, version, alias=UNREGISTERED)
             LOG.info("serving %s from %s", _name(version), folder)
 
     def restore(self) -> None:
@@ -217,7 +226,7 @@ class ModelStore:
 
     def _adopt(self, version: ModelVersion) -> None:
         try:
-            model = self._load_candidate(self._cache.fetch(self._client, version))
+            model = self._load_new_version(self._cache.fetch(self._client, version))
             training = self._training(version)
             self._cache.save_last_good(LastGood(self._settings.model_alias, version, model.digest, training))
         except RegistryError as error:
@@ -233,7 +242,7 @@ class ModelStore:
             self._serve(model, version, training=training)
             LOG.info("serving %s", _name(version))
 
-    def _load_candidate(self, files: dict[str, bytes]) -> Model:
+    def _load_new_version(self, files: dict[str, bytes]) -> Model:
         if self.status.served is None:  # a crash would interrupt no service
             return Model(files)
         with self._cache.trial(digest_of(files[MANIFEST])):
@@ -242,7 +251,7 @@ class ModelStore:
     def _training(self, version: ModelVersion) -> Training | None:
         try:
             return self._client.training(version)
-        except RegistryError as error:  # the version is served without it; the next poll asks again
+        except RegistryError as error:  # the version is served without it; the next poll tries again
             LOG.debug("the run of %s is not known yet: %s", _name(version), error)
             return None
 
@@ -270,7 +279,7 @@ class ModelStore:
     def _with_evaluation(self, served: Served) -> Served:
         try:
             data = self._cache.fetch_evaluation(self._client, served.version, served.model.digest)
-        except (RegistryError, OSError) as error:  # the next poll asks again
+        except (RegistryError, OSError) as error:  # the next poll tries again
             LOG.debug("the evaluation of %s is not fetched: %s", _name(served.version), error)
             return served
         except (BundleError, NotFoundError) as error:
@@ -291,7 +300,7 @@ class ModelStore:
         if refused != self.status.refused:
             kept = self.status.served
             LOG.error(
-                "refused: %s; %s", refused, f"{_name(kept.version)} is served on" if kept else "no model is served"
+                "refused: %s; %s", refused, f"{_name(kept.version)} is still served" if kept else "no model is served"
             )
         self._update(refused=refused)
 
@@ -301,17 +310,17 @@ class ModelStore:
         self._update(refused=None)
 
     def _registry_answered(self, no_version: str | None) -> None:
-        if self.status.unreachable not in (None, NOT_POLLED):
+        if self.status.unreachable:
             LOG.info("the registry is reachable again")
         if no_version and no_version != self.status.no_version:
             LOG.warning("%s", no_version)
         self._cache.save_contact()
-        self._update(unreachable=None, no_version=no_version, last_contact=datetime.now(UTC))
+        self._update(not_polled=None, unreachable=None, no_version=no_version, last_contact=datetime.now(UTC))
 
     def _registry_failed(self, reason: str) -> None:
         if reason != self.status.unreachable:
             LOG.warning("the registry is unreachable, last contact %s: %s", self._contact(), reason)
-        self._update(unreachable=reason, no_version=None)
+        self._update(not_polled=None, unreachable=reason, no_version=None)
 
     def _contact(self) -> str:
         return self.status.last_contact.isoformat(timespec="seconds") if self.status.last_contact else "never"

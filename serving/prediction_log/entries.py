@@ -42,7 +42,21 @@ class LoggedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One prediction with its record; ``request_row`` is the position in the request, from 0."""
+    """One prediction with its record. The fields are stored names: columns of the table, and keys in the spill files.
+
+    In the response of ``GET /predictions/{id}`` these fields have other names. The others keep theirs.
+
+    Attributes:
+        prediction_id: as in the response to ``POST /predict``.
+        request_id: as the client sent it, else the first ``prediction_id`` of the request.
+        request_row: ``row``, the position of the record in its request, from 0.
+        answered: ``predicted_at``, in UTC.
+        model_key: ``key`` of the model; not in the response, which has the model's fields in ``lineage``.
+        has_heart_disease: whether the probability reached the threshold.
+        probability: of heart disease, from 0 to 1.
+        imputed: the names of the fields that the model imputed.
+        features: ``record``, the values of the request by field.
+    """
 
     prediction_id: str
     request_id: str

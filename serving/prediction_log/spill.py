@@ -194,6 +194,9 @@ def _locked(path: Path) -> SpillFile | None:
     except BlockingIOError:
         file.close()
         return None
+    except OSError:
+        file.close()
+        raise
     if os.fstat(file.fileno()).st_nlink == 0:  # its owner deleted it between open and lock
         file.close()
         return None

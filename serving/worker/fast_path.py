@@ -12,7 +12,7 @@ from time import perf_counter
 from flask import Flask
 from gunicorn.util import http_date  # type: ignore[import-untyped]
 
-from serving.api import answers, auth
+from serving.api import auth, prediction_responses
 from serving.api.api_keys import Keys
 from serving.metrics import prometheus
 from serving.model import records
@@ -54,7 +54,7 @@ class FastPath:
             return None
         rows = [body] if isinstance(body, dict) else body
         try:
-            content = answers.answer(
+            content = prediction_responses.answer(
                 served, rows, self._log, fields.get(b"x-request-id"), single=isinstance(body, dict)
             )
         except Exception:  # the WSGI path meets the same error, and reports it

@@ -36,7 +36,7 @@ RECEIVE_BYTES = 256 * 1024
 SMALL_REQUEST_BYTES = 64 * 1024  # a request of this size is accepted while the worker's buffer is full
 MAX_BUFFERED_BODIES = 8  # size of that buffer, in bodies of the maximum size
 DRAIN_TIMEOUT_SECONDS = 2.0  # for a refused client to stop sending, so that it can read the response
-HEALTH_PATHS = {"/healthz", "/readyz"}  # answered also when every other request is refused as busy
+HEALTH_PATHS = {"/healthz", "/readyz"}  # answered also when every other request gets 503 `overloaded`
 LOG = logging.getLogger(__name__)
 
 

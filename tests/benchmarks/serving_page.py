@@ -58,9 +58,9 @@ def aims(found: Figures) -> list[str]:
         if server.startswith("ours"):
             added, start = middle(one["added"])[0], middle(one["start"])[0]
             said.append(
-                f"A further worker ({_model(server)}) is to take at most {AIM_MEMORY / 1e6:.0f} MB: "
-                f"{added / 1e6:.0f} MB, {_met(added <= AIM_MEMORY)}; the first answer, at most {AIM_START:.0f} s of "
-                f"CPU: {start:.2f} s, {_met(start <= AIM_START)}."
+                f"Memory of a further worker ({_model(server)}). Target: at most {AIM_MEMORY / 1e6:.0f} MB; measured: "
+                f"{added / 1e6:.0f} MB, {_met(added <= AIM_MEMORY)}. CPU until the first answer. Target: at most "
+                f"{AIM_START:.0f} s; measured: {start:.2f} s, {_met(start <= AIM_START)}."
             )
     return [one for one in said if one]
 
@@ -70,7 +70,7 @@ def _aim(what: str, load: Figures, ours: str, theirs: str, aim: float) -> str:
         return ""
     share, low, high = ratio(load[ours]["cpu"], load[theirs]["cpu"])
     return (
-        f"CPU for {what} is to be at most {_share(aim)} that of {_title(theirs)}: {_share(share)} "
+        f"CPU for {what} compared with {_title(theirs)}. Target: at most {_share(aim)}; measured: {_share(share)} "
         f"({_share(low)} to {_share(high)}), {_met(share <= aim)}."
     )
 

@@ -5,8 +5,25 @@ from pathlib import Path
 
 import pytest
 
+from serving.prediction_log.spill import Spill
 from serving.settings import Settings
 from tests.serving.fakes import FakeRegistry, Service, make_bundle
+
+
+@pytest.fixture(autouse=True)
+def closed_spill_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close the spill files of the test at its end, as the writer's thread does when a worker stops."""
+    made: list[Spill] = []
+    init = Spill.__init__
+
+    def recorded(spill: Spill, folder: Path, limit: int) -> None:
+        init(spill, folder, limit)
+        made.append(spill)
+
+    monkeypatch.setattr(Spill, "__init__", recorded)
+    yield
+    for spill in made:
+        spill.close()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 import serving
 from serving.app import create_app
+from serving.metrics import multiprocess
 from serving.settings import PREFIX, SettingError, Settings
 
 README = Path(serving.__file__).with_name("README.md").read_text()
@@ -95,13 +96,23 @@ def test_a_cache_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
 
 
 def test_the_readme_names_every_setting_with_its_default_and_no_other() -> None:
-    documented = dict(re.findall(r"^\| `HEARTLINE_(\w+)` \| `?(.*?)`? \|", README, re.MULTILINE))
+    settings, _ = README.split("These environment variables have an effect too:")
+    documented = dict(re.findall(r"^\| `HEARTLINE_(\w+)` \| `?(.*?)`? \|", settings, re.MULTILINE))
 
     fields = msgspec.structs.fields(Settings)
     assert list(documented) == [field.name.upper() for field in fields]
     for field in fields:
         if field.name not in ("cache", "service_workers"):  # these defaults are computed
             assert msgspec.convert(documented[field.name.upper()], field.type, strict=False) == field.default
+
+
+def test_the_readme_names_every_other_variable_that_the_code_reads_or_sets() -> None:
+    _, others = README.split("These environment variables have an effect too:")
+    code = "".join(path.read_text() for path in Path(serving.__file__).parent.rglob("*.py"))
+    found = {*re.findall(r"os\.environ(?:\.get\(|\[)[\"'](\w+)", code), multiprocess.VARIABLE, "HEARTLINE_HOME"}
+
+    assert found >= {"HEARTLINE_SERVICE_PORT", "ORT_DISABLE_TELEMETRY"}
+    assert [name for name in sorted(found) if f"`{name}`" not in others] == []
 
 
 def test_the_readme_names_every_endpoint(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_every_invalid_field_is_reported_with_its_value_and_what_is_allowed(serv
         type="urn:heartline:problem:invalid-record",
         title="Invalid record",
         status=422,
-        detail="6 fields are not as the contract says",
+        detail="6 fields violate the contract",
         expected="records as GET /model describes them under contract",
         hint="correct each field in errors",
         errors=[
@@ -274,7 +274,7 @@ def test_a_body_that_is_neither_a_record_nor_a_list_is_422(service: Service, bod
 
     document = json.loads(response.data)
     assert response.status_code == 422
-    assert document["detail"] == "1 field is not as the contract says"
+    assert document["detail"] == "1 field violates the contract"
     assert document["errors"][0]["pointer"] == ""
     assert document["errors"][0]["detail"] == "a record is an object"
 
@@ -390,7 +390,7 @@ def test_an_internal_error_is_500_without_internal_details(
     def fail(*args: object) -> None:
         raise RuntimeError("a secret of the inside")
 
-    monkeypatch.setattr("serving.api.answers.predict", fail)
+    monkeypatch.setattr("serving.api.prediction_responses.predict", fail)
 
     response = service.client.post("/predict", json=RECORD)
 
@@ -401,7 +401,7 @@ def test_an_internal_error_is_500_without_internal_details(
         status=500,
         detail="the service failed to answer this request",
         expected="an answer",
-        hint="ask again; if the error persists, tell the operator of the service: its log has the details",
+        hint="send the request again; if the error persists, tell the operator of the service: its log has the details",
         instance="/predict",
     )
     assert "a secret of the inside" in caplog.text

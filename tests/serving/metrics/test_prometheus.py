@@ -166,6 +166,14 @@ def test_the_last_contact_with_the_registry_and_its_error_are_reported(
     assert registry.url in message
 
 
+def test_a_worker_that_has_not_polled_is_not_counted_as_unreachable(settings: Settings, service: Service) -> None:
+    samples = counted(Service(settings))
+
+    assert value(samples, "heartline_serving_workers", version="1") == 1
+    assert value(samples, "heartline_registry_unreachable_workers") == 0
+    assert reason(samples, "heartline_registry_problem_info") == []
+
+
 def test_metrics_are_available_without_a_model(settings: Settings, tmp_path: Path) -> None:
     samples = counted(Service(msgspec.structs.replace(settings, cache=str(tmp_path / "empty"))))
 

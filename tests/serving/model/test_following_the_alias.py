@@ -46,7 +46,7 @@ def test_without_a_model_the_response_is_503_with_the_reason(start: Start, metho
         "status": 503,
         "detail": "the registry has no version to serve: Registered model alias production not found.",
         "expected": "a registered version under the alias, whose files match their manifest",
-        "hint": "ask again after the seconds in Retry-After; GET /readyz says when a model is ready",
+        "hint": "retry after the seconds in Retry-After; GET /readyz says when a model is ready",
         "instance": path,
     }
 
@@ -54,7 +54,7 @@ def test_without_a_model_the_response_is_503_with_the_reason(start: Start, metho
 def test_before_the_first_poll_it_is_healthy_but_not_ready(start: Start) -> None:
     service = start()
 
-    assert service.get("/readyz")["detail"] == "the registry is unreachable: it has not been asked yet"
+    assert service.get("/readyz")["detail"] == "the registry is not polled yet"
     assert service.get("/healthz") == {"status": "ok"}
 
 
@@ -285,6 +285,11 @@ def test_a_worker_that_starts_without_the_registry_serves_the_last_good_version(
     restarted = start()
 
     assert restarted.client.post("/predict", json=RECORD).get_json()["model"]["version"] == "1"
+    before = restarted.client.get("/readyz")
+    assert before.status_code == 200
+    registry_state = before.get_json()["registry"]
+    assert (registry_state["reachable"], registry_state["reason"]) == (None, "not polled yet")
+    assert "unreachable" not in caplog.text
     ready = restarted.poll().get("/readyz")["registry"]
     assert ready["reachable"] is False
     # the time that was saved in the cache: neither the time of the start nor an old one

@@ -448,7 +448,7 @@ def test_a_version_that_crashes_its_process_is_loaded_once_and_the_other_workers
 
         # when a version crashes its process, then one worker ends, and its successor refuses the version too
         registry.register(make_bundle(1.0, family="deadly"))
-        reason = "refused: version 2: the process that loaded it has crashed; heart-disease version 1 is served on"
+        reason = "refused: version 2: the process that loaded it has crashed; heart-disease version 1 is still served"
         service.wait_until(lambda: service.log().count(reason) == 2)
         answers = [service.ask("/predict", RECORD) for _ in range(20)]
         assert {(status, answer["model"]["version"]) for status, answer in answers} == {(200, "1")}

@@ -201,7 +201,7 @@ def test_it_is_refused_with_a_reason_and_the_old_model_is_served(
     assert answer["model"]["version"] == "1"
     assert answer["probability"] == pytest.approx(expected_probability(RECORD, -2.0), abs=1e-6)
     assert f"refused: version 2: {reason}" in caplog.text
-    assert "heart-disease version 1 is served on" in caplog.text
+    assert "heart-disease version 1 is still served" in caplog.text
     assert not list(tmp_path.rglob("evil"))
 
 

@@ -1,10 +1,13 @@
 """The spill files: limited in size, checked for damage, and each with one owner."""
 
+import errno
+import fcntl
 import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -97,6 +100,25 @@ def test_a_file_that_its_owner_deletes_meanwhile_is_not_adopted(
     other.adopt()
     assert other.records == 0
     assert list(other.lines()) == []
+
+
+def test_a_file_that_cannot_be_locked_is_closed_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.spill").write_bytes(b"1 x\n")
+    files: list[BinaryIO] = []
+
+    def fail(file: BinaryIO, operation: int) -> None:
+        files.append(file)
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    spill = Spill(tmp_path, MANY)
+    spill.adopt()
+    assert [file.closed for file in files] == [True]
+    assert spill.records == 0
+    assert "a.spill cannot be adopted: " in caplog.text
+    assert (tmp_path / "a.spill").exists()
 
 
 @pytest.mark.parametrize("at", range(1, 15))

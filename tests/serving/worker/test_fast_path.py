@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from serving.api import answers
+from serving.api import prediction_responses
 from serving.metrics import prometheus
 from serving.model import bundle
 from serving.settings import Settings
@@ -169,7 +169,7 @@ def test_a_failing_model_takes_the_wsgi_path_which_reports_the_error(
     def fail(*_: Any) -> None:
         raise bundle.BundleError("model.onnx returns a value that is not a probability")
 
-    monkeypatch.setattr(answers, "predict", fail)
+    monkeypatch.setattr(prediction_responses, "predict", fail)
     before = counted()
 
     assert answered(fast_path, RECORD) is None

@@ -66,7 +66,7 @@ def test_of_very_many_invalid_fields_500_are_listed_and_the_rest_counted(
 
     document = json.loads(response.data)
     assert (response.status_code, len(response.data) < 200_000) == (422, True)
-    assert document["detail"] == "more than 500 fields are not as the contract says"
+    assert document["detail"] == "more than 500 fields violate the contract"
     assert len(document["errors"]) == named + 1
     assert document["errors"][-1]["detail"].endswith(last)
     assert document["errors"][-1]["pointer"] == pointer
@@ -87,7 +87,7 @@ def test_fields_of_the_contract_are_listed_before_unknown_ones(large: Service) -
 def test_up_to_500_invalid_fields_are_all_listed(large: Service, count: int) -> None:
     document = json.loads(large.client.post("/predict", json=[RECORD] + [{**RECORD, "age": 0}] * count).data)
 
-    assert document["detail"] == f"{count} fields are not as the contract says"
+    assert document["detail"] == f"{count} fields violate the contract"
     assert [error["pointer"] for error in document["errors"]] == [f"/{row + 1}/age" for row in range(count)]
 
 

@@ -4,7 +4,7 @@ from stack.clients import service as service_api
 from stack.errors import Exit, UnhealthyError, WorkError
 
 PROBLEM = {
-    "detail": "2 fields are not as the contract says",
+    "detail": "2 fields violate the contract",
     "expected": "records as the contract describes them",
     "hint": "correct each field",
     "errors": [

@@ -13,15 +13,15 @@ from serving.problems import Problem
 SWITCHED_OFF = "the prediction log is switched off"
 RETRY_AFTER = 5  # seconds
 
-lineage = Blueprint("lineage", __name__)
+logged_predictions = Blueprint("logged_predictions", __name__)
 
 
 def install(app: Flask) -> None:
     """Add the endpoint to ``app``."""
-    app.register_blueprint(lineage)
+    app.register_blueprint(logged_predictions)
 
 
-@lineage.get("/predictions/<prediction_id>")
+@logged_predictions.get("/predictions/<prediction_id>")
 def prediction(prediction_id: str) -> Response:
     """Return a prediction with its record, its time and its lineage."""
     log: PredictionLog = current_app.extensions["prediction_log"]
