@@ -20,7 +20,7 @@ TITLES = {
     "stack": "include/stack: the local stack (imports heartline)",
 }
 
-# Which packages a package may import. A module beside the packages imports none of them, except for ENTRY_POINTS.
+# Which other packages a package may import.
 ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
     "heartline": {
         "ingestion": set(),
@@ -62,8 +62,16 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
     },
 }
 
-# The modules beside the packages that put the packages together.
-ENTRY_POINTS = {"serving": {"app", "gunicorn.conf"}, "stack": {"__main__"}, "heartline": set[str]()}
+# What the modules beside the packages may import of them. A package may import such a module if it may import these.
+BESIDE: Mapping[str, Mapping[str, set[str]]] = {
+    "heartline": {},
+    "serving": {
+        "problems": {"model"},
+        "app": {"api", "metrics", "model", "pages", "prediction_log"},
+        "gunicorn.conf": {"api", "metrics", "model", "prediction_log", "worker"},
+    },
+    "stack": {"__main__": {"commands"}},
+}
 
 # Files that import modules by a computed name, with the reason.
 DYNAMIC_IMPORTS = {"include/stack/airflow_config/airflow_local_settings.py": "preloads libraries in the scheduler"}
@@ -134,6 +142,16 @@ def beside(name: str) -> dict[str, set[str]]:
         }
         for path in sorted(folder.glob("*.py"))
     }
+
+
+def imported_beside(name: str, package: str) -> set[str]:
+    """Return which of the modules beside the packages a package imports."""
+    folder = ROOT / FOLDERS[name]
+    names = {path.stem for path in folder.glob("*.py")}
+    found = (
+        one.module.split(".") for path in files(f"{FOLDERS[name]}/{package}") for one in imports(path, folder.parent)
+    )
+    return {parts[1] for parts in found if parts[0] == name and parts[1:2] and parts[1] in names}
 
 
 def packages(name: str) -> list[str]:
