@@ -24,7 +24,7 @@ def test_one_candidate_of_the_grid_is_chosen(records, family):
     assert chosen in families.family(family).grid
     assert len(families.family(family).grid) > 1
     wanted = {**families.family(family).parameters(PROFILE), **chosen}
-    assert wanted in families.candidates(family, PROFILE)
+    assert wanted in families.hyperparameter_sets(family, PROFILE)
     assert {key: model[-1].get_params()[key] for key in wanted} == wanted
 
 
@@ -92,8 +92,8 @@ def test_the_search_uses_a_bounded_number_of_records(records, monkeypatch):
 
 
 def test_a_forest_is_bounded_from_a_hundred_thousand_records_on():
-    (small, *_) = families.candidates("random_forest", PROFILE, 100_000)
-    (large, *_) = families.candidates("random_forest", PROFILE, 100_001)
+    (small, *_) = families.hyperparameter_sets("random_forest", PROFILE, 100_000)
+    (large, *_) = families.hyperparameter_sets("random_forest", PROFILE, 100_001)
     assert (small["max_samples"], large["max_samples"]) == (None, 100_000)
 
 
