@@ -225,14 +225,14 @@ def decide(
     outcomes = _outcomes_of(comparisons, rules)
     better = [one.name for one in outcomes if one.verdict == BETTER]
     equal = sorted((one.name for one in outcomes if one.verdict == NO_DIFFERENCE), key=lambda name: simplicity[name])
-    candidates = [*better, incumbent, *equal]
-    violated = {name: violations(performances[name], rules) for name in candidates}
-    winner = next((name for name in candidates if not violated[name]), None)
-    verdict = _verdict(winner, candidates[0], outcomes)
+    ranked = [*better, incumbent, *equal]
+    violated = {name: violations(performances[name], rules) for name in ranked}
+    winner = next((name for name in ranked if not violated[name]), None)
+    verdict = _verdict(winner, ranked[0], outcomes)
     reasons = [wording.comparison(one.comparison, one.verdict, one.why) for one in outcomes]
     reasons += [wording.violations(name, found) for name, found in violated.items() if found]
     if verdict == VETOED:
-        sentence = wording.vetoed(candidates[0], violated[candidates[0]], winner)
+        sentence = wording.vetoed(ranked[0], violated[ranked[0]], winner)
     elif not outcomes:
         sentence = wording.alone(incumbent)
     else:
