@@ -2,7 +2,7 @@
 
 Trains, compares and registers heart-disease models from patient records, every night.
 
-- **ingest** copies the source to the store.
+- **ingest** parses the source and stores its values before validation.
 - **validate** validates the records against the data contract (a Great Expectations checkpoint). Bad rows go to
   quarantine; a bad set stops the run.
 - **preprocess** splits the snapshot into training set and hold-out, and plans the shared folds.
@@ -13,7 +13,7 @@ Trains, compares and registers heart-disease models from patient records, every 
 `production` is moved by a user (`./heartline promote`, or MLflow's UI). The run moves it itself if `promotion` is
 `if_better`, the verdict is *better*, and the family that was beaten has production's recipe.
 
-When a task is red: its log ends with what was wrong, where, what was expected and a hint. Correct that, then clear
+When a task fails: its log ends with what was wrong, where, what was expected and a hint. Correct that, then clear
 the task; the results of earlier tasks are kept.
 """
 

@@ -1,4 +1,4 @@
-"""Links from Airflow's navigation to the other parts of Heartline."""
+"""Links from Airflow's navigation to MLflow."""
 
 import os
 from typing import ClassVar

@@ -78,7 +78,7 @@ def cleveland(folder: Path) -> pd.DataFrame:
 def check_hungary(folder: Path, *, with_reference: bool) -> checkpoint.Checked:
     """Return the outcome for the Hungarian file, with or without Cleveland's records as the reference for drift."""
     table = sources.read(str(folder / "processed.hungarian.data")).table
-    decision = encodings.judge(table.frame, table.names, encodings.AUTO)
+    decision = encodings.decide_encoding(table.frame, table.names, encodings.AUTO)
     frame, unknown = encodings.decode(table.frame, decision.encoding)
     reference = drift.reference(cleveland(folder)) if with_reference else None
     return checkpoint.check(frame, pd.concat([table.unparseable, unknown], ignore_index=True), reference=reference)

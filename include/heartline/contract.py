@@ -264,8 +264,8 @@ def markdown() -> str:
             f"At least {MIN_CLASS_SHARE:.0%} of the records in each class.",
             f"At most {MAX_MISSING_SHARE:.0%} missing values in a column that may have missing values.",
             f"At most {MAX_DUPLICATE_SHARE:.0%} duplicate rows.",
-            f"Disease goes with {_signs()}. If more than {MAX_CONTRADICTIONS} of these {len(RISKS)} columns contradict "
-            "the label, the label is taken to be inverted.",
+            f"Disease goes with {risk_signs()}. If more than {MAX_CONTRADICTIONS} of these {len(RISKS)} columns "
+            "contradict the label, the label is taken to be inverted.",
             f"At most {MAX_QUARANTINE_SHARE:.0%} of the rows in quarantine.",
             f"A drift of at most {MAX_DRIFT} in each column: the Kullback-Leibler divergence from the snapshot of the "
             "model in production.",
@@ -300,7 +300,8 @@ def _range(limits: tuple[float, float]) -> str:
     return f"{limits[0]:g} to {limits[1]:g}"
 
 
-def _signs() -> str:
+def risk_signs() -> str:
+    """Return the direction in which each of ``RISKS`` goes with disease, in words."""
     return ", ".join(f"{'higher' if column.risk > 0 else 'lower'} {column.name}" for column in RISKS)
 
 

@@ -39,7 +39,7 @@ Result = dict[str, Any]
 
 BEGIN, END = "<!-- growth: begin -->", "<!-- growth: end -->"
 ROWS = (1_000, 10_000, 100_000, 300_000, 1_000_000)
-FAMILY, LEAF = "random_forest", {"min_samples_leaf": 1}  # full trees: the most expensive candidate
+FAMILY, LEAF = "random_forest", {"min_samples_leaf": 1}  # full trees: the most expensive setting
 SEED, SEED_TESTED = 1, 2
 Z = 1.96
 

@@ -92,7 +92,7 @@ def cross_validate(
 def tuned(name: str, train: LabelledDataset, profile: families.Profile, seed: int) -> Pipeline:
     """Return the candidate with the smallest Brier score, fitted."""
     recipe = families.family(name)
-    candidates = [recipe.build(one, seed) for one in families.candidates(name, profile, len(train))]
+    candidates = [recipe.build(one, seed) for one in families.hyperparameter_sets(name, profile, len(train))]
     inputs = candidates[0][:-1].fit_transform(train.features)
     loss = out_of_bag if hasattr(candidates[0][-1], "oob_score") else out_of_fold
     losses = [loss(clone(one[-1]), inputs, train, seed) for one in candidates]

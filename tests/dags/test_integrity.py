@@ -109,6 +109,12 @@ def test_encodings_are_those_of_the_domain(parsed):
     assert parsed["dags"]["heart_training"]["params"]["encoding"]["enum"] == list(encodings.ENCODINGS)
 
 
+def test_promotion_modes_are_those_of_the_domain(parsed):
+    from heartline.comparison.verdict import PROMOTION_MODES
+
+    assert parsed["dags"]["heart_training"]["params"]["promotion"]["enum"] == list(PROMOTION_MODES)
+
+
 def test_every_param_is_described_and_bounded(parsed):
     for dag in parsed["dags"].values():
         for name, schema in dag["params"].items():
@@ -129,7 +135,7 @@ def test_schedule_is_nightly_in_its_time_zone_without_catch_up(parsed):
 def test_every_dag_is_documented_tagged_and_retried(parsed):
     assert parsed["dags"]
     for dag in parsed["dags"].values():
-        assert "When a task is red" in dag["doc"]
+        assert "When a task fails" in dag["doc"]
         assert "heartline" in dag["tags"]
         assert min(dag["retries"].values()) >= 1
 

@@ -159,7 +159,7 @@ def test_bad_records_fail_the_run_with_one_clear_message_and_a_page(running, air
     assert done.returncode == 1
     said = done.stdout + done.stderr
     assert "28 of 303 rows (9.2%) are in quarantine, at most 5.0% may be" in said
-    assert "cp: expected one of the codes 1, 2, 3, 4; found something else in 28 rows: 9 in rows 3, 4, " in said
+    assert "cp: expected one of the codes 1, 2, 3, 4; found 28 rows that do not meet this: 9 in rows 3, 4, " in said
     assert "Traceback" not in said
     (validate,) = [
         one
@@ -190,9 +190,11 @@ def test_the_kaggle_file_is_decoded_and_trains_a_model_that_agrees(running, airf
     assert counts == [303, 302, 1, 0]
     model = mlflow.sklearn.load_model(f"models:/heart-disease/{trained['version']}")
     features = json.loads((ROOT / "docs" / "examples" / "record.json").read_text())
-    sick = {**features, "exang": 1, "oldpeak": 3.5, "ca": 3, "thalach": 100, "cp": 4, "thal": 7, "slope": 2}
-    healthy = {**features, "exang": 0, "oldpeak": 0, "ca": 0, "thalach": 185, "cp": 2, "thal": 3, "slope": 1}
-    odds = model.predict_proba([[float(one[name]) for name in contract.FEATURE_NAMES] for one in (sick, healthy)])[:, 1]
+    positive = {**features, "exang": 1, "oldpeak": 3.5, "ca": 3, "thalach": 100, "cp": 4, "thal": 7, "slope": 2}
+    negative = {**features, "exang": 0, "oldpeak": 0, "ca": 0, "thalach": 185, "cp": 2, "thal": 3, "slope": 1}
+    odds = model.predict_proba([[float(one[name]) for name in contract.FEATURE_NAMES] for one in (positive, negative)])[
+        :, 1
+    ]
     assert odds[0] > 0.9
     assert odds[1] < 0.2, "an inverted label would predict health"
 
@@ -204,7 +206,7 @@ def test_the_hungarian_file_is_refused_for_what_it_lacks(running, real_data):
     assert "199 of 294 rows (67.7%) are in quarantine, at most 5.0% may be" in said
     assert "ca: expected a value in at least 80% of the rows; found 1.0%" in said
     assert "thal: expected a value in at least 80% of the rows; found 9.5%" in said
-    assert "slope: expected a value in every row; found something else in 190 rows" in said
+    assert "slope: expected a value in every row; found 190 rows that do not meet this" in said
 
 
 @pytest.mark.parametrize(("name", "content"), [("absent.csv", None), ("empty.csv", "")])

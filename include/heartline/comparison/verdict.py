@@ -20,7 +20,7 @@ PROMOTION_MODES = (MANUAL, IF_BETTER)
 
 
 @dataclass(frozen=True)
-class Rules:
+class VerdictRules:
     """The margins of a comparison and the minimum requirements for a winner.
 
     Attributes:
@@ -41,7 +41,7 @@ class Rules:
     min_positives: int = 20
 
 
-RULES = Rules()
+RULES = VerdictRules()
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def choose_incumbent(families: Mapping[str, int], production: str | None) -> str
     return min(families, key=lambda name: (families[name], name))
 
 
-def violations(performance: Performance, rules: Rules) -> list[str]:
+def violations(performance: Performance, rules: VerdictRules) -> list[str]:
     """Return in words which minimum requirements are violated. A score of NaN violates its requirement."""
     low, high = rules.slope
     found = []
@@ -138,7 +138,7 @@ def violations(performance: Performance, rules: Rules) -> list[str]:
     return found
 
 
-def obstacles(one: Comparison, p_value: float, rules: Rules) -> list[str]:
+def obstacles(one: Comparison, p_value: float, rules: VerdictRules) -> list[str]:
     """Return in words why a challenger is not *better*; an empty list if it is.
 
     Args:
@@ -171,7 +171,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class _ChallengerVerdict:
     """A challenger with its verdict, and why it is not better."""
 
     comparison: Comparison
@@ -183,13 +183,13 @@ class _Outcome:
         return self.comparison.challenger
 
 
-def _outcomes_of(comparisons: Sequence[Comparison], rules: Rules) -> list[_Outcome]:
+def _outcomes_of(comparisons: Sequence[Comparison], rules: VerdictRules) -> list[_ChallengerVerdict]:
     """Return the verdict on each challenger, the largest gain first; challengers that are worse come last."""
     found = []
     for one, p_value in zip(comparisons, holm([one.p_value for one in comparisons]), strict=True):
         why = obstacles(one, p_value, rules)
         verdict = WORSE if one.auc.high < 0 else NO_DIFFERENCE if why else BETTER
-        found.append(_Outcome(one, verdict, why))
+        found.append(_ChallengerVerdict(one, verdict, why))
     return sorted(found, key=lambda one: (one.verdict == WORSE, -one.comparison.auc.value))
 
 
@@ -200,7 +200,7 @@ def decide(
     performances: Mapping[str, Performance],
     simplicity: Mapping[str, int],
     in_production: bool = False,
-    rules: Rules = RULES,
+    rules: VerdictRules = RULES,
 ) -> Verdict:
     """Return the verdict over all challengers of an incumbent.
 
@@ -225,14 +225,14 @@ def decide(
     outcomes = _outcomes_of(comparisons, rules)
     better = [one.name for one in outcomes if one.verdict == BETTER]
     equal = sorted((one.name for one in outcomes if one.verdict == NO_DIFFERENCE), key=lambda name: simplicity[name])
-    candidates = [*better, incumbent, *equal]
-    violated = {name: violations(performances[name], rules) for name in candidates}
-    winner = next((name for name in candidates if not violated[name]), None)
-    verdict = _verdict(winner, candidates[0], outcomes)
+    ranked = [*better, incumbent, *equal]
+    violated = {name: violations(performances[name], rules) for name in ranked}
+    winner = next((name for name in ranked if not violated[name]), None)
+    verdict = _verdict(winner, ranked[0], outcomes)
     reasons = [wording.comparison(one.comparison, one.verdict, one.why) for one in outcomes]
     reasons += [wording.violations(name, found) for name, found in violated.items() if found]
     if verdict == VETOED:
-        sentence = wording.vetoed(candidates[0], violated[candidates[0]], winner)
+        sentence = wording.vetoed(ranked[0], violated[ranked[0]], winner)
     elif not outcomes:
         sentence = wording.alone(incumbent)
     else:
@@ -250,7 +250,7 @@ def _check(incumbent: str, comparisons: Sequence[Comparison]) -> None:
             raise ValueError(f"{one.challenger} was compared with {one.incumbent}, not with {incumbent}")
 
 
-def _verdict(winner: str | None, first: str, outcomes: Sequence[_Outcome]) -> str:
+def _verdict(winner: str | None, first: str, outcomes: Sequence[_ChallengerVerdict]) -> str:
     """Return the verdict from the winner and the model that would have won without minimum requirements."""
     verdicts = {one.name: one.verdict for one in outcomes}
     if winner is not None and verdicts.get(winner) == BETTER:

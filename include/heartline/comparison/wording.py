@@ -44,7 +44,8 @@ def sentence(one: Comparison, why: Sequence[str], challengers: int, *, in_produc
     challenger, incumbent = plain(one.challenger), plain(one.incumbent)
     best = f", the best of {challengers} challengers," if challengers > 1 else ""
     numbers = (
-        f"{_PAIRS}, it puts the right one first in {100 * one.aucs[0]:.1f} and {incumbent} in {100 * one.aucs[1]:.1f} "
+        f"{_PAIRS}, it ranks the patient with disease higher in {100 * one.aucs[0]:.1f}, "
+        f"{incumbent} in {100 * one.aucs[1]:.1f} "
         f"(95 % interval of the difference {100 * one.auc.low:+.1f} to {100 * one.auc.high:+.1f}; {one.rows} patients)"
     )
     stays = f"{incumbent} stays in production" if in_production else f"the simpler model, {incumbent}, is kept"
@@ -60,7 +61,7 @@ def sentence(one: Comparison, why: Sequence[str], challengers: int, *, in_produc
 
 def vetoed(first: str, violated: Sequence[str], winner: str | None) -> str:
     """Return that a model does not meet the minimum requirements, and which one replaces it."""
-    outcome = f"{plain(winner)} replaces it" if winner else "and no other model does, so no model is put forward"
+    outcome = f"{plain(winner)} replaces it" if winner else "and no other model does, so no model is selected"
     joint = ", so " if winner else ", "
     return f"{_capital(plain(first))} does not meet the minimum requirements ({'; '.join(violated)}){joint}{outcome}."
 

@@ -76,7 +76,7 @@ class Evaluation:
         subgroups: out-of-fold, by sex and age band.
         fold_auc_mean: mean ROC AUC within folds, as the literature reports it.
         fold_auc_sd: its standard deviation over the folds.
-        chosen: number of folds that chose each candidate of the search space.
+        chosen: number of folds that chose each hyperparameter set of the search space.
         unconverged: number of folds in which the model did not converge.
     """
 

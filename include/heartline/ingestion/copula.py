@@ -13,9 +13,8 @@ from functools import cached_property
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from heartline.arrays import Floats
 
 _NORMAL = NormalDist()
 _ORDERS = np.arange(1, 61)  # with |r| <= 0.95 the terms after the 60th change at most the third decimal

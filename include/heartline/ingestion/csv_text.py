@@ -192,7 +192,7 @@ class Text:
         )
 
 
-def look(data: bytes, *, where: str) -> Text:
+def detect_dialect(data: bytes, *, where: str) -> Text:
     """Return the text with the separator and header that its first line shows.
 
     The text is UTF-8, otherwise Windows-1252, with or without a byte order mark; the separator is comma, semicolon, tab

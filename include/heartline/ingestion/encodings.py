@@ -52,7 +52,7 @@ Topic = Literal["names", "codes", "label"]
 
 
 @dataclass(frozen=True)
-class Evidence:
+class EncodingEvidence:
     """One observation about a file's encoding.
 
     Attributes:
@@ -67,7 +67,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Decision:
+class EncodingDecision:
     """The encoding of a file.
 
     Attributes:
@@ -81,7 +81,7 @@ class Decision:
     problem: str = ""
 
 
-def judge(frame: pd.DataFrame, names: Sequence[str], requested: str) -> Decision:
+def decide_encoding(frame: pd.DataFrame, names: Sequence[str], requested: str) -> EncodingDecision:
     """Decide the encoding of records.
 
     Args:
@@ -97,14 +97,14 @@ def judge(frame: pd.DataFrame, names: Sequence[str], requested: str) -> Decision
     found = [_from_names(names), *_from_codes(frame), _from_label(frame)]
     evidence = [f"{one.topic}: {one.text}" for one in found]
     if requested != AUTO:
-        return Decision(requested, [f"set by the user: encoding={requested}", *evidence])
+        return EncodingDecision(requested, [f"set by the user: encoding={requested}", *evidence])
     supported = {encoding for one in found for encoding in one.supports}
     conclusive = {one.topic for one in found if one.supports}
     if len(supported) > 1:
-        return Decision("", evidence, "the evidence about the encoding conflicts")
+        return EncodingDecision("", evidence, "the evidence about the encoding conflicts")
     if not ("codes" in conclusive or {"names", "label"} <= conclusive):
-        return Decision("", evidence, "there is not enough evidence to decide the encoding")
-    return Decision(supported.pop(), evidence)
+        return EncodingDecision("", evidence, "there is not enough evidence to decide the encoding")
+    return EncodingDecision(supported.pop(), evidence)
 
 
 def decode(frame: pd.DataFrame, encoding: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -167,14 +167,16 @@ def _without_minus_nine(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{name: frame[name].mask(frame[name] == MISSING) for name in written}) if written else frame
 
 
-def _from_names(names: Sequence[str]) -> Evidence:
+def _from_names(names: Sequence[str]) -> EncodingEvidence:
     plain = {name.strip().lower(): name.strip() for name in names}
     kaggles = [spelled for name, spelled in plain.items() if name in _KAGGLE_NAMES]
     if kaggles:
-        return Evidence("names", (KAGGLE,), f"{', '.join(kaggles)} {'is' if len(kaggles) == 1 else 'are'} Kaggle's")
+        return EncodingEvidence(
+            "names", (KAGGLE,), f"{', '.join(kaggles)} {'is' if len(kaggles) == 1 else 'are'} Kaggle's"
+        )
     if contract.LABEL.name in plain:
-        return Evidence("names", (UCI,), f"the label is called {contract.LABEL.name}, as in the UCI archive")
-    return Evidence("names", (), "the file has no header" if not plain else "none that only one encoding has")
+        return EncodingEvidence("names", (UCI,), f"the label is called {contract.LABEL.name}, as in the UCI archive")
+    return EncodingEvidence("names", (), "the file has no header" if not plain else "none that only one encoding has")
 
 
 def _exclusive() -> dict[str, dict[str, list[float]]]:
@@ -186,7 +188,7 @@ def _exclusive() -> dict[str, dict[str, list[float]]]:
     }
 
 
-def _from_codes(frame: pd.DataFrame) -> list[Evidence]:
+def _from_codes(frame: pd.DataFrame) -> list[EncodingEvidence]:
     """Return the evidence of the codes that only one encoding has.
 
     A single such code may be an error in its row. Two of them in one row show the encoding of that row.
@@ -219,18 +221,18 @@ def _from_codes(frame: pd.DataFrame) -> list[Evidence]:
         leads = share >= _MIN_EXCLUSIVE_SHARE and rows > int((hits[other] > 0).sum())
         supported = leads or certain > 0 or rows > _MAX_STRAY_SHARE * len(frame)
         text = f"{rows} of {len(frame)} rows have codes that only {_TITLES[encoding]} has ({texts[encoding]})"
-        found.append(Evidence("codes", (encoding,) if supported else (), text))
+        found.append(EncodingEvidence("codes", (encoding,) if supported else (), text))
     if not found:
-        return [Evidence("codes", (), "none that only one encoding has")]
+        return [EncodingEvidence("codes", (), "none that only one encoding has")]
     return found
 
 
-def _from_label(frame: pd.DataFrame) -> Evidence:
+def _from_label(frame: pd.DataFrame) -> EncodingEvidence:
     aucs = label_polarity.aucs(frame)
     if len(aucs) < label_polarity.MIN_COLUMNS:
-        return Evidence("label", (), "too few values of each class to determine its polarity")
+        return EncodingEvidence("label", (), "too few values of each class to determine its polarity")
     against = label_polarity.contradictions(aucs)
     shown = ", ".join(f"{name} {auc:.2f}" for name, auc in aucs.items())
     if len(against) > contract.MAX_CONTRADICTIONS:
-        return Evidence("label", (KAGGLE,), f"higher means no disease, as in Kaggle's file (AUC of {shown})")
-    return Evidence("label", (UCI,), f"higher means disease, as in UCI's files (AUC of {shown})")
+        return EncodingEvidence("label", (KAGGLE,), f"higher means no disease, as in Kaggle's file (AUC of {shown})")
+    return EncodingEvidence("label", (UCI,), f"higher means disease, as in UCI's files (AUC of {shown})")

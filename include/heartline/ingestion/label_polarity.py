@@ -9,8 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from heartline import contract, scores
-
-Floats = NDArray[np.float64]
+from heartline.arrays import Floats
 
 MIN_VALUES = 10  # of each class, for the AUC of a column to count
 MIN_COLUMNS = 3  # with an AUC, for a conclusion about the label

@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from heartline import contract
+from heartline import contract, origins
 
 UCI_URL = "https://archive.ics.uci.edu/static/public/45/heart+disease.zip"
+SAMPLE_MIN_ROWS = 20
 
 _UNKNOWN_COLLECTION = "Where and how they were collected is known to their owners, not to Heartline."
 _NOT_VALIDATED = "No records of another centre have tested it. Elsewhere its probabilities may be too high or too low."
@@ -49,11 +50,11 @@ class Source:
 
 SOURCES: tuple[Source, ...] = (
     Source(
-        origin="sample",
+        origin=origins.SAMPLE,
         pattern=r"sample(?::(\d{1,12}))?",
         spelled=("sample", "sample:N"),
-        description=f"a synthetic cohort, N from {contract.MIN_ROWS}",
-        card="Synthetic records with statistics like those of the Cleveland cohort. No patient stands behind them.",
+        description=f"a synthetic cohort, N from {SAMPLE_MIN_ROWS}; training needs {contract.MIN_ROWS}",
+        card="Synthetic records with statistics like those of the Cleveland cohort. They are not records of patients.",
         limits="Trained on synthetic records: it must not be used on patients, not even for study.",
     ),
     Source(

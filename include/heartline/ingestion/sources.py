@@ -1,6 +1,6 @@
 """Reads the records of a source: the sample cohort, the UCI archive, a file, a URL or a database.
 
-What the sources are stands in ``source_catalog``; ``READERS`` holds the function that reads each. Nothing falls back to
+``source_catalog`` lists the sources; ``READERS`` holds the function that reads each. Nothing falls back to
 another source: a source that cannot be read is an error.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from heartline import contract
+from heartline import contract, origins
 from heartline.errors import SourceError
 from heartline.ingestion import archives, encodings, http, source_catalog, sql, synthetic, tables, uci
 
@@ -130,7 +130,7 @@ def _read_sample(request: Request) -> Records:
     _, _, rows = request.spec.partition(":")
     n = int(rows or synthetic.DEFAULT_ROWS)
     table = tables.Table(synthetic.generate(n), encodings.no_unparseable_cells(), contract.COLUMN_NAMES)
-    return Records(table, "sample", f"synthetic cohort of {n:,} records, seed {synthetic.DEFAULT_SEED}")
+    return Records(table, origins.SAMPLE, f"synthetic cohort of {n:,} records, seed {synthetic.DEFAULT_SEED}")
 
 
 def _read_uci(request: Request) -> Records:
@@ -162,7 +162,7 @@ def _read_postgres(request: Request) -> Records:
     names, frame = sql.select(
         settings.database_url, query, seconds=limits.seconds, connect_seconds=limits.connect_seconds
     )
-    return Records(tables.conform(frame, names, where=where), "postgres", where)
+    return Records(tables.from_frame(frame, names, where=where), "postgres", where)
 
 
 def _read_url(request: Request) -> Records:
@@ -176,7 +176,7 @@ def _read_file(request: Request) -> Records:
 
 
 READERS: dict[str, Callable[[Request], Records]] = {
-    "sample": _read_sample,
+    origins.SAMPLE: _read_sample,
     "uci": _read_uci,
     "postgres": _read_postgres,
     "file": _read_file,

@@ -19,12 +19,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from heartline import contract
+from heartline.arrays import Floats
 from heartline.errors import SourceError
-from heartline.ingestion.copula import Floats, Margin, complete, match_correlation, match_cramers_v
+from heartline.ingestion import source_catalog
+from heartline.ingestion.copula import Margin, complete, match_correlation, match_cramers_v
 
 DEFAULT_ROWS = 303  # the size of the Cleveland file
 DEFAULT_SEED = 3  # of the first hundred, one whose 303 rows give scores like Cleveland's
-MIN_ROWS = 20
+MIN_ROWS = source_catalog.SAMPLE_MIN_ROWS
 MAX_ROWS = 10_000_000
 
 _BLOCK = 100_000  # rows drawn at a time: limits the memory in addition to the frame

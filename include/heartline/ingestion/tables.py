@@ -67,7 +67,7 @@ def parse(data: bytes, *, where: str) -> Table:
     return _parse_parquet(data, where) if data.startswith(_PARQUET) else _parse_text(data, where)
 
 
-def conform(frame: pd.DataFrame, names: Sequence[str], *, where: str) -> Table:
+def from_frame(frame: pd.DataFrame, names: Sequence[str], *, where: str) -> Table:
     """Return the records of a table in memory, as ``parse`` does for a file.
 
     Args:
@@ -204,7 +204,7 @@ def _in_order(unparseable: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _parse_text(data: bytes, where: str) -> Table:
-    text = csv_text.look(data, where=where)
+    text = csv_text.detect_dialect(data, where=where)
     positions = locate(text.columns, where=where)
     records = _Collector(list(positions), text.most_rows(), decimal_comma=text.decimal_comma)
     for batch in text.rows(list(positions.values())):

@@ -17,12 +17,12 @@ import numpy as np
 import onnxruntime
 import skl2onnx
 import skops.io
-from numpy.typing import NDArray
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.pipeline import Pipeline
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from heartline import contract
+from heartline.arrays import Floats
 from heartline.errors import HeartlineError
 from heartline.packaging import bundle
 from heartline.training import families
@@ -37,7 +37,6 @@ REFERENCE_ROWS = 32
 # Types in every pipeline of ours in addition to those that skops trusts; a family names further ones.
 TRUSTED_TYPES = ("numpy.dtype", "sklearn.tree._tree.Tree")
 
-Floats = NDArray[np.float64]
 _DIGITS = re.compile(r"\d+")
 
 

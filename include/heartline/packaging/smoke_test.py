@@ -32,9 +32,15 @@ SHUTDOWN_TIMEOUT = 5.0  # seconds from the end of the test until the service is 
 EXIT_TIMEOUT = 2.0  # seconds between the end of a connection and that of the process: the port closes first
 LOG_LINES = 8
 _WATCHDOG = Path(__file__).with_name("watchdog.py")
-# The service gets only these variables of this process, so it gets no password of a task. By the first three the local
-# stack recognises its own processes.
-_STACK_MARKERS = ("HEARTLINE_STACK", "HEARTLINE_PART", "HEARTLINE_PART_DIGEST")
+# The local stack recognises its own processes by these. An earlier release set the last two instead of the two before.
+_STACK_MARKERS = (
+    "HEARTLINE_STACK",
+    "HEARTLINE_PROCESS",
+    "HEARTLINE_PROCESS_DIGEST",
+    "HEARTLINE_PART",
+    "HEARTLINE_PART_DIGEST",
+)
+# The service gets only these variables of this process, so it gets no password of a task.
 _INHERITED = (*_STACK_MARKERS, "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
 _EXPECTED = f"a service that loads the bundle and reproduces its reference predictions within {export.TOLERANCE:g}"
 

@@ -169,7 +169,7 @@ def figures(fitted: Fitted, inputs: TrainingInputs) -> dict[str, bytes]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of the refits behind the odds ratios' intervals
         return model_figures.draw(
-            model_figures.Evidence.of(
+            model_figures.FigureData.of(
                 fitted.recipe.title,
                 fitted.model,
                 inputs.records,
@@ -293,7 +293,7 @@ def identity(family: str, prepared: Prepared, *, rows: int) -> dict[str, str]:
         "seed": str(prepared["seed"]),
         "contract": contract.digest(),
         **environment(),
-        "parameters": json.dumps(families.candidates(family, families.profile(prepared["profile"]), rows)),
+        "parameters": json.dumps(families.hyperparameter_sets(family, families.profile(prepared["profile"]), rows)),
     }
     return {**about, "recipe": hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()}
 

@@ -12,7 +12,7 @@ from heartline.errors import NoCandidateError
 from heartline.packaging import export
 from heartline.pipeline import candidates, handovers, model_comparison
 from heartline.pipeline.handovers import Compared, Prepared, Refused, Trained
-from heartline.pipeline.model_comparison import Outcome
+from heartline.pipeline.model_comparison import ComparisonResult
 from heartline.registry import mlflow_registry, runs
 from heartline.reports import comparison_page, model_card
 from heartline.storage import object_store
@@ -26,7 +26,7 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
     Args:
         trained: what ``train`` returned, one entry for each family.
         prepared: what ``preprocess`` returned.
-        run: the orchestrator's name for this run.
+        run: Airflow's DAG run id.
 
     Raises:
         HandoverError: another version of the code wrote ``trained`` or ``prepared``.
@@ -119,7 +119,7 @@ def _about(prepared: Prepared, run: str) -> dict[str, str]:
 
 
 def _log_run(
-    outcome: Outcome,
+    outcome: ComparisonResult,
     participants: Mapping[str, Candidate],
     remarks: Sequence[str],
     about: Mapping[str, str],

@@ -11,7 +11,10 @@ from heartline.errors import HandoverError
 
 
 class Ingested(TypedDict):
-    """Returned by ``ingest``: a source, copied to the store unchanged."""
+    """Returned by ``ingest``: the parsed values of a source, before validation.
+
+    No task reads ``sha256``; it is for readers of XCom (Airflow's REST API and UI).
+    """
 
     raw: str
     """URI of the rows as they were read; cells that are not numbers are missing in it."""
@@ -32,7 +35,10 @@ class Ingested(TypedDict):
 
 
 class Validated(TypedDict):
-    """Returned by ``validate``: the records that passed, and the evidence of the checks."""
+    """Returned by ``validate``: the records that passed, and the evidence of the checks.
+
+    No task reads ``expectations``; it is for readers of XCom (Airflow's REST API and UI).
+    """
 
     origin: str
     """Kind of source, as in ``Ingested``."""
@@ -101,7 +107,7 @@ class Trained(TypedDict):
 
 
 class Refused(TypedDict):
-    """Returned by ``train`` for a family that takes no part in the comparison; the other families go on."""
+    """Returned by ``train`` for a family that takes no part in the comparison; the other families continue."""
 
     outcome: Literal["refused"]
     """Tells this variant from ``Trained``."""
@@ -122,7 +128,10 @@ class Refused(TypedDict):
 
 
 class Compared(TypedDict):
-    """Returned by ``compare``: the verdict, beside what ``train`` returned for each family."""
+    """Returned by ``compare``: the verdict, beside what ``train`` returned for each family.
+
+    No task reads ``incumbent`` and ``reasons``; they are for readers of XCom (Airflow's REST API and UI).
+    """
 
     trained: list[Trained | Refused]
     """One entry for each family."""

@@ -1,4 +1,4 @@
-"""The task ``ingest``: copies a source to the store, unchanged."""
+"""The task ``ingest``: parses a source and stores its values before validation."""
 
 import logging
 
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def ingest(source: str, *, query: str | None = None) -> Ingested:
-    """Copy a source to the store, unchanged.
+    """Parse a source, and store its values before validation.
 
     Args:
         source: one of the forms in ``ingestion.source_catalog``.

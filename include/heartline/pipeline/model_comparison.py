@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class ComparisonResult:
     """What a model comparison found.
 
     Attributes:
@@ -56,12 +56,12 @@ class ProductionScores(TypedDict):
     unseen: dict[str, dict[str, float | int | str | None]]
 
 
-def compare(participants: Mapping[str, Candidate], prepared: Prepared, production: Version | None) -> Outcome:
+def compare(participants: Mapping[str, Candidate], prepared: Prepared, production: Version | None) -> ComparisonResult:
     """Compare the families on their shared folds, and score the model in production beside them.
 
     The incumbent is the family of the version in production, as it is trained in this run; without a version in
     production, the simplest family. If that version has another recipe than today's, the comparison says nothing about
-    it, and ``held_back`` says so.
+    it, and ``held_back`` has the reason.
 
     Args:
         participants: the families that can be served, by name.
@@ -89,7 +89,7 @@ def compare(participants: Mapping[str, Candidate], prepared: Prepared, productio
         simplicity=simplicity,
         in_production=in_production == incumbent,
     )
-    return Outcome(
+    return ComparisonResult(
         verdict,
         comparisons,
         held_back=_held_back(production, participants, profile) if production else "",
@@ -103,7 +103,7 @@ def _held_back(production: Version, participants: Mapping[str, Candidate], profi
     if family not in participants:
         why = f"its family ({family or 'unknown'}) takes no part"
     else:
-        today = families.candidates(family, profile, len(participants[family].predictions.labels))
+        today = families.hyperparameter_sets(family, profile, len(participants[family].predictions.labels))
         recorded = production.tags.get("parameters", "")
         if recorded == json.dumps(today):
             return ""

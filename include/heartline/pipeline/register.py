@@ -22,7 +22,7 @@ def register(compared: Compared, *, promotion: str, run: str = "") -> Registered
     Args:
         compared: what ``compare`` returned.
         promotion: ``manual`` or ``if_better``; see ``comparison.verdict.may_move_production``.
-        run: the orchestrator's name for this run; the history of ``production`` records it.
+        run: Airflow's DAG run id; the history of ``production`` records it.
 
     Raises:
         HandoverError: another version of the code wrote ``compared``.

@@ -16,12 +16,12 @@ from heartline.training import families
 def train(family: str, prepared: Prepared, *, run: str = "") -> Trained | Refused:
     """Evaluate a family on the shared folds, fit it on the training set, store its bundle and log an MLflow run.
 
-    A family that does not converge or cannot be served does not fail the task: it is refused, and the others go on.
+    A family that does not converge or cannot be served does not fail the task: it is refused, and the others continue.
 
     Args:
         family: a name in ``training.families.FAMILIES``.
         prepared: what ``preprocess`` returned.
-        run: the orchestrator's name for this run; a tag, nothing depends on it.
+        run: Airflow's DAG run id; a tag, nothing depends on it.
 
     Raises:
         HandoverError: another version of the code wrote ``prepared``.

@@ -27,7 +27,7 @@ def validate(
         encoding: ``auto``, ``uci`` or ``kaggle``.
         max_quarantine: the largest share of rows that may be quarantined, 0 to 1.
         max_drift: the largest divergence of a column from production's snapshot.
-        run: the orchestrator's name for this run, which also names its Data Docs page.
+        run: Airflow's DAG run id, which also names its Data Docs page.
 
     Raises:
         HandoverError: another version of the code wrote ``ingested``.
@@ -44,11 +44,11 @@ def validate(
         origin=ingested["origin"],
         source=ingested["source"],
     )
-    rules = validation.Rules(encoding, max_quarantine, max_drift)
-    decision = validation.decide(raw, rules, run=run)
-    report = decision.report
-    snapshot = snapshots.write_snapshot(decision.checked.records)
-    evidence = validation.publish(decision, raw, rules, run=run, snapshot=object_store.digest_of(snapshot))
+    parameters = validation.CheckParameters(encoding, max_quarantine, max_drift)
+    result = validation.decide(raw, parameters, run=run)
+    report = result.report
+    snapshot = snapshots.write_snapshot(result.checked.records)
+    evidence = validation.publish(result, raw, parameters, run=run, snapshot=object_store.digest_of(snapshot))
     for line in [*report.evidence, *report.notes, *(str(finding) for finding in report.findings)]:
         log.info("%s", line)
     validation.stop_on(report, source=ingested["source"], page=evidence["data_docs"])

@@ -12,7 +12,7 @@ from typing import TypedDict
 
 import pandas as pd
 
-from heartline import contract
+from heartline import contract, origins
 from heartline.errors import DataError
 from heartline.ingestion import encodings
 from heartline.registry import mlflow_registry, runs
@@ -26,7 +26,7 @@ SHOWN_FINDINGS = 12
 
 
 @dataclass(frozen=True)
-class Rules:
+class CheckParameters:
     """The parameters of a run's checks.
 
     Attributes:
@@ -64,8 +64,8 @@ class Raw:
 
 
 @dataclass(frozen=True, eq=False)
-class Decision:
-    """The outcome of the checks of a set of records.
+class ValidationResult:
+    """The result of the checks of a set of records.
 
     Attributes:
         checked: records, quarantine and Great Expectations' result.
@@ -78,7 +78,7 @@ class Decision:
     page: bytes
 
 
-class Evidence(TypedDict):
+class EvidenceAddresses(TypedDict):
     """Where the evidence is: fields of the hand-over ``Validated``, where each is described."""
 
     data_docs: str
@@ -89,69 +89,71 @@ class Evidence(TypedDict):
     quarantine_csv: str
 
 
-def decide(raw: Raw, rules: Rules, *, run: str) -> Decision:
+def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResult:
     """Decide the encoding, run the checkpoint and render the page; the report says whether the run may continue.
 
     Args:
         raw: records as they were read.
-        rules: the run's parameters.
-        run: the orchestrator's name for this run, for the page.
+        parameters: the run's parameters.
+        run: Airflow's DAG run id, for the page.
 
     Raises:
-        RegistryError: MLflow cannot be reached, which knows the version in production.
+        RegistryError: MLflow cannot be reached, which stores the alias ``production``.
     """
-    judged = encodings.judge(raw.frame, raw.names, rules.encoding)
+    decided = encodings.decide_encoding(raw.frame, raw.names, parameters.encoding)
     # an undecided set is checked as UCI's: the page then shows which values do not fit
-    frame, unknown = encodings.decode(raw.frame, judged.encoding or encodings.UCI)
+    frame, unknown = encodings.decode(raw.frame, decided.encoding or encodings.UCI)
     reference, note = _reference(raw.origin)
     checked = checkpoint.check(
         frame,
         pd.concat([raw.unparseable, unknown], ignore_index=True),
         absent=raw.missing_columns,
         reference=reference,
-        max_drift=rules.max_drift,
+        max_drift=parameters.max_drift,
     )
     extra = [f"columns that the contract does not have were left out: {', '.join(raw.extra_columns)}"]
-    undecided = [f"all records: {judged.problem}"] if judged.problem else []
+    undecided = [f"all records: {decided.problem}"] if decided.problem else []
     report = Report(
         rows=checked.rows,
         used=checked.used,
         duplicates=len(checked.duplicates),
         quarantined=checked.quarantined,
-        max_quarantine=rules.max_quarantine,
-        encoding=judged.encoding,
-        evidence=judged.evidence,
+        max_quarantine=parameters.max_quarantine,
+        encoding=decided.encoding,
+        evidence=decided.evidence,
         notes=[*(extra if raw.extra_columns else []), *([note] if note else [])],
         expectations=len(checked.result.results),
         findings=checked.findings,
-        stopped=[*undecided, *checkpoint.reasons_to_stop(checked, rules.max_quarantine)],
+        stopped=[*undecided, *checkpoint.reasons_to_stop(checked, parameters.max_quarantine)],
     )
-    return Decision(checked, report, data_docs_page.render(checked.result, report, run=run, source=raw.source))
+    return ValidationResult(checked, report, data_docs_page.render(checked.result, report, run=run, source=raw.source))
 
 
-def publish(decision: Decision, raw: Raw, rules: Rules, *, run: str, snapshot: str) -> Evidence:
+def publish(
+    result: ValidationResult, raw: Raw, parameters: CheckParameters, *, run: str, snapshot: str
+) -> EvidenceAddresses:
     """Publish the evidence: the page in the Data Docs, and an MLflow run with page, report and quarantine.
 
     Args:
-        decision: what ``decide`` returned.
+        result: what ``decide`` returned.
         raw: records as they were read.
-        rules: the run's parameters.
-        run: the orchestrator's name for this run.
+        parameters: the run's parameters.
+        run: Airflow's DAG run id.
         snapshot: sha256 of the records that passed.
 
     Raises:
         RegistryError: MLflow cannot be reached.
         StoreError: the store cannot be written.
     """
-    report = decision.report
-    name = data_docs_site.publish(decision.page, run, report=report, source=raw.source)
+    report = result.report
+    name = data_docs_site.publish(result.page, run, report=report, source=raw.source)
     files = {
-        PAGE: decision.page,
+        PAGE: result.page,
         "validation.json": json.dumps(report.as_dict(), indent=1, sort_keys=True).encode(),
-        "quarantine.csv": decision.checked.quarantine.to_csv(index=False).encode(),
-        "quarantine.parquet": _parquet(decision.checked.quarantine),
+        "quarantine.csv": result.checked.quarantine.to_csv(index=False).encode(),
+        "quarantine.parquet": _parquet(result.checked.quarantine),
     }
-    key = hashlib.sha256(json.dumps([run, snapshot, vars(rules)]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([run, snapshot, vars(parameters)]).encode()).hexdigest()
     run_id = mlflow_registry.log_run(
         runs.Run(
             key=key,
@@ -159,7 +161,7 @@ def publish(decision: Decision, raw: Raw, rules: Rules, *, run: str, snapshot: s
             experiment=runs.DATA_EXPERIMENT,
             tags={"source": raw.source, "origin": raw.origin, "snapshot": snapshot, "airflow_run": run},
             parameters={
-                **vars(rules),
+                **vars(parameters),
                 "decided_encoding": report.encoding or "undecided",
                 "contract": contract.VERSION,
             },
@@ -179,7 +181,7 @@ def publish(decision: Decision, raw: Raw, rules: Rules, *, run: str, snapshot: s
         "data_docs": address(name),
         "validation_run": run_id,
         "report": object_store.put(files["validation.json"], "reports", ".json"),
-        "page": object_store.put(decision.page, "pages", ".html"),
+        "page": object_store.put(result.page, "pages", ".html"),
         "quarantine": object_store.put(files["quarantine.parquet"], "quarantine", ".parquet"),
         "quarantine_csv": object_store.put(files["quarantine.csv"], "quarantine", ".csv"),
     }
@@ -219,7 +221,7 @@ def stop_on(report: Report, *, source: str, page: str) -> None:
 def _reasons(report: Report) -> str:
     failed = sum(1 for one in report.findings if one.layer == "set")
     if failed and report.encoding:
-        verb = "expectation about the whole set is" if failed == 1 else "expectations about the whole set are"
+        verb = "expectation about the dataset is" if failed == 1 else "expectations about the dataset are"
         return f"{failed} {verb} not met, of {report.expectations} in all"
     return report.stopped[0].removeprefix("all records: ")
 
@@ -237,7 +239,7 @@ def _reference(origin: str) -> tuple[dict[str, drift.Partition] | None, str]:
     production = mlflow_registry.aliased(mlflow_registry.PRODUCTION)
     if production is None:
         return None, "drift was not checked: no version is in production yet"
-    if production.tags.get("origin") == "sample" != origin:
+    if production.tags.get("origin") == origins.SAMPLE != origin:
         return None, f"drift was not checked: version {production.number} in production was trained on the sample"
     of_production = f"drift was not checked: the snapshot of version {production.number} in production"
     uri = object_store.address(production.tags.get("snapshot", ""), "snapshots", ".parquet")

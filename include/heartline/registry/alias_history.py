@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+from heartline import origins
+
 PREFIX = "heartline.production."
 PROMOTE, ROLLBACK, RUN, FIRST_UP = "promote", "rollback", "run", "first up"
 EXTERNAL = "moved outside (MLflow's UI or API)"
 UNKNOWN = "unknown"
-SAMPLE = "sample"
 
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"  # fixed width, so that tags sort by time; no "+", which MLflow refuses in names
 
@@ -61,7 +62,7 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MoveOutcome:
     """The outcome of a request to move ``production``.
 
     Attributes:
@@ -133,7 +134,7 @@ def sample_refusal(version: str, origin: str, production: str, production_origin
         production: the version in production, "" for none.
         production_origin: kind of source of its training data; "" (unknown) counts as real data.
     """
-    if not production or origin != SAMPLE or production_origin == SAMPLE:
+    if not production or origin != origins.SAMPLE or production_origin == origins.SAMPLE:
         return ""
     return (
         f"version {version} was trained on the synthetic sample, "
@@ -164,7 +165,7 @@ def changed_meanwhile(expected: str, production: str) -> str:
 
 def move(
     model: Model, version: str, *, by: str, how: str, now: datetime, force: bool = False, expected: str | None = None
-) -> Outcome:
+) -> MoveOutcome:
     """Move production to a version.
 
     A model trained on the sample does not replace one trained on real data. The move is also refused if production
@@ -183,19 +184,19 @@ def move(
     """
     production, moves = record_external_moves(model, now)
     if version == production:
-        return Outcome()
+        return MoveOutcome()
     if expected is not None and production != expected:
-        return Outcome(refused=changed_meanwhile(expected, production))
+        return MoveOutcome(refused=changed_meanwhile(expected, production))
     refusal = sample_refusal(version, model.origin(version), production, model.origin(production) if production else "")
     if refusal and not force:
-        return Outcome(refused=refusal, forcible=True)
+        return MoveOutcome(refused=refusal, forcible=True)
     found = model.production_and_tags()[0]
     if found != production:
-        return Outcome(refused="" if found == version else changed_meanwhile(production, found))
+        return MoveOutcome(refused="" if found == version else changed_meanwhile(production, found))
     model.set_production(version)
     moved = Move(_time_after(moves, now), production, version, by, how, bool(refusal))
     _record(model, moves, moved)
-    return Outcome(moved)
+    return MoveOutcome(moved)
 
 
 def _record(model: Model, moves: list[Move], move: Move) -> None:

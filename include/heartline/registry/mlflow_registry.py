@@ -198,13 +198,14 @@ def aliased(alias: str) -> Version | None:
         return Version(str(found.version), dict(found.tags))
 
 
-def move_production(version: str, *, by: str, how: str = alias_history.RUN, expected: str | None = None) -> str:
-    """Point ``production`` at a version and record who did; the rules are those of ``alias_history.move``.
+def move_production(version: str, *, by: str, expected: str | None = None) -> str:
+    """Point ``production`` at a version, and record it as a move by a run.
+
+    The rules are those of ``alias_history.move``.
 
     Args:
         version: its number.
         by: who moves it, for the history.
-        how: promote, rollback, run or first up, for the history.
         expected: the version in production when the move was decided, "" for none; None to accept any.
 
     Returns:
@@ -214,7 +215,9 @@ def move_production(version: str, *, by: str, how: str = alias_history.RUN, expe
         RegistryError: there is no such version, or MLflow cannot be reached.
     """
     with _reaching_mlflow(f"point alias {PRODUCTION} at version {version}"):
-        return alias_history.move(_model(), version, by=by, how=how, now=datetime.now(UTC), expected=expected).refused
+        return alias_history.move(
+            _model(), version, by=by, how=alias_history.RUN, now=datetime.now(UTC), expected=expected
+        ).refused
 
 
 def record_external_moves() -> list[alias_history.Move]:

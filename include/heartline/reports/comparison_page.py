@@ -11,7 +11,7 @@ from heartline.comparison import wording
 from heartline.comparison.candidates import Candidate, ProductionModel
 from heartline.comparison.compare import Comparison
 from heartline.comparison.paired_tests import Interval
-from heartline.comparison.verdict import BETTER, RULES, VETOED, WORSE, Rules, Verdict
+from heartline.comparison.verdict import BETTER, RULES, VETOED, WORSE, Verdict, VerdictRules
 from heartline.evaluation import subgroups
 from heartline.reports import comparison_figures, rendering, tables
 
@@ -23,7 +23,7 @@ def render(
     *,
     production: ProductionModel | None,
     about: Mapping[str, str],
-    rules: Rules = RULES,
+    rules: VerdictRules = RULES,
     remarks: Sequence[str] = (),
 ) -> bytes:
     """Return the page: HTML in UTF-8, the same bytes for the same input.

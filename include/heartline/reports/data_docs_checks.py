@@ -25,14 +25,14 @@ _BY_LAYER = {"set": ("stops the run", "bad"), "row": ("rows quarantined", "fair"
 
 
 def title(column: str) -> str:
-    """Return the title of a column; the empty string stands for the whole set."""
+    """Return the title of a column; the empty string stands for the dataset."""
     if not column:
         return "All records together"
     return COLUMNS[column].title if column in COLUMNS else column
 
 
 def by_column(result: "ExpectationSuiteValidationResult") -> list[dict[str, Any]]:
-    """Return the expectations of a run by column, in the contract's order; those about the whole set come first.
+    """Return the expectations of a run by column, in the contract's order; those about the dataset come first.
 
     Args:
         result: of the suite. In the ``meta`` of an expectation, ``column`` overrides the column under which it is

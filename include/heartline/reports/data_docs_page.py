@@ -39,7 +39,7 @@ def render(result: "ExpectationSuiteValidationResult", report: "Report", *, run:
     Args:
         result: what Great Expectations returned for the suite.
         report: the outcome of the checks.
-        run: the orchestrator's name for the run.
+        run: Airflow's DAG run id.
         source: where the records came from.
     """
     template = rendering.templates().get_template("data_docs_page.html")
@@ -127,12 +127,15 @@ def _described(finding: "Finding", rows: int) -> dict[str, Any]:
         "about": column.description if column else "",
         "codes": ", ".join(f"{code} {label}" for code, label in column.codes.items()) if column else "",
         "expected": finding.expected,
-        "found": f"something else in {count:,} of {_counted(rows, 'row')} ({_share(count, rows)})"
-        if count
-        else finding.found,
+        "found": _violations(count, rows) if count else finding.found,
         "rows": finding.rows,
         "more": f"The first {shown} of {count:,} rows." if 0 < shown < count else "",
     }
+
+
+def _violations(count: int, rows: int) -> str:
+    verb = "does" if count == 1 else "do"
+    return f"{count:,} of {_counted(rows, 'row')} ({_share(count, rows)}) {verb} not meet this"
 
 
 def _counted(count: int, noun: str) -> str:

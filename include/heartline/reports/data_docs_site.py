@@ -51,7 +51,7 @@ def publish(page: bytes, run: str, *, source: str, report: "Report", now: dateti
 
     Args:
         page: what ``data_docs_page.render`` returned.
-        run: the orchestrator's name for the run.
+        run: Airflow's DAG run id.
         source: where the records came from.
         report: the outcome of the checks.
         now: when the run is published; it only orders the index. The clock's if not given.
@@ -139,7 +139,7 @@ def _write(fs: Any, path: str, data: bytes) -> None:
 
 
 def _write_index(fs: Any, folder: str) -> None:
-    """Write the index, and again if a run was published meanwhile: of two writers, the last one knows both pages."""
+    """Write the index, and again if a run was published meanwhile: the last of two writers lists both pages."""
     shown: list[dict[str, Any]] | None = None
     for _ in range(_MAX_INDEX_WRITES):
         entries = _entries(fs, folder)

@@ -1,4 +1,4 @@
-"""The figures of a family. Each has the same axes for every family, and the same evidence gives the same bytes."""
+"""The figures of a family. Each has the same axes for every family, and the same data gives the same bytes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ ODDS_RANGE = (0.25, 6.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class FigureData:
     """The data of a family's figures.
 
     Attributes:
@@ -58,8 +58,8 @@ class Evidence:
         *,
         profile: str,
         seed: int,
-    ) -> "Evidence":
-        """Return the evidence about a family.
+    ) -> "FigureData":
+        """Return the data of a family's figures.
 
         Args:
             title: the family's title.
@@ -82,65 +82,65 @@ class Evidence:
         )
 
 
-def draw(evidence: Evidence) -> dict[str, bytes]:
+def draw(data: FigureData) -> dict[str, bytes]:
     """Return the figures by file name: ``roc.svg`` and so on, ``odds_ratios.svg`` only for a linear model."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     pictures = dict(_PICTURES)
-    if evidence.odds:
+    if data.odds:
         pictures["odds_ratios"] = _odds_ratios
     files = {}
     with plot_style({"font.size": 10}):
         for name, picture in pictures.items():
             figure = Figure(figsize=SIZE, layout=ConstrainedLayoutEngine(rect=(0, 0, 1, 0.89)))
-            picture(figure, evidence)
+            picture(figure, data)
             files[f"{name}.svg"] = to_svg(figure, dpi=DOTS)
     return files
 
 
-def _head(figure: "Figure", evidence: Evidence, what: str, basis: str = "") -> None:
-    about = basis or f"{len(evidence.records)} training records, out-of-fold probabilities; {evidence.basis}"
-    figure.text(0.01, 0.985, f"{evidence.title}: {what}", va="top", fontsize=12, fontweight="bold")
+def _head(figure: "Figure", data: FigureData, what: str, basis: str = "") -> None:
+    about = basis or f"{len(data.records)} training records, out-of-fold probabilities; {data.basis}"
+    figure.text(0.01, 0.985, f"{data.title}: {what}", va="top", fontsize=12, fontweight="bold")
     figure.text(0.01, 0.925, about, va="top", fontsize=8.5, color="#444444")
 
 
-def _roc(figure: "Figure", evidence: Evidence) -> None:
+def _roc(figure: "Figure", data: FigureData) -> None:
     axis = figure.subplots()
-    records = evidence.records
-    curve = curves.roc(records.labels, evidence.cv.averaged, records.groups, seed=evidence.seed)
+    records = data.records
+    curve = curves.roc(records.labels, data.cv.averaged, records.groups, seed=data.seed)
     axis.fill_between(curve.grid, curve.low, curve.high, color=BLUE, alpha=0.2, linewidth=0, label="95 %, pointwise")
-    label = f"ROC AUC {evidence.estimates['roc_auc']}"
+    label = f"ROC AUC {data.estimates['roc_auc']}"
     axis.plot(curve.false_positives, curve.true_positives, color=BLUE, linewidth=1.8, label=label)
     axis.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="chance")
-    predictions = evidence.cv.averaged >= contract.THRESHOLD
+    predictions = data.cv.averaged >= contract.THRESHOLD
     at = [float(predictions[records.labels == label].mean()) for label in (0, 1)]
     axis.plot(*at, "o", color=ORANGE, markersize=7, label=f"threshold {contract.THRESHOLD:g}")
     unit_square(axis, "1 − specificity (false positive rate)", "Recall (true positive rate)")
     axis.legend(loc="lower right")
-    _head(figure, evidence, "ROC curve")
+    _head(figure, data, "ROC curve")
 
 
-def _precision_recall(figure: "Figure", evidence: Evidence) -> None:
+def _precision_recall(figure: "Figure", data: FigureData) -> None:
     axis = figure.subplots()
-    labels = evidence.records.labels
-    recall, precision = curves.precision_recall(labels, evidence.cv.averaged)
-    label = f"PR AUC {evidence.estimates['pr_auc']}"
+    labels = data.records.labels
+    recall, precision = curves.precision_recall(labels, data.cv.averaged)
+    label = f"PR AUC {data.estimates['pr_auc']}"
     axis.step(recall, precision, where="pre", color=BLUE, linewidth=1.8, label=label)
     share = float(labels.mean())
     axis.axhline(share, color=GREY, linestyle=":", label=f"chance ({share:.2f}, the share with disease)")
-    found, right = evidence.estimates["recall"].value, evidence.estimates["precision"].value
+    found, right = data.estimates["recall"].value, data.estimates["precision"].value
     if found is not None and right is not None:
         axis.plot(found, right, "o", color=ORANGE, markersize=7, label=f"threshold {contract.THRESHOLD:g}")
     unit_square(axis, "Recall", "Precision")
     axis.legend(loc="lower left")
-    _head(figure, evidence, "precision and recall")
+    _head(figure, data, "precision and recall")
 
 
-def _confusion(figure: "Figure", evidence: Evidence) -> None:
+def _confusion(figure: "Figure", data: FigureData) -> None:
     axis = figure.subplots()
-    predictions = (evidence.cv.averaged >= contract.THRESHOLD).astype(int)
-    counts = np.bincount(2 * evidence.records.labels + predictions, minlength=4).reshape(2, 2)
+    predictions = (data.cv.averaged >= contract.THRESHOLD).astype(int)
+    counts = np.bincount(2 * data.records.labels + predictions, minlength=4).reshape(2, 2)
     shares = counts / counts.sum(axis=1, keepdims=True)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (row, column), count in np.ndenumerate(counts):
@@ -158,18 +158,18 @@ def _confusion(figure: "Figure", evidence: Evidence) -> None:
     axis.set_yticks([0, 1], ["no disease", "disease"], rotation=90, va="center")
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
-    _head(figure, evidence, f"confusion matrix at {contract.THRESHOLD:g}")
+    _head(figure, data, f"confusion matrix at {contract.THRESHOLD:g}")
 
 
-def _calibration(figure: "Figure", evidence: Evidence) -> None:
+def _calibration(figure: "Figure", data: FigureData) -> None:
     axis, below = figure.subplots(2, sharex=True, height_ratios=(4, 1))
-    found = curves.calibration(evidence.records.labels, evidence.cv.averaged)
+    found = curves.calibration(data.records.labels, data.cv.averaged)
     spread = np.abs([found.observed - found.low, found.high - found.observed])
     axis.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect")
     axis.errorbar(
         found.predicted, found.observed, spread, fmt="o", color=BLUE, capsize=3, label="observed share, 95 % (Wilson)"
     )
-    slope, intercept = (evidence.estimates[f"calibration_{name}"] for name in ("slope", "intercept"))
+    slope, intercept = (data.estimates[f"calibration_{name}"] for name in ("slope", "intercept"))
     axis.plot([], [], " ", label=f"slope {slope}\nintercept {intercept}")
     unit_square(axis, "", "Observed share with disease")
     axis.legend(loc="lower right", fontsize=9, frameon=True, framealpha=0.8, edgecolor="none")
@@ -178,15 +178,15 @@ def _calibration(figure: "Figure", evidence: Evidence) -> None:
     below.set(
         xlabel="Predicted probability, in tenths", ylabel="Share of\nrecords", ylim=(0, max(0.4, float(shares.max())))
     )
-    _head(figure, evidence, "calibration")
+    _head(figure, data, "calibration")
 
 
-def _scores(figure: "Figure", evidence: Evidence) -> None:
+def _scores(figure: "Figure", data: FigureData) -> None:
     axis = figure.subplots()
     edges = np.linspace(0, 1, 21)
     highest = np.zeros(1)
     for label, ((name, colour), hatch) in enumerate(zip(CLASSES, ("", "///"), strict=True)):
-        members = evidence.cv.averaged[evidence.records.labels == label]
+        members = data.cv.averaged[data.records.labels == label]
         shares = np.histogram(members, edges)[0] / len(members)
         title = f"{name} ({len(members)})"
         axis.stairs(shares, edges, fill=True, fc=(colour, 0.35), ec=colour, hatch=hatch, linewidth=1.5, label=title)
@@ -195,14 +195,14 @@ def _scores(figure: "Figure", evidence: Evidence) -> None:
     axis.set(xlim=(-0.02, 1.02), xlabel="Predicted probability, in twentieths", ylabel="Share of the class")
     axis.set_ylim(_widened(SCORES_RANGE, highest, highest))
     axis.legend(loc="upper left")
-    _head(figure, evidence, "distribution of scores")
+    _head(figure, data, "distribution of scores")
 
 
-def _importance(figure: "Figure", evidence: Evidence) -> None:
+def _importance(figure: "Figure", data: FigureData) -> None:
     from matplotlib.ticker import MultipleLocator
 
     axis = figure.subplots()
-    drops = evidence.cv.importance
+    drops = data.cv.importance
     mean, spread = drops.mean(axis=0), drops.std(axis=0, ddof=1)
     positions = np.arange(len(mean))[::-1]
     axis.barh(positions, mean, xerr=spread, color=BLUE, ecolor=GREY, capsize=2, height=0.65)
@@ -210,17 +210,17 @@ def _importance(figure: "Figure", evidence: Evidence) -> None:
     axis.axvline(0, color="black", linewidth=0.8)
     axis.xaxis.set_major_locator(MultipleLocator(0.05))
     axis.set(xlim=_widened(IMPORTANCE_RANGE, mean - spread, mean + spread), xlabel="Fall in ROC AUC when shuffled")
-    basis = f"Left-out records of {len(drops)} folds, mean ± standard deviation over folds; {evidence.basis}"
-    _head(figure, evidence, "permutation importance", basis)
+    basis = f"Left-out records of {len(drops)} folds, mean ± standard deviation over folds; {data.basis}"
+    _head(figure, data, "permutation importance", basis)
 
 
-def _odds_ratios(figure: "Figure", evidence: Evidence) -> None:
+def _odds_ratios(figure: "Figure", data: FigureData) -> None:
     axis = figure.subplots()
-    values, lows, highs = (np.array([getattr(one, name) for one in evidence.odds]) for name in ("value", "low", "high"))
+    values, lows, highs = (np.array([getattr(one, name) for one in data.odds]) for name in ("value", "low", "high"))
     positions = np.arange(len(values))[::-1]
     spread = np.abs([values - lows, highs - values])
     axis.errorbar(values, positions, xerr=spread, fmt="o", color=BLUE, capsize=2, markersize=5)
-    axis.set_yticks(positions, [one.label for one in evidence.odds], fontsize=8)
+    axis.set_yticks(positions, [one.label for one in data.odds], fontsize=8)
     axis.axvline(1, color=GREY, linestyle=":")
     axis.set_xscale("log")
     axis.set_xlim(_widened(ODDS_RANGE, lows, highs))
@@ -229,10 +229,8 @@ def _odds_ratios(figure: "Figure", evidence: Evidence) -> None:
     axis.set_xticks([], minor=True)
     axis.set_xlabel("Odds ratio (log scale)")
     grid(axis, only="x")
-    basis = (
-        f"Final model, {len(evidence.records)} training records, middle 95 % of {importance.REFITS} bootstrap refits"
-    )
-    _head(figure, evidence, "odds ratios", basis)
+    basis = f"Final model, {len(data.records)} training records, middle 95 % of {importance.REFITS} bootstrap refits"
+    _head(figure, data, "odds ratios", basis)
 
 
 def _widened(usual: tuple[float, float], lows: Floats, highs: Floats) -> tuple[float, float]:
@@ -240,7 +238,7 @@ def _widened(usual: tuple[float, float], lows: Floats, highs: Floats) -> tuple[f
     return min(usual[0], float(lows.min())), max(usual[1], float(highs.max()))
 
 
-_PICTURES: Mapping[str, Callable[["Figure", Evidence], None]] = {
+_PICTURES: Mapping[str, Callable[["Figure", FigureData], None]] = {
     "roc": _roc,
     "precision_recall": _precision_recall,
     "confusion_matrix": _confusion,

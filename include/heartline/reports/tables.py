@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from heartline import contract
+from heartline import contract, origins
 from heartline.comparison import wording
 from heartline.comparison.compare import OutOfFoldPredictions
 from heartline.comparison.verdict import BETTER, VETOED, Verdict
@@ -25,8 +25,6 @@ TITLES = {
     "used": "Records used",
     "duplicates": "Duplicate rows",
     "quarantined": "Rows in quarantine",
-    "training": "Training records",
-    "holdout": "Hold-out records",
     "snapshot": "Snapshot (sha256)",
     "folds": "Folds (sha256)",
     "contract": "Data contract",
@@ -59,7 +57,7 @@ def warnings(about: Mapping[str, str]) -> list[str]:
     if missing := [name for name in REQUIRED if name not in about]:
         raise ValueError(f"about does not say: {', '.join(missing)}")
     found = []
-    if about["origin"] == "sample":
+    if about["origin"] == origins.SAMPLE:
         found.append(
             "Synthetic sample: these patients do not exist. The numbers show that the pipeline works; they say nothing "
             "about real patients."

@@ -37,20 +37,19 @@ def default_uri() -> str:
     return uri
 
 
-def put(data: bytes, kind: str, suffix: str, *, store: str | None = None) -> str:
+def put(data: bytes, kind: str, suffix: str) -> str:
     """Write ``data`` if it is not stored yet, and return its URI.
 
     Args:
         data: the object's bytes.
         kind: the folder in the store, for example ``snapshots``.
         suffix: the suffix of the file name, with its dot.
-        store: the store's URI; by default ``HEARTLINE_STORE``.
 
     Raises:
         StoreError: the store cannot be written.
     """
     digest = hashlib.sha256(data).hexdigest()
-    uri = posixpath.join((store or default_uri()).rstrip("/"), kind, digest + suffix)
+    uri = posixpath.join(default_uri().rstrip("/"), kind, digest + suffix)
     try:
         fs, path = fsspec.core.url_to_fs(uri)
         if not fs.exists(path):

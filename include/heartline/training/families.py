@@ -58,9 +58,9 @@ class Family:
         simplicity: rank; where no difference is detected, the family with the lower rank wins.
         parameters: hyperparameters for a profile and a number of training records, before ``grid``.
         build: returns an unfitted pipeline from hyperparameters and a seed; its last step is called ``model``.
-        grid: the search space, the simplest candidate first: hyperparameters that override ``parameters``. ``fit``
+        grid: the search space, the simplest hyperparameter set first; each overrides ``parameters``. ``fit``
             chooses one of them by the training records only.
-        loss: by which candidates are compared.
+        loss: by which hyperparameter sets are compared.
         fast_equivalent: returns a pipeline whose predictions are those of ``build``'s to the last bit, in less time. It
             is used for the many fits of a cross-validation; without one they use ``build``.
         trusted: types that a stored model of this family contains in addition to those of every family.
@@ -145,8 +145,8 @@ def profile(name: str) -> Profile:
     return _entry(PROFILES, name, "profile")
 
 
-def candidates(name: str, profile: Profile, rows: int = 0) -> tuple[dict[str, Any], ...]:
-    """Return the complete hyperparameters of each candidate of a family's search space.
+def hyperparameter_sets(name: str, profile: Profile, rows: int = 0) -> tuple[dict[str, Any], ...]:
+    """Return the hyperparameter sets of a family's search space, each complete.
 
     Args:
         name: the family.
@@ -161,7 +161,7 @@ def candidates(name: str, profile: Profile, rows: int = 0) -> tuple[dict[str, An
 
 
 def fit(name: str, records: LabelledDataset, *, profile: Profile, seed: int, fast: bool = False) -> Pipeline:
-    """Choose among a family's candidates on ``records`` and fit the chosen one on all of them.
+    """Choose a family's hyperparameter set on ``records`` and fit a model with it on all of them.
 
     A model that did not converge is returned too; ``converged`` tells.
 
@@ -177,7 +177,7 @@ def fit(name: str, records: LabelledDataset, *, profile: Profile, seed: int, fas
     """
     recipe = family(name)
     build = recipe.fast_equivalent if fast and recipe.fast_equivalent else recipe.build
-    pipelines = [build(one, seed) for one in candidates(name, profile, len(records))]
+    pipelines = [build(one, seed) for one in hyperparameter_sets(name, profile, len(records))]
     # One BLAS thread: more are slower at a few hundred rows, and make sums depend on the machine.
     with _threadpools().limit(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -71,7 +71,7 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         """Return the model's inputs for (n, 13) raw features.
 
         Raises:
-            ValueError: a code that the contract does not know.
+            ValueError: a code that is not in the contract.
         """
         numbers = _filled(features[:, _positions(contract.NUMERIC)], self._medians)
         codes = _filled(features[:, _positions(contract.CATEGORICAL)], self._frequent)
@@ -81,7 +81,7 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         which = np.repeat(np.arange(len(categories)), [len(known) for known in categories])
         indicators = codes[:, which] == np.concatenate(categories)
         if indicators.sum() != codes.size:
-            raise ValueError("a code that the contract does not know")
+            raise ValueError("a code that is not in the contract")
         return np.ascontiguousarray(np.hstack([numbers, indicators.astype("float64")]))
 
 

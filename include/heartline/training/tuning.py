@@ -1,4 +1,4 @@
-"""Chooses a candidate of a family's search space by the training records only, never by held-out ones."""
+"""Chooses a hyperparameter set from a family's search space by the training records only, never by held-out ones."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,33 +14,33 @@ from heartline.scores import brier
 from heartline.storage.splits import LabelledDataset, plan_folds
 
 FOLDS = 5
-FOREST = 50  # trees of the forest that estimates a candidate's loss
+FOREST = 50  # trees of the forest that estimates a hyperparameter set's loss
 MAX_ROWS = 10_000  # more records change the time, not the choice
 
 # Arguments: an unfitted model, its (n, p) inputs, their records, a seed. Result: Brier score on unseen records.
 Loss = Callable[[ClassifierMixin, Floats, LabelledDataset, int], float]
 
 
-def choose(candidates: Sequence[Pipeline], records: LabelledDataset, loss: Loss, *, seed: int) -> int:
-    """Return the position of the candidate with the smallest loss, the first one on a tie.
+def choose(pipelines: Sequence[Pipeline], records: LabelledDataset, loss: Loss, *, seed: int) -> int:
+    """Return the position of the pipeline with the smallest loss, the first one on a tie.
 
-    The preprocessing of the pipelines is fitted once, on all of ``records``: it is the same in each candidate and does
+    The preprocessing of the pipelines is fitted once, on all of ``records``: it is the same in each pipeline and does
     not use labels.
 
     Args:
-        candidates: unfitted pipelines that differ in their last step.
+        pipelines: unfitted, one for each hyperparameter set; they differ in their last step.
         records: n training records.
         loss: ``out_of_fold`` or ``out_of_bag``.
         seed: of the inner folds, and of the sample of a large number of records.
     """
     few = _sample(records, seed)
     _, smallest = np.unique(_positive(few), return_counts=True)
-    if len(candidates) == 1 or len(smallest) < 2 or smallest.min() < 2:
+    if len(pipelines) == 1 or len(smallest) < 2 or smallest.min() < 2:
         return 0
-    inputs = np.asarray(candidates[0][:-1].fit_transform(few.features))
+    inputs = np.asarray(pipelines[0][:-1].fit_transform(few.features))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # only the convergence of the chosen model matters
-        losses = [loss(clone(one[-1]), inputs, few, seed) for one in candidates]
+        losses = [loss(clone(one[-1]), inputs, few, seed) for one in pipelines]
     return int(np.argmin(losses))
 
 

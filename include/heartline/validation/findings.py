@@ -69,11 +69,11 @@ def of_results(failed: Iterable[Any]) -> list[Finding]:
 
 
 def _about_rows(finding: Finding, rows: list[tuple[int, str]], count: int) -> Finding:
-    return replace(finding, rows=rows, count=count, found=_something_else(count))
+    return replace(finding, rows=rows, count=count, found=_violating_rows(count))
 
 
-def _something_else(count: int) -> str:
-    return f"something else in {count} {'row' if count == 1 else 'rows'}"
+def _violating_rows(count: int) -> str:
+    return "1 row that does not meet this" if count == 1 else f"{count} rows that do not meet this"
 
 
 def _of_result(result: Any) -> Finding:
@@ -110,7 +110,7 @@ def of_malformed(rows: pd.DataFrame, width: int) -> list[Finding]:
             column="",
             layer="row",
             expected=f"{width} fields in each row",
-            found=_something_else(len(rows)),
+            found=_violating_rows(len(rows)),
             rows=[(int(row), reason) for row, reason in zip(first["row"], first["reason"], strict=True)],
             count=len(rows),
         )

@@ -70,7 +70,6 @@ def _about_the_set(present: Collection[str]) -> list[Expectation]:
         ),
     ]
     if contract.LABEL.name in present:
-        signs = ", ".join(f"{'higher' if column.risk > 0 else 'lower'} {column.name}" for column in contract.RISKS)
         suite += [
             gxe.ExpectColumnMeanToBeBetween(
                 column=DISEASE,
@@ -88,8 +87,8 @@ def _about_the_set(present: Collection[str]) -> list[Expectation]:
                 **_about(
                     "set",
                     contract.LABEL.name,
-                    f"disease to go with {signs}, with at most {contract.MAX_CONTRADICTIONS} exception: otherwise the "
-                    "label is inverted",
+                    f"disease to go with {contract.risk_signs()}, with at most {contract.MAX_CONTRADICTIONS} "
+                    "exception: otherwise the label is inverted",
                 ),
             ),
         ]

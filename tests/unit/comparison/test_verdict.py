@@ -10,7 +10,7 @@ import pytest
 from heartline.comparison import verdict as promotion
 from heartline.comparison.compare import Comparison, Difference, OutOfFoldPredictions, compare
 from heartline.comparison.paired_tests import DeLong, Interval
-from heartline.comparison.verdict import BETTER, NO_DIFFERENCE, VETOED, WORSE, MoveDecision, Performance, Rules
+from heartline.comparison.verdict import BETTER, NO_DIFFERENCE, VETOED, WORSE, MoveDecision, Performance, VerdictRules
 from heartline.evaluation import cross_validation
 from heartline.scores import roc_auc
 from heartline.storage import record_identity, splits
@@ -67,7 +67,7 @@ def test_only_a_better_challenger_wins(one, winner, verdict):
 def test_the_margin_itself_is_not_enough():
     one = replace(against(0.005, 0.015), auc=Interval(0.01, 0.005, 0.015))
     assert decide(one).verdict == NO_DIFFERENCE
-    assert decide(one, rules=Rules(margin=0.009)).verdict == BETTER
+    assert decide(one, rules=VerdictRules(margin=0.009)).verdict == BETTER
 
 
 def test_of_several_better_ones_the_best_wins():
@@ -151,7 +151,7 @@ def test_a_veto_names_the_violations():
     no_winner = decide(performances={"logistic_regression": POOR})
     assert no_winner.sentence == (
         "Logistic regression does not meet the minimum requirements (ROC AUC 0.700, at least 0.75 required), "
-        "and no other model does, so no model is put forward."
+        "and no other model does, so no model is selected."
     )
 
 
@@ -182,7 +182,7 @@ def test_minimum_requirements(performance, violated):
     assert promotion.violations(performance, promotion.RULES) == violated
 
 
-PAIRS = "of 100 pairs of one patient with and one without heart disease, it puts the right one first in"
+PAIRS = "of 100 pairs of one patient with and one without heart disease, it ranks the patient with disease higher in"
 
 
 @pytest.mark.parametrize(
@@ -191,20 +191,20 @@ PAIRS = "of 100 pairs of one patient with and one without heart disease, it puts
         (
             against(0.01, 0.03),
             True,
-            f"Random forest is better than logistic regression: {PAIRS} 92.0 and logistic regression in 90.0 "
+            f"Random forest is better than logistic regression: {PAIRS} 92.0, logistic regression in 90.0 "
             "(95 % interval of the difference +1.0 to +3.0; 242 patients).",
         ),
         (
             against(-0.02, 0.03),
             True,
             "There is no detectable difference between random forest and logistic regression: "
-            f"{PAIRS} 90.5 and logistic regression in 90.0 "
+            f"{PAIRS} 90.5, logistic regression in 90.0 "
             "(95 % interval of the difference -2.0 to +3.0; 242 patients), so logistic regression stays in production.",
         ),
         (
             against(-0.03, -0.01),
             False,
-            f"Random forest is worse than logistic regression: {PAIRS} 88.0 and logistic regression in 90.0 "
+            f"Random forest is worse than logistic regression: {PAIRS} 88.0, logistic regression in 90.0 "
             "(95 % interval of the difference -3.0 to -1.0; 242 patients), so the simpler model, logistic regression, "
             "is kept.",
         ),
@@ -212,7 +212,7 @@ PAIRS = "of 100 pairs of one patient with and one without heart disease, it puts
             against(0.002, 0.016),
             True,
             "Random forest looks better than logistic regression, but the gain does not exceed the margin of 0.01: "
-            f"{PAIRS} 90.9 and logistic regression in 90.0 "
+            f"{PAIRS} 90.9, logistic regression in 90.0 "
             "(95 % interval of the difference +0.2 to +1.6; 242 patients), so logistic regression stays in production.",
         ),
     ],

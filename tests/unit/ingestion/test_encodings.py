@@ -47,7 +47,7 @@ def _countable(frame: pd.DataFrame) -> dict[int, tuple[float, ...]]:
 
 def test_the_real_kaggle_file_decodes_to_its_uci_originals(kaggle_file, cleveland):
     frame, names = kaggle_file
-    decision = encodings.judge(frame, names, "auto")
+    decision = encodings.decide_encoding(frame, names, "auto")
     decoded, unparseable = encodings.decode(frame, decision.encoding)
 
     assert decision.encoding == "kaggle"
@@ -65,13 +65,13 @@ def test_the_real_kaggle_file_decodes_to_its_uci_originals(kaggle_file, clevelan
 @pytest.mark.parametrize(("file", "rows"), [("processed.cleveland.data", 303), ("processed.hungarian.data", 294)])
 def test_the_files_of_the_archive_are_recognised_as_uci(real_data, file, rows):
     frame = pd.read_csv(real_data / file, header=None, na_values="?").astype("float64")
-    decision = encodings.judge(frame.set_axis(list(contract.COLUMN_NAMES), axis=1), [], "auto")
+    decision = encodings.decide_encoding(frame.set_axis(list(contract.COLUMN_NAMES), axis=1), [], "auto")
     assert (len(frame), decision.encoding, decision.problem) == (rows, "uci", "")
     assert any("codes that only UCI has" in one for one in decision.evidence)
 
 
 def test_kaggles_codes_are_decoded_to_the_original_records(kaggle, cohort):
-    decision = encodings.judge(kaggle, KAGGLE_NAMES, "auto")
+    decision = encodings.decide_encoding(kaggle, KAGGLE_NAMES, "auto")
     decoded, unparseable = encodings.decode(kaggle, decision.encoding)
 
     assert decision.encoding == "kaggle"
@@ -82,7 +82,7 @@ def test_kaggles_codes_are_decoded_to_the_original_records(kaggle, cohort):
 
 
 def test_kaggles_codes_are_recognised_without_its_names(kaggle):
-    assert encodings.judge(kaggle, [], "auto").encoding == "kaggle"
+    assert encodings.decide_encoding(kaggle, [], "auto").encoding == "kaggle"
 
 
 @pytest.mark.parametrize(
@@ -97,21 +97,21 @@ def test_kaggles_codes_are_recognised_without_its_names(kaggle):
 )
 def test_conflicting_evidence_leaves_the_encoding_undecided(cohort, kaggle, change, names):
     frame = change(cohort, kaggle).astype("float64")
-    decision = encodings.judge(frame, names, "auto")
+    decision = encodings.decide_encoding(frame, names, "auto")
     assert decision.encoding == ""
     assert decision.problem == "the evidence about the encoding conflicts"
 
 
 def test_ambiguous_records_leave_the_encoding_undecided(cohort):
     either = cohort[cohort["cp"].between(1, 3) & cohort["slope"].between(1, 2) & (cohort["thal"] == 3)]
-    decision = encodings.judge(either.assign(num=(either["num"] > 0).astype("float64")), [], "auto")
+    decision = encodings.decide_encoding(either.assign(num=(either["num"] > 0).astype("float64")), [], "auto")
     assert decision.encoding == ""
     assert decision.problem == "there is not enough evidence to decide the encoding"
 
 
 @pytest.mark.parametrize("encoding", ["uci", "kaggle"])
 def test_a_requested_encoding_is_used_and_the_evidence_is_still_recorded(kaggle, encoding):
-    decision = encodings.judge(kaggle, KAGGLE_NAMES, encoding)
+    decision = encodings.decide_encoding(kaggle, KAGGLE_NAMES, encoding)
     assert decision.encoding == encoding
     assert decision.evidence[0] == f"set by the user: encoding={encoding}"
     assert len(decision.evidence) == 4
@@ -120,7 +120,7 @@ def test_a_requested_encoding_is_used_and_the_evidence_is_still_recorded(kaggle,
 def test_a_single_code_of_the_other_encoding_is_an_error_in_its_row(cohort):
     stray = cohort.copy()
     stray.loc[[3, 9], "thal"] = 0
-    decision = encodings.judge(stray, [], "auto")
+    decision = encodings.decide_encoding(stray, [], "auto")
     assert decision.encoding == "uci"
     assert "codes: 2 of 303 rows have codes that only Kaggle has (thal 0)" in decision.evidence
 
@@ -151,7 +151,7 @@ def test_a_code_that_kaggle_lacks_is_unparseable(kaggle):
 @pytest.mark.parametrize(
     ("use", "expected"),
     [
-        pytest.param(lambda frame, it: encodings.judge(frame, [], it), "auto, uci or kaggle", id="judge"),
+        pytest.param(lambda frame, it: encodings.decide_encoding(frame, [], it), "auto, uci or kaggle", id="decide"),
         pytest.param(encodings.decode, "uci or kaggle", id="decode"),
     ],
 )

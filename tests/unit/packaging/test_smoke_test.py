@@ -30,7 +30,7 @@ from heartline.packaging.bundle import BundleError, pack, unpack
 from heartline.storage import record_identity, splits
 from heartline.training import families
 from stack.bootstrap import launcher
-from stack.processes import definitions
+from stack.processes import definitions, env_markers
 from stack.secrets.credentials import Credentials
 from stack.settings import Settings
 from tests.conftest import ROOT
@@ -346,17 +346,19 @@ def test_the_service_ends_if_the_process_of_the_smoke_test_is_killed(
         subprocess.run(["rm", "-r", str(folder)], check=True)
 
 
-def test_the_service_gets_no_secret_of_the_environment(
+def test_the_service_gets_the_markers_of_the_stack_and_no_secret_of_the_environment(
     files: Files, acting: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEARTLINE_DATABASE_URL", "postgresql://me:secret@host/db")
     monkeypatch.setenv("GUNICORN_CMD_ARGS", "--workers=64")
-    monkeypatch.setenv("HEARTLINE_STACK", "/home")
+    markers = {env_markers.STACK_VARIABLE, *env_markers.FORMER_NAMES, *env_markers.FORMER_NAMES.values()}
+    for name in markers:
+        monkeypatch.setenv(name, "/home")
     refusal(pack(files), python=acting(f"env > {tmp_path}/environment; exit 1"))
     received = set(re.findall(r"^(\w+)=", (tmp_path / "environment").read_text(), re.MULTILINE))
     given = {"HEARTLINE_BUNDLE", "HEARTLINE_CACHE", "ORT_DISABLE_TELEMETRY", "PYTHONNOUSERSITE", "PYTHONSAFEPATH"}
     assert received - {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"} <= {*smoke_test._INHERITED, *given}
-    assert {"HEARTLINE_STACK", *given} <= received
+    assert {*markers, *given} <= received
 
 
 def test_a_missing_python_of_the_service_is_named(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ HEADER = ",".join(contract.COLUMN_NAMES)
 PAGE = "http://localhost:4200/data-docs/"
 CORRECT_SOURCE = "correct the source and run again; nothing was trained on these records"
 SET_ENCODING = "read the evidence, then set the parameter: encoding=uci or encoding=kaggle; nothing was trained"
-ONE_OF_52 = "1 expectation about the whole set is not met, of 52 in all"
+ONE_OF_52 = "1 expectation about the dataset is not met, of 52 in all"
 CONFLICT = "the evidence about the encoding conflicts"
 INVERTED = (
     "num: expected disease to go with higher age, lower thalach, higher exang, higher oldpeak, higher ca, with at most "
@@ -118,18 +118,18 @@ def test_rows_of_another_length_are_quarantined_with_their_text(bench, cohort):
 WHOLE_SETS: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str, list[str]]] = [
     ("ten rows", lambda x: x.iloc[20:30], ONE_OF_52,
      ["all records: expected at least 100 records; found 10 [expect_table_row_count_to_be_between]"]),
-    ("a column missing", lambda x: x.drop(columns="thal"), "1 expectation about the whole set is not met, of 49 in all",
+    ("a column missing", lambda x: x.drop(columns="thal"), "1 expectation about the dataset is not met, of 49 in all",
      [f"all records: expected the columns {', '.join(contract.COLUMN_NAMES)}; found none of thal "
       "[expect_table_columns_to_match_set]"]),
     ("a column renamed", lambda x: x.rename(columns={"thal": "thallium"}),
-     "1 expectation about the whole set is not met, of 49 in all",
+     "1 expectation about the dataset is not met, of 49 in all",
      [f"all records: expected the columns {', '.join(contract.COLUMN_NAMES)}; found none of thal "
       "[expect_table_columns_to_match_set]"]),
     ("chol 0 in every row", lambda x: x.assign(chol=0),
      "303 of 303 rows (100.0%) are in quarantine, at most 5.0% may be",
      ["all records: 303 of 303 rows (100.0%) are in quarantine, at most 5.0% may be",
-      "chol: expected 50 to 1000 mg/dl; found something else in 303 rows: 0 in rows 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, … "
-      "[expect_column_values_to_be_between]"]),
+      "chol: expected 50 to 1000 mg/dl; found 303 rows that do not meet this: 0 in rows 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, "
+      "… [expect_column_values_to_be_between]"]),
     ("one class", lambda x: x.assign(num=0), ONE_OF_52,
      ["num: expected a share of patients with disease between 5% and 95%; found 0.0% "
       "[expect_column_mean_to_be_between]"]),
@@ -143,7 +143,7 @@ WHOLE_SETS: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str, list[st
     ("slope almost wholly missing", lambda x: x.assign(slope=x["slope"].where(x.index < 10)),
      "294 of 303 rows (97.0%) are in quarantine, at most 5.0% may be",
      ["all records: 294 of 303 rows (97.0%) are in quarantine, at most 5.0% may be",
-      "slope: expected a value in every row; found something else in 294 rows: missing in rows 10, 11, 12, 13, 14, "
+      "slope: expected a value in every row; found 294 rows that do not meet this: missing in rows 10, 11, 12, 13, 14, "
       "15, 16, 17, 18, 19, … [expect_column_values_to_not_be_null]"]),
 ]  # fmt: skip
 
@@ -177,13 +177,13 @@ def test_kaggles_codes_under_ucis_names_are_refused_unless_the_parameter_says_ka
     lines = [
         "all records: 273 of 303 rows (90.1%) are in quarantine, at most 5.0% may be",
         INVERTED,
-        "thal: expected one of the codes 3, 6, 7; found something else in 190 rows: 2 in rows 1, 2, 3, 4, 5, 6, 7, 9, "
-        "10, 11, … [expect_column_values_to_be_in_set]",
-        "cp: expected one of the codes 1, 2, 3, 4; found something else in 157 rows: 0 in rows 1, 3, 7, 11, 13, 14, "
-        "17, 18, 19, 20, … [expect_column_values_to_be_in_set]",
-        "slope: expected one of the codes 1, 2, 3; found something else in 18 rows: 0 in rows 11, 55, 89, 99, 105, "
+        "thal: expected one of the codes 3, 6, 7; found 190 rows that do not meet this: 2 in rows 1, 2, 3, 4, 5, 6, 7, "
+        "9, 10, 11, … [expect_column_values_to_be_in_set]",
+        "cp: expected one of the codes 1, 2, 3, 4; found 157 rows that do not meet this: 0 in rows 1, 3, 7, 11, 13, "
+        "14, 17, 18, 19, 20, … [expect_column_values_to_be_in_set]",
+        "slope: expected one of the codes 1, 2, 3; found 18 rows that do not meet this: 0 in rows 11, 55, 89, 99, 105, "
         "141, 150, 174, 177, 190, … [expect_column_values_to_be_in_set]",
-        "ca: expected one of the codes 0, 1, 2, 3; found something else in 4 rows: 4 in rows 64, 77, 187, 189 "
+        "ca: expected one of the codes 0, 1, 2, 3; found 4 rows that do not meet this: 4 in rows 64, 77, 187, 189 "
         "[expect_column_values_to_be_in_set]",
     ]
     evidence = [

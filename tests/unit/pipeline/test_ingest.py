@@ -1,4 +1,4 @@
-"""The task ``ingest``: a source is copied to the store as it is."""
+"""The task ``ingest``: the values of a source are stored before validation."""
 
 import pandas as pd
 

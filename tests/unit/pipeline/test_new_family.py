@@ -57,7 +57,7 @@ def test_a_third_family_is_tuned_evaluated_exported_and_drawn(neighbours, cohort
     numbers = cross_validation.evaluate(cv, records, holdout, families.probability(model, holdout.features), seed=0)
     bundle = export.build_bundle(model, about={"family": NAME}, evaluation=numbers.as_dict(), seed=0)
     pictures = model_figures.draw(
-        model_figures.Evidence.of(neighbours.title, model, records, (cv, numbers), profile="test", seed=0)
+        model_figures.FigureData.of(neighbours.title, model, records, (cv, numbers), profile="test", seed=0)
     )
 
     assert families.chosen_parameters(NAME, model) in neighbours.grid

@@ -48,7 +48,7 @@ def test_records_that_drifted_from_productions_snapshot_are_refused(in_productio
     in_production(origin="file", snapshot=_snapshot(cohort))
     with pytest.raises(DataError) as caught:
         validate(ingest(older), run="drifted")
-    assert caught.value.what == "these records are refused: 1 expectation about the whole set is not met, of 66 in all"
+    assert caught.value.what == "these records are refused: 1 expectation about the dataset is not met, of 66 in all"
     assert "age: expected " in caught.value.where
     assert "distribution like that of production" in caught.value.where
     assert "run with a larger max_drift" in caught.value.hint

@@ -30,7 +30,7 @@ def test_the_hungarian_file_has_the_outcome_on_the_page(real_data):
 @pytest.mark.parametrize("name", ["kaggle_heart_303.csv", "processed.cleveland.data"])
 def test_the_quoted_evidence_is_current(real_data, name):
     table = sources.read(str(real_data / name)).table
-    decision = encodings.judge(table.frame, table.names, encodings.AUTO)
+    decision = encodings.decide_encoding(table.frame, table.names, encodings.AUTO)
     assert len(decision.evidence) == 3
     assert [one for one in decision.evidence if f"> - {one}\n" not in TEXT] == []
 

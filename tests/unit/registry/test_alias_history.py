@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from heartline import contract
 from heartline.errors import RegistryError
 from heartline.registry import alias_history, mlflow_registry, runs
-from heartline.registry.alias_history import EXTERNAL, PROMOTE, ROLLBACK, RUN, Move, Outcome
+from heartline.registry.alias_history import EXTERNAL, PROMOTE, ROLLBACK, RUN, Move, MoveOutcome
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ORIGINS = {"1": "uci", "2": "file", "3": "sample", "4": "sample", "5": ""}
@@ -59,7 +59,7 @@ def rollback(model):
 def test_a_move_is_one_tag_named_after_its_time():
     model = Model()
     outcome = move(model, "1")
-    assert outcome == Outcome(Move(NOON, "", "1", "anna", "promote"))
+    assert outcome == MoveOutcome(Move(NOON, "", "1", "anna", "promote"))
     assert json.loads(model.tags["heartline.production.2026-03-01T12:00:00.000000Z"]) == {
         "when": "2026-03-01T12:00:00.000000Z",
         "from": None,
@@ -80,7 +80,7 @@ def test_the_alias_comes_first():
 def test_the_version_that_is_there_is_not_moved():
     model = Model()
     move(model, "1")
-    assert move(model, "1") == Outcome()
+    assert move(model, "1") == MoveOutcome()
     assert model.written == ["alias 1", "tag"]
 
 
@@ -116,7 +116,7 @@ def test_a_process_that_ends_between_alias_and_tag_leaves_a_history_without_gap(
     with pytest.raises(ConnectionError):
         move(model, "2")
     model.broken = False
-    assert move(model, "2") == Outcome()
+    assert move(model, "2") == MoveOutcome()
     assert model.moves()[1:] == [("1", "2", "unknown", EXTERNAL)]
 
 
@@ -204,7 +204,7 @@ def test_without_an_earlier_version_there_is_no_rollback_target(moved):
 def test_the_sample_does_not_replace_real_data(there, origin):
     model = Model(there)
     outcome = move(model, "3", RUN)
-    assert outcome == Outcome(
+    assert outcome == MoveOutcome(
         refused="version 3 was trained on the synthetic sample, "
         f"and version {there} in production was not (its origin: {origin})",
         forcible=True,
@@ -240,7 +240,7 @@ def test_a_move_is_refused_if_production_changed_since_the_decision(expected, th
     model = Model()
     if there:
         move(model, there)
-    assert move(model, "2", expected=expected, force=force) == Outcome(
+    assert move(model, "2", expected=expected, force=force) == MoveOutcome(
         refused=f"production changed since the decision: {change}"
     )
     assert model.production == there
@@ -256,7 +256,7 @@ def test_a_move_is_made_if_production_did_not_change_since_the_decision(there):
 def test_a_retried_task_after_its_own_move_is_not_refused():
     model = Model("1")
     move(model, "2", expected="1")
-    assert move(model, "2", expected="1") == Outcome()
+    assert move(model, "2", expected="1") == MoveOutcome()
 
 
 class ChangedMeanwhile(Model):
@@ -275,14 +275,14 @@ class ChangedMeanwhile(Model):
 def test_production_is_read_again_immediately_before_it_is_set(expected):
     model = ChangedMeanwhile("5")
     reason = "production changed since the decision: it was at version 1 and is at version 5 now"
-    assert move(model, "2", expected=expected) == Outcome(refused=reason)
+    assert move(model, "2", expected=expected) == MoveOutcome(refused=reason)
     assert model.moves() == [("", "1", "unknown", EXTERNAL)]
     assert model.production == "5"
 
 
 def test_the_same_move_by_two_writers_is_made_once():
     model = ChangedMeanwhile("2")
-    assert move(model, "2") == Outcome()
+    assert move(model, "2") == MoveOutcome()
     assert model.written == ["tag"], "the external move, and no second move"
 
 

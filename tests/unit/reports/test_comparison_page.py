@@ -100,7 +100,7 @@ def test_an_interval_is_drawn_where_its_numbers_and_the_margin_are():
 
 
 def test_the_margins_are_those_of_the_rules(lr, rf):
-    rules = comparison_page.Rules(margin=0.023, brier_margin=0.004)
+    rules = comparison_page.VerdictRules(margin=0.023, brier_margin=0.004)
     text = Page(render(lr, rf, rules=rules)).text
     assert "margin, +0.023" in text
     assert "margin, +0.004" in text

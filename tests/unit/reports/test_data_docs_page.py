@@ -136,15 +136,15 @@ def test_findings_are_shown_with_rows_the_most_severe_first(stopped):
     )
     assert (
         "Chest pain Type of chest pain: 1 typical angina, 2 atypical angina, 3 non-anginal pain, 4 asymptomatic "
-        "(column cp) Expected one of the codes 1, 2, 3, 4 Found something else in 1 of 303 rows (0.3%) Where row 3: 9"
+        "(column cp) Expected one of the codes 1, 2, 3, 4 Found 1 of 303 rows (0.3%) does not meet this Where row 3: 9"
     ) in found[quarantined:unusual]
     assert (
         "Cholesterol in mg/dl Serum cholesterol (column chol) Expected 50 to 1000 mg/dl "
-        "Found something else in 41 of 303 rows (13.5%) Where row 20: 0 row 21: 0 row 22: 0 row 23: 0 row 24: 0 "
+        "Found 41 of 303 rows (13.5%) do not meet this Where row 20: 0 row 21: 0 row 22: 0 row 23: 0 row 24: 0 "
         "row 25: 0 row 26: 0 row 27: 0 row 28: 0 row 29: 0 The first 10 of 41 rows."
     ) in found[quarantined:unusual]
     assert (
-        "Expected usually 80 to 220 mm Hg Found something else in 1 of 303 rows (0.3%) Where row 9: 230"
+        "Expected usually 80 to 220 mm Hg Found 1 of 303 rows (0.3%) does not meet this Where row 9: 230"
         in (found[unusual:])
     )
 

@@ -31,18 +31,18 @@ def records(cohort) -> LabelledDataset:
 
 
 @pytest.fixture(scope="module")
-def evidence(records) -> dict[str, model_figures.Evidence]:
+def evidence(records) -> dict[str, model_figures.FigureData]:
     plan = splits.plan_folds(records, splits=4, repeats=2, seed=0)
     found = {}
     for name, family in families.FAMILIES.items():
         cv = cross_validation.cross_validate(name, records, plan, profile=PROFILE, seed=0)
         model = families.fit(name, records, profile=PROFILE, seed=0)
         numbers = cross_validation.evaluate(cv, records, records, families.probability(model, records.features), seed=0)
-        found[name] = model_figures.Evidence.of(family.title, model, records, (cv, numbers), profile="test", seed=0)
+        found[name] = model_figures.FigureData.of(family.title, model, records, (cv, numbers), profile="test", seed=0)
     return found
 
 
-def _drawn(picture, evidence: model_figures.Evidence) -> Figure:
+def _drawn(picture, evidence: model_figures.FigureData) -> Figure:
     figure = Figure(figsize=model_figures.SIZE)
     picture(figure, evidence)
     return figure
@@ -83,7 +83,7 @@ def digest():
     records = LabelledDataset(np.zeros((80, 13)), labels, np.arange(80))
     cv = CrossValidation(predictions[None], np.full(5, 0.9), random.normal(0, 0.02, (5, 13)))
     scores = evaluate(labels, predictions, records.groups, seed=0)
-    files = model_figures.draw(model_figures.Evidence("A", "b", records, cv, scores, [], 0))
+    files = model_figures.draw(model_figures.FigureData("A", "b", records, cv, scores, [], 0))
     return hashlib.sha256(b"".join(files.values())).hexdigest()
 """
     here: dict = {}

@@ -37,10 +37,11 @@ def test_missing_object_has_a_hint(store):
     assert "HEARTLINE_STORE" in caught.value.hint
 
 
-def test_unwritable_store_is_named(tmp_path):
+def test_unwritable_store_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("HEARTLINE_STORE", (tmp_path / "file").as_uri())
     with pytest.raises(stores.StoreError, match="cannot be written"):
-        stores.put(b"abc", "things", ".txt", store=(tmp_path / "file").as_uri())
+        stores.put(b"abc", "things", ".txt")
 
 
 def test_foreign_uri_is_refused():

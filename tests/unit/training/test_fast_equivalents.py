@@ -60,7 +60,7 @@ def test_the_encoder_refuses_unknown_codes_and_empty_columns():
     encoder = Encoder(scale=True).fit(features)
     unknown, missing = features.copy(), features.copy()
     unknown[3, contract.FEATURE_NAMES.index("thal")] = 5
-    with pytest.raises(ValueError, match="a code that the contract does not know"):
+    with pytest.raises(ValueError, match="a code that is not in the contract"):
         encoder.transform(unknown)
     missing[:, 0] = np.nan
     with pytest.raises(ValueError, match="a column has no value"):

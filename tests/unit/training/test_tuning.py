@@ -1,4 +1,4 @@
-"""The choice among a family's candidates: by the training records only, and reproducible."""
+"""The choice among a family's hyperparameter sets: by the training records only, and reproducible."""
 
 import numpy as np
 import pytest
@@ -18,17 +18,17 @@ def records(cohort) -> LabelledDataset:
 
 
 @pytest.mark.parametrize("family", families.FAMILIES)
-def test_one_candidate_of_the_grid_is_chosen(records, family):
+def test_one_hyperparameter_set_of_the_grid_is_chosen(records, family):
     model = families.fit(family, records, profile=PROFILE, seed=0)
     chosen = families.chosen_parameters(family, model)
     assert chosen in families.family(family).grid
     assert len(families.family(family).grid) > 1
     wanted = {**families.family(family).parameters(PROFILE), **chosen}
-    assert wanted in families.candidates(family, PROFILE)
+    assert wanted in families.hyperparameter_sets(family, PROFILE)
     assert {key: model[-1].get_params()[key] for key in wanted} == wanted
 
 
-def test_the_candidate_with_the_smallest_loss_is_chosen_and_on_a_tie_the_first(records):
+def test_the_pipeline_with_the_smallest_loss_is_chosen_and_on_a_tie_the_first(records):
     recipe = families.family("logistic_regression")
     pipelines = [recipe.build({"C": c, "max_iter": 1000}, 0) for c in (3.0, 2.0, 1.0)]
 
@@ -71,7 +71,7 @@ def test_a_small_forest_estimates_the_loss_of_a_large_one(records):
     assert np.mean(uncorrected) > expected + 0.004
 
 
-def test_with_a_single_record_of_a_class_the_first_candidate_is_chosen(records):
+def test_with_a_single_record_of_a_class_the_first_pipeline_is_chosen(records):
     rows = np.r_[np.flatnonzero(records.labels == 0), np.flatnonzero(records.labels == 1)[:1]]
     few = LabelledDataset(records.features[rows], records.labels[rows], records.groups[rows])
     pipelines = [families.family("logistic_regression").build({"C": c}, 0) for c in (1.0, 2.0)]
@@ -92,8 +92,8 @@ def test_the_search_uses_a_bounded_number_of_records(records, monkeypatch):
 
 
 def test_a_forest_is_bounded_from_a_hundred_thousand_records_on():
-    (small, *_) = families.candidates("random_forest", PROFILE, 100_000)
-    (large, *_) = families.candidates("random_forest", PROFILE, 100_001)
+    (small, *_) = families.hyperparameter_sets("random_forest", PROFILE, 100_000)
+    (large, *_) = families.hyperparameter_sets("random_forest", PROFILE, 100_001)
     assert (small["max_samples"], large["max_samples"]) == (None, 100_000)
 
 

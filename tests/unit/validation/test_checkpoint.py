@@ -36,7 +36,7 @@ def test_good_records_are_all_used(cohort):
 def test_real_records_pass_with_one_unusual_value(cleveland):
     checked = checkpoint.check(cleveland, NONE)
     assert [str(one) for one in checked.findings] == [
-        "chol: expected usually 100 to 500 mg/dl; found something else in 1 row: 564 in row 153 "
+        "chol: expected usually 100 to 500 mg/dl; found 1 row that does not meet this: 564 in row 153 "
         "[expect_column_values_to_be_between]"
     ]
     assert (checked.used, checked.quarantined) == (303, 0)
@@ -80,11 +80,11 @@ def test_a_row_with_several_wrong_fields_counts_once(cohort):
     ]
     assert (checked.rows, checked.used, checked.quarantined) == (304, 302, 2)
     assert [str(one) for one in checked.findings if one.layer == "row"] == [
-        "all records: expected 14 fields in each row; found something else in 1 row: 2 fields instead of 14 in "
+        "all records: expected 14 fields in each row; found 1 row that does not meet this: 2 fields instead of 14 in "
         "row 999 [rows_that_can_be_read]",
-        "cp: expected one of the codes 1, 2, 3, 4; found something else in 1 row: 9 in row 7 "
+        "cp: expected one of the codes 1, 2, 3, 4; found 1 row that does not meet this: 9 in row 7 "
         "[expect_column_values_to_be_in_set]",
-        "thalach: expected whole numbers; found something else in 1 row: 'fast' in row 7 "
+        "thalach: expected whole numbers; found 1 row that does not meet this: 'fast' in row 7 "
         "[expect_column_values_to_be_null]",
     ]
 
@@ -94,13 +94,13 @@ def test_rows_with_the_same_value_are_grouped_in_the_message(cohort):
     bad.loc[[3, 5], "cp"], bad.loc[4, "cp"] = 9, np.nan
     checked = checkpoint.check(bad, NONE)
     assert [str(one) for one in checked.findings if one.column == "cp"] == [
-        "cp: expected a value in every row; found something else in 1 row: missing in row 4 "
+        "cp: expected a value in every row; found 1 row that does not meet this: missing in row 4 "
         "[expect_column_values_to_not_be_null]",
-        "cp: expected one of the codes 1, 2, 3, 4; found something else in 2 rows: 9 in rows 3, 5 "
+        "cp: expected one of the codes 1, 2, 3, 4; found 2 rows that do not meet this: 9 in rows 3, 5 "
         "[expect_column_values_to_be_in_set]",
     ]
     mixed = replace(checked.findings[1], rows=[(3, "9"), (4, "8"), (5, "9")], count=4)
-    assert "found something else in 2 rows: 9 in rows 3, 5; 8 in row 4, … [" in str(mixed)
+    assert "found 2 rows that do not meet this: 9 in rows 3, 5; 8 in row 4, … [" in str(mixed)
 
 
 def test_an_unusual_value_is_used_with_a_warning(cohort):

@@ -39,7 +39,7 @@ def made_up(monkeypatch) -> None:
     monkeypatch.setattr(source_catalog, "SOURCES", (*SOURCES, MADE_UP))
 
     def read(request: sources.Request) -> sources.Records:
-        table = tables.conform(pd.DataFrame(FRAME.to_numpy()), list(FRAME.columns), where=request.spec)
+        table = tables.from_frame(pd.DataFrame(FRAME.to_numpy()), list(FRAME.columns), where=request.spec)
         return sources.Records(table, "ward", f"{request.spec}, query: {request.query}")
 
     monkeypatch.setitem(sources.READERS, "ward", read)
@@ -89,9 +89,9 @@ def test_the_texts_as_they_are():
         "sample, sample:N, uci, postgres, or the path or http(s) URL of a CSV or Parquet file"
     )
     assert source_catalog.form_description() == (
-        "`sample` or `sample:N` (a synthetic cohort, N from 100), `uci` (the Cleveland file of the UCI archive), "
-        "`postgres` (a SQL query on the database at `HEARTLINE_DATABASE_URL`), or the path or http(s) URL of a CSV or "
-        "Parquet file."
+        "`sample` or `sample:N` (a synthetic cohort, N from 20; training needs 100), `uci` (the Cleveland file of the "
+        "UCI archive), `postgres` (a SQL query on the database at `HEARTLINE_DATABASE_URL`), or the path or http(s) "
+        "URL of a CSV or Parquet file."
     )
     assert source_catalog.query_description() == ("For the source `postgres`: SQL that returns the contract's columns.")
 
