@@ -59,16 +59,25 @@ if os.access(_memory, os.W_OK):
     worker_tmp_dir = _memory  # a slow disk would delay the heartbeat of a worker
 
 
+def _is_own_worker(worker_class: type) -> bool:
+    """Return whether a worker class is the service's own; gunicorn's option ``-k`` overrides the setting.
+
+    The class is not imported: the stock worker must start also where the own one does not fit gunicorn.
+    """
+    return "serving.worker.gunicorn_worker" in [base.__module__ for base in worker_class.__mro__]
+
+
 def on_starting(server: Any) -> None:
     """Check the addresses of the command line like those of the settings; warn of limits that do not apply."""
     try:
         auth.check_addresses([address[0] for address in server.cfg.address if isinstance(address, tuple)], _settings)
     except SettingError as error:
         raise SystemExit(str(error)) from None
-    if _settings.worker == "gthread":
+    if not _is_own_worker(server.cfg.worker_class):
         logging.getLogger("serving.worker").warning(
-            "HEARTLINE_WORKER=gthread: no protection against slow clients; HEARTLINE_MAX_WAITING and"
-            " HEARTLINE_REQUEST_SECONDS have no effect (serving/worker/README.md)"
+            "the worker is %s: no protection against slow clients; HEARTLINE_MAX_WAITING and"
+            " HEARTLINE_REQUEST_SECONDS have no effect (serving/worker/README.md)",
+            server.cfg.worker_class_str,
         )
 
 
@@ -99,7 +108,7 @@ def child_exit(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Start serving in this worker: sessions and threads must be created after the fork."""
-    if _settings.worker == "gthread":
+    if not _is_own_worker(type(worker)):
         worker.wsgi.wsgi_app = DrainUnreadBodies(worker.wsgi.wsgi_app)
     worker.wsgi.extensions["model_store"].start(worker.age)
     worker.wsgi.extensions["prediction_log"].start(worker.age)

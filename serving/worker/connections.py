@@ -5,8 +5,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from gunicorn import http  # type: ignore[import-untyped]
 from gunicorn.config import Config  # type: ignore[import-untyped]
+from gunicorn.http import get_parser  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]
 
 from serving.worker.http_framing import Incoming
@@ -52,7 +52,7 @@ class Connection(TConn):  # type: ignore[misc]
     def init(self) -> None:
         """Prepare for a thread that answers; gunicorn calls it for each request."""
         if self.parser is None:
-            self.parser = http.get_parser(self.cfg, self.source, self.client)
+            self.parser = get_parser(self.cfg, self.source, self.client)
             self.initialized = True
         self.source.data = self.incoming.head
         self.sock.settimeout(SEND_TIMEOUT_SECONDS)

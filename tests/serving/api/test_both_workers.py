@@ -1,5 +1,6 @@
 """The API over HTTP is the same on both workers: gunicorn's stock one and ours (``HEARTLINE_WORKER``)."""
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -9,7 +10,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,13 +23,14 @@ from tests.serving.prediction_log.postgres import Postgres
 KEY = "hl_ann"
 TIMEOUT_SECONDS = 60.0
 MAX_BODY_BYTES = 20_000
+THREADS = 2
 JSON, CSV = "application/json", "text/csv"
 PROBLEM = "application/problem+json"
 HEAD = f"POST /predict HTTP/1.1\r\nHost: test\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\n".encode()
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 VARIABLE_HEADERS = {"date"}
 # members of JSON documents that differ from process to process, or from answer to answer
-VARIABLE_MEMBERS = {"prediction_id", "request_id", "time", "served_since"}
+VARIABLE_MEMBERS = {"prediction_id", "request_id", "time", "served_since", "predicted_at"}
 STATES = {"prediction_log", "registry"}  # members with counts and times of a process: only their names are compared
 RECORDS = [{"age": 20 + age, "sex": age % 2, "chol": 200.5 + age} for age in range(50)]
 
@@ -141,6 +144,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Gun
                 HEARTLINE_MAX_RECORDS=300,
                 HEARTLINE_MAX_BODY_BYTES=MAX_BODY_BYTES,
                 HEARTLINE_SERVICE_WORKERS=1,
+                HEARTLINE_SERVICE_THREADS=THREADS,
             )
         for service in started.values():
             service.wait_until_it_answers()
@@ -157,9 +161,18 @@ def connected(service: Gunicorn) -> HTTPConnection:
 
 
 def sent(connection: HTTPConnection, request: Request) -> Response:
-    connection.request(request.method, request.path, request.data(), request.fields())
-    response = connection.getresponse()
-    return Response(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
+    """Send a request in one piece: on the stock worker, a body that arrives late closes the connection if refused."""
+    if connection.sock is None:
+        connection.connect()
+    data = request.data()
+    fields = {"Host": "test", **request.fields(), **({} if data is None else {"Content-Length": str(len(data))})}
+    head = [f"{request.method} {request.path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    connection.sock.sendall("\r\n".join([*head, "", ""]).encode() + (data or b""))
+    with closing(HTTPResponse(connection.sock, method=request.method)) as response:
+        response.begin()
+        return Response(
+            response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+        )
 
 
 def ask(service: Gunicorn, request: Request) -> Response:
@@ -214,15 +227,19 @@ def test_each_operation_of_the_openapi_document_is_compared(services: dict[str, 
         assert (method, re.sub(r"\{.*\}", "", path)) in compared
 
 
-@pytest.mark.parametrize("worker", WORKERS)
-def test_a_prediction_is_found_by_its_id(services: dict[str, Gunicorn], worker: str) -> None:
-    service = services[worker]
-    answer = ask(service, Request("POST", "/predict", 200, RECORD, headers={"X-Request-ID": "visit-8"})).document
+def test_a_prediction_is_found_by_its_id(services: dict[str, Gunicorn]) -> None:
+    found = []
+    for worker in WORKERS:
+        request = Request("POST", "/predict", 200, RECORD, headers={"X-Request-ID": "visit-8"})
+        answer = ask(services[worker], request).document
+        found.append(ask(services[worker], Request("GET", f"/predictions/{answer['prediction_id']}", 200)))
+        assert found[-1].document["prediction_id"] == answer["prediction_id"]
 
-    found = ask(service, Request("GET", f"/predictions/{answer['prediction_id']}", 200))
-
-    assert found.status == 200
-    assert (found.document["request_id"], found.document["record"]) == ("visit-8", {**RECORD})
+    ours, stock = found
+    assert (ours.status, stock.status) == (200, 200)
+    assert comparable(ours) == comparable(stock)
+    for one in found:
+        assert (one.document["request_id"], one.document["record"]) == ("visit-8", RECORD)
 
 
 @pytest.mark.parametrize("worker", WORKERS)
@@ -312,9 +329,100 @@ def test_ambiguous_framing_is_refused(services: dict[str, Gunicorn], worker: str
             assert client.makefile("rb").readline().split()[1] == b"400"
 
 
+def responses(client: socket.socket) -> bytes:
+    """Return all that the service sends until it closes the connection."""
+    answered = b""
+    with contextlib.suppress(ConnectionResetError):
+        while data := client.recv(65536):
+            answered += data
+    return answered
+
+
+def statuses(answered: bytes) -> list[bytes]:
+    return re.findall(rb"HTTP/1\.1 (\d{3})", answered)
+
+
+@pytest.mark.parametrize("worker", WORKERS)
+@pytest.mark.parametrize("path", ["/nothing", "/predict"])
+@pytest.mark.parametrize("chunks", [b"ZZ\r\n", b"-1\r\n", b"5\r\nhello\r\nZZ\r\n", b"3\r\nabcXX"])
+def test_nothing_is_answered_after_a_malformed_chunk(
+    services: dict[str, Gunicorn], worker: str, path: str, chunks: bytes
+) -> None:
+    hidden = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
+    head = HEAD.replace(b"/predict", path.encode()) + b"Transfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", services[worker].port), timeout=TIMEOUT_SECONDS) as client:
+        client.sendall(head + chunks + hidden)
+        answered = responses(client)
+
+    expected = b"404" if (worker, path) == ("gthread", "/nothing") else b"400"
+    assert statuses(answered) == [expected]
+    assert b"\r\nconnection: close\r\n" in answered.lower()
+
+
+def predictions(service: Gunicorn) -> list[str]:
+    metrics = ask(service, Request("GET", "/metrics", 200)).body.decode()
+    return re.findall(r"^heartline_predictions_total.*", metrics, re.MULTILINE)
+
+
+@pytest.mark.parametrize("worker", WORKERS)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_truncated_body_gives_no_prediction(services: dict[str, Gunicorn], worker: str, chunked: bool) -> None:
+    service, table = services[worker], as_csv(RECORDS[:3])
+    cut = table[: table[:-2].rindex(b"\n") + 1]  # two complete rows of three
+    head = HEAD.replace(b"application/json", b"text/csv")
+    if chunked:
+        request = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(cut), cut)
+    else:
+        request = head + b"Content-Length: %d\r\n\r\n%b" % (len(table), cut)
+    before = predictions(service)
+    with socket.create_connection(("127.0.0.1", service.port), timeout=TIMEOUT_SECONDS) as client:
+        client.sendall(request)
+        client.shutdown(socket.SHUT_WR)
+        answered = responses(client)
+
+    assert statuses(answered) == ([b"400"] if worker == "gthread" else [])
+    assert predictions(service) == before
+
+
+def test_the_stock_worker_does_not_wait_for_the_bodies_of_refused_requests(services: dict[str, Gunicorn]) -> None:
+    """The clients send no body and do not close their connections; there are fewer threads than clients."""
+    service = services["gthread"]
+    refused = {
+        401: HEAD.replace(KEY.encode(), b"hl_bob"),
+        404: HEAD.replace(b"/predict", b"/nothing"),
+        405: HEAD.replace(b"POST", b"PATCH"),
+        415: HEAD.replace(b"application/json", b"text/xml"),
+    }
+    assert len(refused) > THREADS
+    with contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", service.port)
+        clients = [stack.enter_context(socket.create_connection(address, timeout=TIMEOUT_SECONDS)) for _ in refused]
+        for client, head in zip(clients, refused.values(), strict=True):
+            client.sendall(head + b"Content-Length: 10\r\n\r\n")
+        for client, status in zip(clients, refused, strict=True):
+            response = stack.enter_context(closing(HTTPResponse(client)))
+            response.begin()
+            assert (response.status, response.getheader("Connection")) == (status, "close")
+        assert ask(service, Request("GET", "/healthz", 200)).status == 200
+
+
+def test_the_command_line_chooses_the_stock_worker_too(tmp_path: Path) -> None:
+    service = Gunicorn(tmp_path, GUNICORN_CMD_ARGS="--worker-class gthread", HEARTLINE_SERVICE_WORKERS=1)
+    try:
+        service.wait_until_it_answers("/healthz")
+        with socket.create_connection(("127.0.0.1", service.port), timeout=TIMEOUT_SECONDS) as client:
+            client.sendall(b"PATCH /predict HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\n")
+            answered = responses(client)
+    finally:
+        service.stop()
+
+    assert statuses(answered) == [b"405"]
+    assert "the worker is gthread: no protection against slow clients" in service.log()
+
+
 def test_the_log_says_which_limits_the_stock_worker_lacks(services: dict[str, Gunicorn]) -> None:
     ours, stock = (services[worker].log() for worker in WORKERS)
 
-    assert "HEARTLINE_WORKER=gthread: no protection against slow clients" in stock
+    assert "the worker is gthread: no protection against slow clients" in stock
     assert "Using worker: gthread" in stock
-    assert "HEARTLINE_WORKER" not in ours
+    assert "no protection" not in ours

@@ -87,8 +87,16 @@ MEMBERS: dict[str, Member] = {
     "gunicorn.http.message:Request._expected_100_continue": Member("used"),
     "gunicorn.http.body:Body.reader": Member("used"),
     "gunicorn.http.body:LengthReader.length": Member("used"),
+    "gunicorn.http.wsgi:Response.force_close": Member("used", "(self)", "656092cce3c3"),
+    "gunicorn.http.wsgi:Response.should_close": Member("relied on", "(self)", "3888d47a96e2"),
+    "gunicorn.http.wsgi:Response.start_response": Member(
+        "relied on", "(self, status, headers, exc_info=None)", "eb0975335750"
+    ),
+    "gunicorn.http.wsgi:default_environ": Member("relied on", "(req, sock, cfg)", "b7e18b84d829"),
     "gunicorn.util:http_date": Member("used", "(timestamp=None)", "c67e491c15bd"),
     "gunicorn.config:Config.is_ssl": Member("used", "(self)", "209bc8c1d463"),
+    "gunicorn.config:Config.worker_class": Member("used", "(self)", "960f9a1b4165"),
+    "gunicorn.config:Config.worker_class_str": Member("used", "(self)", "bc7a9cf15dc6"),
     "gunicorn.config:Config.address": Member("used", "(self)", "43d3ba1561d1"),
     "gunicorn.http.errors:LimitRequestHeaders": Member("used", "", "a7825c75c6b2"),
     "gunicorn.http.errors:LimitRequestLine": Member("used", "", "8cc8b670805a"),
