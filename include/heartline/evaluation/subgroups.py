@@ -68,7 +68,7 @@ class Subgroup:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Subgroup":
-        """Return what ``as_dict`` gave, also that of an earlier release, which called the positives ``sick``."""
+        """Return what ``as_dict`` gave, also in version 0.1, whose key for the positives was another."""
         estimates = {name: Estimate(**one) for name, one in found["estimates"].items()}
         positives = found["positives"] if "positives" in found else found["sick"]
         return cls(found["kind"], found["name"], found["n"], positives, estimates, tuple(found["warnings"]))

@@ -34,7 +34,24 @@ class Ingested(TypedDict):
     """Digest of the source's bytes; None for a database."""
 
 
-class Validated(TypedDict):
+class ValidationEvidence(TypedDict):
+    """Where the evidence of the checks is stored."""
+
+    data_docs: str
+    """Web address of this run's Data Docs page."""
+    validation_run: str
+    """Id of the MLflow run that holds the evidence."""
+    report: str
+    """URI of the report, JSON."""
+    page: str
+    """URI of the Data Docs page, HTML."""
+    quarantine: str
+    """URI of the quarantined rows, Parquet."""
+    quarantine_csv: str
+    """URI of the quarantined rows, CSV."""
+
+
+class Validated(ValidationEvidence):
     """Returned by ``validate``: the records that passed, and the evidence of the checks.
 
     No task reads ``expectations``; it is for readers of XCom (Airflow's REST API and UI).
@@ -58,18 +75,6 @@ class Validated(TypedDict):
     """Rows in quarantine."""
     expectations: int
     """Number of expectations that were evaluated."""
-    data_docs: str
-    """Web address of this run's Data Docs page."""
-    validation_run: str
-    """Id of the MLflow run that holds the evidence."""
-    report: str
-    """URI of the report, JSON."""
-    page: str
-    """URI of the Data Docs page, HTML."""
-    quarantine: str
-    """URI of the quarantined rows, Parquet."""
-    quarantine_csv: str
-    """URI of the quarantined rows, CSV."""
 
 
 class Prepared(Validated):

@@ -8,13 +8,13 @@ import io
 import json
 import os
 from dataclasses import dataclass
-from typing import TypedDict
 
 import pandas as pd
 
 from heartline import contract, origins
 from heartline.errors import DataError
 from heartline.ingestion import encodings
+from heartline.pipeline.handovers import ValidationEvidence
 from heartline.registry import mlflow_registry, runs
 from heartline.reports import data_docs_page, data_docs_site
 from heartline.storage import object_store, snapshots
@@ -78,17 +78,6 @@ class ValidationResult:
     page: bytes
 
 
-class EvidenceAddresses(TypedDict):
-    """Where the evidence is: fields of the hand-over ``Validated``, where each is described."""
-
-    data_docs: str
-    validation_run: str
-    report: str
-    page: str
-    quarantine: str
-    quarantine_csv: str
-
-
 def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResult:
     """Decide the encoding, run the checkpoint and render the page; the report says whether the run may continue.
 
@@ -131,7 +120,7 @@ def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResu
 
 def publish(
     result: ValidationResult, raw: Raw, parameters: CheckParameters, *, run: str, snapshot: str
-) -> EvidenceAddresses:
+) -> ValidationEvidence:
     """Publish the evidence: the page in the Data Docs, and an MLflow run with page, report and quarantine.
 
     Args:
