@@ -197,7 +197,7 @@ PROBLEMS: dict[str, ProblemType] = {
         detail="{reason}",
         expected="a prediction log that is switched on, and a reachable database",
         hint="retry after the seconds in Retry-After; GET /readyz has the state of the log",
-        headers={"Retry-After": "{retry_after}"},
+        headers={"Retry-After": "5"},
     ),
 }
 
@@ -265,11 +265,6 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
     def response(self, path: str) -> Response:
         """Return the response to a request for ``path``."""
         return Response(self.body(path), self.status, self.headers, content_type=MEDIA_TYPE)
-
-
-def not_ready(reason: str, retry_after: int) -> Problem:
-    """Return the answer while no model is ready; ``retry_after`` is in seconds."""
-    return Problem("not-ready", reason=reason, retry_after=retry_after)
 
 
 def body_too_large(limit: int) -> Problem:

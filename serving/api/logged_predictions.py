@@ -11,7 +11,6 @@ from serving.prediction_log.writer import PredictionLog
 from serving.problems import Problem
 
 SWITCHED_OFF = "the prediction log is switched off"
-RETRY_AFTER = 5  # seconds
 
 logged_predictions = Blueprint("logged_predictions", __name__)
 
@@ -26,13 +25,13 @@ def prediction(prediction_id: str) -> Response:
     """Return a prediction with its record, its time and its lineage."""
     log: PredictionLog = current_app.extensions["prediction_log"]
     if not log.enabled:
-        raise Problem("log-unavailable", reason=SWITCHED_OFF, retry_after=RETRY_AFTER)
+        raise Problem("log-unavailable", reason=SWITCHED_OFF)
     known = _canonical(prediction_id)
     try:
         found = log.find(known) if known else None
     except LogDatabaseError as error:
         reason = f"the database of the prediction log is unreachable: {error}"
-        raise Problem("log-unavailable", reason=reason, retry_after=RETRY_AFTER) from error
+        raise Problem("log-unavailable", reason=reason) from error
     if found is None:
         dropped = log.describe().dropped
         raise Problem(

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from serving.model.evaluation import Metrics
-from serving.model.model_store import ModelDescription, Status, Time
+from serving.model.model_store import ModelDescription, Status, Time, to_text
 from serving.model.predict import Prediction
 from serving.prediction_log.entries import Found
 from serving.prediction_log.writer import LogState
@@ -173,8 +173,3 @@ class LoggedPredictionResponse(msgspec.Struct, frozen=True):
                 model.source,
             ),
         )
-
-
-def to_text(time: datetime | None) -> str | None:
-    """Return ``time`` in ISO 8601 with milliseconds; None for None."""
-    return time.isoformat(timespec="milliseconds") if time else None

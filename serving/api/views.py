@@ -9,9 +9,9 @@ from flask import Blueprint, Response, current_app, request
 from serving import problems
 from serving.api import auth, csv_body, explain
 from serving.api.prediction_responses import answer
-from serving.api.responses import HealthResponse, ModelResponse, ReadinessResponse, RegistryState, to_text
+from serving.api.responses import HealthResponse, ModelResponse, ReadinessResponse, RegistryState
 from serving.metrics import prometheus
-from serving.model.model_store import ModelStore, Served, Status
+from serving.model.model_store import ModelStore, Served, Status, to_text
 from serving.model.records import Contract, MalformedError, Record, count_containers, parse
 from serving.model.worker_states import Workers
 from serving.prediction_log.writer import PredictionLog
@@ -116,7 +116,7 @@ def _served(status: Status) -> Served:
 
 
 def _not_ready(reason: str) -> Problem:
-    return problems.not_ready(reason, math.ceil(_settings().poll_seconds))
+    return Problem("not-ready", reason=reason, retry_after=math.ceil(_settings().poll_seconds))
 
 
 def _unsupported(media_type: str) -> Problem:

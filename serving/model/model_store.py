@@ -37,6 +37,11 @@ LOG = logging.getLogger(__name__)
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]  # ISO 8601 in UTC
 
 
+def to_text(moment: datetime | None) -> str | None:
+    """Return ``moment`` in ISO 8601 with milliseconds; None for None."""
+    return moment.isoformat(timespec="milliseconds") if moment else None
+
+
 class ModelDescription(msgspec.Struct, frozen=True):
     """The model that made a prediction."""
 

@@ -2,7 +2,8 @@
 
 import mmap
 
-SLOTS = 4096  # maximum number of workers at one time, including a reload
+from serving.model.worker_states import SLOTS
+
 NAMES = ("queued", "written", "spilled", "dropped")
 QUEUED, WRITTEN, SPILLED, DROPPED = range(len(NAMES))
 

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from serving.metrics import prometheus
-from serving.model.model_store import Served, Time
+from serving.model.model_store import Served, Time, to_text
 from serving.model.predict import Prediction
 from serving.model.records import Record
 from serving.prediction_log.counters import DROPPED, QUEUED, SPILLED, WRITTEN, Counts
@@ -140,7 +140,7 @@ class PredictionLog:
         return LogState(
             enabled=True,
             **self._counts.totals(),
-            unavailable_since=since.isoformat(timespec="milliseconds") if since else None,
+            unavailable_since=to_text(since),
             reason=reason,
         )
 

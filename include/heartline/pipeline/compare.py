@@ -11,7 +11,7 @@ from heartline.comparison.candidates import Candidate
 from heartline.errors import NoCandidateError
 from heartline.packaging import export
 from heartline.pipeline import candidates, handovers, model_comparison
-from heartline.pipeline.handovers import Compared, Prepared, Refused, Trained
+from heartline.pipeline.handovers import Compared, Decision, Prepared, Refused, Trained
 from heartline.pipeline.model_comparison import ComparisonResult
 from heartline.registry import mlflow_registry, runs
 from heartline.reports import comparison_page, model_card
@@ -51,19 +51,22 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
         *([outcome.held_back] if outcome.held_back else []),
     ]
     log.info("%s: %s", verdict.verdict, verdict.sentence)
-    for line in [*verdict.reasons, *remarks]:
-        log.info("%s", line)
-    predictions = [object_store.digest_of(one["predictions"]) for one in servable]
-    return {
-        "trained": list(trained),
+    decision: Decision = {
         "winner": verdict.winner,
         "incumbent": verdict.incumbent,
         "verdict": verdict.verdict,
         "reason": verdict.sentence,
         "reasons": [*verdict.reasons, *remarks],
         "held_back": outcome.held_back,
+    }
+    for line in decision["reasons"]:
+        log.info("%s", line)
+    predictions = [object_store.digest_of(one["predictions"]) for one in servable]
+    return {
+        "trained": list(trained),
+        **decision,
         "production": production.number if production else "",
-        "comparison_run": _log_run(outcome, participants, remarks, _about(prepared, run), predictions),
+        "comparison_run": _log_run(outcome, decision, participants, remarks, _about(prepared, run), predictions),
     }
 
 
@@ -120,6 +123,7 @@ def _about(prepared: Prepared, run: str) -> dict[str, str]:
 
 def _log_run(
     outcome: ComparisonResult,
+    decision: Decision,
     participants: Mapping[str, Candidate],
     remarks: Sequence[str],
     about: Mapping[str, str],
@@ -129,6 +133,7 @@ def _log_run(
 
     Args:
         outcome: of the comparison.
+        decision: the verdict over the families.
         participants: the families that took part, by name.
         remarks: sentences for the page, beside the verdict's reasons.
         about: facts for page and cards.
@@ -136,12 +141,7 @@ def _log_run(
     """
     verdict = outcome.verdict
     evidence = {
-        "winner": verdict.winner,
-        "incumbent": verdict.incumbent,
-        "verdict": verdict.verdict,
-        "reason": verdict.sentence,
-        "reasons": [*verdict.reasons, *remarks],
-        "held_back": outcome.held_back,
+        **decision,
         "comparisons": [asdict(one) for one in outcome.comparisons],
         "production_model": model_comparison.production_scores(outcome.production),
     }

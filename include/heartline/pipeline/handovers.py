@@ -132,14 +132,9 @@ class Refused(TypedDict):
     """Mean ROC AUC over the folds."""
 
 
-class Compared(TypedDict):
-    """Returned by ``compare``: the verdict, beside what ``train`` returned for each family.
+class Decision(TypedDict):
+    """The verdict over the families, as the hand-over ``Compared`` and ``comparison.json`` hold it."""
 
-    No task reads ``incumbent`` and ``reasons``; they are for readers of XCom (Airflow's REST API and UI).
-    """
-
-    trained: list[Trained | Refused]
-    """One entry for each family."""
     winner: str | None
     """The family for ``staging``; None where no family meets the minimum requirements."""
     incumbent: str
@@ -152,6 +147,16 @@ class Compared(TypedDict):
     """One sentence for each comparison, violated requirement, refused family and so on."""
     held_back: str
     """Why a run must not move ``production`` whatever the verdict; "" where it may."""
+
+
+class Compared(Decision):
+    """Returned by ``compare``: the verdict, beside what ``train`` returned for each family.
+
+    No task reads ``incumbent`` and ``reasons``; they are for readers of XCom (Airflow's REST API and UI).
+    """
+
+    trained: list[Trained | Refused]
+    """One entry for each family."""
     production: str
     """The version in production when the families were compared; "" for none."""
     comparison_run: str

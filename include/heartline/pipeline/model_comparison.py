@@ -157,9 +157,9 @@ def _score_production(production: Version, prepared: Prepared, seed: int) -> Pro
     except HeartlineError as error:
         log.warning("version %s in production was not scored: %s", production.number, error.what)
         return ProductionModel(production.number, origin, note=f"its own model was not scored: {error.what}")
-    trained_on = record_identity.fingerprints(splits.train_test_split(seen)[0])[0]
+    trained_on = record_identity.feature_hashes(splits.train_test_split(seen)[0])
     today = snapshots.read_snapshot(prepared["snapshot"])
-    unseen = today[~np.isin(record_identity.fingerprints(today)[0], trained_on)]
+    unseen = today[~np.isin(record_identity.feature_hashes(today), trained_on)]
     holdout = snapshots.read_snapshot(prepared["holdout"])
     return ProductionModel(
         production.number,

@@ -49,7 +49,7 @@ def put(data: bytes, kind: str, suffix: str) -> str:
         StoreError: the store cannot be written.
     """
     digest = hashlib.sha256(data).hexdigest()
-    uri = posixpath.join(default_uri().rstrip("/"), kind, digest + suffix)
+    uri = address(digest, kind, suffix)
     try:
         fs, path = fsspec.core.url_to_fs(uri)
         if not fs.exists(path):
