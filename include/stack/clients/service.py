@@ -41,9 +41,10 @@ def wait_until_served(settings: Settings, version: str) -> None:
     while time.monotonic() < deadline:
         model = served(settings)
         answers = answers + 1 if model and str(model.get("version")) == version else 0
-        if answers == CONSECUTIVE_ANSWERS:
+        # a worker that has no model yet may not have been asked: /readyz knows the states of all workers
+        if answers >= CONSECUTIVE_ANSWERS and _is_ready(settings):
             return
-        if not answers:
+        if not answers or answers >= CONSECUTIVE_ANSWERS:
             time.sleep(0.1)
     ready = get(f"{settings.service_url}/readyz")
     raise UnhealthyError(
@@ -52,6 +53,11 @@ def wait_until_served(settings: Settings, version: str) -> None:
         expected=f"`production` of the registry, version {version}",
         hint="see ./heartline logs service for the reason",
     )
+
+
+def _is_ready(settings: Settings) -> bool:
+    answer = get(f"{settings.service_url}/readyz")
+    return answer is not None and answer.ok
 
 
 def predict(settings: Settings, body: bytes | Any) -> Any:
@@ -74,11 +80,12 @@ def predict(settings: Settings, body: bytes | Any) -> Any:
             expected="a model in production",
             hint="see ./heartline status; ./heartline up trains a model if there is none",
         )
+    fields = _fields(problem)
     raise WorkError(
         f"the record was refused ({answer.status_code}): {problem.get('detail') or answer.text[:300]}",
-        where="".join(f"\n            {line}" for line in _fields(problem)) or f"{settings.service_url}/predict",
+        where="".join(f"\n            {line}" for line in fields) or f"{settings.service_url}/predict",
         expected=str(problem.get("expected") or f"a record as {settings.service_url}/model describes it"),
-        hint=str(problem.get("hint") or "correct the record"),
+        hint="correct these fields" if fields else str(problem.get("hint") or "correct the record"),
     )
 
 

@@ -46,6 +46,7 @@ def test_a_refusal_names_every_bad_field(settings, service):
         "/cp: the field is missing; allowed: 1, 2, 3, 4",
     ]
     assert caught.value.expected == PROBLEM["expected"]
+    assert caught.value.hint == "correct these fields"
     assert caught.value.code == Exit.FAILED
 
 
@@ -64,8 +65,16 @@ def test_a_service_that_does_not_run_is_reported(settings):
 def test_a_version_is_served_when_every_worker_says_so(settings, service):
     old, new = (200, {"model": {"version": "1"}}), (200, {"model": {"version": "2"}})
     service.answers["GET /model"] = [(503, {}), old, new, old, new]  # one worker is ahead of the other
+    service.answers["GET /readyz"] = (200, {})
     service_api.wait_until_served(settings, "2")
-    assert len(service.asked) == 4 + service_api.CONSECUTIVE_ANSWERS
+    assert [what for what, *_ in service.asked].count("GET /model") == 4 + service_api.CONSECUTIVE_ANSWERS
+
+
+def test_a_worker_without_a_model_is_waited_for_although_the_others_answer(settings, service):
+    service.answers["GET /model"] = (200, {"model": {"version": "2"}})
+    service.answers["GET /readyz"] = [(503, {}), (503, {}), (200, {})]
+    service_api.wait_until_served(settings, "2")
+    assert [what for what, *_ in service.asked].count("GET /readyz") == 3
 
 
 def test_a_version_that_is_not_served_in_time(settings, service, monkeypatch):
