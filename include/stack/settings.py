@@ -34,6 +34,7 @@ PORTS = {
     "HEARTLINE_SERVICE_PORT": 8080,
     "HEARTLINE_POSTGRES_PORT": 5433,
 }
+WORKERS = ("heartline", "gthread")  # of the service; checked here so that `up` stops nothing for a value it refuses
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class Settings:
         """Read the settings.
 
         Raises:
-            UsageError: a port is not a TCP port, two ports are equal, or the URL is not PostgreSQL's.
+            UsageError: a port is not a TCP port, two ports are equal, the URL is not PostgreSQL's, or the
+                service has no such worker.
         """
         ports = {name: _port(name, environ.get(name) or str(default)) for name, default in PORTS.items()}
         for name, port in ports.items():
@@ -79,6 +81,14 @@ class Settings:
                 where="setting HEARTLINE_POSTGRES_URL",
                 expected="postgresql://user:password@host:port/database, of a user who may create roles and databases",
                 hint="correct it, or unset it to use the embedded PostgreSQL",
+            )
+        worker = environ.get("HEARTLINE_WORKER")
+        if worker and worker not in WORKERS:
+            raise UsageError(
+                f"the service has no worker {worker!r}",
+                where="setting HEARTLINE_WORKER",
+                expected=" or ".join(WORKERS),
+                hint="correct it, or unset it",
             )
         return cls(
             root=root,

@@ -1,5 +1,6 @@
 """Chooses the records of a training run: the source that the user named, else one that can be reached."""
 
+import difflib
 import os
 import re
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def check(source: str, setting: str) -> str:
     Raises:
         UsageError: the file is missing, empty, unreadable, or not a file.
     """
-    source = absolute(source)
+    given, source = source, absolute(source)
     if _is_name(source) or (_SCHEME.match(source) and not source.startswith("file://")):
         return source
     path = Path(unquote(urlsplit(source).path)) if source.startswith("file://") else Path(source)
@@ -60,9 +61,17 @@ def check(source: str, setting: str) -> str:
             f"the source {problem}",
             where=f"{path} ({setting})",
             expected=source_catalog.choices(),
-            hint="correct the path; nothing was started or trained",
+            hint=f"{_advice(given, path)}; nothing was started or trained",
         )
     return source
+
+
+def _advice(given: str, path: Path) -> str:
+    names = [form for one in source_catalog.SOURCES if not one.is_address for form in one.spelled]
+    near = difflib.get_close_matches(given, names, n=1)
+    if near and not path.exists():
+        return f"did you mean {near[0]}?"
+    return "name a file with records" if path.is_file() else "correct the path"
 
 
 def _is_name(source: str) -> bool:

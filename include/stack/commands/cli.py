@@ -83,22 +83,34 @@ def predict_command(file: str | None) -> None:
     Exit code 1 if the record is refused.
     """
     settings = Settings.load()
-    body: Any = service.example() if file is None else _read(file)
+    body: Any = service.example() if file is None else _read_json(file)
     print(json.dumps(service.predict(settings, body), indent=2))
 
 
-def _read(file: str) -> bytes:
-    if file == "-":
-        return sys.stdin.buffer.read()
-    path = Path(file)
-    if not path.is_file():
-        raise UsageError(
-            "there is no such file",
-            where=file,
-            expected="a file with a record, or a list of records, as JSON",
-            hint="correct the path, or omit it to send an example",
-        )
-    return path.read_bytes()
+def _read_json(file: str) -> bytes:
+    """Return the bytes of a file, or of standard input, after checking that they are JSON."""
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except FileNotFoundError:
+        raise _unreadable("there is no such file", file) from None
+    except OSError as error:
+        raise _unreadable(f"the file cannot be read: {error.strerror}", file) from error
+    if not content.strip():
+        raise _unreadable("there is nothing in it", file)
+    try:
+        json.loads(content)
+    except ValueError as error:
+        raise _unreadable(f"this is not JSON: {error}", file) from error
+    return content
+
+
+def _unreadable(what: str, file: str) -> UsageError:
+    return UsageError(
+        what,
+        where="standard input" if file == "-" else file,
+        expected="a record, or a list of records, as JSON",
+        hint="name such a file, or none to send an example; `POST /predict` also takes CSV",
+    )
 
 
 @cli.command("promote")

@@ -15,13 +15,17 @@ file_option = click.option(
 )
 
 
-@click.group()
-def keys() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def keys(context: click.Context) -> None:
     """Create, list and revoke API keys of the service.
 
-    If there is a key file, each request needs a key. The file holds the digests of the keys; the running service
-    reloads it within a second.
+    Without a key file, no key is required. After the first `add`, ./heartline up makes the service require keys; from
+    then on it reloads the file within a second. To require no keys again, delete the file and call ./heartline up.
+    The file holds the digests of the keys, also of the key `heartline`, which the commands here use.
     """
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @keys.command("add")

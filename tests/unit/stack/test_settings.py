@@ -1,7 +1,10 @@
+from typing import get_args, get_type_hints
+
 import pytest
 
+from serving import settings as service_settings
 from stack.errors import Exit, UsageError
-from stack.settings import PORTS, Settings, check_name, own_folder
+from stack.settings import PORTS, WORKERS, Settings, check_name, own_folder
 
 
 def test_defaults(tmp_path):
@@ -55,3 +58,16 @@ def test_a_name_that_mlflow_or_postgresql_cannot_use_is_refused_at_once(tmp_path
 
 def test_spaces_quotes_and_accents_can_be_used(tmp_path):
     check_name(tmp_path / "Zoë's #1 heart; copy", "the clone")
+
+
+def test_an_unknown_worker_is_refused_before_anything_is_stopped(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        Settings.load({"HEARTLINE_WORKER": "nonsense"}, tmp_path)
+    assert "'nonsense'" in caught.value.what
+    assert caught.value.where == "setting HEARTLINE_WORKER"
+    for worker in ("", *WORKERS):
+        Settings.load({"HEARTLINE_WORKER": worker}, tmp_path)
+
+
+def test_the_workers_are_those_of_the_service():
+    assert get_args(get_args(get_type_hints(service_settings.Settings, include_extras=True)["worker"])[0]) == WORKERS

@@ -90,3 +90,18 @@ def test_a_stored_source_can_be_removed(home):
     source_choice.remember(home, None)
     source_choice.remember(home, None)
     assert source_choice.remembered(home) is None
+
+
+@pytest.mark.parametrize(("source", "hint"), [("smaple", "did you mean sample?"), ("nowhere.csv", "correct the path")])
+def test_a_misspelt_name_is_told_from_a_wrong_path(tmp_path, monkeypatch, source, hint):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        source_choice.check(source, "--source")
+    assert caught.value.hint == f"{hint}; nothing was started or trained"
+
+
+def test_an_empty_file_is_not_blamed_on_its_path(tmp_path):
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(UsageError) as caught:
+        source_choice.check(str(tmp_path / "empty.csv"), "--source")
+    assert caught.value.hint.startswith("name a file with records")

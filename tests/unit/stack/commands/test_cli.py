@@ -11,7 +11,7 @@ import pytest
 
 from heartline.registry.alias_history import Move
 from stack.commands import cli
-from stack.errors import Exit, from_os_error
+from stack.errors import Exit, UsageError, from_os_error
 from stack.processes import lifecycle
 from tests.running import free_ports
 
@@ -191,3 +191,31 @@ def test_an_error_of_the_operating_system_names_the_file(call, monkeypatch, numb
 
 def test_an_os_error_without_a_file_names_the_state_folder():
     assert "HEARTLINE_HOME" in from_os_error(OSError(errno.ENOSPC, "No space left on device")).where
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"", "nothing in it"), (b" \n", "nothing in it"), (b"age,sex\n63,1\n", "not JSON"), (None, "cannot be read")],
+)
+def test_a_file_that_is_not_a_record_is_named(tmp_path, content, what):
+    path = tmp_path / "record.json"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UsageError) as caught:
+        cli._read_json(str(path))
+    assert what in caught.value.what
+    assert caught.value.where == str(path)
+    assert "as JSON" in caught.value.expected
+
+
+def test_a_record_is_sent_as_it_stands_in_its_file(tmp_path):
+    (tmp_path / "record.json").write_bytes(b' {"age": 63.0}\n')
+    assert cli._read_json(str(tmp_path / "record.json")) == b' {"age": 63.0}\n'
+
+
+def test_keys_without_a_command_shows_the_help(call):
+    code, printed = call("keys")
+    assert code == 0
+    assert {"add", "list", "revoke"} <= set(printed.split())
