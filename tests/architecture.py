@@ -23,7 +23,7 @@ TITLES = {
 # Which other packages a package may import.
 ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
     "heartline": {
-        "ingestion": set(),
+        "ingestion": {"storage"},
         "storage": set(),
         "validation": {"ingestion", "storage"},
         "training": {"storage"},

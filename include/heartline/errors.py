@@ -43,6 +43,10 @@ class SourceError(HeartlineError):
     """A source cannot be reached or read."""
 
 
+class PermanentSourceError(SourceError, PermanentError):
+    """A source that may not be read, or that no retry makes readable."""
+
+
 class NoCandidateError(PermanentError):
     """No model family of a run converged and can be served."""
 

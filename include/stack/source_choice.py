@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from heartline.ingestion import source_catalog
+from heartline.ingestion import files, source_catalog
 from stack.errors import UsageError
 
 RECORD = "source"  # in the state folder
@@ -36,7 +36,7 @@ class Choice:
 
 def absolute(source: str) -> str:
     """Return ``source``, with a path made absolute: the task that reads it has another working directory."""
-    if _is_name(source) or _SCHEME.match(source):
+    if _is_name(source) or _SCHEME.match(source) or source_catalog.upload(source):
         return source
     return str(Path(source).expanduser().resolve())
 
@@ -52,7 +52,11 @@ def check(source: str, setting: str) -> str:
         UsageError: the file is missing, empty, unreadable, or not a file.
     """
     given, source = source, absolute(source)
-    if _is_name(source) or (_SCHEME.match(source) and not source.startswith("file://")):
+    if (
+        _is_name(source)
+        or source_catalog.upload(source)
+        or (_SCHEME.match(source) and not source.startswith("file://"))
+    ):
         return source
     path = Path(unquote(urlsplit(source).path)) if source.startswith("file://") else Path(source)
     problem = _problem(path)
@@ -87,6 +91,19 @@ def _problem(path: Path) -> str | None:
     if not os.access(path, os.R_OK):
         return "cannot be read by this user"
     return None if path.stat().st_size else "is empty: 0 bytes"
+
+
+def readable_folders(root: Path) -> str:
+    """Return the folders whose files tasks may read, separated as in ``PATH``.
+
+    ``HEARTLINE_SOURCE_FOLDERS``, else the clone, the home of the user who starts the stack, and ``HEARTLINE_DATA``.
+    """
+    given = os.environ.get(files.SETTING)
+    if given:
+        return given
+    folders = [root, Path.home(), *(Path(one) for one in [os.environ.get("HEARTLINE_DATA")] if one)]
+    # a system user may have / as its home, which would allow every file
+    return os.pathsep.join(str(one) for one in folders if one != Path("/"))
 
 
 def remembered(home: Path) -> str | None:

@@ -70,6 +70,7 @@ def _in_a_process_of_its_own(way: str, profile: str) -> dict[str, Any]:
                 "PYTHONPATH": str(ROOT / "include"),
                 "MLFLOW_TRACKING_URI": address,
                 "HEARTLINE_STORE": Path(folder, "store").as_uri(),
+                "HEARTLINE_SOURCE_FOLDERS": "/",
                 "OMP_NUM_THREADS": "1",  # for both: more cost more than they bring at this size
             },
             check=True,

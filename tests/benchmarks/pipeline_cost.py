@@ -117,6 +117,7 @@ def machine() -> dict[str, str]:
 def measure(rows: int, folder: Path) -> Result:
     """Run all tasks on ``rows`` rows, and return their cost."""
     os.environ["HEARTLINE_STORE"] = (folder / "store").as_uri()
+    os.environ["HEARTLINE_SOURCE_FOLDERS"] = str(folder)
     import pandas as pd
 
     from heartline.pipeline.ingest import ingest

@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn.model_selection import RepeatedStratifiedKFold, cross_validate
 
 from heartline import contract
-from heartline.ingestion import sources, synthetic
+from heartline.ingestion import files, sources, synthetic
 from heartline.training.families import family
 
 CLASSES = {"0": "no disease", "1": "disease"}
@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="processed.cleveland.data of the UCI archive")
     parser.add_argument("--figure", type=Path, help="write a figure of the correlations to this PNG file")
     arguments = parser.parse_args()
-    real = sources.read(str(arguments.file.resolve())).table.frame
+    real = sources.read(str(arguments.file.resolve()), settings=sources.Settings(folders=files.ANYWHERE)).table.frame
     if arguments.figure:
         draw(real, arguments.figure)
     print(scores_table(real), statistics_tables(real), sep="\n\n")

@@ -63,6 +63,7 @@ class World:
 
     def _work(self, work: Callable[[], Any], spared: set[str] | None, sender: Any) -> None:
         os.environ["HEARTLINE_STORE"] = (self.folder / "store").as_uri()
+        os.environ["HEARTLINE_SOURCE_FOLDERS"] = str(self.folder)
         mlflow.set_tracking_uri(f"sqlite:///{self.folder}/mlflow.db")
         os.chdir(self.folder)
         if spared is not None:

@@ -1,4 +1,4 @@
-"""Downloads over HTTP within limits on total time, attempts and size."""
+"""Downloads over HTTP within limits on addresses, total time, attempts and size."""
 
 import http
 import queue
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3 import exceptions as causes
 from urllib3.util.retry import Retry
 
 from heartline.errors import SourceError
+from heartline.ingestion.networks import CheckedAdapter, Reach
 
 _CHUNK = 1 << 16
 _MAX_REDIRECTS = 5
@@ -52,17 +52,17 @@ class Limits:
     read_seconds: float = 20
 
 
-def fetch(url: str, limits: Limits) -> bytes:
-    """Return the body at an http(s) URL.
+def fetch(url: str, limits: Limits, reach: Reach) -> bytes:
+    """Return the body at an http(s) URL whose address, and that of each redirect, is public or allowed by ``reach``.
 
     Raises:
-        SourceError: the download exceeds a limit or fails, or the response is not a success.
+        SourceError: an address is not allowed, the download exceeds a limit or fails, or the response is not a success.
     """
     outcome: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
 
     def work() -> None:
         try:
-            outcome.put(_download(url, limits))
+            outcome.put(_download(url, limits, reach))
         except Exception as error:  # the waiting caller raises it
             outcome.put(error)
 
@@ -86,7 +86,7 @@ def public(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "…" if parts.query else "", ""))
 
 
-def _download(url: str, limits: Limits) -> bytes:
+def _download(url: str, limits: Limits, reach: Reach) -> bytes:
     deadline = time.monotonic() + limits.seconds
     retry = Retry(
         limits.retries,
@@ -99,7 +99,7 @@ def _download(url: str, limits: Limits) -> bytes:
         with requests.Session() as session:
             session.max_redirects = _MAX_REDIRECTS
             for scheme in ("http://", "https://"):
-                session.mount(scheme, HTTPAdapter(max_retries=retry))
+                session.mount(scheme, CheckedAdapter(reach, max_retries=retry))
             timeout = (limits.connect_seconds, limits.read_seconds)
             with session.get(url, stream=True, timeout=timeout, headers={"Accept-Encoding": "identity"}) as answer:
                 _expect_success(answer, url)

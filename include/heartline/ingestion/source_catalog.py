@@ -13,6 +13,8 @@ from heartline import contract, origins
 UCI_URL = "https://archive.ics.uci.edu/static/public/45/heart+disease.zip"
 SAMPLE_MIN_ROWS = 20
 
+_UPLOAD = r"upload:(?P<digest>[0-9a-f]{64})(?P<path>/.*)"  # a file whose bytes the command line put into the store
+
 _UNKNOWN_COLLECTION = "Where and how they were collected is known to their owners, not to Heartline."
 _NOT_VALIDATED = "No records of another centre have tested it. Elsewhere its probabilities may be too high or too low."
 
@@ -89,7 +91,7 @@ SOURCES: tuple[Source, ...] = (
     ),
     Source(
         origin="file",
-        pattern=r"(/|file://).*",
+        pattern=rf"(/|file://).*|{_UPLOAD}",
         spelled=("path",),
         description="a CSV or Parquet file, as it is or in gzip or zip",
         card=f"Records from a file. {_UNKNOWN_COLLECTION}",
@@ -109,6 +111,22 @@ SOURCES: tuple[Source, ...] = (
 def find(spec: str) -> Source | None:
     """Return the source that a value of the parameter ``source`` names, or None if it names none."""
     return next((one for one in SOURCES if one.match(spec)), None)
+
+
+def upload_spec(digest: str, path: str) -> str:
+    """Return the value of ``source`` for a file in the store.
+
+    Args:
+        digest: the sha256 of its bytes.
+        path: the absolute path that it had on the machine of the user, for messages and the model card.
+    """
+    return f"upload:{digest}{path}"
+
+
+def upload(spec: str) -> tuple[str, str] | None:
+    """Return the digest and the former path of a file in the store; None for another source."""
+    found = re.fullmatch(_UPLOAD, spec, re.DOTALL)
+    return (found["digest"], found["path"]) if found else None
 
 
 def of_origin(origin: str) -> Source:

@@ -9,11 +9,22 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from heartline import contract, origins
 from heartline.errors import SourceError
-from heartline.ingestion import archives, encodings, http, source_catalog, sql, synthetic, tables, uci
+from heartline.ingestion import (
+    archives,
+    encodings,
+    files,
+    http,
+    networks,
+    source_catalog,
+    sql,
+    synthetic,
+    tables,
+    uci,
+    uploads,
+)
 
 DEFAULT_QUERY = f"SELECT {', '.join(contract.COLUMN_NAMES)} FROM patients"  # noqa: S608 - no user input: the names of the contract
 
@@ -46,6 +57,8 @@ class Settings:
         cache: the folder for copies of downloads, or None.
         database_url: a SQLAlchemy URL, or empty.
         limits: of downloads; ``seconds`` also limits SQL statements, and ``size`` files.
+        folders: the folders whose files may be read.
+        reach: the addresses that may be read beside public ones.
     """
 
     uci_url: str = source_catalog.UCI_URL
@@ -53,17 +66,22 @@ class Settings:
     cache: Path | None = None
     database_url: str = field(default="", repr=False)
     limits: http.Limits = field(default_factory=http.Limits)
+    folders: files.Folders = field(default_factory=files.Folders)
+    reach: networks.Reach = field(default_factory=networks.Reach)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Return the settings from the ``HEARTLINE_…`` variables; an unset or empty variable keeps the default.
 
         ``HEARTLINE_UCI_URL``, ``HEARTLINE_CACHE_DIR`` (``HEARTLINE_HOME``/cache), ``HEARTLINE_DATABASE_URL``,
-        ``HEARTLINE_SOURCE_SECONDS``, ``HEARTLINE_SOURCE_MAX_BYTES``.
+        ``HEARTLINE_SOURCE_SECONDS``, ``HEARTLINE_SOURCE_MAX_BYTES``, ``HEARTLINE_SOURCE_FOLDERS``,
+        ``HEARTLINE_SOURCE_NETWORKS``. The source in ``HEARTLINE_SOURCE`` may be read wherever it is: the stack's owner
+        named it.
 
         Raises:
-            SourceError: a number cannot be parsed.
+            SourceError: a number or a network cannot be parsed.
         """
+        reach = networks.Reach(networks.parse(environment.get(networks.SETTING, "")))
         home = environment.get("HEARTLINE_HOME")
         cache = environment.get("HEARTLINE_CACHE_DIR") or (f"{home}/cache" if home else "")
         usual = http.Limits()
@@ -75,6 +93,8 @@ class Settings:
                 seconds=_whole_number(environment, "HEARTLINE_SOURCE_SECONDS", int(usual.seconds)),
                 size=_whole_number(environment, "HEARTLINE_SOURCE_MAX_BYTES", usual.size),
             ),
+            folders=files.Folders.from_environment(environment),
+            reach=reach.also(environment.get("HEARTLINE_SOURCE", "")),
         )
 
 
@@ -139,8 +159,8 @@ def _read_uci(request: Request) -> Records:
 
     def archive() -> bytes:
         if settings.uci_url.startswith(("/", "file://")):
-            return _bytes_of(_path(settings.uci_url), settings.limits.size)
-        return http.fetch(settings.uci_url, settings.limits)
+            return files.read(files.path_of(settings.uci_url).resolve(), settings.limits.size)
+        return http.fetch(settings.uci_url, settings.limits, settings.reach.also(settings.uci_url))
 
     data, cached = uci.cleveland(
         archive, where=where, cache=settings.cache, sha256=settings.uci_sha256, size=settings.limits.size
@@ -167,12 +187,17 @@ def _read_postgres(request: Request) -> Records:
 
 def _read_url(request: Request) -> Records:
     spec, settings = request.spec, request.settings
-    return _parsed(http.fetch(spec, settings.limits), "url", http.public(spec), settings)
+    return _parsed(http.fetch(spec, settings.limits, settings.reach), "url", http.public(spec), settings)
 
 
 def _read_file(request: Request) -> Records:
-    path, settings = _path(request.spec), request.settings
-    return _parsed(_bytes_of(path, settings.limits.size), "file", str(path), settings)
+    settings = request.settings
+    upload = source_catalog.upload(request.spec)
+    if upload:
+        digest, name = upload
+        return _parsed(uploads.read(digest, settings.limits.size), "file", name, settings)
+    path = files.path_of(request.spec)
+    return _parsed(files.read(settings.folders.find(path), settings.limits.size), "file", str(path), settings)
 
 
 READERS: dict[str, Callable[[Request], Records]] = {
@@ -187,62 +212,6 @@ READERS: dict[str, Callable[[Request], Records]] = {
 def _parsed(data: bytes, origin: str, description: str, settings: Settings) -> Records:
     content = archives.unpack(data, where=description, size=settings.limits.size)
     return Records(tables.parse(content, where=description), origin, description, hashlib.sha256(data).hexdigest())
-
-
-def _path(spec: str) -> Path:
-    if not spec.startswith("file://"):
-        return Path(spec)
-    parts = urlsplit(spec)
-    if parts.netloc not in ("", "localhost") or not parts.path:
-        raise SourceError(
-            f"{spec!r} is not a file on this machine",
-            where="parameter source",
-            expected="file:///absolute/path",
-            hint="write three slashes after file:",
-        )
-    return Path(unquote(parts.path))
-
-
-def _bytes_of(path: Path, size: int) -> bytes:
-    try:
-        found = path.stat()
-        if path.is_dir():
-            raise IsADirectoryError
-        if not path.is_file():
-            raise OSError("it is a device or a pipe")
-        if found.st_size > size:
-            raise http.too_large(str(path), size)
-        data = path.read_bytes()
-        after = path.stat()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    if _identity(found) != _identity(after):
-        raise SourceError(
-            "the file changed while it was read",
-            where=str(path),
-            expected="a file that does not change during the run",
-            hint="try again when the file is complete",
-        )
-    return data
-
-
-def _identity(found: os.stat_result) -> tuple[int, int, int]:
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _unreadable(path: Path, error: OSError) -> SourceError:
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        problem, hint = "there is no such file", "check the path on the machine that runs the task"
-    elif isinstance(error, IsADirectoryError):
-        problem, hint = "this is a folder, not a file", "give the path of a file in it"
-    elif isinstance(error, PermissionError):
-        problem, hint = "the file may not be read", "give the user that runs the task permission to read it"
-    else:
-        problem, hint = (
-            f"the file cannot be read: {error.strerror or error}",
-            "check the path and its disk",
-        )
-    return SourceError(problem, where=str(path), expected="a readable CSV or Parquet file", hint=hint)
 
 
 def _public(spec: str) -> str:

@@ -37,19 +37,20 @@ def default_uri() -> str:
     return uri
 
 
-def put(data: bytes, kind: str, suffix: str) -> str:
+def put(data: bytes, kind: str, suffix: str, store: str | None = None) -> str:
     """Write ``data`` if it is not stored yet, and return its URI.
 
     Args:
         data: the object's bytes.
         kind: the folder in the store, for example ``snapshots``.
         suffix: the suffix of the file name, with its dot.
+        store: the store's URI; by default that of the environment.
 
     Raises:
         StoreError: the store cannot be written.
     """
     digest = hashlib.sha256(data).hexdigest()
-    uri = address(digest, kind, suffix)
+    uri = address(digest, kind, suffix, store)
     try:
         fs, path = fsspec.core.url_to_fs(uri)
         if not fs.exists(path):
@@ -67,13 +68,13 @@ def put(data: bytes, kind: str, suffix: str) -> str:
     return uri
 
 
-def address(digest: str, kind: str, suffix: str) -> str:
+def address(digest: str, kind: str, suffix: str, store: str | None = None) -> str:
     """Return the URI of the object with this sha256, whether or not it exists.
 
     Raises:
         StoreError: no store is configured.
     """
-    return posixpath.join(default_uri().rstrip("/"), kind, digest + suffix)
+    return posixpath.join((store or default_uri()).rstrip("/"), kind, digest + suffix)
 
 
 def get(uri: str) -> bytes:

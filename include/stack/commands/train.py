@@ -7,6 +7,7 @@ from typing import Any
 
 from stack import console
 from stack.clients.airflow import Airflow
+from stack.commands import source_access
 from stack.commands.follow import follow
 from stack.errors import UnhealthyError, UsageError, WorkError
 from stack.processes.lifecycle import Stack
@@ -145,7 +146,10 @@ def train(stack: Stack, given: dict[str, str]) -> dict[str, Any]:
     """
     airflow = client(stack)
     details = wait_for_dag(airflow)
-    run = airflow.trigger(DAG, typed(given, details["params"]))
+    conf = typed(given, details["params"])
+    if "source" in conf:
+        conf["source"] = source_access.for_task(stack, conf["source"])
+    run = airflow.trigger(DAG, conf)
     shown = ", ".join(f"{name}={value}" for name, value in given.items()) or "the DAG's own parameters"
     console.say(f"training: run {run} with {shown}")
     return _result(airflow, run)

@@ -15,7 +15,7 @@ from stack.processes.postgres import Cluster, server_options
 from stack.secrets import api_keys
 from stack.secrets.credentials import Credentials, write_private
 from stack.settings import HOST, REQUIREMENTS, SERVING_REQUIREMENTS, SERVING_VENV, USER, VENV, Settings
-from stack.source_choice import absolute, remembered
+from stack.source_choice import absolute, readable_folders, remembered
 
 # Settings of other Airflow, MLflow, PostgreSQL or gunicorn installations on this machine, which must not reach ours.
 _FOREIGN = re.compile(
@@ -25,7 +25,15 @@ _FOREIGN = re.compile(
 # A change of these settings restarts the processes that read them.
 _PIPELINE = tuple(
     f"HEARTLINE_{name}"
-    for name in ("CACHE_DIR", "SCHEDULE", "SOURCE_MAX_BYTES", "SOURCE_SECONDS", "TIMEZONE", "UCI_URL")
+    for name in (
+        "CACHE_DIR",
+        "SCHEDULE",
+        "SOURCE_MAX_BYTES",
+        "SOURCE_NETWORKS",
+        "SOURCE_SECONDS",
+        "TIMEZONE",
+        "UCI_URL",
+    )
 )
 _SERVICE = tuple(
     f"HEARTLINE_{name}"
@@ -211,6 +219,7 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
     return own | {
         "PYTHONPATH": f"{include}{os.pathsep}{include / 'stack' / 'airflow_config'}",
         "HEARTLINE_HOME": str(settings.home),
+        "HEARTLINE_SOURCE_FOLDERS": readable_folders(settings.root),
         "HEARTLINE_STORE": os.environ.get("HEARTLINE_STORE") or f"file://{settings.home / 'store'}",
         "HEARTLINE_DATABASE_URL": os.environ.get("HEARTLINE_DATABASE_URL")
         or server.address("heartline", credentials["heartline_db_password"]),

@@ -45,6 +45,14 @@ def small_profile() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="package")
+def readable_files() -> Iterator[None]:
+    """Tasks may read files in any folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEARTLINE_SOURCE_FOLDERS", "/")
+        yield
+
+
 @pytest.fixture(scope="session")
 def many() -> pd.DataFrame:
     """Five thousand records, from which a test takes as many of each kind as it needs."""

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from heartline.errors import HeartlineError, SourceError
-from heartline.ingestion import sources, synthetic, uci
+from heartline.ingestion import files, networks, sources, synthetic, uci
 from heartline.ingestion.http import Limits
 from heartline.ingestion.sources import Settings
 
@@ -18,7 +18,11 @@ STALL_SECONDS = 120  # without a response of a stalled server
 FRAME = synthetic.generate(30)
 CSV = FRAME.to_csv(index=False).encode()
 # Long enough for every success, even on a slow machine; tests of a time-out set their own limits.
-BRIEF = Settings(limits=Limits(seconds=60, retries=1, connect_seconds=30, read_seconds=30, size=100_000))
+BRIEF = Settings(
+    limits=Limits(seconds=60, retries=1, connect_seconds=30, read_seconds=30, size=100_000),
+    folders=files.ANYWHERE,
+    reach=networks.Reach(networks.parse("127.0.0.0/8")),
+)
 
 
 def archive(data: bytes = CSV, member: str = uci.MEMBER) -> bytes:
@@ -132,7 +136,7 @@ def refused(
     with pytest.raises(kind) as caught:
         sources.read(spec, query=query, settings=settings)
     error = caught.value
-    assert type(error) is kind
+    assert isinstance(error, kind)
     assert error.what
     assert error.where
     assert error.expected

@@ -2,13 +2,14 @@ import gzip
 import hashlib
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 import pytest
 
 from heartline import contract
 from heartline.errors import DataError
-from heartline.ingestion import sources, uci
+from heartline.ingestion import files, sources, uci
 from tests.unit.ingestion.sources.support import BRIEF, CSV, FRAME, archive, refused
 from tests.unit.messages import message
 
@@ -49,7 +50,8 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path, monkeyp
     expect(str(tmp_path / "closed.csv" / "inner.csv"), "there is no such file", look)
     expect(str(tmp_path), "this is a folder, not a file", "give the path of a file in it")
     look = "check the path and its disk"
-    expect("/dev/zero", "the file cannot be read: it is a device or a pipe", look)
+    os.mkfifo(tmp_path / "pipe")
+    expect(str(tmp_path / "pipe"), "the file cannot be read: it is a device or a pipe", look)
     expect("/" + "x" * 5000, "the file cannot be read: File name too long", look)
     expect(
         str(tmp_path / "large.csv"),
@@ -58,10 +60,10 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path, monkeyp
         "at most 100,000 bytes",
     )
 
-    def forbidden(self: Path) -> bytes:
+    def forbidden(*_: object) -> int:
         raise PermissionError
 
-    monkeypatch.setattr(Path, "read_bytes", forbidden)  # root may read everything
+    monkeypatch.setattr(os, "open", forbidden)  # root may read everything
     expect(
         str(tmp_path / "closed.csv"),
         "the file may not be read",
@@ -156,15 +158,14 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch, 
     path = tmp_path / "records.csv"
     path.write_bytes(CSV)
     os.utime(path, ns=(0, 0))
-    reads = Path.read_bytes
+    reads = files._content
 
-    def meanwhile(self: Path) -> bytes:
-        data = reads(self)
-        monkeypatch.undo()
-        change(self)
+    def meanwhile(file: BinaryIO, size: int) -> bytes:
+        data = reads(file, size)
+        change(path)
         return data
 
-    monkeypatch.setattr(Path, "read_bytes", meanwhile)
+    monkeypatch.setattr(files, "_content", meanwhile)
     error = refused(str(path))
     assert str(error) == (
         "the file changed while it was read\n"
@@ -177,15 +178,15 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch, 
 def test_a_file_that_changes_between_two_reads_gives_matching_records_and_digest_each_time(tmp_path, monkeypatch):
     path = tmp_path / "records.csv"
     path.write_bytes(CSV)
-    opened = []
-    reads = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda self: opened.append(self) or reads(self))
+    sizes = []
+    reads = files._content
+    monkeypatch.setattr(files, "_content", lambda file, size: sizes.append(size) or reads(file, size))
 
     before = sources.read(str(path), settings=BRIEF)
     grown = CSV + CSV.splitlines(keepends=True)[1]
     path.write_bytes(grown)
     after = sources.read(str(path), settings=BRIEF)
 
-    assert opened == [path, path]
+    assert len(sizes) == 2
     assert (len(before.table.frame), before.sha256) == (30, hashlib.sha256(CSV).hexdigest())
     assert (len(after.table.frame), after.sha256) == (31, hashlib.sha256(grown).hexdigest())

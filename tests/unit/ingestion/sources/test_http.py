@@ -9,7 +9,6 @@ import pytest
 from heartline.errors import DataError
 from heartline.ingestion import sources
 from heartline.ingestion.http import Limits
-from heartline.ingestion.sources import Settings
 from tests.unit.ingestion.sources.support import BRIEF, CSV, FRAME, STALL_SECONDS, archive, closed_port, refused
 from tests.unit.messages import message
 
@@ -68,7 +67,7 @@ TOO_SLOW = {
     ],
 )
 def test_a_failing_download_is_refused(web, path, what, advice):
-    settings = Settings(limits=IMPATIENT.get(path, BRIEF.limits))
+    settings = replace(BRIEF, limits=IMPATIENT.get(path, BRIEF.limits))
     started = time.monotonic()
     error = refused(web.url + path, settings)
     assert str(error) == message(what, where=web.url + path, **advice)

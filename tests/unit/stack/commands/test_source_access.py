@@ -1,0 +1,52 @@
+"""Files that tasks may not read are handed over by the command line."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from heartline.ingestion import source_catalog, sources, synthetic
+from heartline.ingestion.sources import Settings
+from stack import source_choice
+from stack.commands import source_access
+from stack.processes.lifecycle import Stack
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Path:
+    path = tmp_path / "far" / "records.csv"
+    path.parent.mkdir()
+    synthetic.generate(30).to_csv(path, index=False)
+    return path
+
+
+def test_a_file_that_tasks_may_read_keeps_its_path(settings, records, monkeypatch):
+    monkeypatch.setenv("HEARTLINE_SOURCE_FOLDERS", str(records.parent))
+    assert source_access.for_task(Stack.of(settings), str(records)) == str(records)
+    assert not (settings.home / "store").exists()
+
+
+@pytest.mark.parametrize("spelled", [str, Path.as_uri])
+def test_the_content_of_another_file_is_handed_over(settings, records, monkeypatch, spelled):
+    monkeypatch.setenv("HEARTLINE_SOURCE_FOLDERS", "/none")
+    spec = source_access.for_task(Stack.of(settings), spelled(records))
+    _, path = source_catalog.upload(spec)
+    assert path == str(records)
+    monkeypatch.setenv("HEARTLINE_STORE", (settings.home / "store").as_uri())
+    records.unlink()
+    assert len(sources.read(spec, settings=Settings()).table.frame) == 30
+    assert source_choice.check(spec, "--source") == spec
+
+
+@pytest.mark.parametrize("source", ["sample:200", "uci", "https://example.org/records.csv"])
+def test_other_sources_are_left_as_they_are(settings, source):
+    assert source_access.for_task(Stack.of(settings), source) == source
+
+
+def test_the_default_folders(monkeypatch):
+    monkeypatch.delenv("HEARTLINE_SOURCE_FOLDERS", raising=False)
+    monkeypatch.setenv("HEARTLINE_DATA", "/srv/records")
+    monkeypatch.setenv("HOME", "/home/anna")
+    assert source_choice.readable_folders(Path("/clone")) == os.pathsep.join(["/clone", "/home/anna", "/srv/records"])
+    monkeypatch.setenv("HOME", "/")  # a system user's; it would allow every file
+    assert "/" not in source_choice.readable_folders(Path("/clone")).split(os.pathsep)
