@@ -99,7 +99,9 @@ def _predict(served: Served) -> Schema:
     contract = served.model.contract
     one = example_record(contract.schema)
     two = [one, required_only(contract.schema, one)]
-    predictions = [{**msgspec.to_builtins(found), "prediction_id": NO_ID} for found in predict(served.model, two)]
+    predictions = [
+        {**msgspec.to_builtins(found), "prediction_id": NO_ID} for found in predict(served.model, contract.matrix(two))
+    ]
     model = msgspec.to_builtins(served.describe())
     operation = _get(
         "Predict for a record or a list of records",

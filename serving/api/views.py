@@ -30,11 +30,19 @@ def predict_records() -> Response:
     served = _served(_status())
     explaining = explain.asked(request.args.getlist("explain")) if request.query_string else False
     contract = served.model.contract
-    body, records = _table(contract) if request.mimetype == csv_body.MEDIA_TYPE else _value(contract)
+    request_id = request.headers.get("X-Request-ID")
+    if request.mimetype == csv_body.MEDIA_TYPE:
+        records, single = _table(contract), False
+    else:
+        data = _json_body()
+        found = None if explaining else contract.decode_list(data)
+        if found and len(found[0]) <= _settings().max_records:
+            content = answer(served, found[0], _log(), request_id, single=False, matrix=found[1])
+            return Response(content, mimetype="application/json")
+        records, single = _value(data, contract)
     if explaining:
         explain.check_count(len(records))
-    request_id = request.headers.get("X-Request-ID")
-    content = answer(served, records, _log(), request_id, single=isinstance(body, dict), explaining=explaining)
+    content = answer(served, records, _log(), request_id, single=single, explaining=explaining)
     return Response(content, mimetype="application/json")
 
 
@@ -135,22 +143,27 @@ def _bytes() -> bytes:
     return data
 
 
-def _value(contract: Contract) -> tuple[Any, list[Record]]:
-    """Return the JSON value of the request and the records in it."""
+def _json_body() -> bytes:
+    """Return the JSON of the request, not too large to be parsed."""
     if request.mimetype != "application/json":
         raise _unsupported(request.mimetype)
     data, limit = _bytes(), _settings().max_records
     if (found := count_containers(data, allowed := limit + SPARE_CONTAINERS)) > allowed:
         raise problems.too_many_records(found, limit, "the body has {} objects and arrays")
+    return data
+
+
+def _value(data: bytes, contract: Contract) -> tuple[list[Record], bool]:
+    """Return the records in the JSON ``data``, and whether it is one record, not a list."""
     try:
         body = parse(data)
     except MalformedError as error:
         raise Problem("malformed-json", reason=error) from error
-    return body, _checked(body, contract)
+    return _checked(body, contract), isinstance(body, dict)
 
 
-def _table(contract: Contract) -> tuple[list[Record], list[Record]]:
-    """Return the records of a CSV request, twice: as the body and as the records."""
+def _table(contract: Contract) -> list[Record]:
+    """Return the records of a CSV request."""
     charset = request.mimetype_params.get("charset", "")
     if charset.lower() not in csv_body.CHARSETS:
         raise _unsupported(f"{csv_body.MEDIA_TYPE} in {charset}")
@@ -163,7 +176,7 @@ def _table(contract: Contract) -> tuple[list[Record], list[Record]]:
     if errors:
         prometheus.count_invalid(contract, errors)
         raise problems.invalid_records(errors)
-    return records, records
+    return records
 
 
 def _checked(body: Any, contract: Contract) -> list[Record]:
