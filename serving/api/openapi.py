@@ -117,15 +117,17 @@ def _predict(served: Served) -> Schema:
         *(
             "malformed-json",
             "malformed-csv",
+            "malformed-gzip",
             "invalid-parameter",
             "not-explainable",
             "unsupported-media-type",
+            "unsupported-content-coding",
         ),
         *("invalid-record", "not-ready"),
     )
     operation["description"] = (
         "An object gets one prediction. An array or CSV gets a list, all of the same version. Fields may be in any "
-        "order. Optional fields may be absent or null, in CSV empty."
+        "order. Optional fields may be absent or null, in CSV empty. The body may be compressed with gzip."
     )
     explain = {"type": "boolean", "default": False}
     operation["parameters"] = [

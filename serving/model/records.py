@@ -2,6 +2,7 @@
 
 import json
 import math
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NoReturn
 
@@ -62,6 +63,10 @@ def parse_fast(body: bytes) -> list[Record] | Record | None:
 
 
 def _strict(body: bytes) -> Any:
+    if b"\0" in body[:4] or body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise MalformedError("the body is in UTF-16 or UTF-32, not in UTF-8")
+    if not body.strip():
+        raise MalformedError("the body is empty")
     try:
         return _DECODER.decode(body.decode())
     except UnicodeDecodeError as error:
