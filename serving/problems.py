@@ -56,6 +56,14 @@ PROBLEMS: dict[str, ProblemType] = {
         expected="one JSON object, or an array of objects (RFC 8259), in UTF-8",
         hint="correct the body",
     ),
+    "malformed-gzip": ProblemType(
+        status=400,
+        title="Malformed gzip",
+        when="`Content-Encoding` is gzip, and the body is not, or not all of it was sent",
+        detail="the Content-Encoding is gzip, but the body is not complete gzip data",
+        expected="a body that is compressed as Content-Encoding says",
+        hint="compress the body, or leave Content-Encoding out",
+    ),
     "malformed-csv": ProblemType(
         status=400,
         title="Malformed CSV",
@@ -139,6 +147,15 @@ PROBLEMS: dict[str, ProblemType] = {
         expected="Content-Type: application/json, or text/csv in UTF-8",
         hint="send a record or a list of records as JSON, or a table as CSV",
         headers={"Accept-Post": "application/json, text/csv"},
+    ),
+    "unsupported-content-coding": ProblemType(
+        status=415,
+        title="Unsupported content coding",
+        when="the Content-Encoding is not `gzip`",
+        detail="the Content-Encoding is {found!r}",
+        expected="Content-Encoding: gzip, or none",
+        hint="send the body as it is, or compressed with gzip",
+        headers={"Accept-Encoding": "gzip"},
     ),
     "invalid-record": ProblemType(
         status=422,
@@ -267,9 +284,11 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
         return Response(self.body(path), self.status, self.headers, content_type=MEDIA_TYPE)
 
 
-def body_too_large(limit: int) -> Problem:
-    """Return the answer to a body of more than ``limit`` bytes."""
-    return Problem("content-too-large", reason=f"the body has more than {limit} bytes", limit=f"{limit} bytes")
+def body_too_large(limit: int, when: str = "") -> Problem:
+    """Return the answer to a body of more than ``limit`` bytes; ``when`` may say in which state."""
+    return Problem(
+        "content-too-large", reason=f"the body has more than {limit} bytes{when}", limit=f"{limit} bytes{when}"
+    )
 
 
 def too_many_records(found: int, limit: int, what: str = "the list has {} records") -> Problem:

@@ -99,7 +99,9 @@ def _predict(served: Served) -> Schema:
     contract = served.model.contract
     one = example_record(contract.schema)
     two = [one, required_only(contract.schema, one)]
-    predictions = [{**msgspec.to_builtins(found), "prediction_id": NO_ID} for found in predict(served.model, two)]
+    predictions = [
+        {**msgspec.to_builtins(found), "prediction_id": NO_ID} for found in predict(served.model, contract.matrix(two))
+    ]
     model = msgspec.to_builtins(served.describe())
     operation = _get(
         "Predict for a record or a list of records",
@@ -115,15 +117,17 @@ def _predict(served: Served) -> Schema:
         *(
             "malformed-json",
             "malformed-csv",
+            "malformed-gzip",
             "invalid-parameter",
             "not-explainable",
             "unsupported-media-type",
+            "unsupported-content-coding",
         ),
         *("invalid-record", "not-ready"),
     )
     operation["description"] = (
         "An object gets one prediction. An array or CSV gets a list, all of the same version. Fields may be in any "
-        "order. Optional fields may be absent or null, in CSV empty."
+        "order. Optional fields may be absent or null, in CSV empty. The body may be compressed with gzip."
     )
     explain = {"type": "boolean", "default": False}
     operation["parameters"] = [

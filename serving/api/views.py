@@ -1,18 +1,19 @@
 """The endpoints for predictions and for the state of the service."""
 
 import math
+from codecs import BOM_UTF8
 from typing import Any
 
 import msgspec
 from flask import Blueprint, Response, current_app, request
 
 from serving import problems
-from serving.api import auth, csv_body, explain
+from serving.api import auth, csv_body, explain, request_body
 from serving.api.prediction_responses import answer
 from serving.api.responses import HealthResponse, ModelResponse, ReadinessResponse, RegistryState
 from serving.metrics import prometheus
 from serving.model.model_store import ModelStore, Served, Status, to_text
-from serving.model.records import Contract, MalformedError, Record, count_containers, parse
+from serving.model.records import Contract, FieldError, MalformedError, Record, count_containers, parse
 from serving.model.worker_states import Workers
 from serving.prediction_log.writer import PredictionLog
 from serving.problems import Problem
@@ -30,11 +31,19 @@ def predict_records() -> Response:
     served = _served(_status())
     explaining = explain.asked(request.args.getlist("explain")) if request.query_string else False
     contract = served.model.contract
-    body, records = _table(contract) if request.mimetype == csv_body.MEDIA_TYPE else _value(contract)
+    request_id = request.headers.get("X-Request-ID")
+    if request.mimetype == csv_body.MEDIA_TYPE:
+        records, single = _table(contract), False
+    else:
+        data = _json_body()
+        found = None if explaining else contract.decode_list(data)
+        if found and len(found[0]) <= _settings().max_records:
+            content = answer(served, found[0], _log(), request_id, single=False, matrix=found[1])
+            return Response(content, mimetype="application/json")
+        records, single = _value(data, contract)
     if explaining:
         explain.check_count(len(records))
-    request_id = request.headers.get("X-Request-ID")
-    content = answer(served, records, _log(), request_id, single=isinstance(body, dict), explaining=explaining)
+    content = answer(served, records, _log(), request_id, single=single, explaining=explaining)
     return Response(content, mimetype="application/json")
 
 
@@ -128,34 +137,36 @@ def _json(value: Any) -> Response:
     return Response(msgspec.json.encode(value), mimetype="application/json")
 
 
-def _bytes() -> bytes:
-    data = request.get_data(cache=False)
-    if len(data) > _settings().max_body_bytes:
-        raise problems.body_too_large(_settings().max_body_bytes)
-    return data
+def _body() -> bytes:
+    return request_body.read(request, _settings().max_body_bytes)
 
 
-def _value(contract: Contract) -> tuple[Any, list[Record]]:
-    """Return the JSON value of the request and the records in it."""
+def _json_body() -> bytes:
+    """Return the JSON of the request, not too large to be parsed."""
     if request.mimetype != "application/json":
         raise _unsupported(request.mimetype)
-    data, limit = _bytes(), _settings().max_records
+    data, limit = _body(), _settings().max_records
     if (found := count_containers(data, allowed := limit + SPARE_CONTAINERS)) > allowed:
         raise problems.too_many_records(found, limit, "the body has {} objects and arrays")
+    return data.removeprefix(BOM_UTF8)
+
+
+def _value(data: bytes, contract: Contract) -> tuple[list[Record], bool]:
+    """Return the records in the JSON ``data``, and whether it is one record, not a list."""
     try:
         body = parse(data)
     except MalformedError as error:
         raise Problem("malformed-json", reason=error) from error
-    return body, _checked(body, contract)
+    return _checked(body, contract), isinstance(body, dict)
 
 
-def _table(contract: Contract) -> tuple[list[Record], list[Record]]:
-    """Return the records of a CSV request, twice: as the body and as the records."""
+def _table(contract: Contract) -> list[Record]:
+    """Return the records of a CSV request."""
     charset = request.mimetype_params.get("charset", "")
     if charset.lower() not in csv_body.CHARSETS:
         raise _unsupported(f"{csv_body.MEDIA_TYPE} in {charset}")
     try:
-        records, errors = csv_body.parse(_bytes(), contract, _settings().max_records)
+        records, errors = csv_body.parse(_body(), contract, _settings().max_records)
     except MalformedError as error:
         raise Problem("malformed-csv", reason=error) from error
     except csv_body.TooManyRowsError as error:
@@ -163,7 +174,7 @@ def _table(contract: Contract) -> tuple[list[Record], list[Record]]:
     if errors:
         prometheus.count_invalid(contract, errors)
         raise problems.invalid_records(errors)
-    return records, records
+    return records
 
 
 def _checked(body: Any, contract: Contract) -> list[Record]:
@@ -174,6 +185,9 @@ def _checked(body: Any, contract: Contract) -> list[Record]:
     if isinstance(body, list) and body:
         errors = contract.list_errors(body)
         records = body
+    elif isinstance(body, list):
+        errors = [FieldError("", "the list is empty", "a list of at least one record")]
+        records = []
     else:
         errors = contract.errors(body)
         records = [body]

@@ -2,7 +2,6 @@
 
 import os
 import uuid
-from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -11,12 +10,12 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from serving.model.bundle import Model
-from serving.model.records import Record
+from serving.model.records import Matrix
 
 FEWEST_DIGITS, MOST_DIGITS = 5, 9  # after the decimal point; very small values may need more
 
 
-class Prediction(msgspec.Struct, frozen=True):
+class Prediction(msgspec.Struct, frozen=True, gc=False):  # it refers to nothing that could refer to it
     """The prediction for one record."""
 
     prediction_id: Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
@@ -28,13 +27,12 @@ class Prediction(msgspec.Struct, frozen=True):
     ]
 
 
-def predict(model: Model, records: Sequence[Record]) -> list[Prediction]:
-    """Return the prediction of ``model`` for each of ``records``, which are valid.
+def predict(model: Model, matrix: Matrix) -> list[Prediction]:
+    """Return the prediction of ``model`` for each row of ``matrix`` (n, features), as its contract makes it.
 
     Raises:
         BundleError: the model returned a value that is not a probability.
     """
-    matrix = model.contract.matrix(records)
     probabilities = model.probabilities(matrix)
     positive = probabilities >= model.about.threshold
     imputed = model.contract.imputed(matrix)

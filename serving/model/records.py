@@ -2,6 +2,7 @@
 
 import json
 import math
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NoReturn
 
@@ -10,6 +11,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
+
+from serving.model.record_lists import ListDecoder
 
 Record = dict[str, int | float | None]
 Matrix = NDArray[np.float32]
@@ -60,6 +63,10 @@ def parse_fast(body: bytes) -> list[Record] | Record | None:
 
 
 def _strict(body: bytes) -> Any:
+    if b"\0" in body[:4] or body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise MalformedError("the body is in UTF-16 or UTF-32, not in UTF-8")
+    if not body.strip():
+        raise MalformedError("the body is empty")
     try:
         return _DECODER.decode(body.decode())
     except UnicodeDecodeError as error:
@@ -116,6 +123,7 @@ class Contract:
         self._list_validator = jsonschema_rs.Draft202012Validator(
             {"type": "array", "items": dict(schema)}, retriever=_refuse_to_fetch
         )
+        self._lists = ListDecoder(schema, self.features) if ListDecoder.supports(schema) else None
         self.optional = tuple(
             name for name in self.features if name not in required or _may_be_null(self.properties[name])
         )
@@ -173,11 +181,20 @@ class Contract:
         """Return whether ``body``, a record or a list of records, is valid."""
         return _accepts(self._validator if isinstance(body, dict) else self._list_validator, body)
 
+    def decode_list(self, body: bytes) -> tuple[Sequence[Any], Matrix] | None:
+        """Return the records in the JSON list ``body``, encodable as JSON, and the model's input for them.
+
+        Returns:
+            None if it is not a list of valid records, or if the contract is validated record by record only.
+        """
+        return self._lists.decode(body) if self._lists else None
+
     def imputed(self, matrix: Matrix) -> list[list[str]]:
         """Return the names of the features that the model imputes, for each row of its input."""
-        found: list[list[str]] = [[] for _ in matrix]
+        nothing: list[str] = []  # shared, because most rows are complete
+        found = [nothing] * len(matrix)
         for row, column in zip(*np.nonzero(np.isnan(matrix)), strict=True):
-            found[row].append(self.features[column])
+            found[row] = [*found[row], self.features[column]]
         return found
 
     def matrix(self, records: Sequence[Record]) -> Matrix:

@@ -177,7 +177,7 @@ class LogDatabase:
         if batch.model.key not in self._known:
             self._execute(_ADD_MODEL, msgspec.json.encode(batch.model).decode())
             self._known.add(batch.model.key)
-        return int(self._execute(_ADD_PREDICTIONS, bytes(batch.entries).decode()).rowcount)
+        return int(self._execute(_ADD_PREDICTIONS, batch.model.key, bytes(batch.parts).decode()).rowcount)
 
     def _find(self, prediction_id: str) -> Found | None:
         row = self._execute(_FIND, prediction_id).fetchone()
@@ -217,13 +217,22 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-_COLUMNS = """prediction_id uuid, request_id text, request_row integer, answered timestamptz, model_key text,
-    has_heart_disease boolean, probability double precision, imputed text[], features jsonb"""
-_NAMES = ", ".join(column.split()[0] for column in _COLUMNS.split(","))
 _ADD_MODEL = "INSERT INTO model SELECT * FROM json_populate_record(NULL::model, %s) ON CONFLICT DO NOTHING"
-# one parameter for a complete batch: the server gets the same JSON that a spill file would
-_ADD_PREDICTIONS = f"""INSERT INTO prediction ({_NAMES})
-    SELECT {_NAMES} FROM json_to_recordset(%s) AS added({_COLUMNS}) ON CONFLICT DO NOTHING"""  # noqa: S608 - our names
+# One parameter for a complete batch: the server gets the same JSON that a spill file would. Most lists of imputed
+# fields are empty.
+_ADD_PREDICTIONS = """INSERT INTO prediction (prediction_id, request_id, request_row, answered, model_key,
+        has_heart_disease, probability, imputed, features)
+    SELECT row.prediction_id::uuid, part.request_id, part.first_row + row.position - 1, part.answered, %s,
+        row.has_heart_disease::boolean, row.probability::double precision,
+        CASE row.imputed::text WHEN '[]' THEN '{}' ELSE ARRAY(SELECT json_array_elements_text(row.imputed)) END,
+        row.features::jsonb
+    FROM json_to_recordset(%s) AS part(request_id text, answered timestamptz, first_row integer, prediction_id json,
+        has_heart_disease json, probability json, imputed json, features json),
+    LATERAL ROWS FROM (json_array_elements_text(part.prediction_id), json_array_elements_text(part.has_heart_disease),
+        json_array_elements_text(part.probability), json_array_elements(part.imputed),
+        json_array_elements(part.features)) WITH ORDINALITY
+        AS row(prediction_id, has_heart_disease, probability, imputed, features, position)
+    ON CONFLICT DO NOTHING"""
 _FIND = """SELECT json_build_object('entry', to_json(p), 'model', to_json(m))::text
     FROM prediction AS p JOIN model AS m ON m.key = p.model_key WHERE p.prediction_id = %s"""
 _EXPIRE = """DELETE FROM prediction WHERE ctid = ANY(ARRAY(

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -20,17 +20,17 @@ from msgspec import UNSET, Meta, UnsetType
 from serving.metrics import prometheus
 from serving.model.model_store import Served, Time, to_text
 from serving.model.predict import Prediction
-from serving.model.records import Record
 from serving.prediction_log.counters import DROPPED, QUEUED, SPILLED, WRITTEN, Counts
 from serving.prediction_log.database import LogDatabase, LogDatabaseError
 from serving.prediction_log.entries import (
     Answered,
     Batch,
-    Entry,
     Found,
     LoggedModel,
+    batches,
     describe_model,
-    entries,
+    part,
+    read_batch,
     split_batch,
 )
 from serving.prediction_log.spill import Spill, SpillFullError
@@ -38,7 +38,7 @@ from serving.settings import Settings
 
 FOLDER = "prediction-log"  # in the cache folder
 QUEUE_RECORDS = 20_000  # of a worker, in memory
-BATCH_RECORDS = 500  # written, spilled or encoded at once; encoding blocks the other threads
+BATCH_RECORDS = 1000  # written, spilled or encoded at once; encoding blocks the other threads
 INTERVAL_SECONDS = 0.5  # between two batches
 RETRY_SECONDS = 3.0  # between two attempts to reach the database
 ADOPT_SECONDS = 5.0
@@ -112,9 +112,16 @@ class PredictionLog:
             prometheus.LOG_DROPPED.inc(dropped)
 
     def add(
-        self, predictions: Sequence[Prediction], records: Sequence[Record], served: Served, request_id: str | None
+        self, predictions: Sequence[Prediction], records: Sequence[Any], served: Served, request_id: str | None
     ) -> None:
-        """Queue the predictions of one request. It does not block and does not fail."""
+        """Queue the predictions of one request. It does not block and does not fail.
+
+        Args:
+            predictions: at least one.
+            records: one for each, dictionaries or other values that encode to the same JSON.
+            served: the model.
+            request_id: of the client, if it sent one.
+        """
         if not self.enabled:
             return
         count = len(predictions)
@@ -210,7 +217,7 @@ class PredictionLog:
 
     def _replay(self, data: bytes | None, records: int) -> None:
         try:
-            batch = msgspec.json.decode(data or b"", type=Batch)
+            batch = read_batch(data or b"")
         except msgspec.DecodeError:
             self._drop(records, "a batch on disk is damaged")
         else:
@@ -261,10 +268,7 @@ class PredictionLog:
         if self._model is None or self._model[0] is not served:
             self._model = (served, describe_model(served))
         model = self._model[1]
-        taken = [entry for answered in self._taken for entry in entries(answered, model.key)]
-        for start in range(0, len(taken), BATCH_RECORDS):
-            part = taken[start : start + BATCH_RECORDS]
-            self._pending.append((Batch(model, msgspec.Raw(msgspec.json.encode(part))), len(part)))
+        self._pending.extend(batches(model, list(map(part, self._taken)), BATCH_RECORDS))
         return True
 
     def _find_queued(self, prediction_id: str) -> Found | None:
@@ -274,16 +278,18 @@ class PredictionLog:
             for row, prediction in enumerate(answered[4]):
                 if prediction.prediction_id == prediction_id:
                     model = describe_model(answered[2])
-                    return Found(entries(answered, model.key)[row], model)
+                    return Found(part(answered).entry(row, model.key), model)
         return None
 
     def _find_spilled(self, prediction_id: str) -> Found | None:
-        line = self._spill.line_with(b'{"prediction_id":"%s"' % prediction_id.encode())
+        line = self._spill.line_with(b'"%s"' % prediction_id.encode())
         if line is None:
             return None
-        batch = msgspec.json.decode(line, type=Batch)
-        spilled = msgspec.json.decode(batch.entries, type=list[Entry])
-        return next((Found(entry, batch.model) for entry in spilled if entry.prediction_id == prediction_id), None)
+        batch = read_batch(line)
+        for one in batch.decoded():
+            if prediction_id in one.prediction_id:  # a client may send the id of a prediction as its request id
+                return Found(one.entry(one.prediction_id.index(prediction_id), batch.model.key), batch.model)
+        return None
 
     def _database_failed(self, reason: str) -> None:
         self._next_try = time.monotonic() + RETRY_SECONDS

@@ -200,7 +200,7 @@ def test_impossible_values_are_told_at_their_fields(page, pictures):
     page.screenshot(path=pictures / "service-errors.png", full_page=True)
 
     age.fill("40")
-    page.get_by_label("ST depression").fill("1.5")
+    page.get_by_label("ST depression").fill("1,5")  # as in most of Europe
     page.get_by_label("Sex").select_option("0")
     page.keyboard.press("Tab")
     page.get_by_role("button", name="Predict").click()

@@ -21,12 +21,18 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
+// A decimal comma is accepted where a fraction is: in a whole number it would be a separator of thousands.
+function readNumber(control, text) {
+  const point = control.inputMode === "decimal" ? text.replace(",", ".") : text;
+  return NUMBER.test(point) ? Number(point) : text;
+}
+
 // Empty fields are left out. Text that is not a number is sent unchanged: the service reports what is allowed.
 function readRecord() {
   const record = {};
   for (const control of controls) {
     const text = control.value.trim();
-    if (text !== "") record[control.name] = NUMBER.test(text) ? Number(text) : text;
+    if (text !== "") record[control.name] = readNumber(control, text);
   }
   return record;
 }

@@ -38,7 +38,7 @@ class Load:
 LOADS = (
     Load("one", 1, 1, {"ours": 200, "mlflow": 12, "plain": 20, "echo": 200}),
     Load("sixteen", 1, 16, {"ours": 320, "mlflow": 16, "plain": 32, "echo": 320}),
-    Load("thousand", 1000, 1, {"ours": 8, "mlflow": 4, "plain": 4, "echo": 8}),
+    Load("thousand", 1000, 1, {"ours": 24, "mlflow": 4, "plain": 4, "echo": 24}),
 )
 
 

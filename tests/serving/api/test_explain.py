@@ -26,7 +26,7 @@ LINEAR = "logistic_regression"
 
 def explanation(family: str, record: Any) -> Explanation:
     model = trained.model(family)
-    (one,) = explain.explained(model, [record], predict(model, [record]))
+    (one,) = explain.explained(model, [record], predict(model, model.contract.matrix([record])))
     found: Explanation = one.contributions  # type: ignore[attr-defined]
     return found
 

@@ -103,7 +103,6 @@ def test_the_probability_is_the_shortest_decimal_of_its_float32(service: Service
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
-        (b"", "Expecting value at line 1, column 1"),
         (b'{"age": 1', "Expecting ',' delimiter at line 1, column 10"),
         (b"{age: 1}", "Expecting property name enclosed in double quotes at line 1, column 2"),
         (b'{"age": NaN}', "NaN is not a JSON number"),
@@ -115,6 +114,12 @@ def test_the_probability_is_the_shortest_decimal_of_its_float32(service: Service
         (b'{"age": ' + b"9" * 5000 + b"}", "a number has too many digits"),
         (b'{"age": "\xff"}', "byte 9 is not UTF-8"),
         (b"[" * 20_000, "the body is nested too deeply"),
+        (b"", "the body is empty"),
+        (b" \n", "the body is empty"),
+        (b"\xef\xbb\xbf", "the body is empty"),
+        ('{"age": 61}'.encode("utf-16"), "the body is in UTF-16 or UTF-32, not in UTF-8"),
+        ('{"age": 61}'.encode("utf-16-le"), "the body is in UTF-16 or UTF-32, not in UTF-8"),
+        ('{"age": 61}'.encode("utf-32"), "the body is in UTF-16 or UTF-32, not in UTF-8"),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",
 )
@@ -268,7 +273,7 @@ def test_a_field_name_with_a_lone_surrogate_is_refused(service: Service) -> None
     assert [error["pointer"] for error in json.loads(response.data)["errors"]] == ["/?"]
 
 
-@pytest.mark.parametrize("body", ["[]", "7", '"text"', "null", "true"])
+@pytest.mark.parametrize("body", ["7", '"text"', "null", "true"])
 def test_a_body_that_is_neither_a_record_nor_a_list_is_422(service: Service, body: str) -> None:
     response = post(service, body)
 
