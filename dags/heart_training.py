@@ -34,7 +34,7 @@ from heartline.training.family_names import FAMILY_NAMES
     doc_md=__doc__,
     tags=[TAG_HEARTLINE, TAG_TRAINING],
     schedule=CronTriggerTimetable(
-        os.environ.get("HEARTLINE_SCHEDULE", "0 2 * * *"), timezone=os.environ.get("HEARTLINE_TIMEZONE", "UTC")
+        os.environ.get("HEARTLINE_SCHEDULE") or "0 2 * * *", timezone=os.environ.get("HEARTLINE_TIMEZONE") or "UTC"
     ),
     catchup=False,
     max_active_runs=1,
@@ -42,7 +42,7 @@ from heartline.training.family_names import FAMILY_NAMES
     default_args=DEFAULT_ARGS,
     params={
         "source": Param(
-            os.environ.get("HEARTLINE_SOURCE", "sample"),
+            os.environ.get("HEARTLINE_SOURCE") or "sample",
             type="string",
             minLength=1,
             maxLength=2000,

@@ -56,7 +56,7 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
         "secrets": set(),
         "bootstrap": {"secrets"},
         "clients": {"secrets"},
-        "processes": {"bootstrap", "clients", "secrets"},
+        "processes": {"clients", "secrets"},
         "commands": {"bootstrap", "clients", "processes", "secrets"},
         "compose": {"clients", "commands", "processes", "secrets"},
     },

@@ -126,6 +126,8 @@ def choose(given: str | None, home: Path) -> Choice:
 
 
 def _probe(url: str) -> Choice:
+    if url.startswith(("/", "file://")):
+        return Choice("uci", f"HEARTLINE_UCI_URL is {check(url, 'setting HEARTLINE_UCI_URL')}")
     try:
         # GET without reading the body, because an archive may refuse HEAD. The task downloads and checks the records.
         with requests.get(url, stream=True, timeout=ARCHIVE_TIMEOUT) as answer:

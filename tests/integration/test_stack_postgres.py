@@ -1,17 +1,22 @@
 """The embedded PostgreSQL without the other processes: create, start, provide roles, kill, remove."""
 
 import dataclasses
+import hashlib
+import json
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 
 import psycopg2
 import pytest
 
-from stack.errors import MachineError, UnhealthyError
+from stack.errors import MachineError, UnhealthyError, UsageError
+from stack.processes.cluster_location import SHARED_FOLDER, shared_folder
 from stack.processes.databases import NAMES, Server, create_missing
-from stack.processes.postgres import Cluster, remove_shared_folder, server_options, shared_folder
+from stack.processes.health import answers
+from stack.processes.postgres import Cluster, remove_shared_folder, server_options
 from stack.secrets.credentials import Credentials
 from stack.settings import Settings
 from tests.running import ROOT, free_ports
@@ -27,11 +32,11 @@ class Database:
         self.settings = Settings(ROOT, home, 1, 2, 3, free_ports(1)[0], None)
         self.settings.make_home()
         self.credentials = Credentials(home)
-        self.cluster = Cluster.of(self.settings)
+        self.cluster = Cluster.claim(self.settings)
         self.server = Server.of(self.settings, self.credentials)
         self.process = None
 
-    def start(self):
+    def start(self, until_healthy=None):
         self.cluster.prepare(self.credentials)
         self.process = subprocess.Popen(
             [*self.cluster.command, *server_options(self.settings)],
@@ -40,7 +45,7 @@ class Database:
             extra_groups=[] if self.cluster.user else None,
             stderr=subprocess.PIPE,
         )
-        return until(self.version, passing=psycopg2.OperationalError)
+        return until(until_healthy or self.version, passing=psycopg2.OperationalError)
 
     def version(self):
         assert self.process.poll() is None, self.process.stderr.read()
@@ -171,20 +176,179 @@ def test_it_comes_back_after_a_restart_of_the_machine(tmp_path):
 
 def test_an_interrupted_creation_starts_again(tmp_path):
     database = Database(tmp_path / "home")
+    partial = database.cluster.data.with_name(f"{database.cluster.data.name}.creating")
+    partial.mkdir(parents=True)
+    (partial / "PG_VERSION").write_text("18\n")
     try:
-        database.cluster.prepare(database.credentials)
-        database.cluster.record.unlink()  # written last
-        (database.cluster.data / "postgresql.conf").unlink()
         assert database.start()
+        assert not partial.exists()
     finally:
         database.stop()
         remove_shared_folder(database.settings.home)
 
 
+def marked(database):
+    """Create a table in the database, by which it is recognized."""
+    connection = database.server.connect()
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE mine (patient int)")
+    connection.close()
+
+
+def is_marked(database):
+    return rows(database.server, "SELECT to_regclass('mine') IS NOT NULL") == [(True,)]
+
+
+@pytest.fixture
+def used(tmp_path):
+    """A stopped database that holds a table, of a state folder with artifacts."""
+    made = Database(tmp_path / "home")
+    made.start()
+    marked(made)
+    made.stop()
+    (made.settings.home / "artifacts" / "1").mkdir(parents=True)
+    yield made
+    made.stop()
+    remove_shared_folder(made.settings.home)
+
+
+@pytest.mark.parametrize("lost", ["postgres.json", "secrets", "HEARTLINE"])
+def test_a_lost_bookkeeping_file_does_not_cost_the_database(used, lost):
+    home = used.settings.home
+    path = home / lost
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    if lost == "HEARTLINE":
+        with pytest.raises(UsageError, match="holds other files") as caught:
+            used.settings.make_home()
+        subprocess.run(["sh", "-c", caught.value.hint.partition("file HEARTLINE: ")[2]], check=True)
+    used.cluster = Cluster.claim(used.settings)
+    used.credentials = Credentials(home)
+    used.server = Server.of(used.settings, used.credentials)
+    if lost == "secrets":
+        used.start(until_healthy=lambda: answers(used.server, 0).ok)
+        assert not used.server.accepts_password()
+        used.stop()
+        used.cluster.set_password(used.credentials["postgres_password"])
+    used.start()
+    assert is_marked(used)
+
+
+def test_roles_of_an_own_server_get_the_passwords_of_new_secrets(used):
+    used.start()
+    create_missing(used.server, used.credentials, own=True)
+    path = used.credentials.folder / "mlflow_db_password"
+    path.unlink()
+    assert create_missing(used.server, used.credentials, own=True) == set()
+    used.server.connect("mlflow", used.credentials["mlflow_db_password"], "mlflow").close()
+
+
+def test_a_database_without_its_version_file_is_refused_with_a_hint_that_works(used):
+    (used.cluster.data / "PG_VERSION").unlink()
+    with pytest.raises(MachineError, match="holds files, but is no complete database") as caught:
+        used.cluster.prepare(used.credentials)
+    command = caught.value.hint.partition("only that file is lost: ")[2].partition(";")[0]
+    subprocess.run(["sh", "-c", command], check=True)
+    used.start()
+    assert is_marked(used)
+
+
+def test_a_database_of_another_version_is_refused(used):
+    (used.cluster.data / "PG_VERSION").write_text("17\n")
+    with pytest.raises(MachineError, match="the database is of PostgreSQL 17"):
+        used.cluster.prepare(used.credentials)
+    (used.cluster.data / "PG_VERSION").write_text("18\n")
+
+
+def test_a_missing_database_is_not_replaced_by_an_empty_one(used):
+    used.cluster.data.rename(used.cluster.data.with_name("elsewhere"))
+    with pytest.raises(MachineError, match="the database of this stack is missing"):
+        used.cluster.prepare(used.credentials)
+    assert not used.cluster.data.exists()
+    used.cluster.data.with_name("elsewhere").rename(used.cluster.data)
+
+
+def test_a_moved_state_folder_keeps_its_database(used, tmp_path):
+    home, moved = used.settings.home, tmp_path / "moved"
+    home.rename(moved)
+    settings = dataclasses.replace(used.settings, home=moved)
+    again = Database(moved)
+    try:
+        again.cluster = Cluster.claim(settings)
+        again.start()
+        assert is_marked(again)
+        new = Database(home)  # a new stack where the old one was
+        new.cluster = Cluster.claim(new.settings)
+        try:
+            new.start()
+            assert not is_marked(new)
+        finally:
+            new.stop()
+            remove_shared_folder(home)
+        assert is_marked(again)
+    finally:
+        again.stop()
+        remove_shared_folder(moved)
+    assert not again.cluster.data.exists() or os.geteuid()
+
+
+def test_a_copied_state_folder_is_refused_by_root(used, need, tmp_path):
+    need(os.geteuid() == 0, "root, whose database lies outside of the state folder")
+    Cluster.claim(used.settings)
+    copy = dataclasses.replace(used.settings, home=tmp_path / "copy")
+    shutil.copytree(used.settings.home, copy.home)
+    with pytest.raises(UsageError, match="is a copy"):
+        Cluster.claim(copy)
+    remove_shared_folder(copy.home)
+    assert (used.cluster.data / "PG_VERSION").exists(), "a purge of the copy leaves the original alone"
+    used.settings.home.rename(tmp_path / "home.old")  # as the hint says
+    assert Cluster.claim(copy).data == used.cluster.data
+    remove_shared_folder(copy.home)
+
+
+def test_a_database_of_release_0_2_continues_with_the_new_account(used, need):
+    """That release named the folder by a digest of the path, and its files belonged to `nobody`."""
+    need(os.geteuid() == 0, "root, whose database lies outside of the state folder")
+    home = used.settings.home
+    former = SHARED_FOLDER / hashlib.sha256(str(home).encode()).hexdigest()[:16]
+    if used.cluster.data.parent != former:
+        used.cluster.data.parent.rename(former)
+    (former / "home").unlink(missing_ok=True)
+    (home / "HEARTLINE").write_text("The state of a local Heartline stack. …\n")
+    (home / "postgres.json").write_text(json.dumps({"data": str(former / "data")}) + "\n")
+    subprocess.run(["chown", "-R", "nobody", str(former / "data")], check=True)
+
+    moved = dataclasses.replace(used.settings, home=home.with_name("moved"))
+    home.rename(moved.home)
+    again = Database(moved.home)
+    again.cluster = Cluster.claim(moved)
+    assert again.cluster.data == former / "data"
+    assert again.cluster.must_stop() == (again.cluster.user != "nobody")
+    try:
+        again.start()
+        assert is_marked(again)
+        assert (former / "data").owner() == (former / "data" / "base").owner() == again.cluster.user
+    finally:
+        again.stop()
+        remove_shared_folder(moved.home)
+    assert not former.exists()
+
+
+def test_root_does_not_start_another_database_than_that_of_the_stacks_user(tmp_path, need):
+    need(os.geteuid() == 0, "root")
+    settings = Settings(ROOT, tmp_path / "home", 1, 2, 3, 4, None)
+    settings.make_home()
+    (settings.home / "postgres").mkdir()
+    (settings.home / "postgres" / "PG_VERSION").write_text("18\n")
+    with pytest.raises(UsageError, match="cannot run as root"):
+        Cluster.claim(settings)
+
+
 def test_what_lies_outside_of_the_state_folder_is_removed_with_it(tmp_path):
     database = Database(tmp_path / "home")
     database.cluster.prepare(database.credentials)
-    database.cluster.record.unlink()  # as after an interruption
     assert shared_folder(database.settings.home).exists() == (os.geteuid() == 0)
     remove_shared_folder(database.settings.home)
     assert not shared_folder(database.settings.home).exists()

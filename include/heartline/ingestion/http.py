@@ -13,6 +13,7 @@ from urllib3 import exceptions as causes
 from urllib3.util.retry import Retry
 
 from heartline.errors import SourceError
+from heartline.ingestion import proxies
 
 _CHUNK = 1 << 16
 _MAX_REDIRECTS = 5
@@ -101,7 +102,10 @@ def _download(url: str, limits: Limits) -> bytes:
             for scheme in ("http://", "https://"):
                 session.mount(scheme, HTTPAdapter(max_retries=retry))
             timeout = (limits.connect_seconds, limits.read_seconds)
-            with session.get(url, stream=True, timeout=timeout, headers={"Accept-Encoding": "identity"}) as answer:
+            headers = {"Accept-Encoding": "identity"}
+            with session.get(
+                url, stream=True, timeout=timeout, headers=headers, proxies=proxies.for_url(url)
+            ) as answer:
                 _expect_success(answer, url)
                 return _body(answer, url, limits, deadline)
     # ValueError: a URL that cannot be parsed

@@ -16,7 +16,7 @@ from stack import console
 from stack.bootstrap.launcher import HELP
 from stack.clients import service
 from stack.clients.mlflow import Registry
-from stack.commands import promote, status, test, train, up
+from stack.commands import db, promote, status, test, train, up
 from stack.commands.keys import keys
 from stack.errors import Exit, MachineError, StackError, UsageError, from_os_error
 from stack.processes import lifecycle
@@ -84,6 +84,8 @@ def predict_command(file: str | None) -> None:
     """
     settings = Settings.load()
     body: Any = service.example() if file is None else _read_json(file)
+    if file is None:
+        console.say(f"the example record: {json.dumps(body)}")
     print(json.dumps(service.predict(settings, body), indent=2))
 
 
@@ -187,9 +189,31 @@ def status_command(as_json: bool) -> int:
         print(json.dumps(found.as_dict(), indent=2))
     else:
         console.out.print(status.table(found))
-        console.out.print(status.summary(found), markup=False)
-        console.out.print(status.login(stack), markup=False)
+        for line in status.lines(stack, found):
+            console.out.print(line, markup=False)
     return Exit.OK if found.healthy() else Exit.UNHEALTHY
+
+
+@cli.command("db", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option(
+    "--database",
+    default=db.DEFAULT,
+    show_default=True,
+    metavar="NAME",
+    help=f"One of {', '.join(NAMES)}; the source `postgres` reads {db.DEFAULT}.",
+)
+@click.option("--url", is_flag=True, help="Print the URL with user and password, for another program.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PSQL ARGS]")
+def db_command(database: str, url: bool, arguments: tuple[str, ...]) -> None:
+    """Open psql on a database of the stack. PSQL ARGS are handed to it, for example -c SQL or -f FILE.
+
+    The user is named like the database; the password is in secrets/NAME_db_password of the state folder.
+    """
+    stack = Stack.of(Settings.load())
+    if url:
+        print(db.url(stack, database))
+    else:
+        db.open_psql(stack, database, list(arguments))
 
 
 @cli.command("logs")
@@ -238,10 +262,19 @@ def down_command(purge: bool) -> None:
             ran = lifecycle.stop(stack)
         console.say(f"stopped: {', '.join(ran)}" if ran else "nothing was running")
         if purge:
-            lifecycle.purge(stack)
-            console.say(f"deleted: {stack.settings.home}")
-            if stack.settings.postgres_url:
-                console.say(f"your PostgreSQL server still has the databases and roles {', '.join(NAMES)}")
+            _purge(stack)
+
+
+def _purge(stack: Stack) -> None:
+    """Say what is deleted, and delete it."""
+    paths = lifecycle.purged(stack)
+    console.say("deleting:" if paths else "nothing to delete")
+    for path in paths:
+        console.say(f"  {lifecycle.size(path) / 1e6:9.1f} MB  {path}")
+    lifecycle.purge(stack)
+    console.say(f"deleted: {stack.settings.home}")
+    if stack.settings.postgres_url:
+        console.say(f"your PostgreSQL server still has the databases and roles {', '.join(NAMES)}")
 
 
 @cli.command(

@@ -33,10 +33,10 @@ def assignments(given: Iterable[str]) -> dict[str, str]:
         name, equals, value = argument.partition("=")
         if not equals or not name:
             raise UsageError(
-                f"{argument!r} is not an assignment",
+                f"{argument!r} has no value" if name and not equals else f"{argument!r} is not an assignment",
                 where="--set",
                 expected="PARAM=VALUE, for example --set profile=quick",
-                hint="correct it; Airflow's trigger form lists the parameters",
+                hint="correct it; ./heartline train --help lists the parameters",
             )
         found[name] = value
     if "source" in found:
@@ -102,22 +102,22 @@ def wait_for_dag(airflow: Airflow) -> dict[str, Any]:
     """Return the training DAG's details, once Airflow has imported its file.
 
     Raises:
-        WorkError: its file cannot be imported.
+        WorkError: its file cannot be imported, or is gone.
         UnhealthyError: Airflow does not know it within ``DAG_IMPORT_TIMEOUT``.
         UsageError: it is paused, so that a run would never start.
     """
     deadline = time.monotonic() + DAG_IMPORT_TIMEOUT
     while True:
         details = airflow.dag(DAG)
-        if details:
+        if details and not details.get("is_stale"):
             break
-        problems = airflow.import_errors()
-        if problems:
+        health = airflow.dag_health()
+        if details or health.failed:  # a stale DAG is one whose file could be imported before
             raise WorkError(
-                "a DAG file cannot be imported",
-                where="\n            ".join(problems),
-                expected=f"the DAG {DAG}",
-                hint="correct the file; Airflow imports it again within seconds",
+                f"Airflow cannot run the DAG {DAG}",
+                where="\n            ".join(health.unusable),
+                expected=f"a file of the DAG {DAG} that can be imported",
+                hint="correct the file; Airflow imports it again within half a minute",
             )
         if time.monotonic() > deadline:
             raise UnhealthyError(

@@ -1,13 +1,15 @@
 """`heartline up`: starts the stack, trains a model if there is none, and prints a prediction."""
 
 import json
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 from heartline.registry.alias_history import FIRST_UP
-from stack import console, source_choice
+from stack import console, setting_checks, source_choice
 from stack.clients import service
 from stack.clients.mlflow import PRODUCTION, STAGING, Registry
-from stack.commands import promote, train
+from stack.commands import promote, readiness, train
 from stack.errors import WorkError
 from stack.processes import lifecycle
 from stack.processes.lifecycle import Stack
@@ -24,12 +26,15 @@ def up(stack: Stack, given: dict[str, str]) -> None:
     Raises:
         HeartlineError: a step failed.
     """
+    setting_checks.check(os.environ)
+    began = datetime.now(UTC)
     with stack.locked("up"):
         home = stack.settings.home
         choice = source_choice.choose(given.get("source"), home)
         if source_choice.remembered(home) is None:
             source_choice.remember(home, choice.source)
         lifecycle.start(stack)
+        readiness.wait(stack, began)
         registry = Registry(stack.settings.mlflow_url)
         version = registry.at(PRODUCTION)
         if version is None:

@@ -19,10 +19,15 @@ def test_assignments_are_split_at_the_first_equals_sign():
     assert given == {"query": "SELECT 1 WHERE a=b", "seed": "3"}
 
 
-@pytest.mark.parametrize("argument", ["profile", "=quick", ""])
+@pytest.mark.parametrize("argument", ["=quick", ""])
 def test_an_assignment_of_another_form_is_refused(argument):
     with pytest.raises(UsageError, match="is not an assignment"):
         train.assignments([argument])
+
+
+def test_a_parameter_without_a_value_is_named():
+    with pytest.raises(UsageError, match="'profile' has no value"):
+        train.assignments(["profile"])
 
 
 def test_a_source_among_them_is_checked(tmp_path):
@@ -94,13 +99,19 @@ def test_a_paused_dag_is_not_waited_for(settings, airflow):
         train.train(Stack.of(settings), {})
 
 
-def test_a_dag_file_that_cannot_be_imported_is_shown(settings, airflow):
-    airflow.answers["GET /api/v2/dags/heart_training/details"] = (404, {"detail": "not found"})
-    problem = {"filename": "heart_training.py", "stack_trace": "Traceback\n  …\nSyntaxError: invalid syntax\n"}
+@pytest.mark.parametrize("details", [(404, {"detail": "not found"}), (200, {"is_stale": True, "params": {}})])
+def test_a_dag_file_that_cannot_be_imported_is_shown(settings, airflow, details):
+    """A stale DAG was imported before; Airflow answers 404 to its trigger."""
+    airflow.answers["GET /api/v2/dags/heart_training/details"] = details
+    problem = {
+        "filename": "heart_training.py",
+        "stack_trace": "Traceback\n  …\nSyntaxError: bad\n",
+        "timestamp": "2026-01-01T00:00:00Z",
+    }
     airflow.answers["GET /api/v2/importErrors"] = (200, {"import_errors": [problem]})
-    with pytest.raises(WorkError, match="cannot be imported") as caught:
+    with pytest.raises(WorkError, match="cannot run the DAG heart_training") as caught:
         train.train(Stack.of(settings), {})
-    assert caught.value.where == "heart_training.py: SyntaxError: invalid syntax"
+    assert caught.value.where == "the DAG file heart_training.py cannot be imported: SyntaxError: bad"
 
 
 def test_a_refused_parameter_is_reported_without_its_schema(settings, airflow):
