@@ -12,7 +12,7 @@ import click
 
 from heartline.errors import HeartlineError
 from heartline.ingestion import source_catalog
-from stack import console
+from stack import console, source_choice
 from stack.bootstrap.launcher import HELP
 from stack.clients import service
 from stack.clients.mlflow import Registry
@@ -57,7 +57,7 @@ def up_command(source: str | None, assigned: tuple[str, ...]) -> None:
     synthetic sample. Running processes continue. If there is a model in production, nothing is trained.
     """
     stack = Stack.of(Settings.load())
-    up.up(stack, train.parameters(source, assigned))
+    up.up(stack, train.run_parameters(source, assigned, usual_source=source_choice.nightly(stack.settings.home)))
 
 
 @cli.command("train")
@@ -69,7 +69,8 @@ def train_command(source: str | None, assigned: tuple[str, ...]) -> None:
     The run registers a version of each family and points `staging` to the winner; `promote` puts it into production.
     """
     stack = Stack.of(Settings.load())
-    result = train.train(stack, train.parameters(source, assigned))
+    given = train.run_parameters(source, assigned, usual_source=source_choice.nightly(stack.settings.home))
+    result = train.train(stack, given)
     print(json.dumps(result, indent=2, default=str))
     console.say(f"`staging` is at version {result['version']}. To put it into production: ./heartline promote")
 

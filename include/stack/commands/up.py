@@ -1,7 +1,9 @@
 """`heartline up`: starts the stack, trains a model if there is none, and prints a prediction."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from heartline.registry.alias_history import FIRST_UP
 from stack import console, source_choice
@@ -14,7 +16,7 @@ from stack.processes.lifecycle import Stack
 from stack.settings import USER
 
 
-def up(stack: Stack, given: dict[str, str]) -> None:
+def up(stack: Stack, given: Mapping[str, Any]) -> None:
     """Start the stack, train if there is no model in production, and print a prediction.
 
     Args:
@@ -42,7 +44,7 @@ def up(stack: Stack, given: dict[str, str]) -> None:
     _show_prediction(stack)
 
 
-def _first_version(stack: Stack, given: dict[str, str], choice: source_choice.Choice) -> str:
+def _first_version(stack: Stack, given: Mapping[str, Any], choice: source_choice.Choice) -> str:
     """Return a version for production: of an active run, else the staged one, else of a new run."""
     if not given:
         result = train.join(stack)
@@ -58,7 +60,7 @@ def _first_version(stack: Stack, given: dict[str, str], choice: source_choice.Ch
             "\nTo use your own records: ./heartline train --source FILE"
         )
     try:
-        result = train.train(stack, given | {"source": source})
+        result = train.train(stack, {**given, "source": source})
     except WorkError:
         source_choice.remember(home, None)
         raise

@@ -15,7 +15,7 @@ from stack.processes.postgres import Cluster, server_options
 from stack.secrets import api_keys
 from stack.secrets.credentials import Credentials, write_private
 from stack.settings import HOST, REQUIREMENTS, SERVING_REQUIREMENTS, SERVING_VENV, USER, VENV, Settings
-from stack.source_choice import absolute, remembered
+from stack.source_choice import absolute, nightly
 
 # Settings of other Airflow, MLflow, PostgreSQL or gunicorn installations on this machine, which must not reach ours.
 _FOREIGN = re.compile(
@@ -46,6 +46,9 @@ _SERVICE = tuple(
         "WORKER",
     )
 )
+
+# Airflow's processes import these once: a change restarts them.
+_IMPORTED = ("include/stack/airflow_config/*.py", "plugins/*.py", "include/heartline/*.py")
 
 _QUIET = {
     "DO_NOT_TRACK": "true",
@@ -121,7 +124,7 @@ def define_processes(settings: Settings, credentials: Credentials) -> list[Proce
     """Return all processes in their start order; without ``postgres`` if HEARTLINE_POSTGRES_URL names a server."""
     server = Server.of(settings, credentials)
     python = str(settings.root / VENV / "bin" / "python")
-    code = {"HEARTLINE_LOCK": _digest(settings.root, [REQUIREMENTS, "include/stack/airflow_config/*.py"])}
+    code = {"HEARTLINE_LOCK": _digest(settings.root, [REQUIREMENTS, *_IMPORTED])}
     airflow = code | _airflow(settings, credentials, server)
     everything = [
         _mlflow(settings, code, server, credentials, python),
@@ -205,9 +208,8 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
     password = credentials["airflow_db_password"]
     airflow_home = settings.home / "airflow"
     own = _given(_PIPELINE)
-    nightly = os.environ.get("HEARTLINE_SOURCE") or remembered(settings.home)
-    if nightly:
-        own["HEARTLINE_SOURCE"] = absolute(nightly)
+    if source := nightly(settings.home):
+        own["HEARTLINE_SOURCE"] = absolute(source)
     return own | {
         "PYTHONPATH": f"{include}{os.pathsep}{include / 'stack' / 'airflow_config'}",
         "HEARTLINE_HOME": str(settings.home),
