@@ -95,6 +95,11 @@ def remembered(home: Path) -> str | None:
     return path.read_text().strip() if path.exists() else None
 
 
+def nightly(home: Path) -> str | None:
+    """Return the source of the nightly runs as it is configured; None for the DAG's own default."""
+    return os.environ.get("HEARTLINE_SOURCE") or remembered(home)
+
+
 def remember(home: Path, source: str | None) -> None:
     """Store the source of the nightly runs, or remove it with None."""
     if source is None:

@@ -2,9 +2,11 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from heartline import parameters
+from heartline.errors import ParameterError
 from stack import console
 from stack.clients.airflow import Airflow
 from stack.commands.follow import follow
@@ -22,13 +24,13 @@ def client(stack: Stack) -> Airflow:
     return Airflow(stack.settings.airflow_url, stack.credentials["airflow_admin_password"])
 
 
-def assignments(given: Iterable[str]) -> dict[str, str]:
-    """Split ``PARAM=VALUE`` arguments.
+def assignments(given: Iterable[str]) -> dict[str, Any]:
+    """Return the values of ``PARAM=VALUE`` arguments, each as the type of its parameter.
 
     Raises:
-        UsageError: an argument has another form.
+        UsageError: an argument has another form, or its source is a file that cannot be used.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for argument in given:
         name, equals, value = argument.partition("=")
         if not equals or not name:
@@ -38,68 +40,53 @@ def assignments(given: Iterable[str]) -> dict[str, str]:
                 expected="PARAM=VALUE, for example --set profile=quick",
                 hint="correct it; ./heartline train --help lists the parameters",
             )
-        found[name] = value
-    if "source" in found:
+        found[name] = _value(name, value)
+    if found.get("source", "").strip():
         found["source"] = check(found["source"], "--set source")
     return found
 
 
-def parameters(source: str | None, given: Iterable[str]) -> dict[str, str]:
-    """Return the ``PARAM=VALUE`` arguments together with ``--source``.
-
-    Raises:
-        UsageError: an argument has another form, the source is given twice, or it is a file that cannot be used.
-    """
-    found = assignments(given)
-    if source is None:
-        return found
-    if "source" in found:
-        raise UsageError(
-            "the source is given twice",
-            where="--source and --set source",
-            expected="one of them",
-            hint="remove one",
-        )
-    return {"source": check(source, "--source")} | found
-
-
-def typed(given: dict[str, str], params: dict[str, Any]) -> dict[str, Any]:
-    """Convert each value to the type that the DAG's schema requires.
-
-    Args:
-        given: the values from the command line.
-        params: the DAG's ``params``, as Airflow describes them.
-
-    Raises:
-        UsageError: the DAG has no such parameter.
-    """
-    values: dict[str, Any] = {}
-    for name, text in given.items():
-        if name not in params:
-            raise UsageError(
-                f"the DAG {DAG} has no parameter {name!r}",
-                where="--set",
-                expected="one of " + ", ".join(sorted(params)),
-                hint="correct the name",
-            )
-        values[name] = _value(text, params[name].get("schema", {}).get("type", "string"))
-    return values
-
-
-def _value(text: str, kinds: str | list[str]) -> Any:
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    if text in ("", "null") and "null" in kinds:
-        return None
-    if "string" in kinds:
+def _value(name: str, text: str) -> Any:
+    known = parameters.by_name().get(name)
+    if known is None or known.kind in ("text", "choice"):
         return text
     try:
         return json.loads(text)
     except json.JSONDecodeError:
-        return text  # Airflow refuses it and names the type
+        return text  # which the check refuses
 
 
-def wait_for_dag(airflow: Airflow) -> dict[str, Any]:
-    """Return the training DAG's details, once Airflow has imported its file.
+def run_parameters(source: str | None, given: Iterable[str], *, usual_source: str | None = None) -> dict[str, Any]:
+    """Return the ``PARAM=VALUE`` arguments together with ``--source``, after checking them.
+
+    Args:
+        source: the option ``--source``.
+        given: the options ``--set``.
+        usual_source: the source of this stack's nightly runs, if it is known.
+
+    Raises:
+        UsageError: an argument has another form, the source is given twice, it is a file that cannot be used, or a
+            parameter is unknown or has a wrong value.
+    """
+    found = assignments(given)
+    if source is not None:
+        if "source" in found:
+            raise UsageError(
+                "the source is given twice",
+                where="--source and --set source",
+                expected="one of them",
+                hint="remove one",
+            )
+        found = {"source": check(source, "--source")} | found
+    try:
+        parameters.check(found, usual_source=usual_source)
+    except ParameterError as error:
+        raise UsageError(error.what, where=error.where, expected=error.expected, hint=error.hint) from error
+    return found
+
+
+def wait_for_dag(airflow: Airflow) -> None:
+    """Return once Airflow has imported the training DAG's file.
 
     Raises:
         WorkError: its file cannot be imported, or is gone.
@@ -134,18 +121,17 @@ def wait_for_dag(airflow: Airflow) -> dict[str, Any]:
             expected="a DAG that is not paused",
             hint="unpause it there, with the switch beside its name",
         )
-    return details
 
 
-def train(stack: Stack, given: dict[str, str]) -> dict[str, Any]:
+def train(stack: Stack, given: Mapping[str, Any]) -> dict[str, Any]:
     """Start a training run, follow it, and return the return value of its last task.
 
     Raises:
         StackError: the run could not be started, or it failed.
     """
     airflow = client(stack)
-    details = wait_for_dag(airflow)
-    run = airflow.trigger(DAG, typed(given, details["params"]))
+    wait_for_dag(airflow)
+    run = airflow.trigger(DAG, dict(given))
     shown = ", ".join(f"{name}={value}" for name, value in given.items()) or "the DAG's own parameters"
     console.say(f"training: run {run} with {shown}")
     return _result(airflow, run)

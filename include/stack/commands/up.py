@@ -2,8 +2,10 @@
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from heartline.registry.alias_history import FIRST_UP
 from stack import console, setting_checks, source_choice
@@ -16,7 +18,7 @@ from stack.processes.lifecycle import Stack
 from stack.settings import USER
 
 
-def up(stack: Stack, given: dict[str, str]) -> None:
+def up(stack: Stack, given: Mapping[str, Any]) -> None:
     """Start the stack, train if there is no model in production, and print a prediction.
 
     Args:
@@ -47,7 +49,7 @@ def up(stack: Stack, given: dict[str, str]) -> None:
     _show_prediction(stack)
 
 
-def _first_version(stack: Stack, given: dict[str, str], choice: source_choice.Choice) -> str:
+def _first_version(stack: Stack, given: Mapping[str, Any], choice: source_choice.Choice) -> str:
     """Return a version for production: of an active run, else the staged one, else of a new run."""
     if not given:
         result = train.join(stack)
@@ -63,7 +65,7 @@ def _first_version(stack: Stack, given: dict[str, str], choice: source_choice.Ch
             "\nTo use your own records: ./heartline train --source FILE"
         )
     try:
-        result = train.train(stack, given | {"source": source})
+        result = train.train(stack, {**given, "source": source})
     except WorkError:
         source_choice.remember(home, None)
         raise

@@ -11,7 +11,8 @@ import click
 from stack import console
 from stack.clients.mlflow import Registry
 from stack.commands import promote
-from stack.errors import StackError
+from stack.commands.usage import usage_error
+from stack.errors import Exit, StackError
 
 by_option = click.option("--by", required=True, metavar="NAME", help="Your name, for the history.")
 force_option = click.option(
@@ -55,7 +56,10 @@ def _registry() -> Registry:
 def main() -> None:
     """Run a command. The exit codes are the launcher's."""
     try:
-        cli(prog_name="python -m stack.compose.promote")
+        cli(prog_name="python -m stack.compose.promote", standalone_mode=False)
+    except click.ClickException as error:
+        console.fail(usage_error(error))
+        sys.exit(Exit.USAGE)
     except StackError as error:
         console.fail(error)
         sys.exit(error.code)

@@ -15,7 +15,7 @@ from stack.processes.postgres import Cluster, server_options
 from stack.secrets import api_keys
 from stack.secrets.credentials import Credentials, write_private
 from stack.settings import HOST, REQUIREMENTS, SERVING_REQUIREMENTS, SERVING_VENV, USER, VENV, Settings
-from stack.source_choice import absolute, remembered
+from stack.source_choice import absolute, nightly
 
 # A change of these settings restarts the processes that read them.
 _PIPELINE = tuple(
@@ -41,6 +41,9 @@ _SERVICE = tuple(
         "WORKER",
     )
 )
+
+# Airflow's processes import these once: a change restarts them.
+_IMPORTED = ("include/stack/airflow_config/*.py", "plugins/*.py", "include/heartline/*.py")
 
 POSTGRES, MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR, SERVICE = (
     "postgres",
@@ -108,9 +111,7 @@ def define_processes(settings: Settings, credentials: Credentials) -> list[Proce
     """Return all processes in their start order; without ``postgres`` if HEARTLINE_POSTGRES_URL names a server."""
     server = Server.of(settings, credentials)
     python = str(settings.root / VENV / "bin" / "python")
-    code = loader_paths() | {
-        "HEARTLINE_LOCK": _digest(settings.root, [REQUIREMENTS, "include/stack/airflow_config/*.py"])
-    }
+    code = loader_paths() | {"HEARTLINE_LOCK": _digest(settings.root, [REQUIREMENTS, *_IMPORTED])}
     airflow = code | _airflow(settings, credentials, server)
     everything = [
         _mlflow(settings, code, server, credentials, python),
@@ -196,9 +197,8 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
     password = credentials["airflow_db_password"]
     airflow_home = settings.home / "airflow"
     own = _other_settings() | _given(_PIPELINE) | download_settings()
-    nightly = os.environ.get("HEARTLINE_SOURCE") or remembered(settings.home)
-    if nightly:
-        own["HEARTLINE_SOURCE"] = absolute(nightly)
+    if source := nightly(settings.home):
+        own["HEARTLINE_SOURCE"] = absolute(source)
     return own | {
         "PYTHONPATH": f"{include}{os.pathsep}{include / 'stack' / 'airflow_config'}",
         "HEARTLINE_HOME": str(settings.home),
