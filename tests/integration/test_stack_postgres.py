@@ -12,10 +12,13 @@ import subprocess
 import psycopg2
 import pytest
 
+from heartline import contract
 from stack.errors import MachineError, UnhealthyError, UsageError
 from stack.processes.cluster_location import SHARED_FOLDER, shared_folder
 from stack.processes.databases import NAMES, Server, create_missing
+from stack.processes.definitions import AIRFLOW, MLFLOW
 from stack.processes.health import answers
+from stack.processes.migrations import Migrations, Schema, installed_revisions
 from stack.processes.postgres import Cluster, remove_shared_folder, server_options
 from stack.secrets.credentials import Credentials
 from stack.settings import Settings
@@ -352,3 +355,59 @@ def test_what_lies_outside_of_the_state_folder_is_removed_with_it(tmp_path):
     assert shared_folder(database.settings.home).exists() == (os.geteuid() == 0)
     remove_shared_folder(database.settings.home)
     assert not shared_folder(database.settings.home).exists()
+
+
+def test_a_schema_is_as_old_as_the_database_says(used):
+    used.start()
+    assert create_missing(used.server, used.credentials, own=True) == set(NAMES)
+    migrations = Migrations(used.settings, used.server, used.credentials)
+    assert migrations.state(AIRFLOW) == migrations.state(MLFLOW) == Schema.ABSENT
+    for name in (AIRFLOW, MLFLOW):
+        known, newest = installed_revisions(name)
+        assert len(newest) == 1
+        older = min(known - newest)
+        connection = used.server.connect(name, used.credentials[f"{name}_db_password"], name)
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE alembic_version (version_num text)")
+            for revision, state in {older: Schema.OLDER, min(newest): Schema.CURRENT}.items():
+                cursor.execute("DELETE FROM alembic_version")
+                cursor.execute("INSERT INTO alembic_version VALUES (%s)", (revision,))
+                assert migrations.state(name) == state
+            cursor.execute("UPDATE alembic_version SET version_num = 'ffff'")
+        connection.close()
+        with pytest.raises(MachineError, match="made by another release"):
+            migrations.state(name)
+    connection = used.server.connect()
+    with connection.cursor() as cursor:
+        cursor.execute("DROP DATABASE airflow WITH (FORCE)")
+    connection.close()
+    assert create_missing(used.server, used.credentials, own=True) == {"airflow"}
+    assert migrations.state(AIRFLOW) == Schema.ABSENT
+
+
+def test_db_runs_psql_as_the_role_of_the_database(used, monkeypatch):
+    used.start()
+    create_missing(used.server, used.credentials, own=True)
+    monkeypatch.setenv("PGHOST", "elsewhere.example")
+    environment = dict(os.environ) | {
+        "HEARTLINE_HOME": str(used.settings.home),
+        "HEARTLINE_POSTGRES_PORT": str(used.settings.postgres_port),
+    }
+
+    def call(*arguments):
+        return subprocess.run(
+            [str(ROOT / "heartline"), "db", *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+
+    columns = ", ".join(f"{name} real" for name in contract.COLUMN_NAMES)
+    assert call("-c", f"CREATE TABLE patients ({columns})").returncode == 0
+    loaded = call(
+        "-c", f"\\copy patients FROM '{ROOT / 'docs/examples/synthetic.csv'}' WITH (FORMAT csv, HEADER match)"
+    )
+    assert (loaded.returncode, loaded.stdout) == (0, "COPY 400\n")
+    told = call("-At", "-c", "SELECT current_user, current_database(), count(*) FROM patients")
+    assert told.stdout == "heartline|heartline|400\n"
+    assert call("--url").stdout.startswith("postgresql://heartline:")
+    assert call("--database", "nothing", "-c", "SELECT 1").returncode == 2
+    used.stop()
+    assert call("-c", "SELECT 1").returncode == 5

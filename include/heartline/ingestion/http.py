@@ -22,6 +22,7 @@ _TRANSIENT = (429, 500, 502, 503, 504)  # status codes that are worth a retry
 # Exceptions of the libraries and their plain description; the first match counts, so narrow types come first.
 _REASONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (requests.TooManyRedirects, f"the address redirects more than {_MAX_REDIRECTS} times"),
+    ((requests.exceptions.ProxyError, causes.ProxyError), "the proxy refuses the connection or is unreachable"),
     (causes.NameResolutionError, "the host's name is not known"),
     (causes.NewConnectionError, "the server refuses the connection or is unreachable"),
     ((requests.Timeout, causes.TimeoutError), "the server did not answer in time"),

@@ -13,6 +13,8 @@ from heartline import dag_ids
 
 Get = Callable[[str], dict[str, Any] | None]  # the JSON response to GET /api/v2/PATH; None for 404
 
+DAGS: tuple[str, ...] = tuple(value for name, value in vars(dag_ids).items() if name.isupper())
+
 # How late a run may start, and how old the last reading of a DAG file may be. Airflow needs seconds for both.
 LATE = timedelta(minutes=10)
 
@@ -57,7 +59,7 @@ def check(get: Get, now: datetime | None = None) -> DagHealth:
     errors = (get("importErrors?limit=20") or {}).get("import_errors", [])
     unusable = [f"the DAG file {_file(error)} cannot be imported: {_last_line(error)}" for error in errors]
     stuck, paused, times = [], [], []
-    for dag_id in dag_ids.ALL:
+    for dag_id in DAGS:
         dag = get(f"dags/{dag_id}/details")
         if dag is None or dag.get("is_stale"):
             if not errors:
@@ -75,7 +77,7 @@ def check(get: Get, now: datetime | None = None) -> DagHealth:
         stuck=stuck,
         paused=paused,
         failed=max(filter(None, (_time(error.get("timestamp")) for error in errors)), default=None),
-        parsed=min(times) if len(times) == len(dag_ids.ALL) else None,
+        parsed=min(times) if len(times) == len(DAGS) else None,
     )
 
 

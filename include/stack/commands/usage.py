@@ -1,8 +1,13 @@
-"""Errors of click in the project's error shape."""
+"""Errors of click in the project's error shape, and a program of docker compose with such errors."""
+
+import sys
+from typing import NoReturn
 
 import click
 
-from stack.errors import UsageError
+from heartline.errors import HeartlineError
+from stack import console
+from stack.errors import Exit, StackError, UsageError
 
 
 def usage_error(error: click.ClickException) -> UsageError:
@@ -17,3 +22,16 @@ def usage_error(error: click.ClickException) -> UsageError:
         expected=(context.get_usage() if context else "a command").removeprefix("Usage: "),
         hint=f"see {program} --help",
     )
+
+
+def run(command: click.Command, program: str) -> NoReturn:
+    """Run a click command and exit with the launcher's exit codes."""
+    try:
+        command(prog_name=program, standalone_mode=False)
+    except click.ClickException as error:
+        console.fail(usage_error(error))
+        sys.exit(Exit.USAGE)
+    except HeartlineError as error:
+        console.fail(error)
+        sys.exit(error.code if isinstance(error, StackError) else Exit.FAILED)
+    sys.exit(Exit.OK)

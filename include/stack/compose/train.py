@@ -5,18 +5,16 @@ A wrong parameter is refused before anything is triggered; the exit codes are th
 
 import json
 import os
-import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from heartline.errors import HeartlineError
 from stack import console
 from stack.clients.airflow import Airflow
 from stack.commands import train
 from stack.commands.follow import follow
-from stack.commands.usage import usage_error
-from stack.errors import Exit, StackError
+from stack.commands.usage import run
 from stack.settings import DAG, USER
 
 URL = "http://airflow-api-server:4200"
@@ -32,23 +30,16 @@ def cli(source: str | None, assigned: tuple[str, ...]) -> None:
     password = json.loads(Path(os.environ[PASSWORDS]).read_text())[USER]
     airflow = Airflow(URL, password)
     train.wait_for_dag(airflow)
-    run = airflow.trigger(DAG, given)
+    run_id = airflow.trigger(DAG, given)
     address = os.environ.get("AIRFLOW__API__BASE_URL", URL).rstrip("/")
-    console.say(f"training: {address}/dags/{DAG}/runs/{run}")
-    follow(airflow, DAG, run)
-    print(json.dumps(airflow.returned(DAG, run, train.LAST_TASK), indent=2, default=str))
+    console.say(f"training: {address}/dags/{DAG}/runs/{run_id}")
+    follow(airflow, DAG, run_id)
+    print(json.dumps(airflow.returned(DAG, run_id, train.LAST_TASK), indent=2, default=str))
 
 
-def main() -> None:
-    """Run the command. Every error is printed in the project's error shape."""
-    try:
-        cli(prog_name="python -m stack.compose.train", standalone_mode=False)
-    except click.ClickException as error:
-        console.fail(usage_error(error))
-        sys.exit(Exit.USAGE)
-    except HeartlineError as error:
-        console.fail(error)
-        sys.exit(error.code if isinstance(error, StackError) else Exit.FAILED)
+def main() -> NoReturn:
+    """Run the command line. The exit codes are the launcher's."""
+    run(cli, "python -m stack.compose.train")
 
 
 if __name__ == "__main__":

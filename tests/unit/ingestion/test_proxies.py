@@ -5,6 +5,7 @@ import requests
 
 from heartline.errors import SourceError
 from heartline.ingestion import http, proxies
+from tests.running import free_ports
 
 URL = "https://archive.example/records.zip"
 
@@ -50,3 +51,10 @@ def test_a_download_goes_through_the_proxy_that_was_handed_over(monkeypatch):
     with pytest.raises(SourceError):
         http.fetch(URL, http.Limits(seconds=5))
     assert used == [{"all": "http://proxy:3128"}]
+
+
+def test_a_proxy_that_does_not_answer_is_named(monkeypatch):
+    port = free_ports(1)[0]
+    monkeypatch.setenv(proxies.VARIABLE, json.dumps({"https": f"http://127.0.0.1:{port}"}))
+    with pytest.raises(SourceError, match="the proxy refuses the connection or is unreachable"):
+        http.fetch(URL, http.Limits(seconds=20, retries=0))

@@ -2,7 +2,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from heartline import dag_ids
 from stack.clients import dag_health
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -38,7 +37,9 @@ def test_an_import_error_is_named_with_its_last_line_even_if_the_dag_is_known_fr
 @pytest.mark.parametrize("dag", [None, DAG | {"is_stale": True}])
 def test_a_dag_without_a_file_is_a_problem(dag):
     found = check(dag)
-    assert [dag_id for dag_id in dag_ids.ALL if any(dag_id in text for text in found.unusable)] == list(dag_ids.ALL)
+    assert [dag_id for dag_id in dag_health.DAGS if any(dag_id in text for text in found.unusable)] == list(
+        dag_health.DAGS
+    )
     assert found.parsed is None
 
 

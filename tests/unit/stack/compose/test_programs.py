@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from heartline import dag_ids
+from stack.clients import dag_health
 from stack.compose import healthcheck, init
 from stack.compose.init import FromEnvironment
 from stack.errors import UnhealthyError
@@ -70,7 +71,7 @@ def airflow(answers: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.Monk
     server = answers()
     now = datetime.now(UTC)
     dag = {"is_paused": True, "is_stale": False, "last_parsed_time": now.isoformat(), "next_dagrun_run_after": None}
-    server.answers |= {f"GET /api/v2/dags/{dag_id}/details": (200, dag) for dag_id in dag_ids.ALL}
+    server.answers |= {f"GET /api/v2/dags/{dag_id}/details": (200, dag) for dag_id in dag_health.DAGS}
     server.answers |= {
         f"GET {AIRFLOW}": (200, {"scheduler": {"status": "healthy"}, "dag_processor": {"status": "healthy"}}),
         "POST /auth/token": (201, {"access_token": "t"}),

@@ -62,8 +62,9 @@ def test_a_move_is_recorded_with_the_given_name(mlflow, monkeypatch, capsys, arg
 
 @pytest.mark.parametrize("command", ["promote", "rollback"])
 def test_a_move_requires_a_name(mlflow, monkeypatch, capsys, command):
+    monkeypatch.setattr(console.err, "quiet", False)
     assert call(monkeypatch, command) == 2
-    assert "Missing option '--by'" in capsys.readouterr().err
+    assert "missing option '--by'" in capsys.readouterr().err
     assert mlflow.asked == []
 
 
