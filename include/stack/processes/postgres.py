@@ -247,13 +247,20 @@ def _check_user(home: Path) -> None:
     """
     data = _own_data(home)
     if (data / "PG_VERSION").exists():
-        name = data.owner()
+        name = _account_name(data.stat().st_uid)
         raise UsageError(
             f"this stack was started by the user {name}, and its database cannot run as root",
             where=str(data),
             expected="commands of that user",
             hint=f"sudo -u {name} ./heartline up, or set HEARTLINE_HOME to another folder for a stack of root",
         )
+
+
+def _account_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _own_data(home: Path) -> Path:

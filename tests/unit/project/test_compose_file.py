@@ -189,3 +189,9 @@ def test_nothing_private_reaches_the_engine() -> None:
         "!requirements.txt",
     }
     assert rules[-1] == "**/.*"
+
+
+def test_a_socks_proxy_of_the_engine_does_not_reach_the_tasks() -> None:
+    environment = yaml.safe_load(TEXT)["services"]["airflow-scheduler"]["environment"]
+    assert environment["ALL_PROXY"] == environment["all_proxy"] == ""
+    assert "airflow-api-server" in environment["NO_PROXY"].split(",")
