@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heartline import parameters
 from heartline.errors import ParameterError
@@ -11,15 +11,17 @@ from stack import console
 from stack.clients.airflow import Airflow
 from stack.commands.follow import follow
 from stack.errors import UnhealthyError, UsageError, WorkError
-from stack.processes.lifecycle import Stack
 from stack.settings import DAG
 from stack.source_choice import check
+
+if TYPE_CHECKING:  # docker compose imports this module, and its image lacks the supervisor
+    from stack.processes.lifecycle import Stack
 
 DAG_IMPORT_TIMEOUT = 120.0  # seconds until the dag-processor must have imported a new DAG file
 LAST_TASK = "register"
 
 
-def client(stack: Stack) -> Airflow:
+def client(stack: "Stack") -> Airflow:
     """Return a client of this stack's Airflow."""
     return Airflow(stack.settings.airflow_url, stack.credentials["airflow_admin_password"])
 
@@ -123,7 +125,7 @@ def wait_for_dag(airflow: Airflow) -> None:
         )
 
 
-def train(stack: Stack, given: Mapping[str, Any]) -> dict[str, Any]:
+def train(stack: "Stack", given: Mapping[str, Any]) -> dict[str, Any]:
     """Start a training run, follow it, and return the return value of its last task.
 
     Raises:
@@ -137,7 +139,7 @@ def train(stack: Stack, given: Mapping[str, Any]) -> dict[str, Any]:
     return _result(airflow, run)
 
 
-def join(stack: Stack) -> dict[str, Any] | None:
+def join(stack: "Stack") -> dict[str, Any] | None:
     """Follow the active run and return the return value of its last task; None if there is no active run."""
     airflow = client(stack)
     active = airflow.active_runs(DAG)
