@@ -22,8 +22,7 @@ import os
 from airflow.sdk import CronTriggerTimetable, Param, dag, task
 
 from dag_defaults import DEFAULT_ARGS, TAG_HEARTLINE, TAG_TRAINING
-from heartline import contract, dag_ids
-from heartline.ingestion import source_catalog
+from heartline import dag_ids, parameters
 from heartline.training.family_names import FAMILY_NAMES
 
 
@@ -34,100 +33,32 @@ from heartline.training.family_names import FAMILY_NAMES
     doc_md=__doc__,
     tags=[TAG_HEARTLINE, TAG_TRAINING],
     schedule=CronTriggerTimetable(
-        os.environ.get("HEARTLINE_SCHEDULE", "0 2 * * *"), timezone=os.environ.get("HEARTLINE_TIMEZONE", "UTC")
+        os.environ.get("HEARTLINE_SCHEDULE") or "0 2 * * *", timezone=os.environ.get("HEARTLINE_TIMEZONE") or "UTC"
     ),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,
     default_args=DEFAULT_ARGS,
-    params={
-        "source": Param(
-            os.environ.get("HEARTLINE_SOURCE", "sample"),
-            type="string",
-            minLength=1,
-            maxLength=2000,
-            title="Source of the records",
-            description=source_catalog.form_description(),
-        ),
-        "query": Param(
-            None,
-            type=["null", "string"],
-            maxLength=10_000,
-            title="Query",
-            description=source_catalog.query_description(),
-        ),
-        "encoding": Param(
-            "auto",
-            enum=["auto", "uci", "kaggle"],
-            title="Encoding",
-            description="`auto` decides from the file's codes, names and label, and stops the run if these conflict. "
-            "`uci` or `kaggle` (other codes, inverted label) overrides that decision.",
-        ),
-        "max_quarantine": Param(
-            contract.MAX_QUARANTINE_SHARE,
-            type="number",
-            minimum=0,
-            maximum=1,
-            title="Largest share of rows in quarantine",
-            description="Rows that violate the contract are quarantined. Above this share the run stops.",
-        ),
-        "max_drift": Param(
-            contract.MAX_DRIFT,
-            type="number",
-            exclusiveMinimum=0,
-            maximum=100,
-            title="Largest drift",
-            description="Kullback-Leibler divergence of a column from the snapshot of the version in production. "
-            "Raise it if a change is intended, for example for the records of another hospital.",
-        ),
-        "profile": Param(
-            "full",
-            enum=["quick", "full"],
-            title="Profile",
-            description="`full`: 10 × 10 folds, forests of 300 trees. `quick`: 5 × 2 folds, 100 trees, for "
-            "experiments; reports label its numbers as quick.",
-        ),
-        "promotion": Param(
-            "manual",
-            enum=["manual", "if_better"],
-            title="Promotion",
-            description="`manual`: only a user moves `production`. `if_better`: the run moves it if the verdict is "
-            "*better* and production's own recipe took part in the comparison.",
-        ),
-        "seed": Param(
-            0,
-            type="integer",
-            minimum=0,
-            maximum=2**31 - 1,
-            title="Seed",
-            description="Seed of the folds and of the models.",
-        ),
-    },
+    params={one.name: Param(**one.form()) for one in parameters.PARAMETERS},
 )
 def heart_training():
     @task
-    def ingest(params):
+    def ingest(params, dag_run):
         from heartline.pipeline.ingest import ingest
 
-        return ingest(params["source"], query=params["query"])
+        return ingest(**parameters.chosen(params, "source", "query"), given={**params, **(dag_run.conf or {})})
 
     @task
     def validate(ingested, params, run_id):
         from heartline.pipeline.validate import validate
 
-        return validate(
-            ingested,
-            encoding=params["encoding"],
-            max_quarantine=params["max_quarantine"],
-            max_drift=params["max_drift"],
-            run=run_id,
-        )
+        return validate(ingested, run=run_id, **parameters.chosen(params, "encoding", "max_quarantine", "max_drift"))
 
     @task
     def preprocess(validated, params):
         from heartline.pipeline.preprocess import preprocess
 
-        return preprocess(validated, profile=params["profile"], seed=params["seed"])
+        return preprocess(validated, **parameters.chosen(params, "profile", "seed"))
 
     @task(map_index_template="{{ family }}")
     def train(family, prepared, run_id):
@@ -145,7 +76,7 @@ def heart_training():
     def register(compared, params, run_id):
         from heartline.pipeline.register import register
 
-        return register(compared, promotion=params["promotion"], run=run_id)
+        return register(compared, run=run_id, **parameters.chosen(params, "promotion"))
 
     prepared = preprocess(validate(ingest()))
     trained = train.partial(prepared=prepared).expand(family=list(FAMILY_NAMES))

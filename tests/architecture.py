@@ -56,7 +56,7 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
         "secrets": set(),
         "bootstrap": {"secrets"},
         "clients": {"secrets"},
-        "processes": {"bootstrap", "clients", "secrets"},
+        "processes": {"clients", "secrets"},
         "commands": {"bootstrap", "clients", "processes", "secrets"},
         "compose": {"clients", "commands", "processes", "secrets"},
     },
@@ -64,7 +64,7 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
 
 # What the modules beside the packages may import of them. A package may import such a module if it may import these.
 BESIDE: Mapping[str, Mapping[str, set[str]]] = {
-    "heartline": {},
+    "heartline": {"parameters": {"ingestion"}},
     "serving": {
         "problems": {"model"},
         "app": {"api", "metrics", "model", "pages", "prediction_log"},

@@ -35,6 +35,10 @@ class PermanentError(HeartlineError):
     """
 
 
+class ParameterError(PermanentError):
+    """A run's parameters are wrong: there is none of that name, or it takes no such value."""
+
+
 class DataError(PermanentError):
     """The records do not meet the contract."""
 

@@ -92,7 +92,7 @@ class Settings:
             )
         return cls(
             root=root,
-            home=Path(environ.get("HEARTLINE_HOME") or root / STATE).expanduser().resolve(),
+            home=state_folder(environ, root),
             airflow_port=ports["HEARTLINE_AIRFLOW_PORT"],
             mlflow_port=ports["HEARTLINE_MLFLOW_PORT"],
             service_port=ports["HEARTLINE_SERVICE_PORT"],
@@ -139,6 +139,11 @@ class Settings:
             folder.mkdir(mode=0o700, exist_ok=True)
 
 
+def state_folder(environ: Mapping[str, str], root: Path) -> Path:
+    """Return the absolute path of the state folder: HEARTLINE_HOME, else the clone's own."""
+    return Path(environ.get("HEARTLINE_HOME") or root / STATE).expanduser().resolve()
+
+
 def check_name(path: Path, what: str) -> None:
     """Refuse a folder whose name MLflow (%) or PostgreSQL (the other characters) cannot handle.
 
@@ -169,7 +174,8 @@ def own_folder(path: Path) -> None:
             "this folder holds other files than a Heartline stack's state",
             where=f"{path} (setting HEARTLINE_HOME)",
             expected="a folder that is new, empty, or a Heartline state folder",
-            hint="choose another folder",
+            hint=f"choose another folder; if it is a state folder that lost its file {MARKER_FILE}:"
+            f" touch '{path / MARKER_FILE}'",
         )
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     (path / MARKER_FILE).write_text(MARKER_TEXT)

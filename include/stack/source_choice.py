@@ -112,6 +112,11 @@ def remembered(home: Path) -> str | None:
     return path.read_text().strip() if path.exists() else None
 
 
+def nightly(home: Path) -> str | None:
+    """Return the source of the nightly runs as it is configured; None for the DAG's own default."""
+    return os.environ.get("HEARTLINE_SOURCE") or remembered(home)
+
+
 def remember(home: Path, source: str | None) -> None:
     """Store the source of the nightly runs, or remove it with None."""
     if source is None:
@@ -143,6 +148,8 @@ def choose(given: str | None, home: Path) -> Choice:
 
 
 def _probe(url: str) -> Choice:
+    if url.startswith(("/", "file://")):
+        return Choice("uci", f"HEARTLINE_UCI_URL is {check(url, 'setting HEARTLINE_UCI_URL')}")
     try:
         # GET without reading the body, because an archive may refuse HEAD. The task downloads and checks the records.
         with requests.get(url, stream=True, timeout=ARCHIVE_TIMEOUT) as answer:

@@ -36,7 +36,6 @@ print("RESULT" + json.dumps({
                 task.task_id: task.op_kwargs_expand_input.value for task in dag.tasks if hasattr(task, "expand_input")
             },
             "params": {name: dag.params.get_param(name).schema for name in dag.params},
-            "described": [name for name in dag.params if dag.params.get_param(name).description],
             "doc": dag.doc_md, "tags": sorted(dag.tags), "catchup": dag.catchup, "max_active_runs": dag.max_active_runs,
             "start_date": str(dag.start_date or ""),
             "timetable": dag.timetable.summary if hasattr(dag.timetable, "summary") else str(dag.timetable),
@@ -100,27 +99,45 @@ def test_train_is_mapped_over_the_families(parsed):
 def test_profiles_are_those_of_the_domain(parsed):
     from heartline.training.families import PROFILES
 
-    assert parsed["dags"]["heart_training"]["params"]["profile"]["enum"] == list(PROFILES)
+    assert parsed["dags"]["heart_training"]["params"]["profile"]["enum"] == [*PROFILES, None]
 
 
 def test_encodings_are_those_of_the_domain(parsed):
     from heartline.ingestion import encodings
 
-    assert parsed["dags"]["heart_training"]["params"]["encoding"]["enum"] == list(encodings.ENCODINGS)
+    assert parsed["dags"]["heart_training"]["params"]["encoding"]["enum"] == [*encodings.ENCODINGS, None]
 
 
 def test_promotion_modes_are_those_of_the_domain(parsed):
     from heartline.comparison.verdict import PROMOTION_MODES
 
-    assert parsed["dags"]["heart_training"]["params"]["promotion"]["enum"] == list(PROMOTION_MODES)
+    assert parsed["dags"]["heart_training"]["params"]["promotion"]["enum"] == [*PROMOTION_MODES, None]
 
 
 def test_every_param_is_described_and_bounded(parsed):
     for dag in parsed["dags"].values():
         for name, schema in dag["params"].items():
             assert schema["title"], name
-            assert name in dag["described"]
-            assert "enum" in schema or "maxLength" in schema or "maximum" in schema, name
+            assert schema["description_md"], name
+            assert "enum" in schema or "maxLength" in schema or "maximum" in schema["allOf"][0], name
+
+
+def test_a_wrong_default_source_is_left_to_the_run_to_refuse(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, str(ROOT / "dags")],
+        env={
+            **os.environ,
+            "AIRFLOW_HOME": str(tmp_path),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+            "HEARTLINE_SOURCE": "smaple",
+            "PYTHONPATH": str(ROOT / "include"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert json.loads(done.stdout.rsplit("RESULT", 1)[1])["errors"] == {}
 
 
 def test_schedule_is_nightly_in_its_time_zone_without_catch_up(parsed):
@@ -172,6 +189,7 @@ print("RESULT", *sorted(final))
         "DataError",
         "HandoverError",
         "NoCandidateError",
+        "ParameterError",
         "PermanentError",
     ]
 

@@ -18,7 +18,10 @@ from heartline.ingestion import source_catalog
 new = replace(source_catalog.find("postgres"), origin="ward", pattern="ward", spelled=("ward",), description="a ward")
 source_catalog.SOURCES += (new,)
 bag = DagBag(dag_folder=sys.argv[1])
-params = {id: {name: dag.params.get_param(name).description for name in dag.params} for id, dag in bag.dags.items()}
+params = {
+    id: {name: dag.params.get_param(name).schema["description_md"] for name in dag.params}
+    for id, dag in bag.dags.items()
+}
 print("RESULT" + json.dumps(params))
 """
 
@@ -39,8 +42,8 @@ def test_a_new_source_is_in_the_form(tmp_path):
     )
     assert "RESULT" in done.stdout, done.stderr
     params = json.loads(done.stdout.rsplit("RESULT", 1)[1])
-    assert "`ward` (a ward)" in params[dag_ids.TRAINING]["source"]
-    assert "`ward`" in params[dag_ids.TRAINING]["query"]
+    assert "**ward** (a ward)" in params[dag_ids.TRAINING]["source"]
+    assert "**ward**" in params[dag_ids.TRAINING]["query"]
 
 
 def test_every_dag_takes_its_id_from_the_one_place():

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,9 +164,11 @@ def server(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 def trained(server: Server) -> Server:
     """Return the server after a training run during which MLflow was restarted."""
     assert COMMANDS["train"] in COMMANDS["compose"]
-    server.documented("compose")
-    until(lambda: ("train", "running") in server.tasks(), passing=requests.RequestException, pause=0.5)
-    server.sh("docker compose restart --timeout 0 mlflow")
+    with ThreadPoolExecutor() as pool:
+        followed = pool.submit(server.documented, "compose")
+        until(lambda: ("train", "running") in server.tasks(), passing=requests.RequestException, pause=0.5)
+        server.sh("docker compose restart --timeout 0 mlflow")
+        assert '"version"' in followed.result()
     until(
         lambda: not {"queued", "running"} & set(server.runs()),
         passing=requests.RequestException,
@@ -220,6 +223,32 @@ def test_mlflow_answers_to_its_own_names_only(server: Server) -> None:
     url, port = server.url(MLFLOW, "api/2.0/mlflow/registered-models/search"), server.ports[MLFLOW]
     for host, status in {f"localhost:{port}": 200, "mlflow:5000": 200, f"evil.example:{port}": 403}.items():
         assert requests.get(url, headers={"Host": host}, timeout=30).status_code == status, host
+
+
+def test_a_misspelt_parameter_is_refused_before_a_run_starts(server: Server) -> None:
+    before = server.runs()
+    said = server.sh("docker compose exec -T airflow-scheduler python -m stack.compose.train --set sorce=x", expect=2)
+    assert "sorce" in said
+    assert "source" in said
+    assert server.runs() == before
+
+
+def test_a_dag_that_cannot_be_imported_makes_its_container_unhealthy(server: Server) -> None:
+    check = "python -IS include/stack/compose/healthcheck.py"
+    url = "http://airflow-api-server:4200/api/v2/monitor/health"
+    container = "docker compose exec -T --user root airflow-dag-processor"
+    broken = "/opt/heartline/dags/broken.py"
+    server.sh(f"{container} sh -c 'echo \"raise ValueError(1)\" > {broken} && chmod a+r {broken}'")
+    try:
+        until(lambda: "broken.py" in server.sh(f"{container} sh -c '{check} {url} dag_processor 2>&1 || true'"))
+    finally:
+        server.sh(f"{container} rm {broken}")
+    until(lambda: server.sh(f"{container} sh -c '{check} {url} dag_processor 2>&1 || true'") == "")
+
+
+def test_a_mistyped_schedule_is_refused(server: Server) -> None:
+    said = server.sh("HEARTLINE_SCHEDULE='0 2 * *' docker compose run --rm -T init 2>&1 || true")
+    assert "setting HEARTLINE_SCHEDULE" in said
 
 
 def test_airflow_requires_a_login(server: Server) -> None:

@@ -16,6 +16,7 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect, sync_playwright
 
+from stack.clients.airflow import Airflow
 from tests.running import ROOT
 
 pytestmark = pytest.mark.browser
@@ -64,13 +65,56 @@ def test_airflow_shows_the_run_as_a_graph(signed_in, running, pictures):
     signed_in.screenshot(path=pictures / "airflow.png")
 
 
-def test_airflows_trigger_form_describes_the_parameters(signed_in, running, pictures):
+@pytest.fixture
+def form(signed_in, running) -> Iterator[Page]:
+    """The trigger form."""
     signed_in.goto(running.url("AIRFLOW", "/dags/heart_training"))
     signed_in.get_by_role("button", name=re.compile("^Trigger", re.IGNORECASE)).first.click()
-    for title in ("Source of the records", "Profile", "Promotion", "Seed"):
-        expect(signed_in.get_by_text(title).first).to_be_visible()
-    signed_in.screenshot(path=pictures / "trigger.png")
+    expect(signed_in.get_by_text("Source of the records")).to_be_visible()
+    yield signed_in
     signed_in.keyboard.press("Escape")
+
+
+def test_the_trigger_form_describes_the_parameters_in_groups(form, pictures):
+    expect(form.locator("strong", has_text="sample:N")).to_be_visible()  # Markdown, rendered
+    assert form.locator("#list_source option").count() >= 4
+    form.screenshot(path=pictures / "trigger.png")
+    for section, titles in {
+        "Checks of the records": ("Largest share of rows in quarantine", "A number from 0 to 1.", "Largest drift"),
+        "Training": ("Profile", "10 × 10 folds", "Seed", "A whole number from 0 to 2147483647."),
+        "Promotion": ("only a user",),
+    }.items():
+        form.get_by_role("button", name=section, exact=True).click()
+        for title in titles:
+            expect(form.get_by_text(title).first).to_be_visible()
+    raw = form.get_by_role("dialog").inner_text()
+    assert "`" not in raw
+    assert "*better*" not in raw
+
+
+def test_the_trigger_form_refuses_a_number_out_of_bounds_instead_of_changing_it(form, running):
+    before = len(_runs(running))
+    form.get_by_role("button", name="Checks of the records", exact=True).click()
+    field = form.get_by_role("spinbutton").first
+    field.fill("2")
+    field.press("Tab")
+    expect(field).to_have_value("2")
+    form.get_by_role("button", name="Trigger", exact=True).last.click()
+    expect(form.get_by_text("2 is out of bounds")).to_be_visible()
+    expect(form.get_by_text("expected: a number from 0 to 1")).to_be_visible()
+    assert len(_runs(running)) == before
+
+
+def test_an_emptied_choice_means_the_default(form):
+    field = form.locator("#element_encoding")
+    field.get_by_role("combobox").press("Delete")
+    expect(field.get_by_text("auto (the default)")).to_be_visible()
+    expect(form.get_by_text("This field is required")).to_have_count(0)
+
+
+def _runs(running) -> list[dict]:
+    airflow = Airflow(running.url("AIRFLOW"), running.password())
+    return airflow._get("dags/heart_training/dagRuns", limit=100)["dag_runs"]
 
 
 def test_mlflow_shows_the_versions_and_their_aliases(page, running, pictures):

@@ -9,8 +9,9 @@ import psutil
 import pytest
 import requests
 
+from stack.processes.cluster_location import shared_folder
 from stack.processes.orphans import of_stack
-from stack.processes.postgres import remove_shared_folder, shared_folder
+from stack.processes.postgres import remove_shared_folder
 from tests.running import Running, free_ports
 from tests.waiting import until
 

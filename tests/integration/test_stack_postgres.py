@@ -1,17 +1,25 @@
 """The embedded PostgreSQL without the other processes: create, start, provide roles, kill, remove."""
 
 import dataclasses
+import hashlib
+import json
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 
 import psycopg2
 import pytest
 
-from stack.errors import MachineError, UnhealthyError
+from heartline import contract
+from stack.errors import MachineError, UnhealthyError, UsageError
+from stack.processes.cluster_location import SHARED_FOLDER, shared_folder
 from stack.processes.databases import NAMES, Server, create_missing
-from stack.processes.postgres import Cluster, remove_shared_folder, server_options, shared_folder
+from stack.processes.definitions import AIRFLOW, MLFLOW
+from stack.processes.health import answers
+from stack.processes.migrations import Migrations, Schema, installed_revisions
+from stack.processes.postgres import Cluster, remove_shared_folder, server_options
 from stack.secrets.credentials import Credentials
 from stack.settings import Settings
 from tests.running import ROOT, free_ports
@@ -27,11 +35,11 @@ class Database:
         self.settings = Settings(ROOT, home, 1, 2, 3, free_ports(1)[0], None)
         self.settings.make_home()
         self.credentials = Credentials(home)
-        self.cluster = Cluster.of(self.settings)
+        self.cluster = Cluster.claim(self.settings)
         self.server = Server.of(self.settings, self.credentials)
         self.process = None
 
-    def start(self):
+    def start(self, until_healthy=None):
         self.cluster.prepare(self.credentials)
         self.process = subprocess.Popen(
             [*self.cluster.command, *server_options(self.settings)],
@@ -40,7 +48,7 @@ class Database:
             extra_groups=[] if self.cluster.user else None,
             stderr=subprocess.PIPE,
         )
-        return until(self.version, passing=psycopg2.OperationalError)
+        return until(until_healthy or self.version, passing=psycopg2.OperationalError)
 
     def version(self):
         assert self.process.poll() is None, self.process.stderr.read()
@@ -171,20 +179,235 @@ def test_it_comes_back_after_a_restart_of_the_machine(tmp_path):
 
 def test_an_interrupted_creation_starts_again(tmp_path):
     database = Database(tmp_path / "home")
+    partial = database.cluster.data.with_name(f"{database.cluster.data.name}.creating")
+    partial.mkdir(parents=True)
+    (partial / "PG_VERSION").write_text("18\n")
     try:
-        database.cluster.prepare(database.credentials)
-        database.cluster.record.unlink()  # written last
-        (database.cluster.data / "postgresql.conf").unlink()
         assert database.start()
+        assert not partial.exists()
     finally:
         database.stop()
         remove_shared_folder(database.settings.home)
 
 
+def marked(database):
+    """Create a table in the database, by which it is recognized."""
+    connection = database.server.connect()
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE mine (patient int)")
+    connection.close()
+
+
+def is_marked(database):
+    return rows(database.server, "SELECT to_regclass('mine') IS NOT NULL") == [(True,)]
+
+
+@pytest.fixture
+def used(tmp_path):
+    """A stopped database that holds a table, of a state folder with artifacts."""
+    made = Database(tmp_path / "home")
+    made.start()
+    marked(made)
+    made.stop()
+    (made.settings.home / "artifacts" / "1").mkdir(parents=True)
+    yield made
+    made.stop()
+    remove_shared_folder(made.settings.home)
+
+
+@pytest.mark.parametrize("lost", ["postgres.json", "secrets", "HEARTLINE"])
+def test_a_lost_bookkeeping_file_does_not_cost_the_database(used, lost):
+    home = used.settings.home
+    path = home / lost
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    if lost == "HEARTLINE":
+        with pytest.raises(UsageError, match="holds other files") as caught:
+            used.settings.make_home()
+        subprocess.run(["sh", "-c", caught.value.hint.partition("file HEARTLINE: ")[2]], check=True)
+    used.cluster = Cluster.claim(used.settings)
+    used.credentials = Credentials(home)
+    used.server = Server.of(used.settings, used.credentials)
+    if lost == "secrets":
+        used.start(until_healthy=lambda: answers(used.server, 0).ok)
+        assert not used.server.accepts_password()
+        used.stop()
+        used.cluster.set_password(used.credentials["postgres_password"])
+    used.start()
+    assert is_marked(used)
+
+
+def test_roles_of_an_own_server_get_the_passwords_of_new_secrets(used):
+    used.start()
+    create_missing(used.server, used.credentials, own=True)
+    path = used.credentials.folder / "mlflow_db_password"
+    path.unlink()
+    assert create_missing(used.server, used.credentials, own=True) == set()
+    used.server.connect("mlflow", used.credentials["mlflow_db_password"], "mlflow").close()
+
+
+def test_a_database_without_its_version_file_is_refused_with_a_hint_that_works(used):
+    (used.cluster.data / "PG_VERSION").unlink()
+    with pytest.raises(MachineError, match="holds files, but is no complete database") as caught:
+        used.cluster.prepare(used.credentials)
+    command = caught.value.hint.partition("only that file is lost: ")[2].partition(";")[0]
+    subprocess.run(["sh", "-c", command], check=True)
+    used.start()
+    assert is_marked(used)
+
+
+def test_a_database_of_another_version_is_refused(used):
+    (used.cluster.data / "PG_VERSION").write_text("17\n")
+    with pytest.raises(MachineError, match="the database is of PostgreSQL 17"):
+        used.cluster.prepare(used.credentials)
+    (used.cluster.data / "PG_VERSION").write_text("18\n")
+
+
+def test_a_missing_database_is_not_replaced_by_an_empty_one(used):
+    used.cluster.data.rename(used.cluster.data.with_name("elsewhere"))
+    with pytest.raises(MachineError, match="the database of this stack is missing"):
+        used.cluster.prepare(used.credentials)
+    assert not used.cluster.data.exists()
+    used.cluster.data.with_name("elsewhere").rename(used.cluster.data)
+
+
+def test_a_moved_state_folder_keeps_its_database(used, tmp_path):
+    home, moved = used.settings.home, tmp_path / "moved"
+    home.rename(moved)
+    settings = dataclasses.replace(used.settings, home=moved)
+    again = Database(moved)
+    try:
+        again.cluster = Cluster.claim(settings)
+        again.start()
+        assert is_marked(again)
+        new = Database(home)  # a new stack where the old one was
+        new.cluster = Cluster.claim(new.settings)
+        try:
+            new.start()
+            assert not is_marked(new)
+        finally:
+            new.stop()
+            remove_shared_folder(home)
+        assert is_marked(again)
+    finally:
+        again.stop()
+        remove_shared_folder(moved)
+    assert not again.cluster.data.exists() or os.geteuid()
+
+
+def test_a_copied_state_folder_is_refused_by_root(used, need, tmp_path):
+    need(os.geteuid() == 0, "root, whose database lies outside of the state folder")
+    Cluster.claim(used.settings)
+    copy = dataclasses.replace(used.settings, home=tmp_path / "copy")
+    shutil.copytree(used.settings.home, copy.home)
+    with pytest.raises(UsageError, match="is a copy"):
+        Cluster.claim(copy)
+    remove_shared_folder(copy.home)
+    assert (used.cluster.data / "PG_VERSION").exists(), "a purge of the copy leaves the original alone"
+    used.settings.home.rename(tmp_path / "home.old")  # as the hint says
+    assert Cluster.claim(copy).data == used.cluster.data
+    remove_shared_folder(copy.home)
+
+
+def test_a_database_of_release_0_2_continues_with_the_new_account(used, need):
+    """That release named the folder by a digest of the path, and its files belonged to `nobody`."""
+    need(os.geteuid() == 0, "root, whose database lies outside of the state folder")
+    home = used.settings.home
+    former = SHARED_FOLDER / hashlib.sha256(str(home).encode()).hexdigest()[:16]
+    if used.cluster.data.parent != former:
+        used.cluster.data.parent.rename(former)
+    (former / "home").unlink(missing_ok=True)
+    (home / "HEARTLINE").write_text("The state of a local Heartline stack. …\n")
+    (home / "postgres.json").write_text(json.dumps({"data": str(former / "data")}) + "\n")
+    subprocess.run(["chown", "-R", "nobody", str(former / "data")], check=True)
+
+    moved = dataclasses.replace(used.settings, home=home.with_name("moved"))
+    home.rename(moved.home)
+    again = Database(moved.home)
+    again.cluster = Cluster.claim(moved)
+    assert again.cluster.data == former / "data"
+    assert again.cluster.must_stop() == (again.cluster.user != "nobody")
+    try:
+        again.start()
+        assert is_marked(again)
+        assert (former / "data").owner() == (former / "data" / "base").owner() == again.cluster.user
+    finally:
+        again.stop()
+        remove_shared_folder(moved.home)
+    assert not former.exists()
+
+
+def test_root_does_not_start_another_database_than_that_of_the_stacks_user(tmp_path, need):
+    need(os.geteuid() == 0, "root")
+    settings = Settings(ROOT, tmp_path / "home", 1, 2, 3, 4, None)
+    settings.make_home()
+    (settings.home / "postgres").mkdir()
+    (settings.home / "postgres" / "PG_VERSION").write_text("18\n")
+    with pytest.raises(UsageError, match="cannot run as root"):
+        Cluster.claim(settings)
+
+
 def test_what_lies_outside_of_the_state_folder_is_removed_with_it(tmp_path):
     database = Database(tmp_path / "home")
     database.cluster.prepare(database.credentials)
-    database.cluster.record.unlink()  # as after an interruption
     assert shared_folder(database.settings.home).exists() == (os.geteuid() == 0)
     remove_shared_folder(database.settings.home)
     assert not shared_folder(database.settings.home).exists()
+
+
+def test_a_schema_is_as_old_as_the_database_says(used):
+    used.start()
+    assert create_missing(used.server, used.credentials, own=True) == set(NAMES)
+    migrations = Migrations(used.settings, used.server, used.credentials)
+    assert migrations.state(AIRFLOW) == migrations.state(MLFLOW) == Schema.ABSENT
+    for name in (AIRFLOW, MLFLOW):
+        known, newest = installed_revisions(name)
+        assert len(newest) == 1
+        older = min(known - newest)
+        connection = used.server.connect(name, used.credentials[f"{name}_db_password"], name)
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE alembic_version (version_num text)")
+            for revision, state in {older: Schema.OLDER, min(newest): Schema.CURRENT}.items():
+                cursor.execute("DELETE FROM alembic_version")
+                cursor.execute("INSERT INTO alembic_version VALUES (%s)", (revision,))
+                assert migrations.state(name) == state
+            cursor.execute("UPDATE alembic_version SET version_num = 'ffff'")
+        connection.close()
+        with pytest.raises(MachineError, match="made by another release"):
+            migrations.state(name)
+    connection = used.server.connect()
+    with connection.cursor() as cursor:
+        cursor.execute("DROP DATABASE airflow WITH (FORCE)")
+    connection.close()
+    assert create_missing(used.server, used.credentials, own=True) == {"airflow"}
+    assert migrations.state(AIRFLOW) == Schema.ABSENT
+
+
+def test_db_runs_psql_as_the_role_of_the_database(used, monkeypatch):
+    used.start()
+    create_missing(used.server, used.credentials, own=True)
+    monkeypatch.setenv("PGHOST", "elsewhere.example")
+    environment = dict(os.environ) | {
+        "HEARTLINE_HOME": str(used.settings.home),
+        "HEARTLINE_POSTGRES_PORT": str(used.settings.postgres_port),
+    }
+
+    def call(*arguments):
+        return subprocess.run(
+            [str(ROOT / "heartline"), "db", *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+
+    columns = ", ".join(f"{name} real" for name in contract.COLUMN_NAMES)
+    assert call("-c", f"CREATE TABLE patients ({columns})").returncode == 0
+    loaded = call(
+        "-c", f"\\copy patients FROM '{ROOT / 'docs/examples/synthetic.csv'}' WITH (FORMAT csv, HEADER match)"
+    )
+    assert (loaded.returncode, loaded.stdout) == (0, "COPY 400\n")
+    told = call("-At", "-c", "SELECT current_user, current_database(), count(*) FROM patients")
+    assert told.stdout == "heartline|heartline|400\n"
+    assert call("--url").stdout.startswith("postgresql://heartline:")
+    assert call("--database", "nothing", "-c", "SELECT 1").returncode == 2
+    used.stop()
+    assert call("-c", "SELECT 1").returncode == 5

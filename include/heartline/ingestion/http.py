@@ -12,6 +12,7 @@ from urllib3 import exceptions as causes
 from urllib3.util.retry import Retry
 
 from heartline.errors import SourceError
+from heartline.ingestion import proxies
 from heartline.ingestion.networks import CheckedAdapter, Reach
 
 _CHUNK = 1 << 16
@@ -21,6 +22,7 @@ _TRANSIENT = (429, 500, 502, 503, 504)  # status codes that are worth a retry
 # Exceptions of the libraries and their plain description; the first match counts, so narrow types come first.
 _REASONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (requests.TooManyRedirects, f"the address redirects more than {_MAX_REDIRECTS} times"),
+    ((requests.exceptions.ProxyError, causes.ProxyError), "the proxy refuses the connection or is unreachable"),
     (causes.NameResolutionError, "the host's name is not known"),
     (causes.NewConnectionError, "the server refuses the connection or is unreachable"),
     ((requests.Timeout, causes.TimeoutError), "the server did not answer in time"),
@@ -101,7 +103,10 @@ def _download(url: str, limits: Limits, reach: Reach) -> bytes:
             for scheme in ("http://", "https://"):
                 session.mount(scheme, CheckedAdapter(reach, max_retries=retry))
             timeout = (limits.connect_seconds, limits.read_seconds)
-            with session.get(url, stream=True, timeout=timeout, headers={"Accept-Encoding": "identity"}) as answer:
+            headers = {"Accept-Encoding": "identity"}
+            with session.get(
+                url, stream=True, timeout=timeout, headers=headers, proxies=proxies.for_url(url)
+            ) as answer:
                 _expect_success(answer, url)
                 return _body(answer, url, limits, deadline)
     # ValueError: a URL that cannot be parsed

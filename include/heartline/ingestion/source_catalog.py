@@ -4,14 +4,19 @@ The DAG's form, the command line, the model card, the documentation and ``source
 the standard library and the contract only, so DAG files and the launcher can import it.
 """
 
+import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from heartline import contract, origins
+from heartline.errors import ParameterError
 
 UCI_URL = "https://archive.ics.uci.edu/static/public/45/heart+disease.zip"
-SAMPLE_MIN_ROWS = 20
+SAMPLE_MIN_ROWS, SAMPLE_MAX_ROWS = 20, 10_000_000
+DEFAULT_QUERY = f"SELECT {', '.join(contract.COLUMN_NAMES)} FROM patients"  # noqa: S608 - no user input: the names of the contract
+
+MAX_SHOWN = 60  # characters of a wrong value that a message repeats
 
 _UPLOAD = r"upload:(?P<digest>[0-9a-f]{64})(?P<path>/.*)"  # a file whose bytes the command line put into the store
 
@@ -33,6 +38,8 @@ class Source:
         citation: how to cite the records, for the model card; empty where that is unknown.
         is_address: whether the value is a path or an address rather than a name.
         takes_query: whether the parameter ``query`` is used.
+        trains: a regular expression for the values that a training can use, if these are not all.
+        examples: values for the DAG's form.
     """
 
     origin: str
@@ -44,16 +51,25 @@ class Source:
     citation: str = ""
     is_address: bool = False
     takes_query: bool = False
+    trains: str = ""
+    examples: tuple[str, ...] = ()
 
     def match(self, spec: str) -> re.Match[str] | None:
         """Return the match of a value of the parameter ``source``, or None if it names another source."""
         return re.fullmatch(self.pattern, spec, re.DOTALL if self.is_address else re.NOFLAG)
 
+    def rows(self, spec: str) -> int | None:
+        """Return the number of rows that a value asks for; None if it names no number."""
+        found = self.match(spec)
+        return int(found["rows"]) if found and found.groupdict().get("rows") else None
+
 
 SOURCES: tuple[Source, ...] = (
     Source(
         origin=origins.SAMPLE,
-        pattern=r"sample(?::(\d{1,12}))?",
+        pattern=r"sample(?::(?P<rows>[0-9]{1,12}))?",
+        trains=r"sample(?::0*(?:[1-9][0-9]{2,6}|10000000))?",
+        examples=("sample", "sample:500"),
         spelled=("sample", "sample:N"),
         description=f"a synthetic cohort, N from {SAMPLE_MIN_ROWS}; training needs {contract.MIN_ROWS}",
         card="Synthetic records with statistics like those of the Cleveland cohort. They are not records of patients.",
@@ -63,6 +79,7 @@ SOURCES: tuple[Source, ...] = (
         origin="uci",
         pattern="uci",
         spelled=("uci",),
+        examples=("uci",),
         description="the Cleveland file of the UCI archive",
         card=(
             "The Cleveland cohort of the UCI archive: patients of one centre, the Cleveland Clinic Foundation, who "
@@ -85,6 +102,7 @@ SOURCES: tuple[Source, ...] = (
         origin="postgres",
         pattern="postgres",
         spelled=("postgres",),
+        examples=("postgres",),
         description="a SQL query on the database at `HEARTLINE_DATABASE_URL`",
         card=f"Records from a database. {_UNKNOWN_COLLECTION}",
         takes_query=True,
@@ -93,6 +111,7 @@ SOURCES: tuple[Source, ...] = (
         origin="file",
         pattern=rf"(/|file://).*|{_UPLOAD}",
         spelled=("path",),
+        examples=("/data/records.csv",),
         description="a CSV or Parquet file, as it is or in gzip or zip",
         card=f"Records from a file. {_UNKNOWN_COLLECTION}",
         is_address=True,
@@ -101,6 +120,7 @@ SOURCES: tuple[Source, ...] = (
         origin="url",
         pattern=r"(?i:https?)://.*",
         spelled=("http(s) URL",),
+        examples=("https://example.org/records.csv",),
         description="a download of such a file",
         card=f"Records from a download. {_UNKNOWN_COLLECTION}",
         is_address=True,
@@ -129,6 +149,46 @@ def upload(spec: str) -> tuple[str, str] | None:
     return (found["digest"], found["path"]) if found else None
 
 
+def choose(spec: str, query: str | None = None) -> Source:
+    """Return the source that a value of the parameter ``source`` names.
+
+    Args:
+        spec: the parameter ``source``.
+        query: the parameter ``query``.
+
+    Raises:
+        ParameterError: the value names none, or the source takes no query.
+    """
+    source = find(spec)
+    if query and not (source and source.takes_query):
+        raise ParameterError(
+            "this source takes no query",
+            where=f"parameter query, with source {_public(spec)}",
+            expected=f"no query, or {taking_queries()}",
+            hint="leave the query out, or choose another source",
+        )
+    if source is None:
+        near = difflib.get_close_matches(spec, _spelled(_names()), n=1)
+        raise ParameterError(
+            f"unknown source {_public(spec)}",
+            where="parameter source",
+            expected=choices(),
+            hint=f"did you mean {near[0]}?" if near else "choose one of these; a path must be absolute",
+        )
+    return source
+
+
+def pattern() -> str:
+    """Return a regular expression for the values of the parameter ``source`` that a training can use."""
+    forms = (re.sub(r"\(\?P<\w+>", "(", one.trains or one.pattern) for one in SOURCES)
+    return rf"(?!\s)(?:{'|'.join(forms)})(?<!\s)"
+
+
+def examples() -> tuple[str, ...]:
+    """Return values of the parameter ``source``, for the DAG's form."""
+    return tuple(example for one in SOURCES for example in one.examples)
+
+
 def of_origin(origin: str) -> Source:
     """Return the source of records with this origin; a neutral entry for an origin that the catalogue lacks."""
     unknown = Source(origin, "", (), "", card=f"Records of origin {origin}.")
@@ -148,7 +208,10 @@ def form_description() -> str:
 
 def query_description() -> str:
     """Return what the DAG's parameter ``query`` is for, in Markdown."""
-    return f"For {taking_queries('`')}: SQL that returns the contract's columns."
+    return (
+        f"For {taking_queries('`')}, and needed there: SQL that returns the contract's columns, such as "
+        f"`{DEFAULT_QUERY}`. The nightly run uses that one if its source is a database."
+    )
 
 
 def taking_queries(quote: str = "") -> str:
@@ -177,3 +240,12 @@ def _addresses() -> Iterable[Source]:
 
 def _spelled(sources: Iterable[Source]) -> list[str]:
     return [form for one in sources for form in one.spelled]
+
+
+def _public(spec: str) -> str:
+    """Return a value for a message: cut, with invisible characters made visible, and no more than the scheme of a URL.
+
+    The rest of a URL may hold a password.
+    """
+    scheme, address, _ = spec.partition("://")
+    return ascii(f"{scheme}://…" if address else spec[:MAX_SHOWN])

@@ -26,8 +26,6 @@ from heartline.ingestion import (
     uploads,
 )
 
-DEFAULT_QUERY = f"SELECT {', '.join(contract.COLUMN_NAMES)} FROM patients"  # noqa: S608 - no user input: the names of the contract
-
 
 @dataclass(frozen=True, eq=False)
 class Records:
@@ -123,26 +121,13 @@ def read(spec: str, *, query: str | None = None, settings: Settings | None = Non
         settings: how sources are reached; by default those of the environment.
 
     Raises:
-        SourceError: there is no such source, or it cannot be reached or read.
+        ParameterError: there is no such source, or it takes no query.
+        SourceError: it cannot be reached or read.
         DataError: what was read is not a table of records.
     """
     settings = settings or Settings.from_environment()
     spec = spec.strip()
-    source = source_catalog.find(spec)
-    if query and not (source and source.takes_query):
-        raise SourceError(
-            "this source takes no query",
-            where=f"parameter query, with source {_public(spec)}",
-            expected=f"no query, or {source_catalog.taking_queries()}",
-            hint="leave the query empty, or choose another source",
-        )
-    if source is None:
-        raise SourceError(
-            f"unknown source {_public(spec)!r}",
-            where="parameter source",
-            expected=source_catalog.choices(),
-            hint="choose one of these; a path must be absolute",
-        )
+    source = source_catalog.choose(spec, query)
     return READERS[source.origin](Request(spec, query, settings))
 
 
@@ -169,7 +154,7 @@ def _read_uci(request: Request) -> Records:
 
 
 def _read_postgres(request: Request) -> Records:
-    settings, query = request.settings, request.query or DEFAULT_QUERY
+    settings, query = request.settings, request.query or source_catalog.DEFAULT_QUERY
     if not settings.database_url:
         raise SourceError(
             "no database is configured",

@@ -27,7 +27,7 @@ from heartline.ingestion.copula import Margin, complete, match_correlation, matc
 DEFAULT_ROWS = 303  # the size of the Cleveland file
 DEFAULT_SEED = 3  # of the first hundred, one whose 303 rows give scores like Cleveland's
 MIN_ROWS = source_catalog.SAMPLE_MIN_ROWS
-MAX_ROWS = 10_000_000
+MAX_ROWS = source_catalog.SAMPLE_MAX_ROWS
 
 _BLOCK = 100_000  # rows drawn at a time: limits the memory in addition to the frame
 _NORMAL = NormalDist()

@@ -1,7 +1,9 @@
 """The task ``ingest``: parses a source and stores its values before validation."""
 
 import logging
+from collections.abc import Mapping
 
+from heartline import parameters
 from heartline.ingestion import sources
 from heartline.pipeline.handovers import Ingested
 from heartline.storage import snapshots
@@ -10,17 +12,21 @@ from heartline.validation import checkpoint
 log = logging.getLogger(__name__)
 
 
-def ingest(source: str, *, query: str | None = None) -> Ingested:
-    """Parse a source, and store its values before validation.
+def ingest(source: str, *, query: str | None = None, given: Mapping[str, object] | None = None) -> Ingested:
+    """Check the run's parameters, parse a source, and store its values before validation.
 
     Args:
         source: one of the forms in ``ingestion.source_catalog``.
         query: SQL, for a source that takes a query.
+        given: all that the run was given, to be checked before anything is read: Airflow passes unknown keys on.
 
     Raises:
+        ParameterError: there is no such parameter or source, or a value is none that it takes.
         SourceError: the source cannot be reached or read.
         DataError: it holds no table of records.
     """
+    if given is not None:
+        parameters.check(given)
     records = sources.read(source, query=query)
     table = records.table
     log.info("%d rows from %s (origin %s)", len(table.frame), records.description, records.origin)

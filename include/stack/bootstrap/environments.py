@@ -18,6 +18,7 @@ from stack.settings import STATE, own_folder
 UV_PIN = Path(__file__).with_name("uv.txt")
 UV_OLDEST = (0, 13)  # the first with UV_SYSTEM_CERTS, which accepts a company's own certificates
 STAMP = "heartline-stamp"
+PROMPT = "heartline"  # in the file pyvenv.cfg of each environment; says that it is ours
 
 # Variables that would change how our Python child processes run. PYTHONDONTWRITEBYTECODE alone makes every start of
 # Airflow three times slower.
@@ -101,13 +102,13 @@ class Environment:
             missing = list(self.locks)  # syncing the first lock removes the packages of the others
         if self.folder.is_symlink():
             self.folder.unlink()  # another clone's environment, which is not ours to change
-        self.stamp.unlink(missing_ok=True)
+        if self.locks[0] in missing and self.stamp.exists():
+            # Commands that find no stamp wait. Packages that are only added disturb nobody.
+            self.stamp.replace(self._unfinished)
         if fresh:
-            if self.folder.exists():
-                shutil.rmtree(
-                    self.folder
-                )  # left by an interrupted call; uv refuses a folder that it does not recognize
-            command = [uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(self.folder)]
+            self._remove()
+            command = [uv, "venv", "--quiet", "--no-project", "--prompt", PROMPT, "--python", sys.executable]
+            command.append(str(self.folder))
             _run(command, f"creating {name}")
         for lock in missing:
             # The first lock is complete; the others add packages to it.
@@ -118,6 +119,30 @@ class Environment:
         partial = self.stamp.with_suffix(".part")
         partial.write_text("\n".join([self._identity(), *map(_entry, self.locks)]) + "\n")
         partial.replace(self.stamp)
+        self._unfinished.unlink(missing_ok=True)
+
+    @property
+    def _unfinished(self) -> Path:
+        return self.stamp.with_suffix(".unfinished")
+
+    def _remove(self) -> None:
+        """Delete the folder, which an interrupted call left; uv refuses a folder that it does not recognize.
+
+        Raises:
+            MachineError: nothing says that the folder was made by an earlier call.
+        """
+        if not self.folder.exists():
+            return
+        configuration = self.folder / "pyvenv.cfg"
+        named = configuration.exists() and f"prompt = {PROMPT}" in configuration.read_text().splitlines()
+        if not (named or self.stamp.exists() or self._unfinished.exists() or not any(self.folder.iterdir())):
+            raise MachineError(
+                "this folder holds a virtual environment that Heartline did not make",
+                where=str(self.folder),
+                expected="no such folder, or one that ./heartline made",
+                hint=f"move it: mv '{self.folder}' '{self.folder}.old', then call the same command again",
+            )
+        shutil.rmtree(self.folder)
 
 
 def _entry(lock: Path) -> str:

@@ -4,9 +4,12 @@ import contextlib
 import difflib
 import os
 import sys
+import tomllib
+from pathlib import Path
 from typing import NoReturn
 
 from heartline.errors import HeartlineError
+from stack.bootstrap import set_up
 from stack.bootstrap.environments import Environment, child_environment, ensure
 from stack.errors import Exit, StackError, UsageError, from_os_error
 from stack.locks import exclusive
@@ -21,6 +24,7 @@ from stack.settings import (
     VENV,
     check_name,
     own_folder,
+    state_folder,
 )
 
 COMMANDS = {
@@ -32,6 +36,7 @@ COMMANDS = {
     "history": "Show each move of production: when, from, to, by whom.",
     "export": "Write a version's training and test rows as CSV: X_train, X_test, y_train, y_test.",
     "status": "Show each process of the stack, and the version in production.",
+    "db": "Open psql on the stack's database, or run one SQL command.",
     "logs": "Show the logs of the processes.",
     "keys": "Create, list and revoke API keys of the service.",
     "init": "Generate the secrets for docker compose.",
@@ -45,11 +50,12 @@ Usage: ./heartline COMMAND [OPTIONS]
 
 {chr(10).join(f"  {name:<10}{line}" for name, line in COMMANDS.items())}
 
-`./heartline COMMAND --help` shows its options.
+`./heartline COMMAND --help` shows its options, `./heartline --version` the version.
 Exit codes: 0 success, 1 failed, 2 usage, 3 machine or set-up, 4 in use, 5 not healthy, 130 interrupted.
 """
 
 _HELP_FLAGS = {"-h", "--help"}
+_VERSION_FLAGS = {"-V", "--version"}
 
 MAIN = Environment(ROOT / VENV, (ROOT / REQUIREMENTS,))
 SERVING = Environment(ROOT / SERVING_VENV, (ROOT / SERVING_REQUIREMENTS,))
@@ -79,6 +85,9 @@ def _launch(arguments: list[str]) -> int:
     if command in _HELP_FLAGS:
         print(HELP, end="")
         return Exit.OK
+    if command in _VERSION_FLAGS:
+        print(f"heartline {version(ROOT)}")
+        return Exit.OK
     if command not in COMMANDS:
         near = difflib.get_close_matches(command, COMMANDS, n=1)
         raise UsageError(
@@ -97,9 +106,32 @@ def _launch(arguments: list[str]) -> int:
     if command in NEEDS and not asked_for_help:
         _set_up(command)
     elif not MAIN.exists():
-        print("nothing has been set up here yet: ./heartline up", file=sys.stderr)
-        return Exit.OK if command == "down" else Exit.UNHEALTHY
+        set_up.wait(ROOT / STATE)
+        if not MAIN.exists():
+            return _without_packages(command, arguments[1:])
     return _hand_over(arguments)
+
+
+def version(root: Path) -> str:
+    """Return the version of this clone, from ``pyproject.toml``."""
+    return str(tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"])
+
+
+def _without_packages(command: str, options: list[str]) -> int:
+    """Stop what runs, if `down` is called; the other commands need packages."""
+    if command != "down":
+        print("nothing has been set up here yet: ./heartline up", file=sys.stderr)
+        return Exit.UNHEALTHY
+    if options:
+        raise UsageError(
+            "the packages that this needs are not installed",
+            where=f"command line: heartline down {' '.join(options)}",
+            expected="down without options, which also works without packages",
+            hint="./heartline down; to delete the data too, ./heartline up and then ./heartline down --purge",
+        )
+    ended = set_up.stop_stack(state_folder(os.environ, ROOT))
+    print(f"stopped: processes {', '.join(map(str, ended))}" if ended else "nothing was running", file=sys.stderr)
+    return Exit.OK
 
 
 def _hand_over(arguments: list[str]) -> NoReturn:
@@ -113,7 +145,8 @@ def _set_up(command: str) -> None:
         return
     check_name(ROOT, "the clone")
     own_folder(ROOT / STATE)
-    with exclusive(ROOT / STATE / "setup.lock", command, with_children=True):
+    set_up.wait(ROOT / STATE)
+    with exclusive(ROOT / STATE / set_up.LOCK, command, with_children=True):
         ensure(ROOT, NEEDS[command], lambda line: print(line, file=sys.stderr, flush=True))
 
 

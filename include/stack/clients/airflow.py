@@ -5,6 +5,8 @@ from urllib.parse import quote
 
 import requests
 
+from stack.clients import dag_health
+from stack.clients.dag_health import DagHealth
 from stack.clients.http import call, session
 from stack.errors import StackError, UnhealthyError, UsageError, WorkError
 from stack.settings import USER
@@ -51,18 +53,24 @@ class Airflow:
 
     def dag(self, dag_id: str) -> dict[str, Any] | None:
         """Return the details of a DAG, such as ``params`` and ``is_paused``; None if Airflow does not know it."""
-        answer = self._request("GET", f"dags/{quote(dag_id)}/details")
+        return self._find(f"dags/{quote(dag_id)}/details")
+
+    def dag_health(self) -> DagHealth:
+        """Return what keeps the DAGs from running.
+
+        Raises:
+            StackError: Airflow does not answer, or refuses.
+        """
+        return dag_health.check(self._find)
+
+    def _find(self, path: str) -> dict[str, Any] | None:
+        answer = self._request("GET", path)
         if answer.status_code == 404:
             return None
         if not answer.ok:
             raise _refused(answer, WorkError)
-        details: dict[str, Any] = answer.json()
-        return details
-
-    def import_errors(self) -> list[str]:
-        """Return the import errors of DAG files, one line each."""
-        found = self._get("importErrors", limit=20)["import_errors"]
-        return [f"{error['filename']}: {error['stack_trace'].strip().splitlines()[-1]}" for error in found]
+        found: dict[str, Any] = answer.json()
+        return found
 
     def trigger(self, dag_id: str, params: dict[str, Any]) -> str:
         """Start a run and return its id.

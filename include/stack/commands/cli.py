@@ -10,14 +10,16 @@ from typing import Any
 
 import click
 
+from heartline import parameters
 from heartline.errors import HeartlineError
 from heartline.ingestion import source_catalog
-from stack import console
+from stack import console, source_choice
 from stack.bootstrap.launcher import HELP
 from stack.clients import service
 from stack.clients.mlflow import Registry
-from stack.commands import promote, status, test, train, up
+from stack.commands import db, promote, status, test, train, up
 from stack.commands.keys import keys
+from stack.commands.usage import usage_error
 from stack.errors import Exit, MachineError, StackError, UsageError, from_os_error
 from stack.processes import lifecycle
 from stack.processes.databases import NAMES
@@ -36,6 +38,19 @@ def cli() -> None:
     """Heartline."""
 
 
+class _TrainingCommand(click.Command):
+    """A command with --set: its help ends with the parameters."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Parameters for --set"):
+            formatter.write_dl([(one.name, _help_of(one)) for one in parameters.PARAMETERS])
+
+
+def _help_of(parameter: parameters.Parameter) -> str:
+    default = parameter.default_words or ("none" if parameter.default is None else str(parameter.default))
+    return f"{parameter.title}: {parameter.bounds()}; default {default}".replace("`", "")
+
+
 source_option = click.option("--source", metavar="S", help=f"{source_catalog.choices()}.")
 set_option = click.option(
     "--set", "assigned", metavar="PARAM=VALUE", multiple=True, help="A parameter of the training DAG; may be repeated."
@@ -47,7 +62,7 @@ force_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@cli.command("up")
+@cli.command("up", cls=_TrainingCommand)
 @source_option
 @set_option
 def up_command(source: str | None, assigned: tuple[str, ...]) -> None:
@@ -57,10 +72,10 @@ def up_command(source: str | None, assigned: tuple[str, ...]) -> None:
     synthetic sample. Running processes continue. If there is a model in production, nothing is trained.
     """
     stack = Stack.of(Settings.load())
-    up.up(stack, train.parameters(source, assigned))
+    up.up(stack, train.run_parameters(source, assigned, usual_source=source_choice.nightly(stack.settings.home)))
 
 
-@cli.command("train")
+@cli.command("train", cls=_TrainingCommand)
 @source_option
 @set_option
 def train_command(source: str | None, assigned: tuple[str, ...]) -> None:
@@ -69,7 +84,8 @@ def train_command(source: str | None, assigned: tuple[str, ...]) -> None:
     The run registers a version of each family and points `staging` to the winner; `promote` puts it into production.
     """
     stack = Stack.of(Settings.load())
-    result = train.train(stack, train.parameters(source, assigned))
+    given = train.run_parameters(source, assigned, usual_source=source_choice.nightly(stack.settings.home))
+    result = train.train(stack, given)
     print(json.dumps(result, indent=2, default=str))
     console.say(f"`staging` is at version {result['version']}. To put it into production: ./heartline promote")
 
@@ -84,6 +100,8 @@ def predict_command(file: str | None) -> None:
     """
     settings = Settings.load()
     body: Any = service.example() if file is None else _read_json(file)
+    if file is None:
+        console.say(f"the example record: {json.dumps(body)}")
     print(json.dumps(service.predict(settings, body), indent=2))
 
 
@@ -187,9 +205,31 @@ def status_command(as_json: bool) -> int:
         print(json.dumps(found.as_dict(), indent=2))
     else:
         console.out.print(status.table(found))
-        console.out.print(status.summary(found), markup=False)
-        console.out.print(status.login(stack), markup=False)
+        for line in status.lines(stack, found):
+            console.out.print(line, markup=False)
     return Exit.OK if found.healthy() else Exit.UNHEALTHY
+
+
+@cli.command("db", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option(
+    "--database",
+    default=db.DEFAULT,
+    show_default=True,
+    metavar="NAME",
+    help=f"One of {', '.join(NAMES)}; the source `postgres` reads {db.DEFAULT}.",
+)
+@click.option("--url", is_flag=True, help="Print the URL with user and password, for another program.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PSQL ARGS]")
+def db_command(database: str, url: bool, arguments: tuple[str, ...]) -> None:
+    """Open psql on a database of the stack. PSQL ARGS are handed to it, for example -c SQL or -f FILE.
+
+    The user is named like the database; the password is in secrets/NAME_db_password of the state folder.
+    """
+    stack = Stack.of(Settings.load())
+    if url:
+        print(db.url(stack, database))
+    else:
+        db.open_psql(stack, database, list(arguments))
 
 
 @cli.command("logs")
@@ -238,10 +278,19 @@ def down_command(purge: bool) -> None:
             ran = lifecycle.stop(stack)
         console.say(f"stopped: {', '.join(ran)}" if ran else "nothing was running")
         if purge:
-            lifecycle.purge(stack)
-            console.say(f"deleted: {stack.settings.home}")
-            if stack.settings.postgres_url:
-                console.say(f"your PostgreSQL server still has the databases and roles {', '.join(NAMES)}")
+            _purge(stack)
+
+
+def _purge(stack: Stack) -> None:
+    """Say what is deleted, and delete it."""
+    paths = lifecycle.purged(stack)
+    console.say("deleting:" if paths else "nothing to delete")
+    for path in paths:
+        console.say(f"  {lifecycle.size(path) / 1e6:9.1f} MB  {path}")
+    lifecycle.purge(stack)
+    console.say(f"deleted: {stack.settings.home}")
+    if stack.settings.postgres_url:
+        console.say(f"your PostgreSQL server still has the databases and roles {', '.join(NAMES)}")
 
 
 @cli.command(
@@ -264,7 +313,7 @@ def main() -> int:
         code = cli.main(prog_name="heartline", standalone_mode=False)
         return code if isinstance(code, int) else Exit.OK
     except click.ClickException as error:
-        return _fail(_usage(error))
+        return _fail(usage_error(error))
     except HeartlineError as error:
         return _fail(error)
     except OSError as error:
@@ -279,17 +328,6 @@ def main() -> int:
 def _fail(error: HeartlineError) -> int:
     console.fail(error)
     return error.code if isinstance(error, StackError) else Exit.FAILED
-
-
-def _usage(error: click.ClickException) -> UsageError:
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else "heartline"
-    return UsageError(
-        error.format_message(),
-        where=f"command line: {command}",
-        expected=(context.get_usage() if context else "a command").removeprefix("Usage: "),
-        hint=f"see ./{command} --help",
-    )
 
 
 def _unexpected(error: Exception) -> MachineError:

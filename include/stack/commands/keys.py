@@ -47,13 +47,16 @@ def add_key(name: str, file: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def list_keys(file: str | None, as_json: bool) -> None:
     """Show the name and creation day of each key."""
-    found = api_keys.read(Path(file) if file else api_keys.file_of(Settings.load()))
+    path = Path(file) if file else api_keys.file_of(Settings.load())
+    found = api_keys.read(path)
     if as_json:
         print(json.dumps([asdict(key) for key in found], indent=2))
     elif found:
         print("\n".join(f"{key.created}  {key.name}" for key in found))
+    elif path.exists():
+        console.say(f"there are no keys in {path}: a service with this key file refuses every request")
     else:
-        console.say("there are no keys")
+        console.say("there are no keys: the service requires none, and any user of this machine may call it")
 
 
 @keys.command("revoke")

@@ -1,17 +1,23 @@
 """Which files a task may read as a source, and how the command line hands over the other ones."""
 
+import sys
+from collections.abc import Mapping
+
 from heartline.errors import PermanentSourceError
 from heartline.ingestion import files, source_catalog
 from stack import console
-from stack.processes.definitions import SCHEDULER
-from stack.processes.lifecycle import Stack
+from stack.errors import UsageError
 
 
-def for_task(stack: Stack, source: str) -> str:
+def for_task(environment: Mapping[str, str], source: str) -> str:
     """Return a value of ``source`` that a task can read, for one that the user of the command line can read.
 
     A local file that tasks may not read is copied into the store, because the command line belongs to the stack's
     owner.
+
+    Args:
+        environment: of the tasks.
+        source: a value of the parameter.
 
     Raises:
         SourceError: the file cannot be read.
@@ -19,11 +25,8 @@ def for_task(stack: Stack, source: str) -> str:
     """
     if source_catalog.find(source) is None or not source.startswith(("/", "file://")):
         return source
-    # these import pandas, which takes a second and no other source needs
-    from heartline.ingestion import uploads
-    from heartline.ingestion.sources import Settings
+    from heartline.ingestion.sources import Settings  # imports pandas, which takes a second and no other source needs
 
-    environment = next(one.settings for one in stack.definitions() if one.name == SCHEDULER)
     settings = Settings.from_environment(environment)
     path = files.path_of(source)
     try:
@@ -33,4 +36,32 @@ def for_task(stack: Stack, source: str) -> str:
     else:
         return source
     console.say(f"{path} is outside the folders that tasks read ({files.SETTING}): its content is handed over")
-    return uploads.write(data, str(path), environment["HEARTLINE_STORE"])
+    return _put(data, str(path), environment)
+
+
+def from_stdin(environment: Mapping[str, str]) -> str:
+    """Return a value of ``source`` for the file on standard input, which is copied into the store.
+
+    Raises:
+        UsageError: there is nothing in it, or it is too large.
+        StoreError: the store cannot be written.
+    """
+    from heartline.ingestion.sources import Settings
+
+    size = Settings.from_environment(environment).limits.size
+    data = sys.stdin.buffer.read(size + 1)
+    if not data or len(data) > size:
+        raise UsageError(
+            "there is nothing on standard input" if not data else f"standard input has more than {size:,} bytes",
+            where="--source -",
+            expected="a file with records on standard input",
+            hint="for example: docker compose exec -T airflow-scheduler python -m stack.compose.train --source -"
+            " < FILE",
+        )
+    return _put(data, "/stdin", environment)
+
+
+def _put(data: bytes, path: str, environment: Mapping[str, str]) -> str:
+    from heartline.ingestion import uploads
+
+    return uploads.write(data, path, environment["HEARTLINE_STORE"])

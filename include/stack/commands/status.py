@@ -1,8 +1,8 @@
 """`heartline status`: the processes, their health, and the version in production."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.markup import escape
@@ -10,8 +10,10 @@ from rich.table import Table
 
 from heartline.errors import HeartlineError
 from heartline.registry import alias_history
+from stack.clients.dag_health import DagHealth
 from stack.clients.mlflow import Registry
 from stack.clients.service import served
+from stack.commands.train import client
 from stack.processes import orphans
 from stack.processes.definitions import AIRFLOW, DAG_PROCESSOR, SCHEDULER, ProcessDefinition
 from stack.processes.env_markers import SUPERVISOR
@@ -31,7 +33,7 @@ class ProcessStatus:
         pid: its process id, or None.
         port: its TCP port on the loopback interface, if it has one.
         version: the version of its program, if it reports one.
-        since: its start time, ISO 8601 in local time, or None.
+        since: its start time, ISO 8601 in UTC, or None.
         restarts: the number of unexpected exits since the stack was started.
         note: what is wrong, or how it last ended.
     """
@@ -56,6 +58,8 @@ class Status:
         production: the version at the alias `production`, or None.
         model: the service's description of the model that it serves, or None.
         last_move: the move that pointed production to this version, or None if it is not in the history.
+        problems: what keeps Airflow from running the DAGs, a sentence each.
+        notes: what a user should know although it is no problem, such as a paused DAG.
     """
 
     processes: list[ProcessStatus]
@@ -63,10 +67,12 @@ class Status:
     production: str | None
     model: dict[str, Any] | None
     last_move: alias_history.Move | None = None
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def healthy(self) -> bool:
-        """Tell whether every process is healthy."""
-        return all(process.healthy for process in self.processes)
+        """Tell whether every process is healthy, and Airflow can run the DAGs."""
+        return all(process.healthy for process in self.processes) and not self.problems
 
     def as_dict(self) -> dict[str, Any]:
         """Return the status for ``--json``."""
@@ -92,7 +98,15 @@ def check_all(stack: Stack) -> Status:
         rows = [_row(definition, processes[definition.name], found, exits) for definition in definitions]
         first = ProcessStatus(SUPERVISOR, True, supervisor.pid(), version=supervisor.version())
         reachable, version, last_move = production.result()
-        return Status([first, *rows], reachable, version, model.result(), last_move)
+        dags = _dags(stack) if found[AIRFLOW].ok else DagHealth()
+        return Status([first, *rows], reachable, version, model.result(), last_move, dags.problems, dags.notes)
+
+
+def _dags(stack: Stack) -> DagHealth:
+    try:
+        return client(stack).dag_health()
+    except HeartlineError as error:
+        return DagHealth(unusable=[f"Airflow does not tell whether it can run the DAGs: {error.what}"])
 
 
 def _row(
@@ -101,10 +115,10 @@ def _row(
     health, ended = found[definition.name], [one for one in exits if one.name == definition.name]
     note = health.note if not health.ok else ""
     if ended:
-        note = "; ".join(filter(None, [note, f"last ended {ended[-1].when:%H:%M:%S}: {ended[-1].how}"]))
+        note = "; ".join(filter(None, [note, f"last ended {ended[-1].when.astimezone(UTC):%H:%M:%S}: {ended[-1].how}"]))
     # The three Airflow processes have one version, which only the api-server reports.
     version = found[AIRFLOW].version if definition.name in (SCHEDULER, DAG_PROCESSOR) else health.version
-    since = datetime.fromtimestamp(process.started).isoformat() if process.pid and process.started else None
+    since = datetime.fromtimestamp(process.started, UTC).isoformat() if process.pid and process.started else None
     return ProcessStatus(definition.name, health.ok, process.pid, definition.port, version, since, len(ended), note)
 
 
@@ -154,9 +168,19 @@ def table(status: Status) -> Table:
     return grid
 
 
-def login(stack: Stack) -> str:
-    """Return Airflow's address and where its password is."""
-    return f"Airflow:    {stack.settings.airflow_url}, user {USER}, password in {stack.login_file}"
+def lines(stack: Stack, status: Status) -> list[str]:
+    """Return what stands below the table: problems, the version in production, the addresses, the time zone."""
+    settings = stack.settings
+    found = [f"problem:    {text}" for text in status.problems]
+    found += [f"note:       {text}" for text in status.notes]
+    found.append(summary(status))
+    password = f", user {USER}, password in {stack.login_file}" if stack.login_file.exists() else ""
+    found.append(f"Airflow:    {settings.airflow_url}{password}")
+    found += [f"MLflow:     {settings.mlflow_url}", f"Service:    {settings.service_url}"]
+    if stack.credentials.folder.exists():
+        database = stack.server
+        found.append(f"PostgreSQL: {database.host}:{database.port} (./heartline db opens it)")
+    return [*found, "All times are in UTC."]
 
 
 def summary(status: Status) -> str:

@@ -2,123 +2,112 @@
 
 import json
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
+from heartline import parameters
+from heartline.errors import ParameterError
 from stack import console
 from stack.clients.airflow import Airflow
 from stack.commands import source_access
 from stack.commands.follow import follow
 from stack.errors import UnhealthyError, UsageError, WorkError
-from stack.processes.lifecycle import Stack
 from stack.settings import DAG
 from stack.source_choice import check
+
+if TYPE_CHECKING:  # docker compose imports this module, and its image lacks the supervisor
+    from stack.processes.lifecycle import Stack
 
 DAG_IMPORT_TIMEOUT = 120.0  # seconds until the dag-processor must have imported a new DAG file
 LAST_TASK = "register"
 
 
-def client(stack: Stack) -> Airflow:
+def client(stack: "Stack") -> Airflow:
     """Return a client of this stack's Airflow."""
     return Airflow(stack.settings.airflow_url, stack.credentials["airflow_admin_password"])
 
 
-def assignments(given: Iterable[str]) -> dict[str, str]:
-    """Split ``PARAM=VALUE`` arguments.
+def assignments(given: Iterable[str]) -> dict[str, Any]:
+    """Return the values of ``PARAM=VALUE`` arguments, each as the type of its parameter.
 
     Raises:
-        UsageError: an argument has another form.
+        UsageError: an argument has another form, or its source is a file that cannot be used.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for argument in given:
         name, equals, value = argument.partition("=")
         if not equals or not name:
             raise UsageError(
-                f"{argument!r} is not an assignment",
+                f"{argument!r} has no value" if name and not equals else f"{argument!r} is not an assignment",
                 where="--set",
                 expected="PARAM=VALUE, for example --set profile=quick",
-                hint="correct it; Airflow's trigger form lists the parameters",
+                hint="correct it; ./heartline train --help lists the parameters",
             )
-        found[name] = value
-    if "source" in found:
+        found[name] = _value(name, value)
+    if found.get("source", "").strip():
         found["source"] = check(found["source"], "--set source")
     return found
 
 
-def parameters(source: str | None, given: Iterable[str]) -> dict[str, str]:
-    """Return the ``PARAM=VALUE`` arguments together with ``--source``.
-
-    Raises:
-        UsageError: an argument has another form, the source is given twice, or it is a file that cannot be used.
-    """
-    found = assignments(given)
-    if source is None:
-        return found
-    if "source" in found:
-        raise UsageError(
-            "the source is given twice",
-            where="--source and --set source",
-            expected="one of them",
-            hint="remove one",
-        )
-    return {"source": check(source, "--source")} | found
-
-
-def typed(given: dict[str, str], params: dict[str, Any]) -> dict[str, Any]:
-    """Convert each value to the type that the DAG's schema requires.
-
-    Args:
-        given: the values from the command line.
-        params: the DAG's ``params``, as Airflow describes them.
-
-    Raises:
-        UsageError: the DAG has no such parameter.
-    """
-    values: dict[str, Any] = {}
-    for name, text in given.items():
-        if name not in params:
-            raise UsageError(
-                f"the DAG {DAG} has no parameter {name!r}",
-                where="--set",
-                expected="one of " + ", ".join(sorted(params)),
-                hint="correct the name",
-            )
-        values[name] = _value(text, params[name].get("schema", {}).get("type", "string"))
-    return values
-
-
-def _value(text: str, kinds: str | list[str]) -> Any:
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    if text in ("", "null") and "null" in kinds:
-        return None
-    if "string" in kinds:
+def _value(name: str, text: str) -> Any:
+    known = parameters.by_name().get(name)
+    if known is None or known.kind in ("text", "choice"):
         return text
     try:
         return json.loads(text)
     except json.JSONDecodeError:
-        return text  # Airflow refuses it and names the type
+        return text  # which the check refuses
 
 
-def wait_for_dag(airflow: Airflow) -> dict[str, Any]:
-    """Return the training DAG's details, once Airflow has imported its file.
+def run_parameters(source: str | None, given: Iterable[str], *, usual_source: str | None = None) -> dict[str, Any]:
+    """Return the ``PARAM=VALUE`` arguments together with ``--source``, after checking them.
+
+    Args:
+        source: the option ``--source``.
+        given: the options ``--set``.
+        usual_source: the source of this stack's nightly runs, if it is known.
 
     Raises:
-        WorkError: its file cannot be imported.
+        UsageError: an argument has another form, the source is given twice, it is a file that cannot be used, or a
+            parameter is unknown or has a wrong value.
+    """
+    found = assignments(given)
+    if source is not None:
+        if "source" in found:
+            raise UsageError(
+                "the source is given twice",
+                where="--source and --set source",
+                expected="one of them",
+                hint="remove one",
+            )
+        found = {"source": check(source, "--source")} | found
+    try:
+        parameters.check(found, usual_source=usual_source)
+    except ParameterError as error:
+        raise UsageError(error.what, where=error.where, expected=error.expected, hint=error.hint) from error
+    return found
+
+
+def wait_for_dag(airflow: Airflow) -> None:
+    """Return once Airflow has imported the training DAG's file.
+
+    Raises:
+        WorkError: its file cannot be imported, or is gone.
         UnhealthyError: Airflow does not know it within ``DAG_IMPORT_TIMEOUT``.
         UsageError: it is paused, so that a run would never start.
     """
     deadline = time.monotonic() + DAG_IMPORT_TIMEOUT
     while True:
         details = airflow.dag(DAG)
-        if details:
+        if details and not details.get("is_stale"):
             break
-        problems = airflow.import_errors()
-        if problems:
+        health = airflow.dag_health()
+        if details or health.failed:  # a stale DAG is one whose file could be imported before
             raise WorkError(
-                "a DAG file cannot be imported",
-                where="\n            ".join(problems),
-                expected=f"the DAG {DAG}",
-                hint="correct the file; Airflow imports it again within seconds",
+                f"Airflow cannot run the DAG {DAG}",
+                where="\n            ".join(health.unusable),
+                expected=f"a file of the DAG {DAG} that can be imported",
+                hint="correct the file; Airflow imports it again within half a minute",
             )
         if time.monotonic() > deadline:
             raise UnhealthyError(
@@ -135,27 +124,32 @@ def wait_for_dag(airflow: Airflow) -> dict[str, Any]:
             expected="a DAG that is not paused",
             hint="unpause it there, with the switch beside its name",
         )
-    return details
 
 
-def train(stack: Stack, given: dict[str, str]) -> dict[str, Any]:
+def train(stack: "Stack", given: Mapping[str, Any]) -> dict[str, Any]:
     """Start a training run, follow it, and return the return value of its last task.
 
     Raises:
         StackError: the run could not be started, or it failed.
     """
     airflow = client(stack)
-    details = wait_for_dag(airflow)
-    conf = typed(given, details["params"])
-    if "source" in conf:
-        conf["source"] = source_access.for_task(stack, conf["source"])
+    wait_for_dag(airflow)
+    conf = dict(given)
+    if conf.get("source"):
+        conf["source"] = source_access.for_task(_task_environment(stack), conf["source"])
     run = airflow.trigger(DAG, conf)
     shown = ", ".join(f"{name}={value}" for name, value in given.items()) or "the DAG's own parameters"
     console.say(f"training: run {run} with {shown}")
     return _result(airflow, run)
 
 
-def join(stack: Stack) -> dict[str, Any] | None:
+def _task_environment(stack: "Stack") -> Mapping[str, str]:
+    from stack.processes.definitions import SCHEDULER  # compose's image lacks what it imports
+
+    return next(one.settings for one in stack.definitions() if one.name == SCHEDULER)
+
+
+def join(stack: "Stack") -> dict[str, Any] | None:
     """Follow the active run and return the return value of its last task; None if there is no active run."""
     airflow = client(stack)
     active = airflow.active_runs(DAG)

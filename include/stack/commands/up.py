@@ -1,20 +1,24 @@
 """`heartline up`: starts the stack, trains a model if there is none, and prints a prediction."""
 
 import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from heartline.registry.alias_history import FIRST_UP
-from stack import console, source_choice
+from stack import console, setting_checks, source_choice
 from stack.clients import service
 from stack.clients.mlflow import PRODUCTION, STAGING, Registry
-from stack.commands import promote, train
+from stack.commands import promote, readiness, train
 from stack.errors import WorkError
 from stack.processes import lifecycle
 from stack.processes.lifecycle import Stack
 from stack.settings import USER
 
 
-def up(stack: Stack, given: dict[str, str]) -> None:
+def up(stack: Stack, given: Mapping[str, Any]) -> None:
     """Start the stack, train if there is no model in production, and print a prediction.
 
     Args:
@@ -24,12 +28,15 @@ def up(stack: Stack, given: dict[str, str]) -> None:
     Raises:
         HeartlineError: a step failed.
     """
+    setting_checks.check(os.environ)
+    began = datetime.now(UTC)
     with stack.locked("up"):
         home = stack.settings.home
         choice = source_choice.choose(given.get("source"), home)
         if source_choice.remembered(home) is None:
             source_choice.remember(home, choice.source)
         lifecycle.start(stack)
+        readiness.wait(stack, began)
         registry = Registry(stack.settings.mlflow_url)
         version = registry.at(PRODUCTION)
         if version is None:
@@ -42,7 +49,7 @@ def up(stack: Stack, given: dict[str, str]) -> None:
     _show_prediction(stack)
 
 
-def _first_version(stack: Stack, given: dict[str, str], choice: source_choice.Choice) -> str:
+def _first_version(stack: Stack, given: Mapping[str, Any], choice: source_choice.Choice) -> str:
     """Return a version for production: of an active run, else the staged one, else of a new run."""
     if not given:
         result = train.join(stack)
@@ -58,7 +65,7 @@ def _first_version(stack: Stack, given: dict[str, str], choice: source_choice.Ch
             "\nTo use your own records: ./heartline train --source FILE"
         )
     try:
-        result = train.train(stack, given | {"source": source})
+        result = train.train(stack, {**given, "source": source})
     except WorkError:
         source_choice.remember(home, None)
         raise

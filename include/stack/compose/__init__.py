@@ -1,4 +1,4 @@
-"""What docker compose runs inside the containers: init, health check, promote.
+"""What docker compose runs inside the containers: init, health check, train, promote.
 
 May import: ``clients``, ``commands``, ``processes``, ``secrets``.
 """

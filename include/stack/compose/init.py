@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import psycopg2  # type: ignore[import-untyped]
 
+from stack import setting_checks
 from stack.errors import StackError, UnhealthyError
 from stack.processes.databases import SUPERUSER, Server, create_missing
 from stack.secrets.credentials import Credentials, write_private
@@ -51,11 +52,12 @@ def _last_line(error: Exception) -> str:
 
 
 def main() -> NoReturn:
-    """Create the databases and Airflow's login, then hand over to Airflow's migration."""
+    """Check the settings, create the databases and Airflow's login, then hand over to Airflow's migration."""
     credentials = FromEnvironment()
     try:
+        setting_checks.check(os.environ)
         databases(credentials)
-    except UnhealthyError as error:
+    except StackError as error:
         sys.exit(f"heartline: {error}")
     passwords = Path(os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
     passwords.parent.mkdir(exist_ok=True)

@@ -4,14 +4,14 @@ A container does not know the calling user. The name for the history is an optio
 """
 
 import os
-import sys
+from typing import NoReturn
 
 import click
 
 from stack import console
 from stack.clients.mlflow import Registry
 from stack.commands import promote
-from stack.errors import StackError
+from stack.commands.usage import run
 
 by_option = click.option("--by", required=True, metavar="NAME", help="Your name, for the history.")
 force_option = click.option(
@@ -52,13 +52,9 @@ def _registry() -> Registry:
     return Registry(os.environ["MLFLOW_TRACKING_URI"])
 
 
-def main() -> None:
-    """Run a command. The exit codes are the launcher's."""
-    try:
-        cli(prog_name="python -m stack.compose.promote")
-    except StackError as error:
-        console.fail(error)
-        sys.exit(error.code)
+def main() -> NoReturn:
+    """Run the command line. The exit codes are the launcher's."""
+    run(cli, "python -m stack.compose.promote")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
 """Starts, watches and stops the processes of the local stack: PostgreSQL, MLflow, Airflow, the service.
 
-May import: ``bootstrap``, ``clients``, ``secrets``.
+May import: ``clients``, ``secrets``.
 """

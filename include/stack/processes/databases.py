@@ -14,6 +14,7 @@ from stack.settings import HOST, Settings
 NAMES = ("airflow", "mlflow", "heartline", "predictions")  # each is the name of a role and of the database that it owns
 SUPERUSER = "postgres"
 CONNECT_TIMEOUT = 5  # seconds
+REFUSED_LOGIN = "password authentication failed"  # in PostgreSQL's message
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,12 @@ class Server:
         scheme = f"postgresql+{driver}" if driver else "postgresql"
         return f"{scheme}://{name}:{quote(password, safe='')}@{host}:{self.port}/{name}{rest}"
 
+    def libpq(self, name: str, password: str) -> dict[str, str]:
+        """Return the environment variables with which psql opens one of our databases as its own role."""
+        found = {"PGHOST": self.host, "PGPORT": str(self.port), "PGUSER": name, "PGDATABASE": name}
+        query = dict(parse_qsl(self.query))
+        return found | {"PGPASSWORD": password} | {f"PG{key.upper()}": value for key, value in query.items()}
+
     def connect(self, user: str | None = None, password: str | None = None, database: str | None = None) -> Any:
         """Open a connection in autocommit mode, by default for the server's own user and database.
 
@@ -72,6 +79,20 @@ class Server:
         connection.autocommit = True
         return connection
 
+    def accepts_password(self) -> bool:
+        """Tell whether the server accepts its own user's password.
+
+        Raises:
+            psycopg2.OperationalError: it does not answer, or refuses for another reason.
+        """
+        try:
+            self.connect().close()
+        except psycopg2.OperationalError as error:
+            if REFUSED_LOGIN in str(error):
+                return False
+            raise
+        return True
+
     def version(self) -> str:
         """Return the server's version, for example ``18.4``.
 
@@ -87,8 +108,16 @@ class Server:
             connection.close()
 
 
-def create_missing(server: Server, credentials: Credentials) -> None:
-    """Create the roles and databases that are missing. Existing ones are not changed.
+def create_missing(server: Server, credentials: Credentials, *, own: bool = False) -> set[str]:
+    """Create the roles and databases that are missing. Existing databases are not changed.
+
+    Args:
+        server: the server.
+        credentials: the passwords of the roles.
+        own: whether the server belongs to this stack alone; a role with another password then gets the present one.
+
+    Returns:
+        The names of the databases that were created.
 
     Raises:
         UnhealthyError: the server does not answer.
@@ -105,8 +134,8 @@ def create_missing(server: Server, credentials: Credentials) -> None:
         ) from error
     try:
         with connection.cursor() as cursor:
-            for name in NAMES:
-                _create_missing(cursor, server, name, credentials[f"{name}_db_password"])
+            passwords = {name: credentials[f"{name}_db_password"] for name in NAMES}
+            return {name for name in NAMES if _create_missing(cursor, server, name, passwords[name], own=own)}
     except psycopg2.Error as error:
         raise MachineError(
             f"PostgreSQL refused: {str(error).strip().splitlines()[0]}",
@@ -118,21 +147,29 @@ def create_missing(server: Server, credentials: Credentials) -> None:
         connection.close()
 
 
-def _create_missing(cursor: Any, server: Server, name: str, password: str) -> None:
+def _create_missing(cursor: Any, server: Server, name: str, password: str, *, own: bool) -> bool:
     cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
     if cursor.fetchone() is None:
         cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(sql.Identifier(name)), (password,))
     cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
-    if cursor.fetchone() is None:
+    created = cursor.fetchone() is None
+    if created:
         # A user who is no superuser must be a member of a role to create a database for it.
         cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(name)))
         cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(name)))
     try:
         server.connect(name, password, name).close()
     except psycopg2.OperationalError as error:
-        raise MachineError(
-            f"the role {name} exists with a password that this clone does not have",
-            where=f"{server.host}:{server.port}: {str(error).strip().splitlines()[-1]}",
-            expected="roles that `up` of this clone created, or no roles of these names",
-            hint=f"use another server, or, if nothing else uses them, DROP DATABASE {name}; DROP ROLE {name};",
-        ) from error
+        if not (own and REFUSED_LOGIN in str(error)):
+            raise _not_ours(server, name, error) from error
+        cursor.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD %s").format(sql.Identifier(name)), (password,))
+    return created
+
+
+def _not_ours(server: Server, name: str, error: Exception) -> MachineError:
+    return MachineError(
+        f"the role {name} exists with a password that this clone does not have",
+        where=f"{server.host}:{server.port}: {str(error).strip().splitlines()[-1]}",
+        expected=f"the password in the file secrets/{name}_db_password of the state folder",
+        hint=f"restore that file, or use another server; or give the role its password: ALTER ROLE {name} PASSWORD '…'",
+    )

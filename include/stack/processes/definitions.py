@@ -8,26 +8,23 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from stack.bootstrap.environments import child_environment
 from stack.processes.databases import Server
 from stack.processes.env_markers import DIGEST_VARIABLE, PROCESS_VARIABLE, STACK_VARIABLE, start_file
+from stack.processes.environment import base_environment, download_settings, loader_paths
 from stack.processes.postgres import Cluster, server_options
 from stack.secrets import api_keys
 from stack.secrets.credentials import Credentials, write_private
 from stack.settings import HOST, REQUIREMENTS, SERVING_REQUIREMENTS, SERVING_VENV, USER, VENV, Settings
-from stack.source_choice import absolute, readable_folders, remembered
-
-# Settings of other Airflow, MLflow, PostgreSQL or gunicorn installations on this machine, which must not reach ours.
-_FOREIGN = re.compile(
-    r"(AIRFLOW_|_?MLFLOW_|PG[A-Z]|GUNICORN_|SUPERVISOR_|HEARTLINE_(STACK|PART|PROCESS|POSTGRES_URL|BUNDLE))"
-)
+from stack.source_choice import absolute, nightly, readable_folders
 
 # A change of these settings restarts the processes that read them.
 _PIPELINE = tuple(
     f"HEARTLINE_{name}"
     for name in (
         "CACHE_DIR",
+        "DATA",
         "SCHEDULE",
+        "SOURCE_FOLDERS",
         "SOURCE_MAX_BYTES",
         "SOURCE_NETWORKS",
         "SOURCE_SECONDS",
@@ -55,17 +52,8 @@ _SERVICE = tuple(
     )
 )
 
-_QUIET = {
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "GX_ANALYTICS_ENABLED": "false",
-    "ORT_DISABLE_TELEMETRY": "1",
-    "PYTHONUNBUFFERED": "1",
-    "PYTHONUTF8": "1",
-    "PYTHONNOUSERSITE": "1",
-    "PYTHONSAFEPATH": "1",
-    "SPT_NOENV": "1",  # setproctitle would overwrite the environment, which holds the markers of orphans
-}
+# Airflow's processes import these once: a change restarts them.
+_IMPORTED = ("include/stack/airflow_config/*.py", "plugins/*.py", "include/heartline/*.py")
 
 POSTGRES, MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR, SERVICE = (
     "postgres",
@@ -74,6 +62,13 @@ POSTGRES, MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR, SERVICE = (
     "scheduler",
     "dag-processor",
     "service",
+)
+
+
+# The stack sets these itself, or only the launcher reads them.
+_NOT_PASSED_ON = re.compile(
+    r"HEARTLINE_(\w+_PORT|API_KEYS|BUNDLE|CACHE|DATABASE_URL|HOME|LOCK|MLFLOW_URL|PART|PART_DIGEST|POSTGRES_URL"
+    r"|PREDICTION_LOG_URL|PROCESS|PROCESS_DIGEST|PYTHON|REAL_DATA|SOURCE|STACK|STORE)$"
 )
 
 
@@ -101,35 +96,32 @@ class ProcessDefinition:
     stop_signal: str = "TERM"
     user: str | None = None
 
+    def environment(self) -> dict[str, str]:
+        """Return all environment variables of the process, without its markers."""
+        return base_environment() | self.settings
+
     def digest(self) -> str:
-        """Return the sha256 of this definition: a running process with another digest is out of date."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=str).encode()).hexdigest()
+        """Return the sha256 of all that the process is started with: one with another digest is out of date."""
+        whole = asdict(self) | {"environment": self.environment()}
+        return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
 
     def write(self, settings: Settings) -> None:
         """Write the start file that ``stack.processes.exec_process`` reads, readable by this user only."""
         markers = {STACK_VARIABLE: str(settings.home), PROCESS_VARIABLE: self.name, DIGEST_VARIABLE: self.digest()}
         start = {
             "command": self.command,
-            "environment": base_environment() | self.settings | markers,
+            "environment": self.environment() | markers,
             "folder": str(self.folder),
             "user": self.user,
         }
         write_private(start_file(settings.home, self.name), json.dumps(start, indent=1))
 
 
-def base_environment() -> dict[str, str]:
-    """Return the user's environment as every process of the stack gets it."""
-    kept = {name: value for name, value in child_environment().items() if not _FOREIGN.match(name)}
-    for name in ("NO_PROXY", "no_proxy"):
-        kept[name] = ",".join(filter(None, [kept.get(name), HOST, "localhost"]))
-    return kept | _QUIET
-
-
 def define_processes(settings: Settings, credentials: Credentials) -> list[ProcessDefinition]:
     """Return all processes in their start order; without ``postgres`` if HEARTLINE_POSTGRES_URL names a server."""
     server = Server.of(settings, credentials)
     python = str(settings.root / VENV / "bin" / "python")
-    code = {"HEARTLINE_LOCK": _digest(settings.root, [REQUIREMENTS, "include/stack/airflow_config/*.py"])}
+    code = loader_paths() | {"HEARTLINE_LOCK": _digest(settings.root, [REQUIREMENTS, *_IMPORTED])}
     airflow = code | _airflow(settings, credentials, server)
     everything = [
         _mlflow(settings, code, server, credentials, python),
@@ -191,7 +183,9 @@ def _service(settings: Settings, server: Server, credentials: Credentials) -> Pr
         SERVICE,
         (python, "-m", "gunicorn", "-c", str(settings.root / "serving" / "gunicorn.conf.py")),
         {"HEARTLINE_POLL_SECONDS": "1"}  # polling a registry on the same machine is cheap
+        | loader_paths()
         | _given(_SERVICE)
+        | _other_settings()
         | {
             "HEARTLINE_LOCK": _digest(settings.root, [SERVING_REQUIREMENTS, "serving/**/*.py"]),
             "HEARTLINE_MLFLOW_URL": settings.mlflow_url,
@@ -212,10 +206,9 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
     include = settings.root / "include"
     password = credentials["airflow_db_password"]
     airflow_home = settings.home / "airflow"
-    own = _given(_PIPELINE)
-    nightly = os.environ.get("HEARTLINE_SOURCE") or remembered(settings.home)
-    if nightly:
-        own["HEARTLINE_SOURCE"] = absolute(nightly)
+    own = _other_settings() | _given(_PIPELINE) | download_settings()
+    if source := nightly(settings.home):
+        own["HEARTLINE_SOURCE"] = absolute(source)
     return own | {
         "PYTHONPATH": f"{include}{os.pathsep}{include / 'stack' / 'airflow_config'}",
         "HEARTLINE_HOME": str(settings.home),
@@ -226,6 +219,7 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         "HEARTLINE_DATA_DOCS_URL": f"http://localhost:{settings.airflow_port}/data-docs",  # behind Airflow's login
         # runs the smoke test of a model before it is registered
         "HEARTLINE_SERVING_PYTHON": str(settings.root / SERVING_VENV / "bin" / "python"),
+        "HEARTLINE_MLFLOW_PORT": str(settings.mlflow_port),  # for the links in Airflow's navigation
         "MLFLOW_TRACKING_URI": settings.mlflow_url,
         "AIRFLOW_HOME": str(airflow_home),
         "AIRFLOW__API__BASE_URL": settings.airflow_url,
@@ -261,6 +255,12 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
 def passwords_file(settings: Settings) -> Path:
     """Return the path of the file from which Airflow reads its users' passwords."""
     return settings.home / "airflow" / "passwords.json"
+
+
+def _other_settings() -> dict[str, str]:
+    """Return the variables of this project that are in neither list; the pipeline and the service get them."""
+    names = (name for name in os.environ if name.startswith("HEARTLINE_") and not _NOT_PASSED_ON.match(name))
+    return _given(name for name in names if name not in (*_PIPELINE, *_SERVICE))
 
 
 def _given(names: Iterable[str]) -> dict[str, str]:

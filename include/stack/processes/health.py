@@ -11,7 +11,7 @@ import psycopg2  # type: ignore[import-untyped]
 
 from stack.clients.http import get
 from stack.errors import UnhealthyError
-from stack.processes.databases import Server
+from stack.processes.databases import REFUSED_LOGIN, Server
 from stack.processes.definitions import AIRFLOW, DAG_PROCESSOR, MLFLOW, POSTGRES, SCHEDULER, SERVICE
 from stack.processes.supervisor import RUNNING, ProcessState, Supervisor
 from stack.settings import Settings
@@ -58,6 +58,12 @@ def _postgres(server: Server) -> Health:
         return Health(True, version=server.version())
     except psycopg2.Error as error:
         return Health(False, str(error).strip().splitlines()[-1])
+
+
+def answers(server: Server, _: float) -> Health:
+    """Check that PostgreSQL answers, whether it accepts the password or not."""
+    found = _postgres(server)
+    return Health(found.ok or REFUSED_LOGIN in found.note, found.note, found.version)
 
 
 def _page(url: str, version_url: str | None = None) -> Health:

@@ -1,11 +1,13 @@
 """Starts and stops all processes of the stack."""
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +15,7 @@ import psutil
 
 from stack import console
 from stack.locks import exclusive
-from stack.processes import health, orphans, ports
+from stack.processes import cluster_location, health, orphans, ports
 from stack.processes.databases import Server, create_missing
 from stack.processes.definitions import (
     AIRFLOW,
@@ -27,7 +29,7 @@ from stack.processes.definitions import (
     passwords_file,
 )
 from stack.processes.env_markers import DIGEST_VARIABLE, read_marker
-from stack.processes.migrations import Migrations
+from stack.processes.migrations import Migrations, Schema
 from stack.processes.postgres import Cluster, remove_shared_folder
 from stack.processes.supervisor import RUNNING, Supervisor, socket_path
 from stack.secrets.credentials import Credentials, write_private
@@ -88,9 +90,12 @@ def start(stack: Stack) -> None:
         UnhealthyError: a process does not become healthy; what was started is stopped.
         MachineError: the operating system refused something; what was started is stopped.
     """
-    wanted = stack.definitions()
-    if not stack.supervisor.alive():
+    cluster = None if stack.settings.postgres_url else Cluster.claim(stack.settings)
+    if stack.supervisor.alive():
+        _stop_if_moved(stack, cluster)
+    else:
         _end_orphans(stack)
+    wanted = stack.definitions()
     ports.check(stack.settings.home, wanted)
     _prepare_files(stack, wanted)
     before = _reconcile(stack, wanted)
@@ -100,6 +105,17 @@ def start(stack: Stack) -> None:
         with console.err.status("stopping what was started"):
             _undo(stack, before)
         raise
+
+
+def _stop_if_moved(stack: Stack, cluster: Cluster | None) -> None:
+    """Stop a running stack whose state folder was moved, or whose database's files get another owner."""
+    before = orphans.home_of(stack.supervisor.pid())
+    moved = before not in (None, stack.settings.home)
+    if moved or (cluster and cluster.must_stop()):
+        console.say("  the state folder was moved: restarting everything" if moved else "  restarting everything")
+        stop(stack)
+        if before and moved:
+            orphans.end(orphans.of_stack(before))
 
 
 def _end_orphans(stack: Stack) -> None:
@@ -158,22 +174,63 @@ def _start_in_order(stack: Stack, wanted: list[ProcessDefinition], running: set[
 
     supervisor.start_process(SERVICE)
     if POSTGRES in by_name:
-        supervisor.start_process(POSTGRES)
-        with console.err.status("postgres"):
-            health.wait(supervisor, probes, [POSTGRES], report, earlier)
-    if set(by_name) - running:
-        create_missing(stack.server, stack.credentials)
-        migrations = Migrations(stack.settings, stack.server)
-        with ThreadPoolExecutor() as pool:
-            airflow = pool.submit(migrations.airflow, by_name[AIRFLOW])
-            migrations.mlflow(by_name[MLFLOW])
-            supervisor.start_process(MLFLOW)
-            airflow.result()
-        migrations.record()
-        for name in (AIRFLOW, SCHEDULER, DAG_PROCESSOR):
-            supervisor.start_process(name)
+        _start_postgres(stack, report, earlier)
+    migrations = Migrations(stack.settings, stack.server, stack.credentials)
+    created = create_missing(stack.server, stack.credentials, own=POSTGRES in by_name)
+    _upgrade_schemas(stack, by_name, migrations, created)
+    for name in (MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR):
+        supervisor.start_process(name)
     with console.err.status("waiting until every process is healthy"):
         health.wait(supervisor, probes, [name for name in by_name if name != POSTGRES], report, earlier)
+
+
+def _start_postgres(stack: Stack, report: Callable[[str, float], None], earlier: int) -> None:
+    """Start the embedded PostgreSQL. If it does not accept the password in the state folder, set that one."""
+    supervisor, probe = stack.supervisor, {POSTGRES: partial(health.answers, stack.server)}
+    supervisor.start_process(POSTGRES)
+    with console.err.status("postgres"):
+        health.wait(supervisor, probe, [POSTGRES], report, earlier)
+    if stack.server.accepts_password():
+        return
+    console.say(f"  the database has another password than {stack.credentials.folder}: setting this one")
+    supervisor.stop_processes([POSTGRES])
+    Cluster.of(stack.settings).set_password(stack.credentials["postgres_password"])
+    supervisor.start_process(POSTGRES)
+    health.wait(supervisor, stack.probes(), [POSTGRES], report, earlier)
+
+
+def _upgrade_schemas(
+    stack: Stack, by_name: dict[str, ProcessDefinition], migrations: Migrations, created: set[str]
+) -> None:
+    """Bring both schemas up to date, in parallel. Who uses a schema that is changed is stopped before."""
+    states = {AIRFLOW: migrations.state(AIRFLOW), MLFLOW: migrations.state(MLFLOW)}
+    _warn_of_lost_databases(states, created)
+    users = {AIRFLOW: {AIRFLOW, SCHEDULER, DAG_PROCESSOR}, MLFLOW: {MLFLOW}}
+    for name, state in states.items():
+        if state != Schema.CURRENT:
+            stack.supervisor.stop_processes(users[name])
+    with ThreadPoolExecutor() as pool:
+        airflow = pool.submit(migrations.airflow, by_name[AIRFLOW], states[AIRFLOW])
+        migrations.mlflow(by_name[MLFLOW], states[MLFLOW])
+        stack.supervisor.start_process(MLFLOW)
+        airflow.result()
+
+
+_LOST = {
+    "airflow": "its runs, their logs' index and its own settings (connections, variables) are gone",
+    "mlflow": "its runs, registered versions and `production` are gone",
+    "heartline": "the tables that you loaded into it are gone",
+    "predictions": "the log of predictions is gone",
+}
+
+
+def _warn_of_lost_databases(states: Mapping[str, Schema], created: set[str]) -> None:
+    """Say loudly which databases are made anew while others still have their content."""
+    kept = {name for name, state in states.items() if state != Schema.ABSENT}
+    lost = [name for name in _LOST if states.get(name) == Schema.ABSENT or name in created]
+    if kept and lost:
+        lines = [f"the database {name} is empty or missing and is made anew: {_LOST[name]}" for name in lost]
+        console.warn("\n".join([*lines, f"unchanged: {', '.join(sorted({*_LOST} - {*lost}))}"]))
 
 
 def _undo(stack: Stack, before: set[str]) -> None:
@@ -198,6 +255,22 @@ def stop(stack: Stack) -> list[str]:
     rest = orphans.end(orphans.of_stack(stack.settings.home))
     socket_path(stack.settings.home).unlink(missing_ok=True)
     return ran or [f"process {pid}" for pid in rest]
+
+
+def purged(stack: Stack) -> list[Path]:
+    """Return what ``purge`` deletes: the state folder, and root's database, which lies elsewhere."""
+    home = stack.settings.home
+    if not (home / MARKER_FILE).exists():
+        return []
+    cluster = cluster_location.existing(home) if os.geteuid() == 0 else None
+    return [*sorted(home.iterdir()), *([cluster] if cluster else [])]
+
+
+def size(path: Path) -> int:
+    """Return the bytes of a file, or of all files below a folder."""
+    if not path.is_dir() or path.is_symlink():
+        return path.lstat().st_size
+    return sum(Path(folder, name).lstat().st_size for folder, _, names in os.walk(path) for name in names)
 
 
 def purge(stack: Stack) -> None:

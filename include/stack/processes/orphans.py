@@ -22,6 +22,15 @@ def of_process(home: Path, name: str) -> list[psutil.Process]:
     return [process for process, found in _scan(home) if found == name]
 
 
+def home_of(pid: int) -> Path | None:
+    """Return the state folder that a process of a stack was started with; None if it cannot be read."""
+    try:
+        home = psutil.Process(pid).environ().get(STACK_VARIABLE)
+    except (psutil.Error, OSError):
+        return None
+    return Path(home) if home else None
+
+
 def oldest_by_name(home: Path) -> dict[str, int]:
     """Return the process id of the oldest running process for each process name of the stack."""
     oldest: dict[str, tuple[float, int]] = {}

@@ -33,7 +33,8 @@ def check(home: Path, definitions: Iterable[ProcessDefinition]) -> None:
                 f"port {definition.port}, which {definition.name} needs, is taken",
                 where=f"{HOST}:{definition.port}, held by {who}",
                 expected=f"a free port for {definition.name}",
-                hint=f"free it, or: {definition.port_variable}={_next_free(definition.port, taken)} ./heartline up",
+                hint=f"end that program, or choose another port with the setting {definition.port_variable}:"
+                f" {definition.port_variable}={_next_free(definition.port, taken)} ./heartline up",
             )
 
 

@@ -18,8 +18,9 @@ import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from stack.errors import MachineError
-from stack.processes.definitions import ProcessDefinition, base_environment
+from stack.processes.definitions import ProcessDefinition
 from stack.processes.env_markers import PROCESS_VARIABLE, STACK_VARIABLE, SUPERVISOR
+from stack.processes.environment import base_environment, loader_paths
 from stack.secrets.credentials import Credentials, write_private
 from stack.settings import Settings
 
@@ -176,12 +177,16 @@ class Supervisor:
             MachineError: it does not answer within ``SUPERVISOR_TIMEOUT``.
         """
         write_private(self.configuration_file, configuration(self.settings, self.credentials, definitions))
-        environment = base_environment() | {
-            STACK_VARIABLE: str(self.settings.home),
-            PROCESS_VARIABLE: SUPERVISOR,
-            PYTHON_VARIABLE: sys.executable,
-            "PYTHONPATH": str(self.settings.root / "include"),
-        }
+        environment = (
+            base_environment()
+            | loader_paths()
+            | {
+                STACK_VARIABLE: str(self.settings.home),
+                PROCESS_VARIABLE: SUPERVISOR,
+                PYTHON_VARIABLE: sys.executable,
+                "PYTHONPATH": str(self.settings.root / "include"),
+            }
+        )
         done = subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", CONFIGURATION],
             cwd=self.settings.home,

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from stack.processes import definitions
+from stack.processes.environment import base_environment
 from stack.secrets import env_file
 from stack.secrets.credentials import Credentials
 from stack.settings import PORTS, Settings
@@ -162,7 +163,7 @@ def test_airflow_is_called_as_in_the_local_stack(service: str, process: str, tmp
 def test_the_images_disable_telemetry_as_the_local_stack_does() -> None:
     text = (ROOT / "Dockerfile").read_text()
     for name in ("DO_NOT_TRACK", "GX_ANALYTICS_ENABLED", "MLFLOW_DISABLE_TELEMETRY", "ORT_DISABLE_TELEMETRY"):
-        assert f"{name}={definitions._QUIET[name]}" in text
+        assert f"{name}={base_environment()[name]}" in text
 
 
 def test_every_setting_is_in_the_documentation() -> None:
@@ -188,3 +189,9 @@ def test_nothing_private_reaches_the_engine() -> None:
         "!requirements.txt",
     }
     assert rules[-1] == "**/.*"
+
+
+def test_a_socks_proxy_of_the_engine_does_not_reach_the_tasks() -> None:
+    environment = yaml.safe_load(TEXT)["services"]["airflow-scheduler"]["environment"]
+    assert environment["ALL_PROXY"] == environment["all_proxy"] == ""
+    assert "airflow-api-server" in environment["NO_PROXY"].split(",")

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from heartline import contract
-from heartline.ingestion import encodings, sources, synthetic
+from heartline.ingestion import encodings, source_catalog, sources, synthetic
 from heartline.validation import checkpoint, drift
 from tests import data_page
 
@@ -74,3 +74,8 @@ def test_the_page_computes_the_same_divergence_as_the_checkpoint(cohort):
 
 def _unquoted(text: str) -> str:
     return text.replace(" %", "%").replace("\n  ", " ")
+
+
+def test_the_page_shows_the_query_of_the_nightly_run():
+    shown = TEXT.split("<!-- default query -->")[1].split("<!-- /default query -->")[0]
+    assert shown.strip() == f"```sql\n{source_catalog.DEFAULT_QUERY}\n```"

@@ -21,6 +21,7 @@ INTERNAL = {
     "HEARTLINE_PART": "the former name of HEARTLINE_PROCESS",
     "HEARTLINE_PART_DIGEST": "the former name of HEARTLINE_PROCESS_DIGEST",
     "HEARTLINE_LOCK": "the digest of locks and code in a process's definition, so that an update restarts it",
+    "HEARTLINE_DOWNLOAD_PROXIES": "the proxies of the caller's environment, handed to the tasks that download",
     "HEARTLINE_PYTHON": "the interpreter in the supervisor's configuration; the supervisor is given it",
     "HEARTLINE_DATA_DOCS_URL": "set by the stack and docker-compose.yaml, which know the port of Airflow",
     "HEARTLINE_SERVING_PYTHON": "set by the stack and docker-compose.yaml, which create the service's environment",

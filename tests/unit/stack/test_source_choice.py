@@ -74,6 +74,17 @@ def test_then_the_archive_if_it_answers(home, monkeypatch, answers):
     assert (choice.source, choice.fallback) == ("uci", False)
 
 
+@pytest.mark.parametrize("prefix", ["", "file://"])
+def test_a_local_copy_of_the_archive_is_used_as_by_the_task(home, monkeypatch, tmp_path, prefix):
+    (tmp_path / "heart.zip").write_bytes(b"PK")
+    monkeypatch.setenv("HEARTLINE_UCI_URL", f"{prefix}{tmp_path / 'heart.zip'}")
+    assert source_choice.choose(None, home).source == "uci"
+    (tmp_path / "heart.zip").unlink()
+    with pytest.raises(UsageError, match="does not exist") as caught:
+        source_choice.choose(None, home)
+    assert "HEARTLINE_UCI_URL" in caught.value.where
+
+
 @pytest.mark.parametrize("status", [404, 500, None])
 def test_else_the_sample_as_a_fallback(home, monkeypatch, answers, status):
     if status:

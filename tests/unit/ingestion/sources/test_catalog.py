@@ -10,6 +10,7 @@ import click
 import pandas as pd
 import pytest
 
+from heartline.errors import ParameterError
 from heartline.ingestion import source_catalog, sources, tables
 from heartline.ingestion.source_catalog import SOURCES, Source
 from heartline.reports import model_card
@@ -93,7 +94,12 @@ def test_the_texts_as_they_are():
         "UCI archive), `postgres` (a SQL query on the database at `HEARTLINE_DATABASE_URL`), or the path or http(s) "
         "URL of a CSV or Parquet file."
     )
-    assert source_catalog.query_description() == ("For the source `postgres`: SQL that returns the contract's columns.")
+    assert source_catalog.query_description() == (
+        "For the source `postgres`, and needed there: SQL that returns the contract's columns, such as "
+        f"`{source_catalog.DEFAULT_QUERY}`. The nightly run uses that one if its source is a database."
+    )
+    assert source_catalog.DEFAULT_QUERY.startswith("SELECT age, sex, cp, ")
+    assert source_catalog.DEFAULT_QUERY.endswith(", thal, num FROM patients")
 
 
 def test_a_new_source_is_read(made_up):
@@ -103,8 +109,11 @@ def test_a_new_source_is_read(made_up):
 
 
 def test_a_new_source_is_in_the_messages(made_up):
-    assert "postgres, ward-N, or the path" in refused("nothing").expected
-    assert refused("sample", query="SELECT 1").expected == "no query, or the sources postgres or ward-N"
+    assert "postgres, ward-N, or the path" in refused("nothing", kind=ParameterError).expected
+    assert (
+        refused("sample", query="SELECT 1", kind=ParameterError).expected
+        == "no query, or the sources postgres or ward-N"
+    )
 
 
 def test_a_new_source_is_in_the_forms_descriptions(made_up):

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from heartline import contract
-from heartline.errors import SourceError
+from heartline.errors import ParameterError, SourceError
 from heartline.ingestion import sources, synthetic
 from heartline.ingestion.sources import Settings
 from tests.unit.ingestion.sources.support import BRIEF, refused
@@ -14,15 +14,15 @@ from tests.unit.ingestion.sources.support import BRIEF, refused
     "spec", ["", "smaple", "sample:", "sample:ten", "sample:-5", "data.csv", "ftp://host/x", "UCI"]
 )
 def test_an_unknown_source_is_refused(spec):
-    error = refused(spec)
+    error = refused(spec, kind=ParameterError)
     assert error.what.startswith("unknown source")
     assert error.where == "parameter source"
 
 
 def test_a_query_without_postgres_is_refused():
-    error = refused("sample", query="SELECT 1")
+    error = refused("sample", query="SELECT 1", kind=ParameterError)
     assert error.what == "this source takes no query"
-    assert error.where == "parameter query, with source sample"
+    assert error.where == "parameter query, with source 'sample'"
     assert error.expected == "no query, or the source postgres"
 
 

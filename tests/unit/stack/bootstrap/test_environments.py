@@ -14,7 +14,7 @@ echo "$@" >> {folder}/calls
 [ -e {folder}/broken ] && cat {folder}/broken && exit 2
 if [ "$1" = venv ]; then
     for last; do :; done
-    mkdir -p "$last/bin" && ln -s {python} "$last/bin/python"
+    mkdir -p "$last/bin" && echo "prompt = heartline" > "$last/pyvenv.cfg" && ln -s {python} "$last/bin/python"
 elif [ "$1" = --version ]; then
     echo "uv {version}"
 fi
@@ -110,6 +110,26 @@ def test_an_interrupted_set_up_starts_again(root):
 
     assert calls(root) == ["--version", "venv", "pip sync"]
     assert not (root / "venv" / "half").exists()
+
+
+def test_an_environment_of_the_users_own_is_not_deleted(root):
+    (root / "venv").mkdir()
+    (root / "venv" / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    (root / "venv" / "thesis.tex").touch()
+    with pytest.raises(MachineError, match="that Heartline did not make"):
+        make(root, main(root))
+    assert (root / "venv" / "thesis.tex").exists()
+
+
+def test_other_commands_work_while_the_packages_of_the_tests_are_added(root, monkeypatch):
+    make(root, main(root))
+    usable = []
+    monkeypatch.setattr(environments, "_run", lambda command, label: usable.append(main(root).exists()))
+    make(root, both(root))
+    assert usable == [True]
+    (root / "main.txt").write_text("a==2\n")
+    make(root, both(root))
+    assert usable[1:] == [False, False], "while the packages that they use are changed, they wait"
 
 
 def test_a_moved_clone_is_set_up_again(root):

@@ -1,9 +1,11 @@
 """The launcher before there is a virtual environment."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,8 +91,63 @@ def test_an_unknown_command_is_named_with_a_near_one(clone):
 def test_without_a_set_up_commands_install_nothing(clone, command, code):
     done = call(clone, command)
     assert done.returncode == code
-    assert done.stderr == "nothing has been set up here yet: ./heartline up\n"
+    nothing = "nothing was running" if command == "down" else "nothing has been set up here yet: ./heartline up"
+    assert done.stderr == f"{nothing}\n"
     assert not (clone / ".venv").exists()
+
+
+def test_down_stops_a_stack_whose_packages_are_gone(clone):
+    """As while `./heartline test` installs packages anew, or after `rm -rf .venv`."""
+    home, other = clone / ".heartline", clone / "other"
+    stacks = [subprocess.Popen(["sleep", "300"], env={"HEARTLINE_STACK": str(one)}) for one in (home, home, other)]
+    try:
+        while any(b"HEARTLINE_STACK" not in Path(f"/proc/{one.pid}/environ").read_bytes() for one in stacks):
+            time.sleep(0.01)
+        done = call(clone, "down")
+        assert done.returncode == 0
+        assert done.stderr == f"stopped: processes {', '.join(str(one.pid) for one in stacks[:2])}\n"
+        assert [one.wait(10) for one in stacks[:2]] == [-15, -15]
+        assert stacks[2].poll() is None, "another stack's"
+    finally:
+        for one in stacks:
+            one.kill()
+            one.wait()
+
+
+def test_purge_without_packages_is_refused_and_deletes_nothing(clone):
+    (clone / ".heartline").mkdir()
+    done = call(clone, "down", "--purge")
+    assert done.returncode == 2
+    assert "packages that this needs" in done.stderr
+    assert (clone / ".heartline").exists()
+
+
+@pytest.mark.parametrize("command", ["status", "down", "up"])
+def test_while_packages_are_installed_a_command_says_so_and_waits(clone, command):
+    (clone / ".heartline").mkdir()
+    (clone / ".heartline" / "HEARTLINE").touch()
+    (clone / "requirements.txt").unlink(missing_ok=True)
+    with (clone / ".heartline" / "setup.lock").open("w") as lock:
+        lock.write("`heartline test`, process 4711, since 14:02:00\n")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = subprocess.Popen(
+            [sys.executable, str(clone / "heartline"), command], stderr=subprocess.PIPE, text=True, env={"PATH": "/bin"}
+        )
+        said = waiting.stderr.readline()
+        assert said.startswith("`heartline test`, process 4711, since 14:02:00, is installing packages; waiting")
+        assert waiting.poll() is None
+    rest = waiting.communicate(timeout=60)[1]
+    expected = {"status": (5, "nothing has been set up"), "down": (0, "nothing was running"), "up": (3, "requirements")}
+    assert waiting.returncode == expected[command][0]
+    assert expected[command][1] in rest
+
+
+def test_the_version_is_that_of_the_project(clone):
+    shutil.copy(ROOT / "pyproject.toml", clone)
+    done = call(clone, "--version")
+    assert done.returncode == 0
+    assert f'version = "{done.stdout.split()[1]}"' in (ROOT / "pyproject.toml").read_text()
 
 
 def test_a_missing_lock_is_named(clone):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import click
 import pytest
 
+from heartline import parameters
 from heartline.registry.alias_history import Move
 from stack.commands import cli
 from stack.errors import Exit, UsageError, from_os_error
@@ -131,6 +132,38 @@ def test_down_purge_deletes_a_state_folder(call, tmp_path, monkeypatch):
     (home / "store").mkdir()
     assert call("down", "--purge")[0] == Exit.OK
     assert not home.exists()
+
+
+def test_down_purge_says_what_goes_and_how_large_it_is(call, tmp_path):
+    cli.Settings.load().make_home()
+    (tmp_path / "home" / "store").mkdir()
+    (tmp_path / "home" / "store" / "object").write_bytes(bytes(2_500_000))
+    code, said = call("down", "--purge")
+    assert code == Exit.OK
+    assert f"2.5 MB  {tmp_path / 'home' / 'store'}\n" in said
+    assert said.index("deleting:") < said.index("deleted:")
+
+
+def test_status_after_a_purge_names_no_deleted_file(call, tmp_path):
+    code, said = call("status")
+    assert code == Exit.UNHEALTHY
+    assert "password" not in said
+    assert all(f"{name}:" in said for name in ("Airflow", "MLflow", "Service"))
+
+
+def test_train_help_lists_the_parameters_with_their_values(call):
+    code, said = call("train", "--help")
+    assert code == Exit.OK
+    assert all(f"\n  {one.name} " in said for one in parameters.PARAMETERS)
+    assert "quick or full; default full" in said
+
+
+def test_predict_shows_the_example_that_it_sent(call, monkeypatch):
+    sent = []
+    monkeypatch.setattr(cli.service, "predict", lambda settings, body: sent.append(body) or {"probability": 0.5})
+    code, said = call("predict")
+    assert code == Exit.OK
+    assert json.dumps(sent[0]) in said
 
 
 def test_down_purge_does_not_delete_another_folder(call, tmp_path):

@@ -1,5 +1,6 @@
 """Files that tasks may not read are handed over by the command line."""
 
+import io
 import os
 from pathlib import Path
 
@@ -9,7 +10,13 @@ from heartline.ingestion import source_catalog, sources, synthetic
 from heartline.ingestion.sources import Settings
 from stack import source_choice
 from stack.commands import source_access
+from stack.errors import UsageError
+from stack.processes.definitions import SCHEDULER
 from stack.processes.lifecycle import Stack
+
+
+def environment(settings) -> dict[str, str]:
+    return next(one.settings for one in Stack.of(settings).definitions() if one.name == SCHEDULER)
 
 
 @pytest.fixture
@@ -22,14 +29,14 @@ def records(tmp_path: Path) -> Path:
 
 def test_a_file_that_tasks_may_read_keeps_its_path(settings, records, monkeypatch):
     monkeypatch.setenv("HEARTLINE_SOURCE_FOLDERS", str(records.parent))
-    assert source_access.for_task(Stack.of(settings), str(records)) == str(records)
+    assert source_access.for_task(environment(settings), str(records)) == str(records)
     assert not (settings.home / "store").exists()
 
 
 @pytest.mark.parametrize("spelled", [str, Path.as_uri])
 def test_the_content_of_another_file_is_handed_over(settings, records, monkeypatch, spelled):
     monkeypatch.setenv("HEARTLINE_SOURCE_FOLDERS", "/none")
-    spec = source_access.for_task(Stack.of(settings), spelled(records))
+    spec = source_access.for_task(environment(settings), spelled(records))
     _, path = source_catalog.upload(spec)
     assert path == str(records)
     monkeypatch.setenv("HEARTLINE_STORE", (settings.home / "store").as_uri())
@@ -38,9 +45,22 @@ def test_the_content_of_another_file_is_handed_over(settings, records, monkeypat
     assert source_choice.check(spec, "--source") == spec
 
 
+def test_standard_input_is_handed_over(settings, records, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(records.read_bytes())))
+    spec = source_access.from_stdin(environment(settings))
+    monkeypatch.setenv("HEARTLINE_STORE", (settings.home / "store").as_uri())
+    assert len(sources.read(spec, settings=Settings()).table.frame) == 30
+
+
+def test_empty_standard_input_is_refused(settings, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    with pytest.raises(UsageError, match="nothing on standard input"):
+        source_access.from_stdin(environment(settings))
+
+
 @pytest.mark.parametrize("source", ["sample:200", "uci", "https://example.org/records.csv"])
 def test_other_sources_are_left_as_they_are(settings, source):
-    assert source_access.for_task(Stack.of(settings), source) == source
+    assert source_access.for_task(environment(settings), source) == source
 
 
 def test_the_default_folders(monkeypatch):

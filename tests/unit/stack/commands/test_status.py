@@ -65,6 +65,26 @@ def test_one_unhealthy_process_makes_the_stack_unhealthy():
     assert json.loads(json.dumps(Status([bad], True, "1", MODEL).as_dict()))["healthy"] is False
 
 
+def test_dags_that_cannot_run_make_the_stack_unhealthy_and_a_paused_one_does_not(settings):
+    good = [ProcessStatus("airflow", True)]
+    broken = Status(good, True, None, None, problems=["the DAG file x.py cannot be imported"])
+    paused = Status(good, True, None, None, notes=["the DAG heart_training is paused"])
+    assert not broken.healthy()
+    assert paused.healthy()
+    stack = Stack.of(settings)
+    assert "problem:    the DAG file x.py cannot be imported" in status.lines(stack, broken)
+    assert "note:       the DAG heart_training is paused" in status.lines(stack, paused)
+    assert broken.as_dict()["problems"] == broken.problems
+
+
+def test_status_shows_all_addresses_and_one_time_zone(settings, credentials):
+    assert credentials["heartline_db_password"]
+    said = "\n".join(status.lines(Stack.of(settings), Status([], True, None, None)))
+    for address in (settings.airflow_url, settings.mlflow_url, settings.service_url, str(settings.postgres_port)):
+        assert address in said
+    assert said.endswith("All times are in UTC.")
+
+
 def test_a_killed_process_shows_its_restarts(settings, credentials):
     definition = next(
         definition for definition in define_processes(settings, credentials) if definition.name == SCHEDULER

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from stack import console
@@ -6,23 +8,21 @@ from stack.commands import train
 from stack.errors import UsageError, WorkError
 from stack.processes.lifecycle import Stack
 
-PARAMS = {
-    "source": {"schema": {"type": "string"}},
-    "query": {"schema": {"type": ["null", "string"]}},
-    "seed": {"schema": {"type": "integer"}},
-    "profile": {"schema": {"enum": ["quick", "full"]}},
-}
-
 
 def test_assignments_are_split_at_the_first_equals_sign():
     given = train.assignments(["query=SELECT 1 WHERE a=b", "seed=3"])
-    assert given == {"query": "SELECT 1 WHERE a=b", "seed": "3"}
+    assert given == {"query": "SELECT 1 WHERE a=b", "seed": 3}
 
 
-@pytest.mark.parametrize("argument", ["profile", "=quick", ""])
+@pytest.mark.parametrize("argument", ["=quick", ""])
 def test_an_assignment_of_another_form_is_refused(argument):
     with pytest.raises(UsageError, match="is not an assignment"):
         train.assignments([argument])
+
+
+def test_a_parameter_without_a_value_is_named():
+    with pytest.raises(UsageError, match="'profile' has no value"):
+        train.assignments(["profile"])
 
 
 def test_a_source_among_them_is_checked(tmp_path):
@@ -30,19 +30,38 @@ def test_a_source_among_them_is_checked(tmp_path):
         train.assignments([f"source={tmp_path / 'none.csv'}"])
 
 
-def test_values_get_the_type_of_the_schema():
-    given = {"source": "123", "query": "null", "seed": "7", "profile": "quick"}
-    assert train.typed(given, PARAMS) == {"source": "123", "query": None, "seed": 7, "profile": "quick"}
+def test_values_get_the_type_of_their_parameter():
+    given = train.run_parameters(None, ["source=uci", "seed=7", "profile=quick", "max_drift=1e1"])
+    assert given == {"source": "uci", "seed": 7, "profile": "quick", "max_drift": 10.0}
 
 
-def test_a_value_of_the_wrong_type_is_left_for_airflow_to_refuse():
-    assert train.typed({"seed": "seven"}, PARAMS) == {"seed": "seven"}
+@pytest.mark.parametrize(
+    ("argument", "what"),
+    [
+        ("sorce=uci", "no parameter 'sorce'"),
+        ("seed=1000.0", "1000.0 is not a whole number"),
+        ("seed=seven", "'seven' is not a whole number"),
+        ("seed=", "'' is not a whole number"),
+        ("max_drift=NaN", "NaN is not a finite number"),
+        ("source=sample:50", "sample:50 has too few records"),
+        ("source=postgres", "the source postgres needs a query"),
+        ("query=SELECT 1", "this source takes no query"),
+        ("encoding=", "'' is not a choice"),
+        ("source= ", "it holds only spaces"),
+    ],
+)
+def test_what_the_run_would_refuse_is_refused_before_anything_starts(argument, what):
+    with pytest.raises(UsageError, match=re.escape(what)):
+        train.run_parameters(None, [argument])
 
 
-def test_an_unknown_parameter_is_named_with_the_known_ones():
-    with pytest.raises(UsageError, match="no parameter 'sourec'") as caught:
-        train.typed({"sourec": "uci"}, PARAMS)
-    assert caught.value.expected == "one of profile, query, seed, source"
+def test_the_source_of_the_nightly_runs_needs_no_query():
+    assert train.run_parameters("postgres", [], usual_source="postgres") == {"source": "postgres"}
+
+
+def test_a_source_is_given_once():
+    with pytest.raises(UsageError, match="given twice"):
+        train.run_parameters("uci", ["source=sample"])
 
 
 @pytest.fixture
@@ -53,7 +72,7 @@ def airflow(settings, answers):
     dag = "/api/v2/dags/heart_training"
     run = f"{dag}/dagRuns/r%201"
     server.answers |= {
-        f"GET {dag}/details": (200, {"params": PARAMS, "is_paused": False}),
+        f"GET {dag}/details": (200, {"is_paused": False}),
         f"POST {dag}/dagRuns": (200, {"dag_run_id": "r 1"}),
         f"GET {run}": (200, {"state": "success"}),
         f"GET {run}/taskInstances": (200, {"task_instances": []}),
@@ -64,7 +83,7 @@ def airflow(settings, answers):
 
 
 def test_a_run_is_started_with_typed_parameters_and_its_result_returned(settings, airflow):
-    result = train.train(Stack.of(settings), {"seed": "7", "profile": "quick"})
+    result = train.train(Stack.of(settings), {"seed": 7, "profile": "quick"})
     assert result == {"version": "3"}
     (body,) = [asked for what, _, asked in airflow.asked if what.endswith("heart_training/dagRuns")]
     assert body == {"logical_date": None, "conf": {"seed": 7, "profile": "quick"}}
@@ -94,13 +113,19 @@ def test_a_paused_dag_is_not_waited_for(settings, airflow):
         train.train(Stack.of(settings), {})
 
 
-def test_a_dag_file_that_cannot_be_imported_is_shown(settings, airflow):
-    airflow.answers["GET /api/v2/dags/heart_training/details"] = (404, {"detail": "not found"})
-    problem = {"filename": "heart_training.py", "stack_trace": "Traceback\n  …\nSyntaxError: invalid syntax\n"}
+@pytest.mark.parametrize("details", [(404, {"detail": "not found"}), (200, {"is_stale": True, "params": {}})])
+def test_a_dag_file_that_cannot_be_imported_is_shown(settings, airflow, details):
+    """A stale DAG was imported before; Airflow answers 404 to its trigger."""
+    airflow.answers["GET /api/v2/dags/heart_training/details"] = details
+    problem = {
+        "filename": "heart_training.py",
+        "stack_trace": "Traceback\n  …\nSyntaxError: bad\n",
+        "timestamp": "2026-01-01T00:00:00Z",
+    }
     airflow.answers["GET /api/v2/importErrors"] = (200, {"import_errors": [problem]})
-    with pytest.raises(WorkError, match="cannot be imported") as caught:
+    with pytest.raises(WorkError, match="cannot run the DAG heart_training") as caught:
         train.train(Stack.of(settings), {})
-    assert caught.value.where == "heart_training.py: SyntaxError: invalid syntax"
+    assert caught.value.where == "the DAG file heart_training.py cannot be imported: SyntaxError: bad"
 
 
 def test_a_refused_parameter_is_reported_without_its_schema(settings, airflow):

@@ -4,7 +4,7 @@ import pytest
 
 from stack import console, source_choice
 from stack.commands import up as subject
-from stack.errors import WorkError
+from stack.errors import UsageError, WorkError
 from stack.processes.lifecycle import Stack
 from tests.running import free_ports
 
@@ -17,6 +17,7 @@ class World:
         self.active_run: dict | None = None
         self.outcome: dict | Exception = {"version": "1"}
         self.trained: list[dict] = []
+        self.started: list = []
 
     def train(self, stack, given):
         self.trained.append(given)
@@ -35,7 +36,8 @@ def world(monkeypatch):
     made = World()
     monkeypatch.delenv("HEARTLINE_SOURCE", raising=False)
     monkeypatch.setenv("HEARTLINE_UCI_URL", f"http://127.0.0.1:{free_ports(1)[0]}/")
-    monkeypatch.setattr(subject.lifecycle, "start", lambda stack: None)
+    monkeypatch.setattr(subject.lifecycle, "start", made.started.append)
+    monkeypatch.setattr(subject.readiness, "wait", lambda stack, began: None)
     monkeypatch.setattr(subject.Registry, "at", lambda self, alias: made.aliases.get(alias))
     monkeypatch.setattr(subject.train, "join", lambda stack: made.active_run)
     monkeypatch.setattr(subject.train, "train", made.train)
@@ -119,4 +121,12 @@ def test_a_source_whose_run_failed_is_not_stored(world, up, settings):
     with pytest.raises(WorkError):
         up(source="uci")
     assert "production" not in world.aliases
+    assert source_choice.remembered(settings.home) is None
+
+
+def test_a_wrong_schedule_is_refused_before_anything_starts(world, up, settings, monkeypatch):
+    monkeypatch.setenv("HEARTLINE_SCHEDULE", "0 2 * *")
+    with pytest.raises(UsageError, match="'0 2 \\* \\*' cannot be used"):
+        up(source="sample")
+    assert world.started == []
     assert source_choice.remembered(settings.home) is None

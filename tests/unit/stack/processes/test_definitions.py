@@ -11,10 +11,10 @@ from stack.processes.definitions import (
     POSTGRES,
     SCHEDULER,
     SERVICE,
-    base_environment,
     define_processes,
 )
 from stack.processes.env_markers import DIGEST_VARIABLE, PROCESS_VARIABLE, STACK_VARIABLE, start_file
+from stack.processes.environment import base_environment
 from stack.secrets.credentials import LOCAL
 
 
@@ -82,24 +82,65 @@ def test_every_port_has_its_setting(settings, credentials):
     }
 
 
-def test_settings_of_other_programs_do_not_reach_a_process(monkeypatch):
-    foreign = {
-        "AIRFLOW__CORE__DAGS_FOLDER": "/theirs",
-        "MLFLOW_TRACKING_URI": "http://theirs",
-        "PGPASSWORD": "theirs",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "GUNICORN_CMD_ARGS": "--bind 0.0.0.0",
-        "HEARTLINE_POSTGRES_URL": "postgresql://superuser:secret@host/db",
-    }
-    for name, value in foreign.items():
+NONSENSE = {
+    "AIRFLOW__CORE__DAGS_FOLDER": "/theirs",
+    "ALL_PROXY": "socks5://127.0.0.1:9",
+    "GUNICORN_CMD_ARGS": "--bind 0.0.0.0",
+    "HEARTLINE_POSTGRES_URL": "postgresql://superuser:secret@host/db",
+    "HTTPS_PROXY": "nonsense://x",
+    "LC_ALL": "xx_YY",
+    "LD_PRELOAD": "/nowhere.so",
+    "MLFLOW_TRACKING_URI": "http://theirs",
+    "PATH": "/nowhere",
+    "PGPASSWORD": "theirs",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHOME": "/nowhere",
+    "PYTHONPATH": "/nowhere",
+    "SQLALCHEMY_WARN_20": "1",
+    "SSL_CERT_FILE": "/nowhere.pem",
+    "http_proxy": "http://127.0.0.1:9",
+}
+
+
+def test_the_callers_environment_does_not_reach_a_process(settings, credentials, monkeypatch):
+    before = {name: one.digest() for name, one in by_name(settings, credentials).items()}
+    for name, value in NONSENSE.items():
         monkeypatch.setenv(name, value)
-    assert not set(foreign) & set(base_environment())
+    for definition in define_processes(settings, credentials):
+        environment = definition.environment()
+        assert not {name for name, value in NONSENSE.items() if environment.get(name) == value}
+        proxied = "HEARTLINE_DOWNLOAD_PROXIES" in environment
+        assert proxied == (definition.name in (AIRFLOW, SCHEDULER, DAG_PROCESSOR)), "the tasks that download use them"
+        assert (definition.digest() == before[definition.name]) != proxied
 
 
-def test_processes_reach_each_other_without_the_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "intranet")
-    assert base_environment()["NO_PROXY"] == "intranet,127.0.0.1,localhost"
-    assert base_environment()["no_proxy"].endswith("127.0.0.1,localhost")
+@pytest.mark.parametrize("name", ["TZ", "HOME", "TMPDIR"])
+def test_what_a_process_inherits_is_part_of_its_digest(settings, credentials, monkeypatch, name):
+    before = {process: one.digest() for process, one in by_name(settings, credentials).items()}
+    monkeypatch.setenv(name, "/elsewhere")
+    after = by_name(settings, credentials)
+    assert all(one.digest() != before[process] for process, one in after.items())
+    assert all(one.environment()[name] == "/elsewhere" for one in after.values())
+
+
+def test_a_session_variable_of_another_terminal_restarts_nothing(settings, credentials, monkeypatch):
+    before = {name: one.digest() for name, one in by_name(settings, credentials).items()}
+    for name in ("SSH_CONNECTION", "TERM", "PWD", "WINDOWID", "HEARTLINE_REAL_DATA"):
+        monkeypatch.setenv(name, "another")
+    assert {name: one.digest() for name, one in by_name(settings, credentials).items()} == before
+
+
+def test_a_setting_that_is_in_no_list_reaches_the_pipeline_and_the_service(settings, credentials, monkeypatch):
+    monkeypatch.setenv("HEARTLINE_SOMETHING_NEW", "on")
+    readers = {one.name for one in define_processes(settings, credentials) if "HEARTLINE_SOMETHING_NEW" in one.settings}
+    assert readers == {AIRFLOW, SCHEDULER, DAG_PROCESSOR, SERVICE}
+
+
+def test_postgresql_does_not_load_the_libraries_of_another_installation(settings, credentials, monkeypatch):
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/python/lib")
+    found = by_name(settings, credentials)
+    with_it = {name for name, one in found.items() if one.environment().get("LD_LIBRARY_PATH")}
+    assert with_it == set(found) - {POSTGRES}
 
 
 def test_telemetry_is_off():

@@ -8,8 +8,10 @@ import psutil
 import pytest
 
 from stack.processes import lifecycle
-from stack.processes.definitions import MLFLOW
+from stack.processes.databases import NAMES
+from stack.processes.definitions import AIRFLOW, MLFLOW
 from stack.processes.env_markers import DIGEST_VARIABLE
+from stack.processes.migrations import Schema
 
 
 @pytest.mark.parametrize(
@@ -29,3 +31,23 @@ def test_a_process_with_another_digest_is_outdated(settings, digest, outdated):
             running.kill()
     assert not lifecycle._outdated(definition, running.pid), "it has ended"
     assert not lifecycle._outdated(definition, None)
+
+
+@pytest.mark.parametrize(
+    ("states", "created", "lost"),
+    [
+        ({AIRFLOW: Schema.ABSENT, MLFLOW: Schema.CURRENT}, {"airflow"}, ["airflow"]),
+        ({AIRFLOW: Schema.ABSENT, MLFLOW: Schema.OLDER}, set(), ["airflow"]),
+        ({AIRFLOW: Schema.CURRENT, MLFLOW: Schema.ABSENT}, {"mlflow", "predictions"}, ["mlflow", "predictions"]),
+        ({AIRFLOW: Schema.ABSENT, MLFLOW: Schema.ABSENT}, set(NAMES), []),
+        ({AIRFLOW: Schema.CURRENT, MLFLOW: Schema.OLDER}, set(), []),
+    ],
+    ids=["dropped", "emptied", "two", "the first up", "none"],
+)
+def test_a_lost_database_is_named_loudly_with_what_is_unchanged(capsys, states, created, lost):
+    lifecycle._warn_of_lost_databases(states, created)
+    said = capsys.readouterr().err
+    named = [name for name in NAMES if f"the database {name} is empty or missing" in said]
+    assert named == lost
+    assert ("unchanged: " in said) == bool(lost)
+    assert all(name in said.partition("unchanged: ")[2] for name in NAMES if lost and name not in lost)

@@ -1,0 +1,48 @@
+"""`python -m stack.compose.train`: triggers a training run of a compose project, and follows it.
+
+A wrong parameter is refused before anything is triggered; the exit codes are the launcher's.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from stack import console
+from stack.clients.airflow import Airflow
+from stack.commands import source_access, train
+from stack.commands.follow import follow
+from stack.commands.usage import run
+from stack.settings import DAG, USER
+
+URL = "http://airflow-api-server:4200"
+PASSWORDS = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
+
+
+@click.command()
+@click.option("--source", metavar="S", help="Source of the records; - is a file on standard input.")
+@click.option("--set", "assigned", metavar="PARAM=VALUE", multiple=True, help="A parameter; may be repeated.")
+def cli(source: str | None, assigned: tuple[str, ...]) -> None:
+    """Trigger a training run and follow it. Exit code 1 if it fails."""
+    if source == "-":
+        source = source_access.from_stdin(os.environ)
+    given = train.run_parameters(source, assigned, usual_source=os.environ.get("HEARTLINE_SOURCE"))
+    password = json.loads(Path(os.environ[PASSWORDS]).read_text())[USER]
+    airflow = Airflow(URL, password)
+    train.wait_for_dag(airflow)
+    run_id = airflow.trigger(DAG, given)
+    address = os.environ.get("AIRFLOW__API__BASE_URL", URL).rstrip("/")
+    console.say(f"training: {address}/dags/{DAG}/runs/{run_id}")
+    follow(airflow, DAG, run_id)
+    print(json.dumps(airflow.returned(DAG, run_id, train.LAST_TASK), indent=2, default=str))
+
+
+def main() -> NoReturn:
+    """Run the command line. The exit codes are the launcher's."""
+    run(cli, "python -m stack.compose.train")
+
+
+if __name__ == "__main__":
+    main()

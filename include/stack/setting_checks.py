@@ -1,0 +1,80 @@
+"""Checks the settings that the stack's processes read, so that a wrong one is refused before anything is started."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from croniter import croniter  # type: ignore[import-untyped]
+
+from stack.errors import UsageError
+
+_FIELDS = 5  # of a cron expression for Airflow; croniter would accept seconds and years, too
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
+
+
+def _is_schedule(text: str) -> bool:
+    if not (text.startswith("@") or len(text.split()) == _FIELDS):
+        return False
+    try:
+        croniter(text, datetime.now(UTC)).get_next()
+    except (ValueError, KeyError):  # KeyError: an unknown @name
+        return False
+    return True
+
+
+def _is_timezone(text: str) -> bool:
+    if text.lower() == "utc":
+        return True
+    try:
+        ZoneInfo(text)
+    except (KeyError, ValueError, OSError):  # OSError: a folder of zones, such as America
+        return False
+    return True
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) > 0
+
+
+def _is_archive(text: str) -> bool:
+    if text.startswith(("/", "file:///")):
+        return True
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+_CHECKS: dict[str, tuple[Callable[[str], object], str]] = {
+    "HEARTLINE_SCHEDULE": (_is_schedule, "a cron expression of five fields that occurs, such as 0 2 * * *"),
+    "HEARTLINE_TIMEZONE": (_is_timezone, "the name of a time zone, such as Europe/Berlin or UTC"),
+    "HEARTLINE_SOURCE_SECONDS": (_is_count, "a whole number of seconds, at least 1"),
+    "HEARTLINE_SOURCE_MAX_BYTES": (_is_count, "a whole number of bytes, at least 1"),
+    "HEARTLINE_CACHE_DIR": (lambda text: Path(text).is_absolute(), "an absolute path"),
+    "HEARTLINE_UCI_URL": (_is_archive, "an http(s) URL, a file:// URL or an absolute path"),
+    "HEARTLINE_STORE": (_URL.fullmatch, "a URI, such as file:///srv/heartline/store"),
+    "HEARTLINE_DATABASE_URL": (_URL.fullmatch, "a SQLAlchemy URL: postgresql+psycopg2://user:password@host/database"),
+}
+_SECRET = {"HEARTLINE_DATABASE_URL"}  # its value contains a password
+
+
+def check(environ: Mapping[str, str]) -> None:
+    """Check the settings in ``environ``. An empty variable counts as unset.
+
+    Raises:
+        UsageError: a setting has a value that its reader cannot use.
+    """
+    for name, (valid, expected) in _CHECKS.items():
+        text = environ.get(name)
+        if text and not valid(text):
+            value = "its value" if name in _SECRET else repr(text)
+            raise UsageError(
+                f"{value} cannot be used",
+                where=f"setting {name}",
+                expected=expected,
+                hint="correct it, or unset it to use the default; nothing was started",
+            )

@@ -1,0 +1,84 @@
+"""The api-server refuses a run with wrong parameters, before Airflow creates it, and leaves other requests alone."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+TRIGGER = "/api/v2/dags/heart_training/dagRuns"
+REQUESTS = {
+    "misspelt": ["POST", TRIGGER, {"conf": {"sorce": "uci"}}],
+    "below a prefix": ["POST", f"/airflow{TRIGGER}", {"conf": {"seed": 1000.0}}],
+    "good": ["POST", TRIGGER, {"conf": {"seed": 1000}}],
+    "empty": ["POST", TRIGGER, {"conf": None}],
+    "without conf": ["POST", TRIGGER, {}],
+    "a list": ["POST", TRIGGER, {"conf": ["sorce"]}],
+    "not JSON": ["POST", TRIGGER, "{"],
+    "another DAG": ["POST", "/api/v2/dags/other/dagRuns", {"conf": {"sorce": "uci"}}],
+    "a question": ["POST", f"{TRIGGER}/list", {"conf": {"sorce": "uci"}}],
+    "another method": ["PATCH", TRIGGER, {"conf": {"sorce": "uci"}}],
+    "large": ["POST", TRIGGER, {"note": "x" * 3_000_000, "conf": {"seed": 1}}],
+}
+
+PROBE = """
+import json, sys
+from airflow import plugins_manager
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+async def echo(request):
+    return JSONResponse({"received": len(await request.body())}, 207)
+
+app = Starlette(routes=[Route("/{rest:path}", echo, methods=["POST", "PATCH"])])
+for one in plugins_manager.get_fastapi_plugins()[1]:
+    app.add_middleware(one["middleware"], *one.get("args", []), **one.get("kwargs", {}))
+client = TestClient(app)
+found = {}
+for name, (method, path, body) in json.load(sys.stdin).items():
+    text = body if isinstance(body, str) else json.dumps(body)
+    answer = client.request(method, path, content=text, headers={"Content-Type": "application/json"})
+    found[name] = [answer.status_code, answer.json(), len(text)]
+print("RESULT" + json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        input=json.dumps(REQUESTS),
+        env={
+            **os.environ,
+            "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+            "PYTHONPATH": str(ROOT / "include"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert "RESULT" in done.stdout, done.stderr
+    return json.loads(done.stdout.rsplit("RESULT", 1)[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("misspelt", "did you mean source?"), ("below a prefix", "1000.0 is not a whole number")]
+)
+def test_wrong_parameters_are_refused_with_the_words_of_the_check(answers, name, words):
+    status, body, _ = answers[name]
+    assert status == 400
+    assert words in body["detail"]
+
+
+@pytest.mark.parametrize("name", [name for name in REQUESTS if name not in ("misspelt", "below a prefix")])
+def test_everything_else_reaches_airflow_unchanged(answers, name):
+    status, body, sent = answers[name]
+    assert (status, body) == (207, {"received": sent})

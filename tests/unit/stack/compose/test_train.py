@@ -1,0 +1,58 @@
+"""`python -m stack.compose.train`, with a fake Airflow."""
+
+import json
+import sys
+
+import pytest
+
+from stack.compose import train
+from stack.errors import Exit
+
+DAG = "/api/v2/dags/heart_training"
+
+
+@pytest.fixture
+def airflow(answers, tmp_path, monkeypatch):
+    (tmp_path / "passwords.json").write_text('{"admin": "secret"}')
+    monkeypatch.setenv(train.PASSWORDS, str(tmp_path / "passwords.json"))
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://127.0.0.1:4200")
+    server = answers()
+    monkeypatch.setattr(train, "URL", server.url)
+    server.answers |= {
+        "POST /auth/token": (201, {"access_token": "t"}),
+        f"GET {DAG}/details": (200, {"is_paused": False, "is_stale": False}),
+        f"POST {DAG}/dagRuns": (200, {"dag_run_id": "r1"}),
+        f"GET {DAG}/dagRuns/r1": (200, {"state": "success"}),
+        f"GET {DAG}/dagRuns/r1/taskInstances": (200, {"task_instances": []}),
+        f"GET {DAG}/dagRuns/r1/taskInstances/register/xcomEntries/return_value": (200, {"value": {"version": "3"}}),
+    }
+    return server
+
+
+def call(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["train", *arguments])
+    code = Exit.OK
+    try:
+        train.main()
+    except SystemExit as ended:
+        code = ended.code
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_it_follows_the_run_and_prints_a_link(airflow, monkeypatch, capsys):
+    code, out, err = call(monkeypatch, capsys, "--source", "sample", "--set", "profile=quick")
+    assert code == Exit.OK
+    assert "http://127.0.0.1:4200/dags/heart_training/runs/r1" in err
+    assert json.loads(out) == {"version": "3"}
+    (conf,) = [body["conf"] for what, _, body in airflow.asked if what == f"POST {DAG}/dagRuns"]
+    assert conf == {"source": "sample", "profile": "quick"}
+
+
+@pytest.mark.parametrize("arguments", [("--set", "sorce=x"), ("--sorce", "x"), ("--set", "seed=1.5")])
+def test_a_mistake_is_refused_before_anything_is_triggered(airflow, monkeypatch, capsys, arguments):
+    code, _, err = call(monkeypatch, capsys, *arguments)
+    assert code == Exit.USAGE
+    assert err.startswith("heartline: ")
+    assert "\n  hint:" in err
+    assert airflow.asked == []

@@ -1,0 +1,56 @@
+import pytest
+
+from stack.errors import Exit, UsageError
+from stack.setting_checks import check
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HEARTLINE_SCHEDULE", "0 2 * *"),
+        ("HEARTLINE_SCHEDULE", "0 25 * * *"),
+        ("HEARTLINE_SCHEDULE", "0 0 30 2 *"),
+        ("HEARTLINE_SCHEDULE", "0 2 * * * *"),
+        ("HEARTLINE_SCHEDULE", "@nightly"),
+        ("HEARTLINE_SCHEDULE", "every night"),
+        ("HEARTLINE_TIMEZONE", "Mars/Olympus"),
+        ("HEARTLINE_TIMEZONE", "America"),
+        ("HEARTLINE_TIMEZONE", "../etc"),
+        ("HEARTLINE_SOURCE_SECONDS", "5 minutes"),
+        ("HEARTLINE_SOURCE_MAX_BYTES", "0"),
+        ("HEARTLINE_CACHE_DIR", "cache"),
+        ("HEARTLINE_UCI_URL", "archive.zip"),
+        ("HEARTLINE_UCI_URL", "https://"),
+        ("HEARTLINE_STORE", "/srv/store"),
+    ],
+)
+def test_a_value_that_its_reader_cannot_use_is_refused(name, value):
+    with pytest.raises(UsageError) as caught:
+        check({name: value})
+    assert repr(value) in caught.value.what
+    assert caught.value.where == f"setting {name}"
+    assert caught.value.code == Exit.USAGE
+
+
+def test_a_database_url_is_not_repeated():
+    with pytest.raises(UsageError) as caught:
+        check({"HEARTLINE_DATABASE_URL": "me:secret@host"})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HEARTLINE_SCHEDULE", ""),
+        ("HEARTLINE_SCHEDULE", "@daily"),
+        ("HEARTLINE_SCHEDULE", "*/5 1-3 * * mon"),
+        ("HEARTLINE_TIMEZONE", "Europe/Berlin"),
+        ("HEARTLINE_TIMEZONE", "utc"),
+        ("HEARTLINE_UCI_URL", "/srv/heart.zip"),
+        ("HEARTLINE_UCI_URL", "file:///srv/heart.zip"),
+        ("HEARTLINE_UCI_URL", "http://mirror.example/heart.zip"),
+        ("HEARTLINE_STORE", "s3://bucket/heartline"),
+    ],
+)
+def test_usable_values_pass(name, value):
+    check({name: value})
