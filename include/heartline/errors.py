@@ -47,6 +47,10 @@ class SourceError(HeartlineError):
     """A source cannot be reached or read."""
 
 
+class SourceRefusedError(SourceError, PermanentError):
+    """A source answers, and refuses: the query, the login or a setting has to be corrected."""
+
+
 class NoCandidateError(PermanentError):
     """No model family of a run converged and can be served."""
 

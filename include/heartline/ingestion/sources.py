@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from heartline import contract, origins
-from heartline.errors import SourceError
+from heartline.errors import SourceError, SourceRefusedError
 from heartline.ingestion import archives, encodings, http, source_catalog, sql, synthetic, tables, uci
 
 
@@ -136,7 +136,7 @@ def _read_uci(request: Request) -> Records:
 def _read_postgres(request: Request) -> Records:
     settings, query = request.settings, request.query or source_catalog.DEFAULT_QUERY
     if not settings.database_url:
-        raise SourceError(
+        raise SourceRefusedError(
             "no database is configured",
             where="setting HEARTLINE_DATABASE_URL",
             expected="postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
@@ -179,7 +179,7 @@ def _path(spec: str) -> Path:
         return Path(spec)
     parts = urlsplit(spec)
     if parts.netloc not in ("", "localhost") or not parts.path:
-        raise SourceError(
+        raise SourceRefusedError(
             f"{spec!r} is not a file on this machine",
             where="parameter source",
             expected="file:///absolute/path",
@@ -227,7 +227,10 @@ def _unreadable(path: Path, error: OSError) -> SourceError:
             f"the file cannot be read: {error.strerror or error}",
             "check the path and its disk",
         )
-    return SourceError(problem, where=str(path), expected="a readable CSV or Parquet file", hint=hint)
+    # a disk may come back, a wrong path does not
+    known = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError | PermissionError)
+    kind = SourceRefusedError if known else SourceError
+    return kind(problem, where=str(path), expected="a readable CSV or Parquet file", hint=hint)
 
 
 def _public(spec: str) -> str:
@@ -238,7 +241,7 @@ def _whole_number(environment: Mapping[str, str], name: str, default: int) -> in
     text = environment.get(name) or str(default)
     if text.isdecimal() and int(text) > 0:
         return int(text)
-    raise SourceError(
+    raise SourceRefusedError(
         f"{text!r} is not a positive whole number",
         where=f"setting {name}",
         expected=f"a number such as {default}",
