@@ -47,8 +47,8 @@ class SourceError(HeartlineError):
     """A source cannot be reached or read."""
 
 
-class PermanentSourceError(SourceError, PermanentError):
-    """A source that may not be read, or that no retry makes readable."""
+class SourceRefusedError(SourceError, PermanentError):
+    """A source may not be read, or it refuses: the path, the query, the login or a setting has to be corrected."""
 
 
 class NoCandidateError(PermanentError):

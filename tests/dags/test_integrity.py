@@ -159,7 +159,9 @@ def test_every_dag_is_documented_tagged_and_retried(parsed):
 
 def test_permanent_errors_are_not_retried(parsed):
     for dag in parsed["dags"].values():
-        assert set(map(tuple, dag["not_retried"].values())) == {("heartline.errors.PermanentError",)}
+        for kinds in dag["not_retried"].values():
+            assert "heartline.errors.PermanentError" in kinds
+            assert {"builtins.TypeError", "builtins.ValueError"} <= set(kinds)
 
 
 def test_the_retry_policy_tells_permanent_errors_from_others():
@@ -191,7 +193,61 @@ print("RESULT", *sorted(final))
         "NoCandidateError",
         "ParameterError",
         "PermanentError",
+        "SourceRefusedError",
     ]
+
+
+def test_what_can_pass_is_tried_for_an_hour_and_the_log_says_so():
+    script = """
+import json, logging
+from airflow.sdk import RetryAction
+from dag_defaults import RETRIES, RETRY_POLICY
+from heartline.errors import DataError, RegistryError
+
+lines = []
+handler = logging.Handler()
+handler.emit = lambda record: lines.append(record.getMessage())
+logging.getLogger("heartline.retries").addHandler(handler)
+logging.getLogger("heartline.retries").setLevel(logging.INFO)
+parts = dict(where="where", expected="expected", hint="hint")
+
+def outcome(error, tries, last):
+    del lines[:]
+    found = RETRY_POLICY.evaluate(error, tries, last)
+    return [found.action.value, found.retry_delay.total_seconds() if found.retry_delay else None, list(lines)]
+
+away = RegistryError("away", **parts)
+print("RESULT" + json.dumps({
+    "away": [outcome(away, n, RETRIES) for n in range(1, RETRIES + 2)],
+    "cleared": outcome(away, 6, 5 + RETRIES),
+    "refused": outcome(DataError("no", **parts), 1, RETRIES),
+    "defect": outcome(KeyError("x"), 1, RETRIES),
+    "network": outcome(ConnectionError("x"), 1, RETRIES),
+}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "include")},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=True,
+    )
+    found = json.loads(done.stdout.split("RESULT")[1])
+    *tried, last = found["away"]
+    delays = [delay for _, delay, _ in tried]
+    assert delays[:6] == [15, 30, 60, 120, 240, 300]
+    assert 3600 <= sum(delays) <= 2 * 3600
+    assert {action for action, _, _ in tried} == {"retry"}
+    assert tried[2][2] == ["Attempt 3 of 17 failed; tried again in 60 s, as this may pass by waiting"]
+    assert last[0] == "fail"
+    assert last[2] == ["Not tried again: attempt 17 of 17 failed, in about an hour"]
+    assert found["cleared"][1:] == [15, ["Attempt 1 of 17 failed; tried again in 15 s, as this may pass by waiting"]]
+    for name in ("refused", "defect"):
+        action, _, said = found[name]
+        assert action == "fail"
+        assert said[0].startswith("Not tried again: ")
+    assert found["network"][0] == "retry"
 
 
 @pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.name)

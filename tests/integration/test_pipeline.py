@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -19,6 +20,7 @@ import requests
 from heartline import contract
 from tests.conftest import ROOT
 from tests.running import Running
+from tests.waiting import until
 
 RECORD = json.loads((ROOT / "docs" / "examples" / "record.json").read_text())
 
@@ -350,3 +352,67 @@ def test_the_sample_does_not_replace_real_data_unless_forced(running, registry):
     finally:
         for version, origin in tagged.items():
             registry.set_model_version_tag("heart-disease", version, "origin", origin)
+
+
+def _log(airflow: requests.Session, running: Running, task: dict) -> list[dict]:
+    place = f"/api/v2/dags/heart_training/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}"
+    answer = airflow.get(
+        running.url("AIRFLOW", f"{place}/logs/{task['try_number']}"),
+        params={"map_index": task["map_index"], "full_content": True},
+        headers={"Accept": "application/json"},
+        timeout=120,
+    )
+    return answer.json()["content"]
+
+
+# What the last line of a green task says.
+LAST_LINES = {
+    "ingest": "rows from",
+    "validate": "data-docs/",
+    "preprocess": "held out",
+    "train": "",
+    "compare": "verdict:",
+    "register": "production is version",
+}
+
+
+def test_the_log_of_a_green_task_is_short_and_ends_with_what_matters(airflow, running):
+    run = next(one for one in _runs(airflow, running) if one["state"] == "success")
+    tasks = _tasks(airflow, running, run["dag_run_id"])
+    assert {task["task_id"] for task in tasks} == set(LAST_LINES)
+    for task in tasks:
+        lines = _log(airflow, running, task)
+        assert len(lines) < 30, (task["task_id"], len(lines))
+        assert not [line for line in lines if line.get("level") in ("error", "critical")], task["task_id"]
+        assert lines[-1]["logger"].startswith("heartline."), task["task_id"]
+        assert LAST_LINES[task["task_id"]] in lines[-1]["event"]
+
+
+def test_a_run_with_a_misspelt_key_is_refused(airflow, running):
+    url = running.url("AIRFLOW", "/api/v2/dags/heart_training/dagRuns")
+    answer = airflow.post(url, json={"logical_date": None, "conf": {"sorce": "uci"}}, timeout=120)
+    assert answer.status_code == 400
+    assert "did you mean source?" in answer.json()["detail"]
+
+
+def test_what_passes_the_edge_fails_the_first_task_once_and_its_log_ends_with_the_message(airflow, running):
+    # as `docker compose exec airflow-scheduler airflow dags trigger --conf` does it, past the api-server's check
+    run = f"misspelt-{int(time.time())}"
+    settings = json.loads((running.home / "run" / "scheduler.json").read_text())
+    command = [settings["command"][0], "-m", "airflow", "dags", "trigger", "heart_training", "--run-id", run]
+    subprocess.run(
+        [*command, "--conf", json.dumps({"sorce": "uci"})], env=settings["environment"], check=True, timeout=300
+    )
+    until(lambda: _state(airflow, running, run) in ("success", "failed"), pause=0.5, seconds=600)
+    (task,) = [one for one in _tasks(airflow, running, run) if one["task_id"] == "ingest"]
+    assert (task["state"], task["try_number"]) == ("failed", 1)
+    *_, error, last = _log(airflow, running, task)
+    (shown,) = error["error_detail"]
+    assert shown["exc_value"].startswith("there is no parameter 'sorce'")
+    assert shown["frames"] == []
+    assert last["event"].startswith("Not tried again: ")
+
+
+def _state(airflow: requests.Session, running: Running, run_id: str) -> str:
+    url = running.url("AIRFLOW", f"/api/v2/dags/heart_training/dagRuns/{run_id}")
+    return airflow.get(url, timeout=120).json()["state"]

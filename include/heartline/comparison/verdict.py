@@ -199,7 +199,7 @@ def decide(
     *,
     performances: Mapping[str, Performance],
     simplicity: Mapping[str, int],
-    in_production: bool = False,
+    in_production: str = "",
     rules: VerdictRules = RULES,
 ) -> Verdict:
     """Return the verdict over all challengers of an incumbent.
@@ -214,7 +214,7 @@ def decide(
         comparisons: one for each challenger, all with the incumbent.
         performances: of each model, including the incumbent.
         simplicity: rank of each challenger, the simplest first.
-        in_production: whether the incumbent's family is in production.
+        in_production: the version in production, if it is of the incumbent's family; else "".
         rules: margins and minimum requirements.
 
     Raises:

@@ -32,14 +32,14 @@ def violations(name: str, violated: Sequence[str]) -> str:
     return f"{plain(name)} does not meet the minimum requirements: {'; '.join(violated)}"
 
 
-def sentence(one: Comparison, why: Sequence[str], challengers: int, *, in_production: bool) -> str:
+def sentence(one: Comparison, why: Sequence[str], challengers: int, *, in_production: str) -> str:
     """Return the result of one comparison for a clinician.
 
     Args:
         one: the comparison of the winner, or of the challenger with the largest gain.
         why: why that challenger is not better.
         challengers: number of challengers.
-        in_production: whether the incumbent's family is in production.
+        in_production: the version in production, if it is of the incumbent's family; else "".
     """
     challenger, incumbent = plain(one.challenger), plain(one.incumbent)
     best = f", the best of {challengers} challengers," if challengers > 1 else ""
@@ -48,7 +48,11 @@ def sentence(one: Comparison, why: Sequence[str], challengers: int, *, in_produc
         f"{incumbent} in {100 * one.aucs[1]:.1f} "
         f"(95 % interval of the difference {100 * one.auc.low:+.1f} to {100 * one.auc.high:+.1f}; {one.rows} patients)"
     )
-    stays = f"{incumbent} stays in production" if in_production else f"the simpler model, {incumbent}, is kept"
+    stays = (
+        f"version {in_production} ({incumbent}) stays in production"
+        if in_production
+        else f"the simpler model, {incumbent}, is kept"
+    )
     if one.auc.high < 0:
         return f"{_capital(challenger)}{best} is worse than {incumbent}: {numbers}, so {stays}."
     if not why:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from heartline.errors import PermanentSourceError, SourceError
+from heartline.errors import SourceError, SourceRefusedError
 from heartline.ingestion.http import too_large
 
 SETTING = "HEARTLINE_SOURCE_FOLDERS"
@@ -51,7 +51,7 @@ class Folders:
         """Return ``path`` without symbolic links, after checking that it may be read.
 
         Raises:
-            PermanentSourceError: it may not be read. This does not depend on whether it exists.
+            SourceRefusedError: it may not be read. This does not depend on whether it exists.
         """
         try:
             found = path.resolve()
@@ -67,7 +67,7 @@ class Folders:
 
     def _refused(self, path: Path, reason: str) -> SourceError:
         allowed = " or ".join(str(one) for one in self.allowed)
-        return PermanentSourceError(
+        return SourceRefusedError(
             f"this path may not be read as a source: {reason}",
             where=f"parameter source: {path}",
             expected=f"a file below {allowed or 'a folder'}, which the setting {SETTING} allows",
@@ -82,13 +82,13 @@ def path_of(spec: str) -> Path:
     """Return the path in ``spec``: a path or a ``file://`` URL.
 
     Raises:
-        PermanentSourceError: the URL names another machine.
+        SourceRefusedError: the URL names another machine.
     """
     if not spec.startswith("file://"):
         return Path(spec)
     parts = urlsplit(spec)
     if parts.netloc not in ("", "localhost") or not parts.path:
-        raise PermanentSourceError(
+        raise SourceRefusedError(
             f"{spec!r} is not a file on this machine",
             where="parameter source",
             expected="file:///absolute/path",
@@ -149,7 +149,7 @@ def _identity(found: os.stat_result) -> tuple[int, int, int]:
 
 
 def _unreadable(path: Path, error: OSError) -> SourceError:
-    kind: type[SourceError] = PermanentSourceError
+    kind: type[SourceError] = SourceRefusedError
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         problem, hint = "there is no such file", "check the path on the machine that runs the task"
     elif isinstance(error, IsADirectoryError):

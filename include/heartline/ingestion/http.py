@@ -11,7 +11,7 @@ import requests
 from urllib3 import exceptions as causes
 from urllib3.util.retry import Retry
 
-from heartline.errors import SourceError
+from heartline.errors import SourceError, SourceRefusedError
 from heartline.ingestion import proxies
 from heartline.ingestion.networks import CheckedAdapter, Reach
 
@@ -124,13 +124,12 @@ def _expect_success(answer: requests.Response, url: str) -> None:
         return
     known = answer.status_code in {status.value for status in http.HTTPStatus}
     phrase = http.HTTPStatus(answer.status_code).phrase if known else "unknown status"
-    raise SourceError(
+    transient = answer.status_code in _TRANSIENT or answer.status_code >= 500
+    raise (SourceError if transient else SourceRefusedError)(
         f"the server answered {answer.status_code} {phrase}",
         where=public(url),
         expected="200 OK and the file",
-        hint="try again later"
-        if answer.status_code in _TRANSIENT
-        else "check the URL, and whether it can be read without a login",
+        hint="try again later" if transient else "check the URL, and whether it can be read without a login",
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from heartline import contract, origins
-from heartline.errors import SourceError
+from heartline.errors import SourceRefusedError
 from heartline.ingestion import (
     archives,
     encodings,
@@ -156,7 +156,7 @@ def _read_uci(request: Request) -> Records:
 def _read_postgres(request: Request) -> Records:
     settings, query = request.settings, request.query or source_catalog.DEFAULT_QUERY
     if not settings.database_url:
-        raise SourceError(
+        raise SourceRefusedError(
             "no database is configured",
             where="setting HEARTLINE_DATABASE_URL",
             expected="postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
@@ -207,7 +207,7 @@ def _whole_number(environment: Mapping[str, str], name: str, default: int) -> in
     text = environment.get(name) or str(default)
     if text.isdecimal() and int(text) > 0:
         return int(text)
-    raise SourceError(
+    raise SourceRefusedError(
         f"{text!r} is not a positive whole number",
         where=f"setting {name}",
         expected=f"a number such as {default}",

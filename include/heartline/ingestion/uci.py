@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from heartline.errors import SourceError
+from heartline.errors import SourceError, SourceRefusedError
 from heartline.ingestion import archives
 
 MEMBER = "processed.cleveland.data"
@@ -38,7 +38,7 @@ def cleveland(
     data = _member(fetch(), where, size)
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
-        raise SourceError(
+        raise SourceRefusedError(
             f"{MEMBER} has changed: its sha256 is {found}",
             where=where,
             expected=f"sha256 {sha256}",
@@ -53,7 +53,7 @@ def _member(archive: bytes, where: str, size: int) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as members:
             if MEMBER not in members.namelist():
-                raise SourceError(
+                raise SourceRefusedError(
                     f"the archive does not hold {MEMBER}",
                     where=where,
                     expected=f"a zip with {MEMBER}; this one holds {', '.join(members.namelist()) or 'nothing'}",

@@ -50,7 +50,6 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
         *_unconverged_folds(list(participants.values())),
         *([outcome.held_back] if outcome.held_back else []),
     ]
-    log.info("%s: %s", verdict.verdict, verdict.sentence)
     decision: Decision = {
         "winner": verdict.winner,
         "incumbent": verdict.incumbent,
@@ -62,11 +61,13 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
     for line in decision["reasons"]:
         log.info("%s", line)
     predictions = [object_store.digest_of(one["predictions"]) for one in servable]
+    comparison_run = _log_run(outcome, decision, participants, remarks, _about(prepared, run), predictions)
+    log.info("verdict: %s. %s", verdict.verdict, verdict.sentence)
     return {
         "trained": list(trained),
         **decision,
         "production": production.number if production else "",
-        "comparison_run": _log_run(outcome, decision, participants, remarks, _about(prepared, run), predictions),
+        "comparison_run": comparison_run,
     }
 
 

@@ -87,7 +87,7 @@ def compare(participants: Mapping[str, Candidate], prepared: Prepared, productio
         comparisons,
         performances={name: _performance(one.evaluation) for name, one in participants.items()},
         simplicity=simplicity,
-        in_production=in_production == incumbent,
+        in_production=production.number if production and in_production == incumbent else "",
     )
     return ComparisonResult(
         verdict,

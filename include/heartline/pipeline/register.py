@@ -41,7 +41,14 @@ def register(compared: Compared, *, promotion: str, run: str = "") -> Registered
     winner = next((one for one in servable if one["family"] == compared["winner"]), None)
     version = versions[winner["family"]] if winner else None
     promoted, held_back = _move_aliases(version, compared, promotion, run) if version else (False, "")
-    log.info("versions %s; staging is version %s (%s)", versions, version, compared["winner"])
+    log.info(
+        "versions %s; staging is version %s (%s); production is version %s%s",
+        ", ".join(f"{number} ({family})" for family, number in versions.items()),
+        version or "unchanged",
+        compared["winner"] or "no family is good enough",
+        version if promoted else compared["production"] or "none",
+        ", moved by this run" if promoted else "",
+    )
     return {
         "name": contract.MODEL_NAME,
         "version": version,

@@ -43,6 +43,13 @@ class Airflow:
         if answer.status_code == 401:  # the token has expired after a day
             self._log_in()
             answer = call(self._http, method, url, "airflow", **arguments)
+        if answer.status_code >= 500:
+            raise UnhealthyError(
+                f"Airflow cannot answer ({answer.status_code}), perhaps because PostgreSQL does not run",
+                where=url,
+                expected="a running stack",
+                hint="see ./heartline status and ./heartline logs airflow; ./heartline up restarts what does not run",
+            )
         return answer
 
     def _get(self, path: str, **query: Any) -> Any:
@@ -95,6 +102,10 @@ class Airflow:
         """Return the ids of the queued and running runs, the oldest first."""
         found = self._get(f"dags/{quote(dag_id)}/dagRuns", state=list(ACTIVE), order_by="run_after", limit=50)
         return [str(run["dag_run_id"]) for run in found["dag_runs"]]
+
+    def scheduler_healthy(self) -> bool:
+        """Return whether the scheduler has sent a heartbeat lately."""
+        return bool(self._get("monitor/health")["scheduler"]["status"] == "healthy")
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return the task instances of a run."""

@@ -71,6 +71,14 @@ class Registry:
         """Return the origin of a version's training data, "" if unknown."""
         return (self.version(version) or {}).get("origin", "")
 
+    def run_page(self, run_id: str, file: str) -> str | None:
+        """Return the address of an artifact of a run in MLflow's UI, or None if there is no such run."""
+        answer = self._request("GET", "runs/get", params={"run_id": run_id})
+        if not answer.ok:
+            return None
+        experiment = answer.json()["run"]["info"]["experiment_id"]
+        return f"{self.url}/#/experiments/{experiment}/runs/{run_id}/artifacts/{file}"
+
     def set_production(self, version: str) -> None:
         """Point production to a version, in one request: the alias exists at every instant."""
         self._post("registered-models/alias", alias=PRODUCTION, version=version)

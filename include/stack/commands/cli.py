@@ -78,16 +78,15 @@ def up_command(source: str | None, assigned: tuple[str, ...]) -> None:
 @cli.command("train", cls=_TrainingCommand)
 @source_option
 @set_option
-def train_command(source: str | None, assigned: tuple[str, ...]) -> None:
-    """Start a training run and follow it. Exit code 1 if it fails.
+@json_option
+def train_command(source: str | None, assigned: tuple[str, ...], as_json: bool) -> None:
+    """Start a training run, follow it, and print what it did. Exit code 1 if it fails.
 
     The run registers a version of each family and points `staging` to the winner; `promote` puts it into production.
     """
     stack = Stack.of(Settings.load())
     given = train.run_parameters(source, assigned, usual_source=source_choice.nightly(stack.settings.home))
-    result = train.train(stack, given)
-    print(json.dumps(result, indent=2, default=str))
-    console.say(f"`staging` is at version {result['version']}. To put it into production: ./heartline promote")
+    train.train(stack, given, as_json=as_json)
 
 
 @cli.command("predict")

@@ -11,10 +11,12 @@ from rich.table import Table
 
 from stack import console
 from stack.clients.airflow import Airflow
-from stack.errors import UnhealthyError, WorkError
+from stack.commands.patience import Patience
+from stack.errors import WorkError
 
 POLL_INTERVAL = 0.3  # seconds
-OUTAGE_LIMIT = 90.0  # seconds that the api-server may be unreachable while the supervisor restarts it
+QUIET = 30.0  # seconds without a change, after which the scheduler's health is looked at
+RETRIES_LOGGER = "heartline.retries"  # of the line that says whether and when a failed task is tried again
 SHOWN_EVENTS = 12
 
 _FINAL = {"success", "failed"}
@@ -28,17 +30,26 @@ _STYLES = {
 }
 
 
-def follow(airflow: Airflow, dag_id: str, run_id: str) -> None:
+def follow(airflow: Airflow, dag_id: str, run_id: str, patience: Patience | None = None) -> None:
     """Show the tasks of a run until it has ended.
+
+    Args:
+        airflow: a client of the api-server.
+        dag_id: the DAG.
+        run_id: its run.
+        patience: how to wait while Airflow is away.
 
     Raises:
         WorkError: the run failed; shows the errors of the failed tasks.
-        UnhealthyError: Airflow is unreachable for longer than ``OUTAGE_LIMIT``.
+        UnhealthyError: Airflow is away for too long, or the stack was stopped.
     """
+    patience = patience or Patience()
     shown: dict[str, str] = {}
+    waits = _Waits(airflow, dag_id, run_id)
     with Live(console=console.err, auto_refresh=False, transient=False) as live:
         while True:
-            state, tasks = _look(airflow, dag_id, run_id)
+            state, tasks = patience(lambda: _look(airflow, dag_id, run_id))
+            patience(lambda: waits.say(state, tasks))  # noqa: B023 - called at once
             if console.err.is_terminal:
                 live.update(table(tasks), refresh=True)
             else:
@@ -47,19 +58,62 @@ def follow(airflow: Airflow, dag_id: str, run_id: str) -> None:
                 break
             time.sleep(POLL_INTERVAL)
     if state == "failed":
-        raise _failure(airflow, run_id, tasks)
+        raise patience(lambda: _failure(airflow, run_id, tasks))
 
 
 def _look(airflow: Airflow, dag_id: str, run_id: str) -> tuple[str, list[dict[str, Any]]]:
-    deadline = time.monotonic() + OUTAGE_LIMIT
-    while True:
-        try:
-            state = str(airflow.run(dag_id, run_id)["state"])
-            return state, sorted(airflow.tasks(dag_id, run_id), key=_order)
-        except UnhealthyError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(1)
+    state = str(airflow.run(dag_id, run_id)["state"])
+    return state, sorted(airflow.tasks(dag_id, run_id), key=_order)
+
+
+class _Waits:
+    """Says once what a run waits for: another run, a retry, the scheduler."""
+
+    def __init__(self, airflow: Airflow, dag_id: str, run_id: str) -> None:
+        self._airflow, self._dag_id, self._run_id = airflow, dag_id, run_id
+        self._said: set[str] = set()
+        self._last: object = None
+        self._changed = time.monotonic()
+
+    def say(self, state: str, tasks: Iterable[dict[str, Any]]) -> None:
+        """Say what is new, given the state of the run and its tasks."""
+        tasks = list(tasks)
+        if state == "queued":
+            self._another_run()
+        for task in tasks:
+            if task["state"] == "up_for_retry":
+                self._retry(task)
+        seen = (state, [(task["task_id"], task["map_index"], task["state"], task["try_number"]) for task in tasks])
+        if seen != self._last:
+            self._last, self._changed = seen, time.monotonic()
+        elif state not in _FINAL and time.monotonic() - self._changed > QUIET:
+            self._changed = time.monotonic()
+            if not self._airflow.scheduler_healthy():
+                self._once("waiting: the scheduler does not run; ./heartline status and ./heartline logs scheduler")
+
+    def _another_run(self) -> None:
+        before = self._airflow.active_runs(self._dag_id)
+        if before and before[0] != self._run_id and self._run_id in before:
+            self._once(f"waiting for run {before[0]}, which has not ended: one run at a time")
+
+    def _retry(self, task: dict[str, Any]) -> None:
+        key = f"{task['task_id']}/{task['map_index']}/{task['try_number']}"
+        if key in self._said:
+            return
+        self._said.add(key)
+        events = self._airflow.log(task)
+        if said := retries(events):
+            console.say(f"  {name(task)}: {reason(events).splitlines()[0]}\n    {said}")
+
+    def _once(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            console.say(line)
+
+
+def retries(events: Iterable[dict[str, Any]]) -> str:
+    """Return what the log of a failed task says about another attempt, "" for nothing."""
+    return next((str(one["event"]) for one in events if one.get("logger") == RETRIES_LOGGER), "")
 
 
 def _order(task: dict[str, Any]) -> tuple[str, int]:
@@ -123,7 +177,8 @@ def reason(events: list[dict[str, Any]]) -> str:
     for event in reversed(events):
         for detail in event.get("error_detail") or []:
             if detail.get("exc_value"):
-                return f"{detail.get('exc_type', 'error')}: {detail['exc_value']}"
+                after = retries(events)
+                return f"{detail.get('exc_type', 'error')}: {detail['exc_value']}" + (f"\n{after}" if after else "")
     return "\n".join(str(event.get("event", "")) for event in events[-SHOWN_EVENTS:]) or "its log is empty"
 
 

@@ -9,8 +9,10 @@ from heartline import parameters
 from heartline.errors import ParameterError
 from stack import console
 from stack.clients.airflow import Airflow
-from stack.commands import source_access
+from stack.clients.mlflow import Registry
+from stack.commands import source_access, summary
 from stack.commands.follow import follow
+from stack.commands.patience import Patience
 from stack.errors import UnhealthyError, UsageError, WorkError
 from stack.settings import DAG
 from stack.source_choice import check
@@ -126,21 +128,29 @@ def wait_for_dag(airflow: Airflow) -> None:
         )
 
 
-def train(stack: "Stack", given: Mapping[str, Any]) -> dict[str, Any]:
-    """Start a training run, follow it, and return the return value of its last task.
+def train(stack: "Stack", given: Mapping[str, Any], *, as_json: bool = False) -> dict[str, Any]:
+    """Start a training run, follow it, print its summary, and return the return value of its last task.
+
+    Args:
+        stack: the running stack.
+        given: the run's parameters.
+        as_json: whether the summary is printed as JSON.
 
     Raises:
         StackError: the run could not be started, or it failed.
     """
-    airflow = client(stack)
-    wait_for_dag(airflow)
+    airflow, patience = client(stack), Patience(lambda: not stack.supervisor.alive())
+    if stack.supervisor.alive():
+        patience(lambda: wait_for_dag(airflow))
+    else:
+        wait_for_dag(airflow)  # which says at once that nothing runs
     conf = dict(given)
     if conf.get("source"):
         conf["source"] = source_access.for_task(_task_environment(stack), conf["source"])
     run = airflow.trigger(DAG, conf)
     shown = ", ".join(f"{name}={value}" for name, value in given.items()) or "the DAG's own parameters"
     console.say(f"training: run {run} with {shown}")
-    return _result(airflow, run)
+    return _result(stack, airflow, run, patience, as_json=as_json)
 
 
 def _task_environment(stack: "Stack") -> Mapping[str, str]:
@@ -151,23 +161,23 @@ def _task_environment(stack: "Stack") -> Mapping[str, str]:
 
 def join(stack: "Stack") -> dict[str, Any] | None:
     """Follow the active run and return the return value of its last task; None if there is no active run."""
-    airflow = client(stack)
+    airflow, patience = client(stack), Patience(lambda: not stack.supervisor.alive())
     active = airflow.active_runs(DAG)
     if not active:
         return None
     console.say(f"training: run {active[0]} is already active")
-    return _result(airflow, active[0])
+    return _result(stack, airflow, active[0], patience)
 
 
-def _result(airflow: Airflow, run: str) -> dict[str, Any]:
+def _result(stack: Stack, airflow: Airflow, run: str, patience: Patience, *, as_json: bool = False) -> dict[str, Any]:
     started = time.monotonic()
     try:
-        follow(airflow, DAG, run)
+        follow(airflow, DAG, run, patience)
+        result = patience(lambda: airflow.returned(DAG, run, LAST_TASK))
     except KeyboardInterrupt:
         console.say(f"\nthe run continues: {airflow.url}/dags/{DAG}/runs/{run}")
         raise
     console.done("training", time.monotonic() - started)
-    result = airflow.returned(DAG, run, LAST_TASK)
     if not isinstance(result, dict) or "version" not in result:
         raise WorkError(
             f"the run registered no version: {LAST_TASK} returned {result!r}",
@@ -175,6 +185,9 @@ def _result(airflow: Airflow, run: str) -> dict[str, Any]:
             expected="a mapping with the field version",
             hint=f"see the log of {LAST_TASK} in Airflow",
         )
+    registry = Registry(stack.settings.mlflow_url)
+    found = patience(lambda: summary.collect(airflow, registry, run, result))
+    print(json.dumps(found, indent=2, default=str) if as_json else "\n".join(summary.lines(found)))
     if result["version"] is None:
         raise WorkError(
             f"no model of this run is good enough for `staging`: {result.get('reason')}",

@@ -52,6 +52,10 @@ _SERVICE = tuple(
     )
 )
 
+# A task's log ends with what Heartline says, not with the task's return value and its operator; airflow_local_settings
+# does the same for other libraries.
+LOG_LEVELS = ",".join(f"{name}=WARNING" for name in ("airflow.dag_processing", "airflow.task.operators", "task"))
+
 # Airflow's processes import these once: a change restarts them.
 _IMPORTED = ("include/stack/airflow_config/*.py", "plugins/*.py", "include/heartline/*.py")
 
@@ -242,6 +246,8 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.address("airflow", password),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": server.address("airflow", password, "asyncpg"),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(airflow_home / "logs"),
+        "AIRFLOW__LOGGING__NAMESPACE_LEVELS": LOG_LEVELS,
+        "MLFLOW_CONFIGURE_LOGGING": "false",  # else its INFO goes to stderr, which Airflow shows as ERROR
         # A killed task is noticed within half a minute instead of five.
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",

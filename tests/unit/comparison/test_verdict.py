@@ -190,30 +190,32 @@ PAIRS = "of 100 pairs of one patient with and one without heart disease, it rank
     [
         (
             against(0.01, 0.03),
-            True,
+            "7",
             f"Random forest is better than logistic regression: {PAIRS} 92.0, logistic regression in 90.0 "
             "(95 % interval of the difference +1.0 to +3.0; 242 patients).",
         ),
         (
             against(-0.02, 0.03),
-            True,
+            "7",
             "There is no detectable difference between random forest and logistic regression: "
             f"{PAIRS} 90.5, logistic regression in 90.0 "
-            "(95 % interval of the difference -2.0 to +3.0; 242 patients), so logistic regression stays in production.",
+            "(95 % interval of the difference -2.0 to +3.0; 242 patients), "
+            "so version 7 (logistic regression) stays in production.",
         ),
         (
             against(-0.03, -0.01),
-            False,
+            "",
             f"Random forest is worse than logistic regression: {PAIRS} 88.0, logistic regression in 90.0 "
             "(95 % interval of the difference -3.0 to -1.0; 242 patients), so the simpler model, logistic regression, "
             "is kept.",
         ),
         (
             against(0.002, 0.016),
-            True,
+            "7",
             "Random forest looks better than logistic regression, but the gain does not exceed the margin of 0.01: "
             f"{PAIRS} 90.9, logistic regression in 90.0 "
-            "(95 % interval of the difference +0.2 to +1.6; 242 patients), so logistic regression stays in production.",
+            "(95 % interval of the difference +0.2 to +1.6; 242 patients), "
+            "so version 7 (logistic regression) stays in production.",
         ),
     ],
     ids=["better", "no difference", "worse", "too little"],
@@ -233,7 +235,7 @@ def test_a_reason_has_the_numbers():
 
 def test_the_incumbent_may_have_a_name_that_is_not_a_family():
     one = against(0.01, 0.03, incumbent="production_version_7")
-    decided = decide(one, incumbent="production_version_7", in_production=True)
+    decided = decide(one, incumbent="production_version_7", in_production="7")
     assert (decided.winner, decided.incumbent, decided.verdict) == ("random_forest", "production_version_7", BETTER)
 
 

@@ -93,12 +93,66 @@ def test_without_an_exception_the_end_of_the_log_is_shown():
     assert follow.reason([]) == "its log is empty"
 
 
-def test_a_short_outage_of_airflow_is_waited_for(monkeypatch):
+def test_an_outage_in_the_middle_is_waited_for():
     outage = UnhealthyError("no answer", where="", expected="", hint="")
     follow.follow(FakeAirflow(outage, outage, ("success", [])), "d", "r")
 
 
-def test_a_long_outage_of_airflow_is_an_error(monkeypatch):
-    monkeypatch.setattr(follow, "OUTAGE_LIMIT", -1)
-    with pytest.raises(UnhealthyError):
-        follow.follow(FakeAirflow(UnhealthyError("no answer", where="", expected="", hint="")), "d", "r")
+class Queued(FakeAirflow):
+    """Airflow with another run before this one."""
+
+    def __init__(self, *responses, before, healthy=True):
+        super().__init__(*responses)
+        self.before, self.healthy = before, healthy
+
+    def active_runs(self, dag_id):
+        return [*self.before, "r"]
+
+    def scheduler_healthy(self):
+        return self.healthy
+
+
+@pytest.fixture
+def said(monkeypatch, capsys):
+    monkeypatch.setattr(console, "err", console.Console(width=200, highlight=False))
+
+    def lines():
+        return capsys.readouterr().out.splitlines()
+
+    return lines
+
+
+def test_the_run_that_is_waited_for_is_named_once(said):
+    follow.follow(Queued(("queued", []), ("queued", []), ("success", []), before=["earlier"]), "d", "r")
+    assert said() == ["waiting for run earlier, which has not ended: one run at a time"]
+
+
+def test_a_run_that_waits_for_no_other_says_nothing(said):
+    follow.follow(Queued(("queued", []), ("success", []), before=[]), "d", "r")
+    assert said() == []
+
+
+def test_a_scheduler_that_is_away_is_named(said, monkeypatch):
+    monkeypatch.setattr(follow, "QUIET", -1)
+    follow.follow(Queued(("running", []), ("running", []), ("success", []), before=[], healthy=False), "d", "r")
+    assert [line for line in said() if "the scheduler does not run" in line]
+
+
+def test_a_retry_is_shown_with_its_reason_and_time(said):
+    log = [
+        {"event": "failed", "error_detail": [{"exc_type": "RegistryError", "exc_value": "MLflow is away\n  where: x"}]},
+        {"event": "Attempt 1 of 17 failed; tried again in 15 s", "logger": follow.RETRIES_LOGGER},
+    ]
+    waiting = ("running", [task("train", "up_for_retry")])
+    follow.follow(FakeAirflow(waiting, waiting, ("success", []), log=log), "d", "r")
+    lines = [line.strip() for line in said()]
+    assert lines.count("train: RegistryError: MLflow is away") == 1
+    assert lines.count("Attempt 1 of 17 failed; tried again in 15 s") == 1
+
+
+def test_a_failure_says_that_it_is_not_tried_again():
+    log = [
+        {"event": "failed", "error_detail": [{"exc_type": "DataError", "exc_value": "bad"}]},
+        {"event": "Not tried again: …", "logger": follow.RETRIES_LOGGER},
+    ]
+    assert follow.reason(log) == "DataError: bad\nNot tried again: …"

@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -66,7 +67,9 @@ def test_a_source_is_given_once():
 
 @pytest.fixture
 def airflow(settings, answers):
-    """A fake Airflow on the stack's port."""
+    """A fake Airflow on the stack's port, and a fake MLflow."""
+    absent = (404, {"error_code": "RESOURCE_DOES_NOT_EXIST"})
+    answers(settings.mlflow_port).answers["GET /api/2.0/mlflow/registered-models/alias"] = absent
     server = answers(settings.airflow_port)
     server.answers["POST /auth/token"] = (201, {"access_token": "t"})
     dag = "/api/v2/dags/heart_training"
@@ -87,6 +90,19 @@ def test_a_run_is_started_with_typed_parameters_and_its_result_returned(settings
     assert result == {"version": "3"}
     (body,) = [asked for what, _, asked in airflow.asked if what.endswith("heart_training/dagRuns")]
     assert body == {"logical_date": None, "conf": {"seed": 7, "profile": "quick"}}
+
+
+def test_its_end_is_the_summary(settings, airflow, capsys):
+    train.train(Stack.of(settings), {})
+    assert "staging is version 3" in capsys.readouterr().out
+
+
+def test_as_json_standard_output_is_json(settings, airflow, capsys):
+    train.train(Stack.of(settings), {}, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["version"] == "3"
+    assert found["run"] == "r 1"
+    assert found["links"]["run"].endswith("/dags/heart_training/runs/r 1")
 
 
 def test_a_run_whose_models_miss_the_minimum_requirements_is_a_failure_with_its_reason(settings, airflow):
