@@ -21,6 +21,7 @@ from serving.settings import Settings
 # Allowed in addition to the records, so that a slightly too large body still gets an exact error. A body of the maximum
 # size could have millions of containers, which would take much memory if they were parsed.
 SPARE_CONTAINERS = 20_000
+SHOWN_CHARACTERS = 100  # of a header field in a message
 views = Blueprint("heartline", __name__)
 
 
@@ -129,6 +130,8 @@ def _json(value: Any) -> Response:
 
 
 def _bytes() -> bytes:
+    if (coding := request.headers.get("Content-Encoding", "identity").strip().lower()) != "identity":
+        raise Problem("unsupported-media-type", reason=f"the Content-Encoding is {coding[:SHOWN_CHARACTERS]}")
     data = request.get_data(cache=False)
     if len(data) > _settings().max_body_bytes:
         raise problems.body_too_large(_settings().max_body_bytes)
