@@ -24,7 +24,7 @@ except SettingError as error:
 from serving.api import auth
 from serving.model.worker_states import GONE, STARTED
 from serving.prediction_log import database
-from serving.worker import graceful_stop
+from serving.worker import graceful_stop, log_limit
 from serving.worker.unread_bodies import DrainUnreadBodies
 
 try:
@@ -39,6 +39,8 @@ except SettingError as error:
 logging.basicConfig(
     level=logging.INFO, format="%(asctime)s [%(process)d] [%(levelname)s] %(message)s", datefmt="[%Y-%m-%d %H:%M:%S %z]"
 )
+
+log_limit.install()
 
 wsgi_app = "serving.app:create_app()"
 _host = _settings.service_host
