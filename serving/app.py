@@ -4,7 +4,7 @@ import os
 
 from flask import Flask
 
-from serving.api import auth, error_handlers, logged_predictions, openapi
+from serving.api import auth, error_handlers, hosts, logged_predictions, openapi
 from serving.api.views import views
 from serving.metrics import prometheus
 from serving.model.bundle_cache import BundleCache
@@ -39,6 +39,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     logged_predictions.install(app)
     form.install(app)
     error_handlers.install(app)
+    hosts.install(app, settings)
     auth.install(app, settings)
     openapi.install(app)
     docs.install(app)

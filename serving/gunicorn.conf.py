@@ -5,7 +5,9 @@ import gc
 import logging
 import os
 import resource
+import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ except SettingError as error:
 from serving.api import auth
 from serving.model.worker_states import GONE, STARTED
 from serving.prediction_log import database
+from serving.worker import graceful_stop, log_limit
 from serving.worker.unread_bodies import DrainUnreadBodies
 
 try:
@@ -37,6 +40,8 @@ logging.basicConfig(
     level=logging.INFO, format="%(asctime)s [%(process)d] [%(levelname)s] %(message)s", datefmt="[%Y-%m-%d %H:%M:%S %z]"
 )
 
+log_limit.install()
+
 wsgi_app = "serving.app:create_app()"
 _host = _settings.service_host
 bind = f"[{_host}]:{_settings.service_port}" if ":" in _host else f"{_host}:{_settings.service_port}"
@@ -45,7 +50,9 @@ worker_class = {"heartline": "serving.worker.gunicorn_worker.Worker", "gthread":
 threads = _settings.service_threads
 preload_app = True  # modules are imported once, and their memory is shared by the workers
 timeout = 60
-graceful_timeout = 5  # a stopping worker waits this long for requests in progress
+# A stopping worker is killed after this time; requests in progress may take EXIT_SECONDS (graceful_stop.py) less. Who
+# stops the service waits longer: stop_grace_period in docker-compose.yaml, stop_seconds in include/stack/processes.
+graceful_timeout = 20
 keepalive = 15
 backlog = 1024
 # half of the files that a process may open: the registry client, the log and the cache need some
@@ -87,8 +94,19 @@ def when_ready(server: Any) -> None:
     gunicorn forks them one after the other, with pauses; the first may have loaded the model before the last exists.
     """
     states = server.app.wsgi().extensions["workers"]
+    signal.signal(signal.SIGTERM, partial(_on_term, server))
     for age in range(server.worker_age + 1, server.worker_age + server.num_workers + 1):
         states.mark(age, STARTED)
+
+
+def _on_term(server: Any, number: int, frame: Any) -> None:
+    """Tell the workers that the service stops, and let gunicorn stop it.
+
+    The listening socket may outlive the service: it is shared with a newer or older master (SIGUSR2), or with systemd.
+    """
+    if server.reexec_pid == server.master_pid == 0 and not server.systemd:
+        server.app.wsgi().extensions["workers"].stop_service()
+    server.signal(number, frame)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -97,6 +115,18 @@ def pre_fork(server: Any, worker: Any) -> None:
     # The objects that exist now are never freed. Frozen, they are not visited by a worker's garbage collector, which
     # would cost CPU, and write to their memory pages, which would end the sharing of these pages.
     gc.freeze()
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Obey a SIGTERM that comes while a worker starts: until it sets its own handlers, it has those of the master."""
+
+    def stop(number: int, frame: Any) -> None:
+        worker.alive = False
+
+    signal.signal(signal.SIGTERM, stop)
+    while not server.SIG_QUEUE.empty():
+        if server.SIG_QUEUE.get_nowait() == signal.SIGTERM:
+            worker.alive = False
 
 
 def child_exit(server: Any, worker: Any) -> None:
@@ -110,6 +140,7 @@ def post_worker_init(worker: Any) -> None:
     """Start serving in this worker: sessions and threads must be created after the fork."""
     if not _is_own_worker(type(worker)):
         worker.wsgi.wsgi_app = DrainUnreadBodies(worker.wsgi.wsgi_app)
+        graceful_stop.adopt(worker)
     worker.wsgi.extensions["model_store"].start(worker.age)
     worker.wsgi.extensions["prediction_log"].start(worker.age)
 

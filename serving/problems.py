@@ -48,6 +48,14 @@ PROBLEMS: dict[str, ProblemType] = {
         expected="a valid HTTP/1.1 request",
         hint="correct the request",
     ),
+    "invalid-host": ProblemType(
+        status=400,
+        title="Invalid host",
+        when="an HTTP/1.1 request has no Host, more than one, or a malformed one",
+        detail="the request has no Host, more than one, or a malformed one",
+        expected="one header field Host with a name or an address, and the port",
+        hint="correct the request",
+    ),
     "malformed-json": ProblemType(
         status=400,
         title="Malformed JSON",
@@ -156,6 +164,14 @@ PROBLEMS: dict[str, ProblemType] = {
         expected="Content-Encoding: gzip, or none",
         hint="send the body as it is, or compressed with gzip",
         headers={"Accept-Encoding": "gzip"},
+    ),
+    "host-not-allowed": ProblemType(
+        status=421,
+        title="Host not allowed",
+        when="the name in Host is not one of this service; `/healthz` and `/readyz` do not check it",
+        detail="the service does not answer for the host {host}",
+        expected="a host of this service: {allowed}",
+        hint="use one of these in the URL, or add the name to HEARTLINE_ALLOWED_HOSTS of the service",
     ),
     "invalid-record": ProblemType(
         status=422,
@@ -271,10 +287,10 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
                 type=TYPE_PREFIX + self.slug,
                 title=self._title,
                 status=self.status,
-                detail=self._detail,
-                expected=self._expected,
+                detail=_printable(self._detail),
+                expected=_printable(self._expected),
                 hint=self._hint,
-                instance=path,
+                instance=_printable(path),
                 errors=self._errors,
             )
         )
@@ -282,6 +298,11 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
     def response(self, path: str) -> Response:
         """Return the response to a request for ``path``."""
         return Response(self.body(path), self.status, self.headers, content_type=MEDIA_TYPE)
+
+
+def _printable(text: str) -> str:
+    """Return a text that can be encoded: a byte that is not UTF-8 is escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def body_too_large(limit: int, when: str = "") -> Problem:

@@ -62,6 +62,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, Meta(ge=1024, description="bytes, at least 1024")] = 8 * 1024 * 1024
     max_waiting: Annotated[int, Meta(ge=1, le=10_000, description="queued requests of a worker, from 1 to 10000")] = 100
     request_seconds: Annotated[float, Meta(ge=0.1, le=3600, description="seconds, from 0.1 to 3600")] = 30.0
+    allowed_hosts: Annotated[
+        str,
+        Meta(
+            pattern=r"^(\*|[A-Za-z0-9._, -]*)\Z", description="names of hosts, separated by commas, without ports, or *"
+        ),
+    ] = ""
     api_keys: Annotated[str, Meta(description="a file")] = ""
     allow_anonymous: Annotated[Literal["no", "yes"], Meta(description="yes or no")] = "no"
     prediction_log_url: Annotated[

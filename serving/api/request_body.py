@@ -5,6 +5,7 @@ import zlib
 from flask import Request
 
 from serving import problems
+from serving.model.records import SHOWN_CHARACTERS
 from serving.problems import Problem
 
 GZIP = {"gzip", "x-gzip"}  # the same coding (RFC 9110, 8.4.1.3)
@@ -25,7 +26,7 @@ def read(request: Request, limit: int) -> bytes:
     if coding in GZIP:
         return _gunzip(data, limit)
     if coding not in ("", "identity"):
-        raise Problem("unsupported-content-coding", found=request.headers["Content-Encoding"])
+        raise Problem("unsupported-content-coding", found=coding[:SHOWN_CHARACTERS])
     return data
 
 

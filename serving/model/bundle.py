@@ -21,7 +21,12 @@ from serving.model.records import Contract, ContractError, Matrix, Record
 MANIFEST = "manifest.json"
 # A manifest may list more files. Except for the evaluation, they are neither fetched nor opened here.
 REQUIRED = ("contract.json", "model.onnx", "reference.json")
-FILE_BYTES = 512 * 1024 * 1024  # of each required file, which is held in memory
+# Bytes of each required file, which is held in memory, and numbers of what is in them. Real ones have 2 kB of contract,
+# 10 kB of reference, and up to 100 MB of model.
+FILE_BYTES = {"contract.json": 1024 * 1024, "model.onnx": 512 * 1024 * 1024, "reference.json": 4 * 1024 * 1024}
+MANIFEST_FILES = 1_000
+REFERENCE_RECORDS = 1_000
+CONTRACT_FIELDS = 1_000
 PROBE_TIMEOUT_SECONDS = 30.0  # for the predictions of all reference records
 TOLERANCE = 1e-5  # between a probability and its reference
 FAST_PATH_SECONDS, FAST_PATH_TRIES = 0.001, 5  # CPU time of one record; another process may slow down some of the tries
@@ -55,15 +60,18 @@ class Manifest(msgspec.Struct, frozen=True):
     """The list of a bundle's files, format 1."""
 
     format: Literal[1]
-    files: dict[str, FileEntry]
+    files: Annotated[dict[str, FileEntry], Meta(max_length=MANIFEST_FILES)]
     model: About
 
 
 class Reference(msgspec.Struct, frozen=True):
     """Records, and the probability that the model must return for each."""
 
-    records: Annotated[list[dict[str, Any]], Meta(min_length=1)]
-    probabilities: list[float]
+    records: Annotated[
+        list[Annotated[dict[str, Any], Meta(max_length=CONTRACT_FIELDS)]],
+        Meta(min_length=1, max_length=REFERENCE_RECORDS),
+    ]
+    probabilities: Annotated[list[float], Meta(max_length=REFERENCE_RECORDS)]
 
 
 def parse_manifest(data: bytes) -> Manifest:
@@ -83,9 +91,8 @@ def parse_manifest(data: bytes) -> Manifest:
     for name in REQUIRED:
         if name not in manifest.files:
             raise BundleError(f"{MANIFEST} does not list {name}")
-        if manifest.files[name].bytes > FILE_BYTES:
-            size = manifest.files[name].bytes
-            raise BundleError(f"{MANIFEST} says that {name} has {size} bytes; at most {FILE_BYTES} are fetched")
+        if (size := manifest.files[name].bytes) > FILE_BYTES[name]:
+            raise BundleError(f"{MANIFEST} says that {name} has {size} bytes; at most {FILE_BYTES[name]} are fetched")
     return manifest
 
 
@@ -256,9 +263,12 @@ def _session(data: bytes) -> onnxruntime.InferenceSession:
 
 def _contract(data: bytes) -> Contract:
     try:
-        return Contract(msgspec.json.decode(data, type=dict[str, Any]))
+        contract = Contract(msgspec.json.decode(data, type=dict[str, Any]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ContractError) as error:
         raise BundleError(f"contract.json is not a contract: {error}") from error
+    if (fields := len(contract.properties)) > CONTRACT_FIELDS:
+        raise BundleError(f"contract.json has {fields} fields; at most {CONTRACT_FIELDS} are supported")
+    return contract
 
 
 def _evaluation(files: dict[str, bytes], manifest: Manifest) -> Evaluation:

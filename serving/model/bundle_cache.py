@@ -48,7 +48,7 @@ class LastGood(msgspec.Struct, frozen=True):
 
 
 class BundleCache:
-    """The verified bundles in ``folder``, which exists."""
+    """The verified bundles in ``folder``, which is made again if somebody deletes it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -148,10 +148,16 @@ class BundleCache:
             new = self._last_good.with_suffix(".new")
             new.write_bytes(msgspec.json.encode(good))
             new.replace(self._last_good)
+            if not (self._bundles / good.digest).exists():
+                return  # the cache was deleted meanwhile; the version is served, and the next one is saved again
             os.utime(self._bundles / good.digest)
             by_age = sorted(self._bundles.iterdir(), key=lambda bundle: bundle.stat().st_mtime, reverse=True)
             for bundle in by_age[KEPT_BUNDLES:]:
                 shutil.rmtree(bundle)
+
+    def holds(self, digest: str) -> bool:
+        """Return whether the cache has the bundle at ``digest`` and a version saved last."""
+        return (self._bundles / digest / MANIFEST).exists() and self._last_good.exists()
 
     def save_contact(self) -> None:
         """Save the present time as that of the last contact with the registry."""
@@ -192,6 +198,7 @@ class BundleCache:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

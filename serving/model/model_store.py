@@ -225,6 +225,7 @@ class ModelStore:
         self._registry_answered(no_version=None)
         if self.status.served and self.status.served.version == version:
             self._forget_refused()
+            self._cache_again(self.status.served)
             self._complete(self.status.served)
         elif self._retry_refused[0] != version or time.monotonic() >= self._retry_refused[1]:
             self._adopt(version)
@@ -246,6 +247,19 @@ class ModelStore:
         else:
             self._serve(model, version, training=training)
             LOG.info("serving %s", _name(version))
+
+    def _cache_again(self, served: Served) -> None:
+        """Save the served version, if somebody has deleted it from the cache."""
+        if self._cache.holds(served.model.digest):
+            return
+        try:
+            self._cache.fetch(self._client, served.version)
+            good = LastGood(self._settings.model_alias, served.version, served.model.digest, served.training)
+            self._cache.save_last_good(good)
+        except (RegistryError, BundleError, NotFoundError, OSError) as error:  # the next poll tries again
+            LOG.debug("%s is not in the cache: %s", _name(served.version), error)
+        else:
+            LOG.warning("the cache was deleted; %s was saved again", _name(served.version))
 
     def _load_new_version(self, files: dict[str, bytes]) -> Model:
         if self.status.served is None:  # a crash would interrupt no service

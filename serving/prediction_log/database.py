@@ -4,9 +4,11 @@ Each statement has a deadline that also applies if the server hangs or packets a
 asynchronous, and ``LogDatabase._wait`` waits for them.
 """
 
+import logging
 import select
 import time
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -20,9 +22,11 @@ CONNECT_TIMEOUT_SECONDS = 3.0
 STATEMENT_TIMEOUT_SECONDS = 10.0
 POLL_MILLISECONDS = 100  # after which a changed deadline takes effect
 EXPIRE_BATCH_ROWS = 5_000  # of one DELETE, so that it ends long before its time-out
+CLOCK_SECONDS = 3600.0  # by which the clocks of database and service may differ when predictions are deleted
 APPLICATION = "heartline-service"
 LOCK = 0x4865617274  # base of our advisory locks; one of the next two numbers is added
 CREATE_SCHEMA, EXPIRE = 1, 2
+LOG = logging.getLogger(__name__)
 
 # The statements of each schema version. The table prediction_log stores which versions a database has.
 SCHEMA = (
@@ -120,9 +124,11 @@ class LogDatabase:
         return found
 
     def expire(self, days: int) -> int:
-        """Delete predictions older than ``days`` and return their number.
+        """Delete predictions older than ``days`` and return their number: those of the oldest day of the log at most.
 
-        One process at a time deletes; in the others this returns 0.
+        One process at a time deletes; in the others this returns 0. If a clock is wrong, all of the log may seem to be
+        old. So nothing is deleted while the clocks of database and service differ, and of several days that are due,
+        one is deleted with each call; the log says so.
 
         Raises:
             LogDatabaseError: not all were deleted.
@@ -187,11 +193,31 @@ class LogDatabase:
         if not self._execute("SELECT pg_try_advisory_lock(%s)", LOCK + EXPIRE).fetchone()[0]:
             return 0
         total, deleted = 0, EXPIRE_BATCH_ROWS
-        while deleted == EXPIRE_BATCH_ROWS:
-            deleted = int(self._execute(_EXPIRE, days, EXPIRE_BATCH_ROWS).rowcount)
+        before = self._expire_before(days)
+        while before is not None and deleted == EXPIRE_BATCH_ROWS:
+            deleted = int(self._execute(_EXPIRE, before, EXPIRE_BATCH_ROWS).rowcount)
             total += deleted
         self._execute("SELECT pg_advisory_unlock(%s)", LOCK + EXPIRE)
         return total
+
+    def _expire_before(self, days: int) -> datetime | None:
+        """Return the time of the first prediction to keep in this step; None if none is to be deleted."""
+        oldest, limit, now = self._execute(_OLDEST, days).fetchone()
+        if oldest is None or oldest >= limit:
+            return None
+        if (apart := abs((now - datetime.now(UTC)).total_seconds())) > CLOCK_SECONDS:
+            LOG.error("no prediction is deleted: the clocks of database and service are %.0f s apart", apart)
+            return None
+        step: datetime = min(limit, oldest + timedelta(days=1))
+        if step < limit:
+            LOG.warning(
+                "%d days of predictions are older than %d days; those before %s are deleted now, one day each hour."
+                " If a clock is wrong, set HEARTLINE_PREDICTION_LOG_DAYS=0 to keep the others",
+                (limit - oldest).days,
+                days,
+                step.isoformat(timespec="seconds"),
+            )
+        return step
 
     def _execute(self, statement: str, *values: Any) -> Any:
         """Run a statement, wait for its end, and return its cursor."""
@@ -236,4 +262,5 @@ _ADD_PREDICTIONS = """INSERT INTO prediction (prediction_id, request_id, request
 _FIND = """SELECT json_build_object('entry', to_json(p), 'model', to_json(m))::text
     FROM prediction AS p JOIN model AS m ON m.key = p.model_key WHERE p.prediction_id = %s"""
 _EXPIRE = """DELETE FROM prediction WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM prediction WHERE answered < now() - make_interval(days => %s) LIMIT %s))"""
+    SELECT ctid FROM prediction WHERE answered < %s LIMIT %s))"""
+_OLDEST = "SELECT min(answered), now() - make_interval(days => %s), now() FROM prediction"

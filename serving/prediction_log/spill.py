@@ -172,6 +172,7 @@ class Spill:
 
 
 def _create(folder: Path) -> SpillFile:
+    folder.parent.mkdir(parents=True, exist_ok=True)  # the cache folder, if somebody has deleted it
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{uuid.uuid4()}{SUFFIX}"
     # locked under a name that ``adopt`` ignores, so that no other process sees it without an owner

@@ -56,6 +56,10 @@ class LogState(msgspec.Struct, frozen=True, kw_only=True):
     written: Annotated[int, Meta(ge=0, description="Predictions written to the database.")] | UnsetType = UNSET
     spilled: Annotated[int, Meta(ge=0, description="Predictions on disk now.")] | UnsetType = UNSET
     dropped: Annotated[int, Meta(ge=0, description="Lost predictions.")] | UnsetType = UNSET
+    counted_since: (
+        Annotated[Time, Meta(description="Start of the service: what it counted before is not in the counters.")]
+        | UnsetType
+    ) = UNSET
     unavailable_since: (
         Annotated[Time | None, Meta(description="Since when the worker that answers cannot reach the database.")]
         | UnsetType
@@ -73,6 +77,7 @@ class PredictionLog:
         self._settings = settings
         self.enabled = settings.prediction_log_url != "off"
         self._counts = Counts()
+        self._started = datetime.now(UTC)  # before the fork: the same in all workers
         self._number = 0
         self._lock = threading.Lock()
         self._queue: deque[Answered] = deque()
@@ -147,6 +152,7 @@ class PredictionLog:
         return LogState(
             enabled=True,
             **self._counts.totals(),
+            counted_since=to_text(self._started) or "",
             unavailable_since=to_text(since),
             reason=reason,
         )

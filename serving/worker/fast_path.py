@@ -14,6 +14,7 @@ from gunicorn.util import http_date  # type: ignore[import-untyped]
 
 from serving.api import auth, prediction_responses
 from serving.api.api_keys import Keys
+from serving.api.hosts import AllowedHosts
 from serving.metrics import prometheus
 from serving.model import records
 from serving.model.model_store import ModelStore
@@ -40,6 +41,7 @@ class FastPath:
     def __init__(self, app: Flask) -> None:
         self._store: ModelStore = app.extensions["model_store"]
         self._log: PredictionLog = app.extensions["prediction_log"]
+        self._hosts: AllowedHosts = app.extensions["hosts"]
         self._keys: Keys | None = app.extensions.get("keys")
 
     def answer(self, request: Incoming) -> bytes | None:
@@ -64,6 +66,8 @@ class FastPath:
         return _RESPONSE.format(http_date(), len(content)).encode("ascii") + content
 
     def _is_authorized(self, fields: dict[bytes, str]) -> bool:
+        if not self._hosts.allows(fields[b"host"]):
+            return False
         if self._keys is None:
             return True
         key = auth.sent(fields.get(b"authorization", ""), fields.get(b"x-api-key", ""))

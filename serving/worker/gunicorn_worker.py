@@ -23,16 +23,15 @@ from gunicorn.http.errors import (  # type: ignore[import-untyped]
     ParseException,
     UnsupportedTransferCoding,
 )
-from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 from serving import problems
 from serving.metrics import prometheus
 from serving.settings import SettingError, Settings
 from serving.worker.connections import Connection
 from serving.worker.fast_path import FastPath
+from serving.worker.graceful_stop import StopsGracefully, is_readable
 from serving.worker.http_framing import Incoming, State
 
-RECEIVE_BYTES = 256 * 1024
 SMALL_REQUEST_BYTES = 64 * 1024  # a request of this size is accepted while the worker's buffer is full
 MAX_BUFFERED_BODIES = 8  # size of that buffer, in bodies of the maximum size
 DRAIN_TIMEOUT_SECONDS = 2.0  # for a refused client to stop sending, so that it can read the response
@@ -40,7 +39,7 @@ HEALTH_PATHS = {"/healthz", "/readyz"}  # answered also when every other request
 LOG = logging.getLogger(__name__)
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
+class Worker(StopsGracefully):
     """Reads requests in its event loop, and answers them in threads.
 
     A connection is in one place at a time: with a thread, or in one of three queues, each ordered by deadline.
@@ -97,28 +96,21 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._wait(conn, self.idle, self.cfg.keepalive)
         self._on_readable(conn)  # the request has often arrived already
 
-    def set_accept_enabled(self, enabled: bool) -> None:
-        """Start or stop accepting connections; when the worker stops, close those without a request."""
-        super().set_accept_enabled(enabled)
-        if not self.alive:
-            for conn in [*self.idle, *self.draining]:
-                self._drop(conn)
-
     def murder_keepalived(self) -> None:
         """Close connections whose deadline has passed; called in each turn of the event loop."""
         now = time.monotonic()
         for queue in (self.idle, self.receiving, self.draining):
-            while queue and (conn := next(iter(queue))).deadline <= now:
+            while queue and self._deadline(conn := next(iter(queue))) <= now:
                 if queue is self.receiving:
                     self._refuse(conn, problems.Problem("request-timeout", seconds=self.settings.request_seconds))
-                else:
+                elif queue is self.draining or not self._serve_unread(conn):
                     self._drop(conn)
 
     def finish_request(self, conn: Connection, future: "Future[Any]") -> None:
         """Keep or close a connection after a thread has answered on it."""
         self.in_work -= 1
         conn.sock.setblocking(False)
-        if future.cancelled() or future.exception() or not future.result() or not self.alive:
+        if future.cancelled() or future.exception() or not future.result():
             self._drain(conn)
             return
         self._start_next(conn)
@@ -151,7 +143,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if conn.queue is None:  # closed since the event
             return
         try:
-            data = conn.sock.recv(RECEIVE_BYTES)
+            data = conn.sock.recv(conn.incoming.wanted())
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -244,10 +236,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn.sock.shutdown(socket.SHUT_WR)
         self._set_buffered(conn, 0)
         conn.incoming = Incoming(0)
-        if self.alive:
-            self._wait(conn, self.draining, DRAIN_TIMEOUT_SECONDS)
-        else:
-            self._drop(conn)
+        self._wait(conn, self.draining, DRAIN_TIMEOUT_SECONDS)
 
     def _wait(self, conn: Connection, queue: "dict[Connection, None]", seconds: float) -> None:
         """Move a connection to ``queue``, with a deadline ``seconds`` from now."""
@@ -265,15 +254,26 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn.queue = None
             self.poller.unregister(conn.sock)
 
+    def _deadline(self, conn: Connection) -> float:
+        """Return when the wait of a connection ends; an idle one is closed soon while the worker stops."""
+        return min(conn.deadline, self.linger_until) if conn.queue is self.idle else conn.deadline
+
+    def _serve_unread(self, conn: Connection) -> bool:
+        """Read what an idle connection has received; return whether a request has begun, so that it must stay open."""
+        deadline = conn.deadline
+        if is_readable(conn.sock):
+            self._on_readable(conn)
+        return conn.queue is not self.idle or conn.deadline != deadline
+
     def _set_buffered(self, conn: Connection, size: int) -> None:
         self.buffered += size - conn.buffered
         conn.buffered = size
 
     def _drop_oldest(self) -> None:
         """Close the connection that has waited longest, first among those without a request."""
-        for queue in (self.draining, self.idle, self.receiving):
-            if queue:
-                self._drop(next(iter(queue)))
+        for conn in [*self.draining, *self.idle, *self.receiving]:
+            if conn.queue is not self.idle or not self._serve_unread(conn):
+                self._drop(conn)
                 return
 
     def _drop(self, conn: Connection) -> None:

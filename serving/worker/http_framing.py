@@ -10,8 +10,15 @@ from enum import Enum, auto
 MAX_HEAD_BYTES = 64 * 1024
 _END = b"\r\n\r\n"
 _FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding|expect)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
-_CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(;[^\r\n]*)?")
+_CHUNK_LINE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _MAX_CHUNK_LINE = 4096
+_TRAILERS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*")
+# How much is read at once. A chunk may have one byte, and each costs the event loop the same time: it reads them in
+# small portions, so that the other connections get their turn.
+RECEIVE_BYTES = 256 * 1024
+FIRST_BYTES = 16 * 1024  # while the head, and so the kind of the body, is not known
+CHUNKS_BYTES = 4 * 1024
 
 
 class State(Enum):
@@ -38,7 +45,7 @@ class Incoming:
         rest: bytes received after the request: the start of the next one.
     """
 
-    __slots__ = ("_at", "_chunked", "_data", "_length", "_max_body", "body", "expects", "head", "rest", "state")
+    __slots__ = ("_chunked", "_data", "_length", "_max_body", "_missing", "body", "expects", "head", "rest", "state")
 
     def __init__(self, max_body: int) -> None:
         self.state = State.PARTIAL
@@ -48,7 +55,7 @@ class Incoming:
         self._data: bytes | bytearray = b""
         self._length = 0
         self._chunked: bytearray | None = None
-        self._at = 0
+        self._missing = 0  # bytes of the last chunk that were not received yet
 
     def size(self) -> int:
         """Return how many bytes are buffered."""
@@ -71,15 +78,23 @@ class Incoming:
             self._find_end()
         return self.state
 
+    def wanted(self) -> int:
+        """Return how many bytes to read next, at most."""
+        if not self.head:
+            return FIRST_BYTES
+        return RECEIVE_BYTES if self._chunked is None else min(CHUNKS_BYTES + self._missing, RECEIVE_BYTES)
+
     def path(self) -> str:
         """Return the path in the request line, without the query; empty if there is none."""
         words = self.head.split(b"\r\n", 1)[0].split(b" ")
         return words[1].split(b"?", 1)[0].decode("latin-1") if len(words) > 2 else ""
 
     def _find_head(self, start: int) -> None:
-        if self._data[:2] == b"\r\n":  # empty lines before a request are ignored (RFC 9112, 2.2)
-            self._data = self._data.lstrip(b"\r\n")
+        if self._data[:1] == b"\r":  # empty lines before a request are ignored (RFC 9112, 2.2)
+            self._data = self._data[_EMPTY_LINES.match(self._data).end() :]  # type: ignore[union-attr]
             start = 0
+            if self._data == b"\r":
+                return
         end = self._data.find(_END, start)
         if end > MAX_HEAD_BYTES or (end < 0 and len(self._data) > MAX_HEAD_BYTES):
             self.state = State.HEAD_TOO_LARGE
@@ -121,43 +136,42 @@ class Incoming:
         self.state = State.COMPLETE
 
     def _read_chunks(self, body: bytearray) -> None:
-        """Decode the complete chunks; ``_at`` is where the next one starts."""
-        while self.state is State.PARTIAL and (size := self._chunk_size()) is not None:
-            line_end = self._data.find(b"\r\n", self._at)
-            end = line_end + 2 + size
-            if len(body) + size > self._max_body:
+        """Decode the complete chunks."""
+        data, at, limit, self._missing = self._data, 0, self._max_body, 0
+        while line := _CHUNK_LINE.match(data, at, at + _MAX_CHUNK_LINE):
+            size = int(line[1], 16)
+            start, end = line.end(), line.end() + size
+            if len(body) + size > limit:
                 self.state = State.BODY_TOO_LARGE
-            elif size == 0:
-                self._read_trailer(body, line_end)
+                return
+            if size == 0:
+                self._read_trailer(body, start)
                 break
-            elif len(self._data) < end + 2:
+            if len(data) < end + 2:
+                self._missing = end + 2 - len(data)
                 break
-            elif self._data[end : end + 2] != b"\r\n":
+            if data[end : end + 2] != b"\r\n":
                 self.state = State.BAD_CHUNK
-            else:
-                body += self._data[line_end + 2 : end]
-                self._at = end + 2
-        if self._at:
-            self._data = self._data[self._at :]
-            self._at = 0
+                return
+            body += data[start:end]
+            at = end + 2
+        else:
+            self._check_line(at)
+        if self.state is State.PARTIAL:
+            self._data = data[at:]
 
-    def _chunk_size(self) -> int | None:
-        """Return the size of the next chunk; None if its line is incomplete, or malformed (which sets ``state``)."""
-        end = self._data.find(b"\r\n", self._at, self._at + _MAX_CHUNK_LINE)
-        if end < 0:
-            if len(self._data) - self._at >= _MAX_CHUNK_LINE:
-                self.state = State.BAD_CHUNK
-            return None
-        found = _CHUNK_SIZE.fullmatch(self._data, self._at, end)
-        if not found:
+    def _check_line(self, at: int) -> None:
+        """Refuse a chunk whose first line is complete, or too long, and not valid."""
+        if self._data.find(b"\r\n", at, at + _MAX_CHUNK_LINE) >= 0 or len(self._data) - at >= _MAX_CHUNK_LINE:
             self.state = State.BAD_CHUNK
-            return None
-        return int(found[1], 16)
 
-    def _read_trailer(self, body: bytearray, line_end: int) -> None:
-        end = self._data.find(_END, line_end)
-        if end >= 0:
+    def _read_trailer(self, body: bytearray, start: int) -> None:
+        """End the body if the trailer section, which starts at ``start``, is complete. Its fields are not used."""
+        end = self._data.find(_END, start - 2)
+        if end < 0:
+            if len(self._data) - start > MAX_HEAD_BYTES:
+                self.state = State.HEAD_TOO_LARGE
+        elif _TRAILERS.fullmatch(self._data, start, end + len(_END)):
             self._finish(bytes(body), end + len(_END))
-            self._at = 0
-        elif len(self._data) - line_end > MAX_HEAD_BYTES:
-            self.state = State.HEAD_TOO_LARGE
+        else:
+            self.state = State.BAD_CHUNK

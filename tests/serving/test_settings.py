@@ -42,6 +42,7 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
         "HEARTLINE_MAX_BODY_BYTES": "4096",
         "HEARTLINE_MAX_WAITING": "9",
         "HEARTLINE_REQUEST_SECONDS": "2.5",
+        "HEARTLINE_ALLOWED_HOSTS": "heart.example.org",
         "HEARTLINE_API_KEYS": str(tmp_path / "keys"),
         "HEARTLINE_ALLOW_ANONYMOUS": "yes",
         "HEARTLINE_PREDICTION_LOG_URL": "postgresql://me:secret@host/db",

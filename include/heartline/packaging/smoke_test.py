@@ -4,15 +4,19 @@ The service runs as in production, with its own code and its own Python, but in 
 and on a free port of this machine. None of the service's code is imported here.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import http.client
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +35,8 @@ RESPONSE_TIMEOUT = 60.0  # seconds for one response; the first one includes the 
 SHUTDOWN_TIMEOUT = 5.0  # seconds from the end of the test until the service is killed
 EXIT_TIMEOUT = 2.0  # seconds between the end of a connection and that of the process: the port closes first
 LOG_LINES = 8
+FOLDER = "heartline-smoke-test-"  # in the folder for temporary files; the rest of the name is random
+SETTLED_SECONDS = 60.0  # a younger folder may not be locked yet by the process that made it
 _WATCHDOG = Path(__file__).with_name("watchdog.py")
 # The local stack recognises its own processes by these. An earlier release set the last two instead of the two before.
 _STACK_MARKERS = (
@@ -115,6 +121,17 @@ class _Service:
         )
 
 
+def _remove_left_over() -> None:
+    """Delete the folders of smoke tests whose process was killed: nobody holds the lock in them."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        with contextlib.suppress(OSError):  # it belongs to another user, or its process runs
+            if time.time() - folder.stat().st_mtime < SETTLED_SECONDS:
+                continue  # its process may not have locked it yet
+            with (folder / "owner").open("a") as owner:
+                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+
+
 def run(bundle: bytes, *, python: Path | None = None, seconds: float = RESPONSE_TIMEOUT) -> SmokeTestResult:
     """Start the service with a bundle, and compare its predictions for the reference records with the stored ones.
 
@@ -130,7 +147,9 @@ def run(bundle: bytes, *, python: Path | None = None, seconds: float = RESPONSE_
         BundleError: it is not an archive, or a file that the service does not read differs from its digest.
     """
     interpreter = _interpreter(python)
-    with tempfile.TemporaryDirectory(prefix="heartline-smoke-test-") as name:
+    _remove_left_over()
+    with tempfile.TemporaryDirectory(prefix=FOLDER) as name, (Path(name) / "owner").open("w") as owner:
+        fcntl.flock(owner, fcntl.LOCK_EX)  # released with the process, however it ends
         folder = Path(name)
         (folder / "bundle").mkdir()
         for file, data in unpack(bundle).items():

@@ -35,6 +35,7 @@ _PIPELINE = tuple(
 _SERVICE = tuple(
     f"HEARTLINE_{name}"
     for name in (
+        "ALLOWED_HOSTS",
         "ALLOW_ANONYMOUS",
         "MAX_BODY_BYTES",
         "MAX_RECORDS",
@@ -88,6 +89,7 @@ class ProcessDefinition:
         port: the TCP port it listens on, if any.
         port_variable: the setting that changes the port.
         stop_signal: the signal that stops it.
+        stop_seconds: until it is killed because it has not ended.
         user: the operating-system user who runs it, or None for the calling one.
     """
 
@@ -98,6 +100,7 @@ class ProcessDefinition:
     port: int | None = None
     port_variable: str | None = None
     stop_signal: str = "TERM"
+    stop_seconds: int = 6
     user: str | None = None
 
     def environment(self) -> dict[str, str]:
@@ -202,6 +205,7 @@ def _service(settings: Settings, server: Server, credentials: Credentials) -> Pr
         settings.root,
         settings.service_port,
         "HEARTLINE_SERVICE_PORT",
+        stop_seconds=25,  # longer than graceful_timeout in serving/gunicorn.conf.py
     )
 
 

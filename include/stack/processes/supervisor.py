@@ -117,7 +117,7 @@ def _program(definition: ProcessDefinition) -> dict[str, str]:
         "stopsignal": definition.stop_signal,
         "stopasgroup": "false" if definition.stop_signal == "INT" else "true",
         "killasgroup": "true",
-        "stopwaitsecs": "6",
+        "stopwaitsecs": str(definition.stop_seconds),
         "redirect_stderr": "true",
         "stdout_logfile": f"logs/{definition.name}.log",
         "stdout_logfile_maxbytes": "10MB",

@@ -26,7 +26,7 @@ MAX_BODY_BYTES = 20_000
 THREADS = 2
 JSON, CSV = "application/json", "text/csv"
 PROBLEM = "application/problem+json"
-HEAD = f"POST /predict HTTP/1.1\r\nHost: test\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\n".encode()
+HEAD = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\n".encode()
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 VARIABLE_HEADERS = {"date"}
 # members of JSON documents that differ from process to process, or from answer to answer
@@ -165,7 +165,7 @@ def sent(connection: HTTPConnection, request: Request) -> Response:
     if connection.sock is None:
         connection.connect()
     data = request.data()
-    fields = {"Host": "test", **request.fields(), **({} if data is None else {"Content-Length": str(len(data))})}
+    fields = {"Host": "localhost", **request.fields(), **({} if data is None else {"Content-Length": str(len(data))})}
     head = [f"{request.method} {request.path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     connection.sock.sendall("\r\n".join([*head, "", ""]).encode() + (data or b""))
     with closing(HTTPResponse(connection.sock, method=request.method)) as response:
@@ -348,7 +348,7 @@ def statuses(answered: bytes) -> list[bytes]:
 def test_nothing_is_answered_after_a_malformed_chunk(
     services: dict[str, Gunicorn], worker: str, path: str, chunks: bytes
 ) -> None:
-    hidden = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
+    hidden = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     head = HEAD.replace(b"/predict", path.encode()) + b"Transfer-Encoding: chunked\r\n\r\n"
     with socket.create_connection(("127.0.0.1", services[worker].port), timeout=TIMEOUT_SECONDS) as client:
         client.sendall(head + chunks + hidden)
@@ -411,7 +411,7 @@ def test_the_command_line_chooses_the_stock_worker_too(tmp_path: Path) -> None:
     try:
         service.wait_until_it_answers("/healthz")
         with socket.create_connection(("127.0.0.1", service.port), timeout=TIMEOUT_SECONDS) as client:
-            client.sendall(b"PATCH /predict HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\n")
+            client.sendall(b"PATCH /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
             answered = responses(client)
     finally:
         service.stop()

@@ -132,3 +132,34 @@ def test_an_invalid_url_is_refused_without_repeating_it(url: str) -> None:
     assert raised.value.where == "HEARTLINE_PREDICTION_LOG_URL"
     assert "s3cret" not in str(raised.value)
     assert "a b" not in str(raised.value)
+
+
+def test_after_a_jump_of_the_clock_one_day_is_deleted_at_most_and_the_log_says_so(
+    postgres: Postgres, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = start(postgres.url, prediction_log_days=30)
+    service.predict([RECORD] * 5)
+    service.tick()
+    postgres.run("UPDATE prediction SET answered = now() - (100 - request_row) * interval '1 day 1 hour'")
+
+    for left in (4, 3):
+        service.log._next_expire = 0
+        service.tick()
+        assert len(logged(postgres)) == left
+        assert "older than 30 days" in caplog.text
+        caplog.clear()
+
+
+def test_nothing_is_deleted_while_the_clocks_differ(
+    postgres: Postgres, start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = start(postgres.url, prediction_log_days=30)
+    service.predict()
+    service.tick()
+    postgres.run("UPDATE prediction SET answered = now() - interval '31 days'")
+    monkeypatch.setattr(prediction_database, "CLOCK_SECONDS", -1.0)
+    service.log._next_expire = 0
+    service.tick()
+
+    assert len(logged(postgres)) == 1
+    assert "the clocks of database and service are" in caplog.text

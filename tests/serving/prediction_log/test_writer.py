@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from unittest.mock import ANY
 
 import msgspec
 import pytest
@@ -42,6 +43,7 @@ def test_a_prediction_is_written_with_record_and_model(postgres: Postgres, start
         "written": 1,
         "spilled": 0,
         "dropped": 0,
+        "counted_since": ANY,
         "unavailable_since": None,
         "reason": None,
     }

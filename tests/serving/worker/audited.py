@@ -67,6 +67,17 @@ MEMBERS: dict[str, Member] = {
     "gunicorn.workers.gthread:ThreadWorker.age": Member("used"),
     "gunicorn.workers.gthread:ThreadWorker.alive": Member("used"),
     "gunicorn.workers.gthread:ThreadWorker.cfg": Member("used"),
+    "gunicorn.workers.gthread:ThreadWorker._accepting": Member("used"),
+    "gunicorn.workers.gthread:ThreadWorker.keepalived_conns": Member("used"),
+    "gunicorn.workers.gthread:ThreadWorker.pending_conns": Member("used"),
+    "gunicorn.workers.gthread:ThreadWorker.sockets": Member("used"),
+    "gunicorn.workers.gthread:ThreadWorker.is_parent_alive": Member("used", "(self)", "3517612f7763"),
+    "gunicorn.workers.gthread:ThreadWorker.on_client_socket_readable": Member(
+        "used", "(self, conn, client)", "aead1a3ea7b7"
+    ),
+    "gunicorn.workers.gthread:ThreadWorker.on_pending_socket_readable": Member(
+        "used", "(self, conn, client)", "2475f7087832"
+    ),
     "gunicorn.workers.gthread:ThreadWorker.method_queue": Member("used"),
     "gunicorn.workers.gthread:ThreadWorker.nr_conns": Member("used"),
     "gunicorn.workers.gthread:ThreadWorker.pid": Member("used"),
@@ -76,6 +87,7 @@ MEMBERS: dict[str, Member] = {
     "gunicorn.workers.gthread:ThreadWorker.wsgi": Member("used"),
     "gunicorn.workers.gthread:PollableMethodQueue.defer": Member("used", "(self, callback, *args)", "4d722900967b"),
     "gunicorn.workers.gthread:TConn.cfg": Member("used"),
+    "gunicorn.workers.gthread:TConn.timeout": Member("used"),
     "gunicorn.workers.gthread:TConn.client": Member("used"),
     "gunicorn.workers.gthread:TConn.data_ready": Member("used"),
     "gunicorn.workers.gthread:TConn.initialized": Member("used"),
@@ -102,7 +114,14 @@ MEMBERS: dict[str, Member] = {
     "gunicorn.http.errors:LimitRequestLine": Member("used", "", "8cc8b670805a"),
     "gunicorn.http.errors:ParseException": Member("used", "", "e95735be2b89"),
     "gunicorn.http.errors:UnsupportedTransferCoding": Member("used", "", "fc91143b1cec"),
+    "gunicorn.arbiter:Arbiter.SIG_QUEUE": Member("used"),
     "gunicorn.arbiter:Arbiter.app": Member("used"),
+    "gunicorn.arbiter:Arbiter.master_pid": Member("used"),
+    "gunicorn.arbiter:Arbiter.reexec_pid": Member("used"),
+    "gunicorn.arbiter:Arbiter.signal": Member("used", "(self, sig, frame)", "8b193e95e16a"),
+    "gunicorn.arbiter:Arbiter.stop": Member("relied on", "(self, graceful=True)", "7138b6afd9c4"),
+    "gunicorn.arbiter:Arbiter.reload": Member("relied on", "(self)", "fec344d2f774"),
+    "gunicorn.arbiter:Arbiter.systemd": Member("used"),
     "gunicorn.arbiter:Arbiter.cfg": Member("used"),
     "gunicorn.arbiter:Arbiter.num_workers": Member("used"),
     "gunicorn.arbiter:Arbiter.worker_age": Member("used"),
@@ -110,12 +129,12 @@ MEMBERS: dict[str, Member] = {
     "gunicorn.workers.gthread:ThreadWorker.init_process": Member("relied on", "(self)", "e4fc63a1a68e"),
     "gunicorn.workers.gthread:ThreadWorker.run": Member("relied on", "(self)", "e50ebf2d88b1"),
     "gunicorn.workers.gthread:ThreadWorker.wait_for_and_dispatch_events": Member(
-        "relied on", "(self, timeout)", "ea969b352482"
+        "overridden", "(self, timeout)", "ea969b352482"
     ),
     "gunicorn.workers.gthread:ThreadWorker._keepalive_after": Member(
         "relied on", "(self, conn, keepalive)", "4ebdbbc8bf5a"
     ),
-    "gunicorn.workers.gthread:ThreadWorker.murder_pending": Member("relied on", "(self)", "7bf11f464542"),
+    "gunicorn.workers.gthread:ThreadWorker.murder_pending": Member("overridden", "(self)", "7bf11f464542"),
     "gunicorn.workers.gthread:ThreadWorker.handle_exit": Member("relied on", "(self, sig, frame)", "b4e7decd4f92"),
     "gunicorn.workers.gthread:ThreadWorker.handle_quit": Member("relied on", "(self, sig, frame)", "36bd35a8dae5"),
     "gunicorn.workers.gthread:PollableMethodQueue.run_callbacks": Member(
@@ -166,6 +185,7 @@ MEMBERS: dict[str, Member] = {
     "setting:on_starting": Member("used", "(server)"),
     "setting:when_ready": Member("used", "(server)"),
     "setting:pre_fork": Member("used", "(server, worker)"),
+    "setting:post_fork": Member("used", "(server, worker)"),
     "setting:child_exit": Member("used", "(server, worker)"),
     "setting:post_worker_init": Member("used", "(worker)"),
     "setting:worker_exit": Member("used", "(server, worker)"),

@@ -19,7 +19,7 @@ from serving.worker.http_framing import Incoming
 from tests.serving.fakes import RECORD, FakeRegistry, Service, expected_probability, make_bundle
 from tests.serving.gunicorns import Gunicorn
 
-PLAIN = {"Host": "test", "Content-Type": "application/json"}
+PLAIN = {"Host": "localhost", "Content-Type": "application/json"}
 UNKNOWN = {"prediction_id", "Date"}
 
 
@@ -142,9 +142,9 @@ def test_any_other_request_takes_the_wsgi_path(
 
 def test_a_request_without_a_host_takes_the_wsgi_path() -> None:
     assert plain_fields(b"POST /predict HTTP/1.1\r\nContent-Type: application/json\r\n\r\n") is None
-    assert plain_fields(b"POST /predict HTTP/1.1\r\nContent-Type: application/json\r\nHost: a\r\n\r\n") == {
+    assert plain_fields(b"POST /predict HTTP/1.1\r\nContent-Type: application/json\r\nHost: localhost\r\n\r\n") == {
         b"content-type": "application/json",
-        b"host": "a",
+        b"host": "localhost",
     }
 
 
@@ -272,7 +272,7 @@ def test_a_client_that_reads_slowly_gets_the_complete_response(run: Callable[[st
 
 def message(path: str) -> bytes:
     body = json.dumps(RECORD).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     return head.encode() + b"\r\n\r\n" + body
 
 

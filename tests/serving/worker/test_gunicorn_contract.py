@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 
 import gunicorn
@@ -24,6 +25,7 @@ from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import PollableMethodQueue, TConn, ThreadWorker
 
 from serving.worker.connections import Connection
+from serving.worker.graceful_stop import StockWorker, StopsGracefully
 from serving.worker.gunicorn_worker import Worker
 from tests.serving.worker.audited import MEMBERS, VERSION, instance_attributes, problems, report
 
@@ -37,8 +39,12 @@ OTHER_SOURCES = sorted({*(ROOT / "serving").rglob("*.py")} - {*SOURCES})
 OWNERS: dict[str, type] = {
     "conn": TConn,
     "self in Connection": TConn,
+    "self in StockWorker": ThreadWorker,
+    "self in StopsGracefully": ThreadWorker,
     "self in Worker": ThreadWorker,
     "super() in Connection": TConn,
+    "super() in StockWorker": ThreadWorker,
+    "super() in StopsGracefully": ThreadWorker,
     "super() in Worker": ThreadWorker,
     "worker": ThreadWorker,
     "self.method_queue": PollableMethodQueue,
@@ -73,8 +79,11 @@ OTHERS = {
     ("http_framing.py", "Incoming.__init__", "self.body"),
     ("http_framing.py", "Incoming.size", "self.body"),
     ("http_framing.py", "Incoming._finish", "self.body"),
+    ("log_limit.py", "WarningLimit.__init__", "super().__init__"),
     ("unread_bodies.py", "_discard_received", "body.read"),
     ("gunicorn.conf.py", "", "sys.path"),
+    ("gunicorn.conf.py", "when_ready", "signal.signal"),
+    ("gunicorn.conf.py", "post_fork", "signal.signal"),
     ("gunicorn.conf.py", "post_worker_init", "worker.wsgi.wsgi_app"),  # the Flask application
     ("gunicorn.conf.py", "post_worker_init", "worker.wsgi.extensions['model_store'].start"),
     ("gunicorn.conf.py", "post_worker_init", "worker.wsgi.extensions['prediction_log'].start"),
@@ -208,9 +217,11 @@ def test_the_locks_pin_the_audited_version() -> None:
         assert f"\ngunicorn=={VERSION} " in (ROOT / lock).read_text()
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(Worker, ThreadWorker), (Connection, TConn)])
-def test_each_override_is_in_the_table_with_a_compatible_signature(ours: type, theirs: type) -> None:
-    defined = {name for name in vars(ours) if inspect.isroutine(getattr(ours, name))}
+@pytest.mark.parametrize(
+    ("classes", "theirs"), [((Worker, StopsGracefully, StockWorker), ThreadWorker), ((Connection,), TConn)]
+)
+def test_each_override_is_in_the_table_with_a_compatible_signature(classes: tuple[type, ...], theirs: type) -> None:
+    defined = {name for ours in classes for name in vars(ours) if inspect.isroutine(getattr(ours, name))}
     overridden = defined & (members_of(theirs) | {"__init__"})
     where = f"{theirs.__module__}:{theirs.__name__}."
 
@@ -219,17 +230,17 @@ def test_each_override_is_in_the_table_with_a_compatible_signature(ours: type, t
         for name, member in MEMBERS.items()
         if name.startswith(where) and member.use == "overridden"
     }
-    for name in overridden - {"__init__"}:
+    for ours, name in product(classes, overridden - {"__init__"}):
         signatures = [inspect.signature(getattr(one, name)) for one in (ours, theirs)]
         assert len(signatures[0].parameters) == len(signatures[1].parameters), name
 
 
 def test_all_sources_are_checked() -> None:
     assert {file.name for file in SOURCES} == {
-        "__init__.py", "connections.py", "fast_path.py", "gunicorn.conf.py", "gunicorn_worker.py", "http_framing.py",
-        "unread_bodies.py",
+        "__init__.py", "connections.py", "fast_path.py", "gunicorn.conf.py", "graceful_stop.py", "gunicorn_worker.py",
+        "http_framing.py", "log_limit.py", "unread_bodies.py",
     }  # fmt: skip
-    assert len(SOURCES) == 7
+    assert len(SOURCES) == 9
     assert len(OTHER_SOURCES) > 30
 
 
@@ -263,7 +274,12 @@ def test_an_attribute_that_is_not_in_the_table_is_found(source: str) -> None:
 
 
 def test_the_attributes_that_gunicorn_sets_and_ours_do_not_collide() -> None:
-    for ours, theirs in ((Worker, ThreadWorker), (Connection, TConn)):
+    for ours, theirs in (
+        (Worker, ThreadWorker),
+        (StopsGracefully, ThreadWorker),
+        (StockWorker, ThreadWorker),
+        (Connection, TConn),
+    ):
         own = {
             node.attr
             for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(ours))))
@@ -271,7 +287,7 @@ def test_the_attributes_that_gunicorn_sets_and_ours_do_not_collide() -> None:
             and isinstance(node.ctx, ast.Store)
             and ast.unparse(node.value) in ("self", "conn")
         }
-        assert own & members_of(theirs) <= audited_members(theirs)
+        assert own & members_of(theirs) <= audited_members(theirs) | audited_members(TConn)
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.name)

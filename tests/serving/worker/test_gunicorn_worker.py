@@ -19,7 +19,7 @@ from tests.serving.gunicorns import Gunicorn
 from tests.waiting import until
 
 BODY = json.dumps(RECORD).encode()
-HEAD = b"POST /predict HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 COMPLETE = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 CHUNKED = (
     HEAD
@@ -158,7 +158,7 @@ def test_a_request_may_arrive_in_pieces(service: Gunicorn) -> None:
 
 
 def test_pipelined_requests_are_answered_in_order(service: Gunicorn) -> None:
-    get = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
+    get = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with Client(service).send(COMPLETE + get + CHUNKED + get + COMPLETE) as client:
         answers = [client.receive() for _ in range(5)]
 
@@ -232,7 +232,7 @@ def test_too_many_concurrent_requests_are_503_while_health_checks_are_answered(s
         assert client.send(COMPLETE).receive()[0] == 200  # the fast path needs no thread
         client.send(COMPLETE.replace(b"/predict", b"/predict?explain=false"))
         status, document = client.receive()
-        watching.send(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
+        watching.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         with Client(service) as last:  # its response shows that the service has read what was sent before
             assert last.send(COMPLETE).receive()[0] == 200
         assert watching.waits()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -403,3 +404,23 @@ def test_airflow_gets_the_path_of_the_services_python(tmp_path: Path) -> None:
 def test_the_stacks_service_ignores_a_bundle_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEARTLINE_BUNDLE", "/candidate")
     assert "HEARTLINE_BUNDLE" not in definitions.base_environment()
+
+
+def test_the_folder_of_a_killed_smoke_test_is_removed_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = tmp_path / "tmp"
+    folders.mkdir()
+    monkeypatch.setattr(smoke_test.tempfile, "tempdir", str(folders))
+    other = folders / "other"
+    killed, running, young = (folders / f"{smoke_test.FOLDER}{name}" for name in "kry")
+    for folder in (killed, running, young, other):
+        folder.mkdir()
+        (folder / "owner").touch()
+        os.utime(folder, (0, 0) if folder is not young else None)
+
+    with (running / "owner").open("w") as owner:
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        smoke_test._remove_left_over()
+
+    assert [folder.exists() for folder in (killed, running, young, other)] == [False, True, True, True]
