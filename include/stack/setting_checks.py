@@ -1,5 +1,6 @@
 """Checks the settings that the stack's processes read, so that a wrong one is refused before anything is started."""
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -9,7 +10,11 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter  # type: ignore[import-untyped]
 
+from heartline import contract, parameters
+from heartline.errors import ParameterError, SourceRefusedError
+from heartline.ingestion import networks, source_catalog
 from stack.errors import UsageError
+from stack.source_choice import absolute
 
 _FIELDS = 5  # of a cron expression for Airflow; croniter would accept seconds and years, too
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
@@ -49,9 +54,32 @@ def _is_archive(text: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
+def _is_source(text: str) -> bool:
+    source = absolute(text)
+    try:
+        parameters.check({"source": source}, usual_source=source)
+    except ParameterError:
+        return False
+    return True
+
+
+def _are_networks(text: str) -> bool:
+    try:
+        return bool(networks.parse(text))
+    except SourceRefusedError:
+        return False
+
+
+def _are_folders(text: str) -> bool:
+    return all(Path(one).expanduser().is_absolute() for one in text.split(os.pathsep) if one)
+
+
 _CHECKS: dict[str, tuple[Callable[[str], object], str]] = {
     "HEARTLINE_SCHEDULE": (_is_schedule, "a cron expression of five fields that occurs, such as 0 2 * * *"),
     "HEARTLINE_TIMEZONE": (_is_timezone, "the name of a time zone, such as Europe/Berlin or UTC"),
+    "HEARTLINE_SOURCE": (_is_source, f"{source_catalog.choices()}, with N from {contract.MIN_ROWS}"),
+    "HEARTLINE_SOURCE_FOLDERS": (_are_folders, f"absolute paths, separated by {os.pathsep}"),
+    "HEARTLINE_SOURCE_NETWORKS": (_are_networks, "networks such as 10.0.0.0/8, separated by commas"),
     "HEARTLINE_SOURCE_SECONDS": (_is_count, "a whole number of seconds, at least 1"),
     "HEARTLINE_SOURCE_MAX_BYTES": (_is_count, "a whole number of bytes, at least 1"),
     "HEARTLINE_CACHE_DIR": (lambda text: Path(text).is_absolute(), "an absolute path"),
