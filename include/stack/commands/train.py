@@ -169,7 +169,7 @@ def join(stack: "Stack") -> dict[str, Any] | None:
     return _result(stack, airflow, active[0], patience)
 
 
-def _result(stack: Stack, airflow: Airflow, run: str, patience: Patience, *, as_json: bool = False) -> dict[str, Any]:
+def _result(stack: "Stack", airflow: Airflow, run: str, patience: Patience, *, as_json: bool = False) -> dict[str, Any]:
     started = time.monotonic()
     try:
         follow(airflow, DAG, run, patience)

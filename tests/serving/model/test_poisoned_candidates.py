@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.model import bundle as bundles
-from serving.model.bundle import BundleError, digest_of, parse_manifest
+from serving.model.bundle import FILE_BYTES, BundleError, digest_of, parse_manifest
 from serving.settings import Settings
 from tests.serving.fakes import (
     CONTRACT,
@@ -292,7 +292,7 @@ def test_files_that_serving_does_not_need_are_not_fetched(
     assert not list(Path(settings.cache).rglob("*.pkl"))
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "contract.json", "reference.json"])
+@pytest.mark.parametrize("name", FILE_BYTES)
 def test_a_file_that_is_too_large_in_the_manifest_is_not_fetched(
     service: Service, registry: FakeRegistry, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
@@ -303,7 +303,8 @@ def test_a_file_that_is_too_large_in_the_manifest_is_not_fetched(
 
     service.poll()
 
-    refused(service, f"manifest.json says that {name} has 10737418240 bytes; at most 536870912 are fetched", caplog)
+    at_most = f"at most {FILE_BYTES[name]} are fetched"
+    refused(service, f"manifest.json says that {name} has 10737418240 bytes; {at_most}", caplog)
     assert registry.requests[name] == 0
 
 

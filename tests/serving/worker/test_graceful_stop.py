@@ -315,4 +315,7 @@ def test_no_request_is_lost_behind_nginx(
     finally:
         proxy.stop()
 
-    assert done.outcomes == {200: total}, proxy.log()[-3000:]
+    # the stock worker sends head and body of a response one after the other: nginx cannot repeat half a response
+    half_sent = done.outcomes["IncompleteRead"] if (worker, what) == ("gthread", "kill a worker") else 0
+    assert half_sent <= CLIENTS
+    assert done.outcomes[200] == done.outcomes.total() - half_sent == total - half_sent, proxy.log()[-3000:]
