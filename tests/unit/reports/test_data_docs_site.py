@@ -26,7 +26,7 @@ def _report(**changed) -> Report:
         "encoding": "uci",
         "evidence": [],
         "notes": [],
-        "expectations": 52,
+        "expectations": 53,
         "findings": [],
         "stopped": [],
     }
