@@ -236,8 +236,8 @@ def _reference(origin: str) -> tuple[dict[str, drift.Partition] | None, str]:
     uri = object_store.address(production.tags.get("snapshot", ""), "snapshots", ".parquet")
     try:
         snapshot = snapshots.read_snapshot(uri)
-    except object_store.StoreError as error:
-        return None, f"{of_production} cannot be read from the store ({error.what})"
+    except object_store.StoreError:
+        return None, f"{of_production} cannot be read from the store"
     if lacking := [name for name in contract.COLUMN_NAMES if name not in snapshot.columns]:
         return None, f"{of_production} is of another contract and lacks {', '.join(lacking)}"
     # a snapshot of contract 1.1 or older holds the noise of its source's types, which would move values between bins
