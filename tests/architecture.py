@@ -70,7 +70,7 @@ BESIDE: Mapping[str, Mapping[str, set[str]]] = {
         "app": {"api", "metrics", "model", "pages", "prediction_log"},
         "gunicorn.conf": {"api", "metrics", "model", "prediction_log", "worker"},
     },
-    "stack": {"__main__": {"commands"}},
+    "stack": {"__main__": {"commands"}, "source_choice": {"secrets"}},
 }
 
 # Files that import modules by a computed name, with the reason.

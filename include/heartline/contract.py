@@ -1,4 +1,4 @@
-"""The data contract: the one place where a column, code, range, unit or label is written.
+"""The data contract: the one place where a column, code, range, resolution, unit or label is written.
 
 Everything else is derived from here: the Great Expectations suite, the column groups of the preprocessing, the sample
 cohort, the JSON Schema that travels with each model, and the error messages. The codes are those of the UCI archive's
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 MODEL_NAME = "heart-disease"
 THRESHOLD = 0.5  # at or above this probability the prediction is heart disease
 
@@ -33,7 +33,8 @@ class Column:
         example: a plausible value for documentation and examples.
         unit: the physical unit; empty for codes.
         usual: the range outside which a value is possible but rare, which gives a warning; None for codes.
-        whole: whether values are integers.
+        decimals: the resolution: digits after the point that a value keeps, 0 for integers. ``heartline.resolution``
+            brings values to it, so that a record is the same however its numbers were stored.
         codes: the legal codes with their labels; empty for measurements.
         optional: whether a value may be missing (it is then imputed).
         risk: 1 if higher values go with disease in every published cohort, -1 if lower values do, 0 if neither is
@@ -49,10 +50,15 @@ class Column:
     example: float
     unit: str = ""
     usual: tuple[float, float] | None = None
-    whole: bool = True
+    decimals: int = 0
     codes: Mapping[int, str] = field(default_factory=dict)
     optional: bool = False
     risk: Literal[-1, 0, 1] = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether values are integers."""
+        return self.decimals == 0
 
     @property
     def dtype(self) -> str:
@@ -138,7 +144,8 @@ FEATURES: tuple[Column, ...] = (
         0.8,
         unit="mm",
         usual=(0, 6.5),
-        whole=False,
+        # The published files have one decimal, and ECG devices report steps of 0.05 or 0.01 mm.
+        decimals=2,
         risk=1,
     ),
     _code("slope", "ST slope", "Slope of the peak exercise ST segment", {1: "upsloping", 2: "flat", 3: "downsloping"}),
@@ -195,7 +202,7 @@ MAX_DRIFT = 0.25  # Kullback-Leibler divergence (nats) of a column from producti
 
 
 def digest() -> str:
-    """Return the sha256 of the contract's content: version, columns, ranges, codes, set-wide limits and threshold.
+    """Return the sha256 of the content: version, columns, ranges, resolutions, codes, set-wide limits and threshold.
 
     The two limits that a run may change are not part of it: runs with different limits use the same contract, and the
     evidence of each run holds its limits.
@@ -243,6 +250,8 @@ def _property(column: Column) -> dict[str, Any]:
     kind = "integer" if column.whole else "number"
     schema["type"] = [kind, "null"] if column.optional else kind
     schema["minimum"], schema["maximum"] = column.minimum, column.maximum
+    if column.decimals:
+        schema["x-decimals"] = column.decimals  # no multipleOf: a finer value is no error
     return schema
 
 
@@ -250,12 +259,21 @@ def markdown() -> str:
     """Return the contract as a Markdown page: ``docs/contract.md``."""
     rows = [
         f"| `{column.name}` | {column.description} | {column.unit or '–'} | {_allowed(column)} "
-        f"| {_range(column.usual) if column.usual else '–'} | {'yes' if column.optional else 'no'} | `{column.dtype}` |"
+        f"| {_range(column.usual) if column.usual else '–'} | {_resolution(column)} "
+        f"| {'yes' if column.optional else 'no'} | `{column.dtype}` |"
         for column in COLUMNS
     ]
     paragraphs = (
         "A row with a value outside the possible range goes to quarantine. A value outside the usual range gives a "
         "warning.",
+        "## Resolution",
+        "Each value is brought to the resolution of its column before records are compared, counted, split or stored. "
+        "So 2.3 is the same value as text, float32, float64 or DECIMAL, and a record has the same identity, snapshot "
+        "and side of the train/test split however its numbers were stored. Differences of up to 0.5 millionths of the "
+        "value (of 1, for smaller values) are noise of the storage and are dropped.",
+        "A value finer than its resolution is rounded, halves upwards. The rows are counted in a warning, in the log "
+        "and on the Data Docs page. In an integer column such a value is an error: the row goes to quarantine.",
+        "A prediction request may have finer values, and they are not rounded: the model calculates with float32.",
         "## Requirements on the dataset",
         "A run stops if its records do not meet one of these requirements. The parameters `max_quarantine` and "
         "`max_drift` of a run change the last two.",
@@ -278,8 +296,8 @@ def markdown() -> str:
         "This page is generated from `heartline.contract`, the one place that defines columns, codes and ranges; a\n"
         "test keeps it current. A prediction request has the features. A training file also has the label `num`.\n\n"
         "## Columns\n\n"
-        "| column | description | unit | possible values | usual range | may be missing | stored as |\n"
-        "| --- | --- | --- | --- | --- | --- | --- |\n"
+        "| column | description | unit | possible values | usual range | resolution | may be missing | stored as |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
         + "\n".join(rows)
         + "".join(f"\n\n{text if text.startswith('- ') else textwrap.fill(text, 120)}" for text in paragraphs)
         + "\n"
@@ -294,6 +312,10 @@ def _allowed(column: Column) -> str:
     if column.codes:
         return ", ".join(f"{code} {label}" for code, label in column.codes.items())
     return f"{_range((column.minimum, column.maximum))}{', integer' if column.whole else ''}"
+
+
+def _resolution(column: Column) -> str:
+    return f"{column.decimals} decimals" if column.decimals else "integer"
 
 
 def _range(limits: tuple[float, float]) -> str:

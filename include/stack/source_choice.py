@@ -11,6 +11,7 @@ import requests
 
 from heartline.ingestion import files, source_catalog
 from stack.errors import UsageError
+from stack.secrets.credentials import write_private
 
 RECORD = "source"  # in the state folder
 FALLBACK = "sample"  # the source if no other one is named or can be reached
@@ -109,7 +110,7 @@ def readable_folders(root: Path) -> str:
 def remembered(home: Path) -> str | None:
     """Return the source that the first `up` used, which the nightly runs read too; None before that."""
     path = home / RECORD
-    return path.read_text().strip() if path.exists() else None
+    return path.read_text().strip() or None if path.exists() else None
 
 
 def nightly(home: Path) -> str | None:
@@ -122,7 +123,7 @@ def remember(home: Path, source: str | None) -> None:
     if source is None:
         (home / RECORD).unlink(missing_ok=True)
     else:
-        (home / RECORD).write_text(source + "\n")
+        write_private(home / RECORD, source + "\n")
 
 
 def choose(given: str | None, home: Path) -> Choice:

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,6 +105,7 @@ class BundleCache:
                 _save(client, root, manifest, (name,), folder)
                 data = read_file(folder, name, manifest.files[name])
                 (folder / name).replace(self._bundles / digest / name)
+                _sync_folder(self._bundles / digest)
         return data
 
     @contextmanager
@@ -146,8 +147,9 @@ class BundleCache:
         """
         with self._locked():
             new = self._last_good.with_suffix(".new")
-            new.write_bytes(msgspec.json.encode(good))
+            _write(new, [msgspec.json.encode(good)])
             new.replace(self._last_good)
+            _sync_folder(self._folder)
             if not (self._bundles / good.digest).exists():
                 return  # the cache was deleted meanwhile; the version is served, and the next one is saved again
             os.utime(self._bundles / good.digest)
@@ -177,7 +179,7 @@ class BundleCache:
         with self._empty_folder() as folder:
             fetched = folder / digest
             fetched.mkdir()
-            (fetched / MANIFEST).write_bytes(manifest)
+            _write(fetched / MANIFEST, [manifest])
             listed = parse_manifest(manifest)
             _save(client, root, listed, files_to_read(listed), fetched)
             files = read_verified(fetched, digest)
@@ -185,7 +187,9 @@ class BundleCache:
             target = self._bundles / digest
             if target.exists():  # its files were changed, else they would have been used
                 shutil.rmtree(target)
+            _sync_folder(fetched)
             fetched.rename(target)
+            _sync_folder(self._bundles)
         return files
 
     @contextmanager
@@ -206,6 +210,21 @@ class BundleCache:
 
 def _save(client: RegistryClient, root: str, manifest: Manifest, names: Sequence[str], folder: Path) -> None:
     for name in names:
-        with (folder / name).open("wb") as file:
-            for chunk in client.read(root, name, manifest.files[name].bytes):
-                file.write(chunk)
+        _write(folder / name, client.read(root, name, manifest.files[name].bytes))
+
+
+def _write(path: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file to the disk: after a power failure it must not be cut under its final name."""
+    with path.open("wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

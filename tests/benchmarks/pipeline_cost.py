@@ -250,7 +250,7 @@ def _jittered(values: Any, column: Any, random: Any) -> Any:
     if column.kind == "measurement":
         low, high = column.usual
         noise = random.normal(0, JITTER * (high - low), len(values))
-        values = np.clip(values + noise, low, high).round(0 if column.whole else 2)
+        values = np.clip(values + noise, low, high).round(column.decimals)
     array = pa.array(values, from_pandas=True)
     if column.whole:
         array = array.cast(pa.int64())

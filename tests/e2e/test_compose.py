@@ -236,13 +236,14 @@ def test_a_misspelt_parameter_is_refused_before_a_run_starts(server: Server) -> 
 def test_a_dag_that_cannot_be_imported_makes_its_container_unhealthy(server: Server) -> None:
     check = "python -IS include/stack/compose/healthcheck.py"
     url = "http://airflow-api-server:4200/api/v2/monitor/health"
-    container = "docker compose exec -T --user root airflow-dag-processor"
+    container = "docker compose exec -T airflow-dag-processor"
+    as_root = container.replace("-T", "-T --user root")  # the image's user cannot write its code
     broken = "/opt/heartline/dags/broken.py"
-    server.sh(f"{container} sh -c 'echo \"raise ValueError(1)\" > {broken} && chmod a+r {broken}'")
+    server.sh(f"{as_root} sh -c 'echo \"raise ValueError(1)\" > {broken} && chmod a+r {broken}'")
     try:
         until(lambda: "broken.py" in server.sh(f"{container} sh -c '{check} {url} dag_processor 2>&1 || true'"))
     finally:
-        server.sh(f"{container} rm {broken}")
+        server.sh(f"{as_root} rm {broken}")
     until(lambda: server.sh(f"{container} sh -c '{check} {url} dag_processor 2>&1 || true'") == "")
 
 

@@ -60,8 +60,16 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _floats(cells: pa.Array) -> NDArray[np.float64]:
+    if pa.types.is_float16(cells.type):
+        return _from_halves(cells)
     values: NDArray[np.float64] = cells.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return values
+
+
+def _from_halves(cells: pa.Array) -> NDArray[np.float64]:
+    """Return float16 as the shortest decimals that they stand for: too few digits are exact to be rounded later."""
+    halves, places = np.unique(cells.to_numpy(zero_copy_only=False).astype("float16"), return_inverse=True)
+    return np.array([float(str(one)) for one in halves])[places]
 
 
 def _with_points(texts: pa.Array) -> pa.Array:

@@ -141,7 +141,7 @@ def _margin(column: contract.Column, disease: str) -> Margin:
         return _measured(facts()["numeric"][column.name], disease)
     # A column of the contract without statistics: uniform over its legal values, independent of the others.
     values = np.array([*column.codes] or np.linspace(column.minimum, column.maximum, 101), dtype=float)
-    values = np.unique(np.round(values, 0 if column.whole else 3))
+    values = np.unique(np.round(values, column.decimals))
     return _normalised(values, np.ones(len(values)))
 
 

@@ -3,11 +3,11 @@
 import hashlib
 import io
 import logging
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from heartline import files
 from heartline.errors import SourceError, SourceRefusedError
 from heartline.ingestion import archives
 
@@ -84,9 +84,6 @@ def _cached(cache: Path | None, sha256: str) -> bytes | None:
 
 def _keep(data: bytes, cache: Path, sha256: str) -> None:
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=cache, delete=False) as file:
-            file.write(data)
-        Path(file.name).replace(cache / sha256)
+        files.write(cache / sha256, data)
     except OSError as error:
         _log.warning("the download cannot be cached: %s", error)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from heartline import contract, origins
+from heartline import contract, origins, resolution
 from heartline.errors import DataError
 from heartline.ingestion import encodings
 from heartline.pipeline.handovers import ValidationEvidence
@@ -89,13 +89,15 @@ def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResu
     Raises:
         RegistryError: MLflow cannot be reached, which stores the alias ``production``.
     """
-    decided = encodings.decide_encoding(raw.frame, raw.names, parameters.encoding)
+    records = resolution.frame_at_resolution(raw.frame)
+    decided = encodings.decide_encoding(records, raw.names, parameters.encoding)
     # an undecided set is checked as UCI's: the page then shows which values do not fit
-    frame, unknown = encodings.decode(raw.frame, decided.encoding or encodings.UCI)
+    frame, unknown = encodings.decode(records, decided.encoding or encodings.UCI)
     reference, note = _reference(raw.origin)
     checked = checkpoint.check(
         frame,
         pd.concat([raw.unparseable, unknown], ignore_index=True),
+        finer=resolution.finer_values(raw.frame),
         absent=raw.missing_columns,
         reference=reference,
         max_drift=parameters.max_drift,
@@ -238,7 +240,8 @@ def _reference(origin: str) -> tuple[dict[str, drift.Partition] | None, str]:
         return None, f"{of_production} cannot be read from the store"
     if lacking := [name for name in contract.COLUMN_NAMES if name not in snapshot.columns]:
         return None, f"{of_production} is of another contract and lacks {', '.join(lacking)}"
-    return drift.reference(snapshot), ""
+    # a snapshot of contract 1.1 or older holds the noise of its source's types, which would move values between bins
+    return drift.reference(resolution.frame_at_resolution(snapshot)), ""
 
 
 def _parquet(table: pd.DataFrame) -> bytes:

@@ -7,10 +7,9 @@ heavy: the process that serves the pages does not need Great Expectations.
 
 import hashlib
 import json
+import logging
 import posixpath
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +22,14 @@ from heartline.storage import object_store
 if TYPE_CHECKING:
     from heartline.validation.checkpoint import Report
 
+log = logging.getLogger(__name__)
+
 INDEX = "index.html"
 LINK_TO_INDEX = b"<!--site-->"  # replaced by the link to the index when a page is published
 
 _FOLDER = "data-docs"
 _PAGE = re.compile(r"[A-Za-z0-9_-]+\.html")
+_FIELDS = {"page", "run", "source", "stopped", "rows", "used", "duplicates", "quarantined", "warnings", "written"}
 _MAX_INDEX_WRITES = 5  # of one publication, if other runs publish at the same time
 
 
@@ -74,15 +76,14 @@ def publish(page: bytes, run: str, *, source: str, report: "Report", now: dateti
         "quarantined": report.quarantined,
         "warnings": sum(one.layer == "unusual" for one in report.findings),
     }
-    with _site("written") as (fs, folder):
+    with object_store.writing(_uri()) as (fs, folder):
         path = posixpath.join(folder, name)
         about = _about(path)
         written = (now or datetime.now(UTC)).isoformat(timespec="seconds")
-        if fs.exists(about):
-            written = json.loads(fs.cat_file(about))["written"]
-        fs.makedirs(folder, exist_ok=True)
-        _write(fs, path, page.replace(LINK_TO_INDEX, f'<nav><a href="{INDEX}">All runs</a></nav>'.encode()))
-        _write(fs, about, json.dumps({**entry, "written": written}, indent=1, ensure_ascii=False).encode())
+        known = _entry(fs, about) if fs.exists(about) else None
+        written = known["written"] if known else written
+        object_store.write(fs, path, page.replace(LINK_TO_INDEX, f'<nav><a href="{INDEX}">All runs</a></nav>'.encode()))
+        object_store.write(fs, about, json.dumps({**entry, "written": written}, indent=1, ensure_ascii=False).encode())
         _write_index(fs, folder)
     return name
 
@@ -105,37 +106,26 @@ def read(name: str) -> bytes:
     )
     if not _PAGE.fullmatch(name):
         raise missing
-    with _site("read") as (fs, folder):
-        try:
-            return bytes(fs.cat_file(posixpath.join(folder, name)))
-        except FileNotFoundError:
-            raise missing from None
-
-
-@contextmanager
-def _site(verb: str) -> Iterator[tuple[Any, str]]:
-    """Yield the site's file system and folder; turn their errors into a StoreError."""
-    uri = posixpath.join(object_store.default_uri().rstrip("/"), _FOLDER)
     try:
-        fs, folder = fsspec.core.url_to_fs(uri)
-        yield fs, folder
+        fs, folder = fsspec.core.url_to_fs(_uri())
+        return bytes(fs.cat_file(posixpath.join(folder, name)))
+    except FileNotFoundError:
+        raise missing from None
     except OSError as error:
         raise object_store.StoreError(
-            f"the Data Docs cannot be {verb}: {error}",
-            where=uri,
-            expected="a store that can be read and written, with free space",
-            hint="check HEARTLINE_STORE, its rights and the free space",
+            f"the Data Docs cannot be read: {error}",
+            where=_uri(),
+            expected="a store that can be read",
+            hint="check HEARTLINE_STORE and its permissions",
         ) from error
+
+
+def _uri() -> str:
+    return posixpath.join(object_store.default_uri().rstrip("/"), _FOLDER)
 
 
 def _about(page: str) -> str:
     return page.removesuffix(".html") + ".json"
-
-
-def _write(fs: Any, path: str, data: bytes) -> None:
-    # a reader must never see half a page: the transaction renames the file at the end
-    with fs.transaction, fs.open(path, "wb") as file:
-        file.write(data)
 
 
 def _write_index(fs: Any, folder: str) -> None:
@@ -146,7 +136,7 @@ def _write_index(fs: Any, folder: str) -> None:
         if entries == shown:
             return
         html = rendering.templates().get_template("data_docs_index.html").render(entries=entries)
-        _write(fs, posixpath.join(folder, INDEX), html.encode())
+        object_store.write(fs, posixpath.join(folder, INDEX), html.encode())
         shown = entries
 
 
@@ -154,5 +144,24 @@ def _entries(fs: Any, folder: str) -> list[dict[str, Any]]:
     """Return the entries of the index, newest first."""
     fs.invalidate_cache(folder)
     paths = [path for path in fs.ls(folder, detail=False) if path.endswith(".json")]
-    found = [json.loads(text) for text in fs.cat(paths, on_error="omit").values()] if paths else []
+    found = [entry for path in paths if (entry := _entry(fs, path))]
     return sorted(found, key=lambda one: (one["written"], one["run"]), reverse=True)
+
+
+def _entry(fs: Any, path: str) -> dict[str, Any] | None:
+    """Return the entry in a file; None if it is damaged and was set apart, or another run has removed it."""
+    try:
+        entry = json.loads(fs.cat_file(path))
+        if isinstance(entry, dict) and entry.keys() >= _FIELDS:
+            return entry
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        pass  # cut or overwritten: handled like an entry without its fields
+    object_store.set_apart(fs, [path])
+    log.warning("%s is not in the index of the Data Docs until its run is validated again", _page(path))
+    return None
+
+
+def _page(about: str) -> str:
+    return posixpath.basename(about).removesuffix(".json") + ".html"

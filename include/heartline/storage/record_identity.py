@@ -1,6 +1,7 @@
 """Record identity: a 64-bit hash of the values of a record, used for duplicates and for the canonical order.
 
-The canonical order depends on the values only, not on the order or formatting of the source, the time or the machine.
+Both depend on the values at the contract's resolution only: not on the order, formatting or storage types of the
+source, the time or the machine.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from heartline import contract
+from heartline import contract, resolution
 from heartline.arrays import Flags, Hashes, Positions
 
 # SplitMix64: Steele, Lea, Flood (2014), "Fast splittable pseudorandom number generators". A change of these numbers
@@ -18,13 +19,15 @@ from heartline.arrays import Flags, Hashes, Positions
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _ROUNDS = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
 _LAST_SHIFT = np.uint64(31)
+_COLUMNS = {column.name: column for column in contract.COLUMNS}
 _BLOCK = 1 << 15  # rows hashed at a time, so that the data stays in the processor's cache
 
 
 def fingerprints(frame: pd.DataFrame) -> tuple[Hashes, Hashes]:
     """Return the hash of the features of each row, and the hash of its features and label.
 
-    Equal values of different types have equal hashes: 1 as int8 and as float64, 0.0 and -0.0, all missing values.
+    Values that are equal at the contract's resolution have equal hashes: 1 as int8 and as float64, 2.3 as float32 and
+    as float64, 0.0 and -0.0, all missing values.
 
     Args:
         frame: (n, ≥14) numeric columns, at least those of the contract.
@@ -43,11 +46,11 @@ def feature_hashes(frame: pd.DataFrame) -> Hashes:
 
 def _absorb(hashes: Hashes, frame: pd.DataFrame, names: Sequence[str]) -> Hashes:
     """Mix the values of the columns ``names`` into ``hashes`` (n,) in place, column by column."""
-    columns = [frame[name].to_numpy() for name in names]
+    columns = [(_COLUMNS[name], frame[name]) for name in names]
     for start in range(0, len(frame), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        for column in columns:
-            numbers = column[rows].astype("float64") + 0.0  # -0.0 becomes 0.0
+        for column, values in columns:
+            numbers = resolution.at_resolution(values.iloc[rows], column) + 0.0
             numbers[np.isnan(numbers)] = np.nan  # one bit pattern for every missing value
             _mix(hashes[rows], numbers.view("uint64"))
     return hashes
@@ -88,7 +91,8 @@ def distinct(frame: pd.DataFrame) -> tuple[Positions, Flags]:
     again = repeats[order]
     places = tied[~again[tied]]
     once = order[places]
-    values = [frame[name].to_numpy()[once] for name in reversed(contract.COLUMN_NAMES)]
+    ties = frame.iloc[once]
+    values = [resolution.at_resolution(ties[column.name], column) for column in reversed(contract.COLUMNS)]
     order[places] = once[np.lexsort((*values, hashes[once]))]
     return order[~again], repeats
 
@@ -100,14 +104,15 @@ def _repeats(frame: pd.DataFrame, hashes: Hashes) -> Flags:
     begins = run_begins(hashes[rows])
     firsts = rows[begins][np.cumsum(begins) - 1]
     equal = np.ones(len(rows), dtype=np.bool_)
-    for name in contract.COLUMN_NAMES:
-        values = frame[name].to_numpy()
+    for column in contract.COLUMNS:
+        values = resolution.at_resolution(frame[column.name], column)
         one, other = values[rows], values[firsts]
         equal &= (one == other) | (np.isnan(one) & np.isnan(other))
     found[rows[equal & ~begins]] = True
     if not equal.all():  # different records have the same hash
         clash = np.isin(hashes, hashes[rows[~equal]])
-        found[clash] = frame.loc[clash, list(contract.COLUMN_NAMES)].duplicated()
+        clashing = resolution.frame_at_resolution(frame.loc[clash, list(contract.COLUMN_NAMES)])
+        found[clash] = clashing.duplicated()
     return found
 
 
@@ -119,7 +124,7 @@ def run_begins(ordered: Hashes) -> Flags:
 
 
 def canonical(frame: pd.DataFrame, order: Positions | None = None) -> pd.DataFrame:
-    """Return the distinct records in the contract's types and in canonical order: equal records give an equal frame.
+    """Return the distinct records in the contract's types, resolution and canonical order: equal records, equal frame.
 
     The order is by the hash of the features, then by value, so records with equal features are neighbours.
 
@@ -141,7 +146,7 @@ def canonical(frame: pd.DataFrame, order: Positions | None = None) -> pd.DataFra
 
 def _packed(values: "pd.Series[float]") -> NDArray[Any]:
     dtype = contract.DTYPES[str(values.name)]
-    given = values.to_numpy()
+    given = resolution.at_resolution(values, _COLUMNS[str(values.name)])
     with np.errstate(invalid="ignore"):  # failed conversions are found below
         packed: NDArray[Any] = given.astype(dtype)
     if not np.all((packed == given) | np.isnan(packed)):

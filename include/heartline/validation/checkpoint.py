@@ -94,6 +94,7 @@ def check(
     frame: pd.DataFrame,
     unparseable: pd.DataFrame,
     *,
+    finer: pd.DataFrame | None = None,
     absent: Collection[str] = (),
     reference: Mapping[str, drift.Partition] | None = None,
     max_drift: float = contract.MAX_DRIFT,
@@ -101,9 +102,10 @@ def check(
     """Run the contract's checkpoint on decoded records.
 
     Args:
-        frame: (n, 14) float64 in UCI's codes; the index is the row number in the source.
+        frame: (n, 14) float64 in UCI's codes, at the contract's resolution; the index is the row number in the source.
         unparseable: row, field, value, reason of each unparseable cell, which is missing in ``frame``; with an empty
             field, of each malformed row, which is not in ``frame``.
+        finer: row, field, value of the values that were rounded to the contract's resolution, for a warning.
         absent: columns that the source lacks.
         reference: the distributions of production's snapshot; without it drift is not checked.
         max_drift: the largest accepted divergence from them.
@@ -118,7 +120,7 @@ def check(
         present=present, unparseable=set(cells["field"]), reference=reference, max_drift=max_drift
     )
     order, repeats = record_identity.distinct(frame)
-    batch = _batch(frame, cells, present, repeats)
+    batch = _batch(frame, cells, present, repeats, _shown_finer(finer))
     run = _Run(expectations, batch)
     failed: list[Any] = [one for one in run.result.results if not one.success]
     offenders = [run.offenders(one, cells) for one in failed if one.expectation_config.meta["layer"] == "row"]
@@ -177,13 +179,25 @@ def _without_fractions(frame: pd.DataFrame, unparseable: pd.DataFrame) -> tuple[
     return frame, pd.concat([unparseable, *moved], ignore_index=True) if moved else unparseable
 
 
-def _batch(frame: pd.DataFrame, cells: pd.DataFrame, present: Collection[str], repeats: Flags) -> pd.DataFrame:
+def _shown_finer(finer: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the values that were rounded as texts: row, field, value."""
+    if finer is None or finer.empty:
+        return pd.DataFrame(columns=[ROW, "field", "value"])
+    return finer.assign(value=[findings.shown(value) for value in finer["value"]])
+
+
+def _batch(
+    frame: pd.DataFrame, cells: pd.DataFrame, present: Collection[str], repeats: Flags, finer: pd.DataFrame
+) -> pd.DataFrame:
     """Return the batch for the expectations: the present columns, and helper columns about each row and the dataset."""
     columns: dict[str, Any] = {name: frame[name] for name in present}
     texts = dict(iter(cells.groupby("field")))
     nothing = _texts(frame.index, cells.iloc[:0])
     for name in present:
         columns[suite.not_a_number(name)] = _texts(frame.index, texts[name]) if name in texts else nothing
+    for column in contract.COLUMNS:
+        if column.decimals and column.name in present:
+            columns[suite.finer(column)] = _texts(frame.index, finer[finer["field"] == column.name])
     columns[suite.REPEATS] = repeats.view("int8")
     if contract.LABEL.name in present:
         columns[suite.DISEASE] = (frame[contract.LABEL.name].to_numpy() > 0).view("int8")

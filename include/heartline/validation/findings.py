@@ -11,6 +11,7 @@ from heartline.validation import suite
 from heartline.validation.suite import Layer
 
 SHOWN_ROWS = 10
+RANGE = "expect_column_values_to_be_between"
 DRIFT = "expect_column_kl_divergence_to_be_less_than"
 MALFORMED = "rows_that_can_be_read"  # the name of the check for malformed rows, which is no GX expectation
 _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?(e[-+]?\d+)?", re.IGNORECASE)
@@ -54,10 +55,14 @@ class Finding:
 def of_results(failed: Iterable[Any]) -> list[Finding]:
     """Return the findings of failed expectation results, in the order of the layers: set, row, unusual."""
     found = [_of_result(one) for one in failed]
-    impossible = {(one.column, one.expectation): one for one in found if one.layer == "row"}
+    impossible = {one.column: one for one in found if (one.layer, one.expectation) == ("row", RANGE)}
     for position, one in enumerate(found):
-        same = impossible.get((one.column, one.expectation))
-        if one.layer == "unusual" and same is not None:  # an impossible value is not reported as unusual too
+        same = impossible.get(one.column)
+        if (one.layer, one.expectation) == (
+            "unusual",
+            RANGE,
+        ) and same is not None:
+            # an impossible value is not reported as unusual too
             rows = [row for row in one.rows if row not in same.rows]
             found[position] = _about_rows(one, rows, one.count - same.count)
     layers: tuple[Layer, ...] = ("set", "row", "unusual")

@@ -27,6 +27,11 @@ def not_a_number(name: str) -> str:
     return f"{name} (not a number)"
 
 
+def finer(column: Column) -> str:
+    """Return the name of the batch's column with the values that were rounded to the resolution of ``column``."""
+    return f"{column.name} (more than {column.decimals} decimals)"
+
+
 def build(
     *,
     present: Collection[str],
@@ -126,6 +131,9 @@ def _about_rows(column: Column, *, has_unparseable_cells: bool) -> list[Expectat
         suite.append(_between(column, "row", (column.minimum, column.maximum)))
     if column.usual:
         suite.append(_between(column, "unusual", column.usual))
+    if column.decimals:
+        about = _about("unusual", name, f"at most {column.decimals} decimals (finer values are rounded)")
+        suite.append(gxe.ExpectColumnValuesToBeNull(column=finer(column), **about))
     return suite
 
 

@@ -30,12 +30,20 @@ def generate(name: str) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600 atomically: it is complete or absent."""
+    """Write a file of mode 0600 atomically: it is complete or absent, also after a power failure."""
     partial = path.with_name(path.name + ".part")
     partial.unlink(missing_ok=True)
     partial.touch(mode=0o600, exist_ok=False)
-    partial.write_text(text)
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 class Credentials:
@@ -48,7 +56,7 @@ class Credentials:
         """Return a secret; generates it on first use.
 
         Raises:
-            UnhealthyError: there is no state folder.
+            UnhealthyError: there is no state folder, or the secret's file is empty.
         """
         if name not in LOCAL:
             raise KeyError(name)
@@ -63,4 +71,12 @@ class Credentials:
                 )
             self.folder.mkdir(mode=0o700, exist_ok=True)
             write_private(path, generate(name) + "\n")
-        return path.read_text().strip()
+        secret = path.read_text().strip()
+        if not secret:
+            raise UnhealthyError(
+                "the file of a secret is empty",
+                where=str(path),
+                expected="the secret with which the databases of this stack were created",
+                hint="restore the file from a backup; a new secret would not open the databases",
+            )
+        return secret

@@ -122,6 +122,14 @@ def test_predictions_equal_those_of_the_pipeline(client: FlaskClient, family: st
     check()
 
 
+def test_a_number_as_float32_and_as_float64_is_the_same_input(client: FlaskClient) -> None:
+    record: Record = {column.name: column.example for column in contract.FEATURES}
+    exact = post(client, {**record, "oldpeak": 2.3})["probability"]
+    assert post(client, {**record, "oldpeak": 2.299999952316284})["probability"] == exact
+    finer = post(client, {**record, "oldpeak": 2.3456})["probability"]
+    assert finer == pytest.approx(post(client, {**record, "oldpeak": 2.35})["probability"], abs=0.05)
+
+
 def test_a_forest_with_rounding_errors_is_served() -> None:
     features = np.array([[0.0], [1.0]] * 20, dtype="float32")
     forest = RandomForestClassifier(329, random_state=0, bootstrap=False).fit(features, [0, 1] * 20)

@@ -47,7 +47,7 @@ def prepare(frame: pd.DataFrame, *, seed: int = 0, profile: str = SMALL.name) ->
         "data_docs": "file:///page.html",
         "quarantine": "file:///quarantine.parquet",
         "quarantine_csv": "file:///quarantine.csv",
-        "expectations": 52,
+        "expectations": 53,
         "rows": len(frame),
         "used": len(records),
         "duplicates": len(frame) - len(records),

@@ -21,7 +21,7 @@ HEADER = ",".join(contract.COLUMN_NAMES)
 PAGE = "http://localhost:4200/data-docs/"
 CORRECT_SOURCE = "correct the source and run again; nothing was trained on these records"
 SET_ENCODING = "read the evidence, then set the parameter: encoding=uci or encoding=kaggle; nothing was trained"
-ONE_OF_52 = "1 expectation about the dataset is not met, of 52 in all"
+ONE_OF_53 = "1 expectation about the dataset is not met, of 53 in all"
 CONFLICT = "the evidence about the encoding conflicts"
 INVERTED = (
     "num: expected disease to go with higher age, lower thalach, higher exang, higher oldpeak, higher ca, with at most "
@@ -116,7 +116,7 @@ def test_rows_of_another_length_are_quarantined_with_their_text(bench, cohort):
 
 
 WHOLE_SETS: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str, list[str]]] = [
-    ("ten rows", lambda x: x.iloc[20:30], ONE_OF_52,
+    ("ten rows", lambda x: x.iloc[20:30], ONE_OF_53,
      ["all records: expected at least 100 records; found 10 [expect_table_row_count_to_be_between]"]),
     ("a column missing", lambda x: x.drop(columns="thal"), "1 expectation about the dataset is not met, of 49 in all",
      [f"all records: expected the columns {', '.join(contract.COLUMN_NAMES)}; found none of thal "
@@ -130,15 +130,15 @@ WHOLE_SETS: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str, list[st
      ["all records: 303 of 303 rows (100.0%) are in quarantine, at most 5.0% may be",
       "chol: expected 50 to 1000 mg/dl; found 303 rows that do not meet this: 0 in rows 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, "
       "… [expect_column_values_to_be_between]"]),
-    ("one class", lambda x: x.assign(num=0), ONE_OF_52,
+    ("one class", lambda x: x.assign(num=0), ONE_OF_53,
      ["num: expected a share of patients with disease between 5% and 95%; found 0.0% "
       "[expect_column_mean_to_be_between]"]),
     ("70 % duplicates", lambda x: pd.concat([x, x, x, x.iloc[:101]]),
-     ONE_OF_52,
+     ONE_OF_53,
      ["all records: expected at most 20% duplicate rows; found 70.0% "
       "[expect_column_mean_to_be_between]"]),
     ("ca almost wholly missing", lambda x: x.assign(ca=x["ca"].where(x.index < 10)),
-     ONE_OF_52,
+     ONE_OF_53,
      ["ca: expected a value in at least 80% of the rows; found 3.0% [expect_column_values_to_not_be_null]"]),
     ("slope almost wholly missing", lambda x: x.assign(slope=x["slope"].where(x.index < 10)),
      "294 of 303 rows (97.0%) are in quarantine, at most 5.0% may be",
@@ -169,7 +169,7 @@ def test_an_inverted_label_under_ucis_codes_is_refused(bench, cohort):
         "ca 0.26)",
     ]
     assert str(bench.refused(source)) == _refusal(source, CONFLICT, lines, SET_ENCODING)
-    assert str(bench.refused(source, encoding="uci")) == _refusal(source, ONE_OF_52, [INVERTED], CORRECT_SOURCE)
+    assert str(bench.refused(source, encoding="uci")) == _refusal(source, ONE_OF_53, [INVERTED], CORRECT_SOURCE)
 
 
 def test_kaggles_codes_under_ucis_names_are_refused_unless_the_parameter_says_kaggle(bench, cohort):
@@ -194,7 +194,7 @@ def test_kaggles_codes_under_ucis_names_are_refused_unless_the_parameter_says_ka
     ]
     undecided = _refusal(source, CONFLICT, [f"all records: {CONFLICT}", *lines, *evidence], SET_ENCODING)
     assert str(bench.refused(source)) == undecided
-    assert str(bench.refused(source, encoding="uci")) == _refusal(source, ONE_OF_52, lines, CORRECT_SOURCE)
+    assert str(bench.refused(source, encoding="uci")) == _refusal(source, ONE_OF_53, lines, CORRECT_SOURCE)
     outcome = bench.run(source, encoding="kaggle")
     assert (outcome["encoding"], outcome["used"]) == ("kaggle", 303)
 

@@ -48,7 +48,7 @@ def test_records_that_drifted_from_productions_snapshot_are_refused(in_productio
     in_production(origin="file", snapshot=_snapshot(cohort))
     with pytest.raises(DataError) as caught:
         validate(ingest(older), run="drifted")
-    assert caught.value.what == "these records are refused: 1 expectation about the dataset is not met, of 66 in all"
+    assert caught.value.what == "these records are refused: 1 expectation about the dataset is not met, of 67 in all"
     assert "age: expected " in caught.value.where
     assert "distribution like that of production" in caught.value.where
     assert "run with a larger max_drift" in caught.value.hint
@@ -89,3 +89,44 @@ def test_the_order_of_rows_does_not_change_the_snapshot(store, empty_mlflow, tmp
     from_file = validate(ingest(str(tmp_path / "shuffled.csv")), run="shuffled")
     assert from_file["snapshot"] == validate(ingest("sample:250"), run="sample")["snapshot"]
     pd.testing.assert_frame_equal(snapshots.read_snapshot(from_file["snapshot"]), record_identity.canonical(frame))
+
+
+def test_the_same_records_in_other_types_give_the_same_snapshot(mlflow_store, store, cohort, tmp_path):
+    cohort.to_csv(tmp_path / "text.csv", index=False)
+    cohort.astype("float32").to_parquet(tmp_path / "float32.parquet", index=False)
+    half = cohort.assign(oldpeak=cohort["oldpeak"].astype("float16"))
+    half.to_parquet(tmp_path / "float16.parquet", index=False)
+    names = ("text.csv", "float32.parquet", "float16.parquet")
+    found = [validate(ingest(str(tmp_path / name)), run=name) for name in names]
+    assert len({one["snapshot"] for one in found}) == 1
+    assert [one["used"] for one in found] == [303] * 3
+    assert [_findings(one, "oldpeak") for one in found] == [[]] * 3
+
+
+def test_values_finer_than_the_resolution_are_rounded_with_a_warning(mlflow_store, store, cohort, tmp_path):
+    oldpeak = cohort["oldpeak"].copy()
+    oldpeak.loc[[7, 9]] = 2.3456, 1.005
+    cohort.assign(oldpeak=oldpeak).to_csv(tmp_path / "finer.csv", index=False)
+    validated = validate(ingest(str(tmp_path / "finer.csv")), run="finer")
+    assert (validated["used"], validated["quarantined"]) == (303, 0)
+    assert {2.35, 1.01} <= set(snapshots.read_snapshot(validated["snapshot"])["oldpeak"])
+    (finding,) = _findings(validated, "oldpeak")
+    assert (finding["layer"], finding["count"]) == ("unusual", 2)
+    assert finding["expected"] == "at most 2 decimals (finer values are rounded)"
+    assert finding["rows"] == [[7, "2.3456"], [9, "1.005"]]
+    page = object_store.get(validated["page"]).decode()
+    assert "at most 2 decimals" in page
+    assert "2.3456" in page
+
+
+def test_an_impossible_word_does_not_hide_a_finer_value(mlflow_store, store, cohort, tmp_path):
+    oldpeak = cohort["oldpeak"].astype("object")
+    oldpeak.loc[[7, 9]] = "high", 2.3456
+    cohort.assign(oldpeak=oldpeak).to_csv(tmp_path / "both.csv", index=False)
+    validated = validate(ingest(str(tmp_path / "both.csv")), run="both")
+    assert [(one["layer"], one["count"]) for one in _findings(validated, "oldpeak")] == [("row", 1), ("unusual", 1)]
+
+
+def _findings(validated: Validated, column: str) -> list[dict]:
+    found = json.loads(object_store.get(validated["report"]))["findings"]
+    return [one for one in found if one["column"] == column and "between" not in one["expectation"]]

@@ -74,7 +74,7 @@ def stopped(bad) -> Page:
 def test_a_good_run_says_so(good):
     page = Page(_render(good))
     assert "The run continued: all checks passed 303 records of 303 are used for training. Run manual__1" in page.text
-    assert "Source a file Checks 52, with no findings" in page.text
+    assert "Source a file Checks 53, with no findings" in page.text
     assert "Findings None: all checks passed." in page.text
     assert "They were read as the codes of the UCI archive. codes: 300 of 303 rows" in page.text
     assert "Notes drift was not checked" in page.text

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from heartline.reports import data_docs_site
+from heartline.storage import object_store
 from heartline.storage.object_store import StoreError
 from heartline.validation.checkpoint import Report
 from heartline.validation.findings import Finding
@@ -26,7 +27,7 @@ def _report(**changed) -> Report:
         "encoding": "uci",
         "evidence": [],
         "notes": [],
-        "expectations": 52,
+        "expectations": 53,
         "findings": [],
         "stopped": [],
     }
@@ -163,7 +164,7 @@ def test_a_missing_page_is_a_clear_error(store):
 
 def test_a_run_that_is_published_at_the_same_time_as_another_is_in_the_index(store, monkeypatch):
     """Between listing the pages and writing the index, another run may write both."""
-    write, published = data_docs_site._write, []
+    write, published = object_store.write, []
 
     def publish_another(fs, path, data):
         if path.endswith("index.html") and not published:
@@ -171,7 +172,7 @@ def test_a_run_that_is_published_at_the_same_time_as_another_is_in_the_index(sto
             _publish("fast", day=2)
         write(fs, path, data)
 
-    monkeypatch.setattr(data_docs_site, "_write", publish_another)
+    monkeypatch.setattr(object_store, "write", publish_another)
     _publish("slow", day=1)
     assert published
     assert _runs_in_index() == ["fast", "slow"]
@@ -187,7 +188,7 @@ def test_a_store_in_memory_works_too(monkeypatch):
 def test_a_store_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("HEARTLINE_STORE", (tmp_path / "file").as_uri())
-    with pytest.raises(StoreError, match="the Data Docs cannot be written") as caught:
+    with pytest.raises(StoreError, match="the store cannot be written") as caught:
         _publish("run")
     assert caught.value.where == f"{(tmp_path / 'file').as_uri()}/data-docs"
 
@@ -207,3 +208,27 @@ def test_the_entry_of_the_index_is_stored_beside_the_page(store):
         "warnings": 1,
         "written": "2026-11-05T01:30:00+00:00",
     }
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"page": "x', b"\x00\xff", b"[]", b'{"page": "x.html"}'])
+def test_a_damaged_entry_is_set_apart_and_the_next_run_is_published(store, caplog, damage):
+    first, second = _publish("first", day=1), _publish("second", day=2)
+    entry = Path(store, "data-docs", first).with_suffix(".json")
+    entry.write_bytes(damage)
+
+    _publish("third", day=3)
+
+    assert _runs_in_index() == ["third", "second"]
+    assert f"{entry} is damaged and was moved to {store}/damaged/data-docs/{entry.name}" in caplog.text
+    assert f"{first} is not in the index" in caplog.text
+    assert Path(store, "damaged", "data-docs", entry.name).read_bytes() == damage
+    assert data_docs_site.read(second)
+    _publish("first", day=4)
+    assert _runs_in_index() == ["first", "third", "second"]
+
+
+def test_a_damaged_entry_of_the_same_run_is_written_again(store):
+    name = _publish("run", day=1)
+    Path(store, "data-docs", name).with_suffix(".json").write_bytes(b'{"run')
+    _publish("run", day=5)
+    assert _runs_in_index() == ["run"]

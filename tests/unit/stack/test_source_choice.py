@@ -116,3 +116,10 @@ def test_an_empty_file_is_not_blamed_on_its_path(tmp_path):
     with pytest.raises(UsageError) as caught:
         source_choice.check(str(tmp_path / "empty.csv"), "--source")
     assert caught.value.hint.startswith("name a file with records")
+
+
+def test_an_empty_record_of_the_source_is_none(tmp_path):
+    source_choice.remember(tmp_path, "uci")
+    assert source_choice.remembered(tmp_path) == "uci"
+    (tmp_path / source_choice.RECORD).write_text("")
+    assert source_choice.remembered(tmp_path) is None

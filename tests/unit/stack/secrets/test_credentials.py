@@ -1,7 +1,11 @@
 import base64
+import os
+import stat
+from pathlib import Path
 
 import pytest
 
+from stack.errors import UnhealthyError
 from stack.secrets import env_file
 from stack.secrets.credentials import LOCAL, SHARED, Credentials, write_private
 
@@ -33,6 +37,25 @@ def test_a_private_file_replaces_what_was_there(tmp_path):
     assert path.read_text() == "new"
     assert path.stat().st_mode & 0o777 == 0o600
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_private_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    done = []
+    replace = Path.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: done.append(stat.S_ISDIR(os.fstat(descriptor).st_mode)))
+    monkeypatch.setattr(Path, "replace", lambda path, to: done.append("rename") or replace(path, to))
+    write_private(tmp_path / "file", "text")
+    assert done == [False, "rename", True]
+
+
+def test_an_empty_secret_is_named_and_not_generated_again(credentials):
+    path = credentials.folder / "postgres_password"
+    assert credentials["postgres_password"]
+    path.write_text("")
+    with pytest.raises(UnhealthyError, match="the file of a secret is empty") as caught:
+        credentials["postgres_password"]
+    assert caught.value.where == str(path)
+    assert path.read_text() == ""
 
 
 def test_init_generates_all_and_then_changes_nothing(tmp_path):
