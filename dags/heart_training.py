@@ -18,6 +18,7 @@ the task; the results of earlier tasks are kept.
 """
 
 import os
+from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, task
 
@@ -33,7 +34,10 @@ from heartline.training.family_names import FAMILY_NAMES
     doc_md=__doc__,
     tags=[TAG_HEARTLINE, TAG_TRAINING],
     schedule=CronTriggerTimetable(
-        os.environ.get("HEARTLINE_SCHEDULE") or "0 2 * * *", timezone=os.environ.get("HEARTLINE_TIMEZONE") or "UTC"
+        os.environ.get("HEARTLINE_SCHEDULE") or "0 2 * * *",
+        timezone=os.environ.get("HEARTLINE_TIMEZONE") or "UTC",
+        # False would start last night's run in a new stack, up to a tenth of the interval later
+        run_immediately=timedelta(0),
     ),
     catchup=False,
     max_active_runs=1,

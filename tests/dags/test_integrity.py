@@ -18,6 +18,21 @@ import json, sys
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import RetryAction
 before = set(sys.modules)
+
+def first_run(timetable):
+    # of a new stack that comes up a minute after the time of the nightly run
+    import unittest.mock
+    import pendulum
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import TimeRestriction
+    never_run = TimeRestriction(earliest=None, latest=None, catchup=False)
+    minute_late = pendulum.datetime(2026, 6, 1, 23, 31)
+    with unittest.mock.patch("airflow.timetables.trigger.utcnow", return_value=minute_late):
+        found = coerce_to_core_timetable(timetable).next_dagrun_info(
+            last_automated_data_interval=None, restriction=never_run
+        )
+    return found.run_after.in_timezone("UTC").isoformat()
+
 bag = DagBag(dag_folder=sys.argv[1])
 print("RESULT" + json.dumps({
     "errors": bag.import_errors,
@@ -38,6 +53,7 @@ print("RESULT" + json.dumps({
             "params": {name: dag.params.get_param(name).schema for name in dag.params},
             "doc": dag.doc_md, "tags": sorted(dag.tags), "catchup": dag.catchup, "max_active_runs": dag.max_active_runs,
             "start_date": str(dag.start_date or ""),
+            "first_run": first_run(dag.timetable),
             "timetable": dag.timetable.summary if hasattr(dag.timetable, "summary") else str(dag.timetable),
         }
         for dag in bag.dags.values()
@@ -146,6 +162,8 @@ def test_schedule_is_nightly_in_its_time_zone_without_catch_up(parsed):
     assert dag["catchup"] is False
     # a start date in the past would make the scheduler run the last missed night as soon as the stack is up
     assert dag["start_date"] == ""
+    # nor does the run of last night start in a new stack, however short ago it was due
+    assert dag["first_run"] == "2026-06-02T23:30:00+00:00"
     assert dag["max_active_runs"] == 1
 
 

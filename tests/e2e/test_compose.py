@@ -239,7 +239,7 @@ def test_a_dag_that_cannot_be_imported_makes_its_container_unhealthy(server: Ser
     container = "docker compose exec -T airflow-dag-processor"
     as_root = container.replace("-T", "-T --user root")  # the image's user cannot write its code
     broken = "/opt/heartline/dags/broken.py"
-    server.sh(f"{as_root} sh -c 'echo \"raise ValueError(1)\" > {broken} && chmod a+r {broken}'")
+    server.sh(f"{as_root} sh -c 'echo \"import airflow.dag_of_no_module\" > {broken} && chmod a+r {broken}'")
     try:
         until(lambda: "broken.py" in server.sh(f"{container} sh -c '{check} {url} dag_processor 2>&1 || true'"))
     finally:
