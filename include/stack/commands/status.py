@@ -156,7 +156,7 @@ def table(status: Status) -> Table:
 
 def login(stack: Stack) -> str:
     """Return Airflow's address and where its password is."""
-    return f"Airflow:    {stack.settings.airflow_url}, user {USER}, password in {stack.login_file}"
+    return f"Airflow:    {stack.settings.public_airflow_url}, user {USER}, password in {stack.login_file}"
 
 
 def summary(status: Status) -> str:

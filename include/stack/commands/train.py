@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from heartline import addresses
 from stack import console
 from stack.clients.airflow import Airflow
 from stack.commands.follow import follow
@@ -130,7 +131,7 @@ def wait_for_dag(airflow: Airflow) -> dict[str, Any]:
     if details["is_paused"]:
         raise UsageError(
             f"the DAG {DAG} is paused",
-            where=f"{airflow.url}/dags/{DAG}",
+            where=addresses.dag(DAG),
             expected="a DAG that is not paused",
             hint="unpause it there, with the switch beside its name",
         )
@@ -166,7 +167,7 @@ def _result(airflow: Airflow, run: str) -> dict[str, Any]:
     try:
         follow(airflow, DAG, run)
     except KeyboardInterrupt:
-        console.say(f"\nthe run continues: {airflow.url}/dags/{DAG}/runs/{run}")
+        console.say(f"\nthe run continues: {addresses.airflow_run(run)}")
         raise
     console.done("training", time.monotonic() - started)
     result = airflow.returned(DAG, run, LAST_TASK)
