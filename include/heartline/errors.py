@@ -43,6 +43,10 @@ class SourceError(HeartlineError):
     """A source cannot be reached or read."""
 
 
+class SourceRefusedError(SourceError, PermanentError):
+    """A source answers, and refuses: the query, the login or a setting has to be corrected."""
+
+
 class NoCandidateError(PermanentError):
     """No model family of a run converged and can be served."""
 
@@ -56,7 +60,11 @@ class HandoverError(PermanentError):
 
 
 class RegistryError(HeartlineError):
-    """The model registry cannot be reached, or its content is unexpected."""
+    """The model registry cannot be reached, or fails."""
+
+
+class RegistryRefusedError(RegistryError, PermanentError):
+    """The model registry answers, and refuses: its content or a setting has to be corrected."""
 
 
 def _rebuild(kind: type[HeartlineError], what: str, where: str, expected: str, hint: str) -> HeartlineError:
