@@ -1,5 +1,6 @@
 """Says what went wrong between a task and MLflow, and whether waiting can help."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from heartline.errors import RegistryError, RegistryRefusedError
 # Statuses below 500 that pass by waiting: a proxy's time-out, a conflict with another writer, too many requests.
 TRANSIENT = (408, 409, 425, 429)
 _SHOWN_CHARACTERS = 300
+_REPEATED = re.compile(r"too many (\d{3}) error responses")  # urllib3, after MLflow's client tried several times
 
 
 class DeletedExperimentError(Exception):
@@ -53,6 +55,8 @@ def status_of(error: Exception) -> int | None:
     """Return the HTTP status of MLflow's answer; None without an answer, as where the connection was refused."""
     if isinstance(error, requests.RequestException):
         return error.response.status_code if error.response is not None else None
+    if repeated := _REPEATED.search(str(error)):
+        return int(repeated[1])
     chain: list[BaseException] = [error]
     while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
         chain.append(before)
