@@ -62,6 +62,7 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
         log.info("%s", line)
     predictions = [object_store.digest_of(one["predictions"]) for one in servable]
     comparison_run = _log_run(outcome, decision, participants, remarks, _about(prepared, run), predictions)
+    mlflow_registry.link_comparison([one["run_id"] for one in servable], comparison_run)
     log.info("verdict: %s. %s", verdict.verdict, verdict.sentence)
     return {
         "trained": list(trained),
@@ -175,6 +176,6 @@ def _log_run(
             },
             parameters={name: about[name] for name in ("profile", "seed", "contract")},
             metrics=model_comparison.metrics_of(outcome.comparisons[0]) if outcome.comparisons else {},
-            files={"comparison.json": export.to_json(evidence), "comparison.html": page, **cards},
+            files={"comparison.json": export.to_json(evidence), runs.COMPARISON_PAGE: page, **cards},
         )
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from heartline import contract
 from heartline.comparison import verdict
+from heartline.evaluation.cross_validation import Evaluation
 from heartline.packaging import bundle
 from heartline.pipeline import candidates, handovers
 from heartline.pipeline.handovers import Compared, Registered, Trained
@@ -54,7 +55,7 @@ def register(compared: Compared, *, promotion: str, run: str = "") -> Registered
         "version": version,
         "family": compared["winner"],
         "origin": winner["origin"] if winner else None,
-        "auc": winner["auc"] if winner else None,
+        "roc_auc": winner["roc_auc"] if winner else None,
         "versions": versions,
         "verdict": compared["verdict"],
         "reason": compared["reason"],
@@ -66,6 +67,7 @@ def register(compared: Compared, *, promotion: str, run: str = "") -> Registered
 def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Compared) -> str:
     """Register a family's bundle, tag the version with the verdict, and return the version."""
     about = json.loads(files["manifest.json"])["model"]
+    scores = Evaluation.from_dict(json.loads(files["evaluation.json"]))
     title = families.family(trained["family"]).title.lower()
     version = mlflow_registry.register(
         files,
@@ -74,17 +76,20 @@ def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Co
         tags={
             **candidates.tags(about),
             "bundle": object_store.digest_of(trained["bundle"]),
-            "cv_roc_auc": f"{trained['auc']:.4f}",
         },
-        description=f"{trained['auc']:.3f} ROC AUC: {title}, profile {about['profile']}, origin {about['origin']}",
     )
-    mlflow_registry.tag_version(
+    roc_auc = scores.out_of_fold["roc_auc"]
+    mlflow_registry.describe_version(
         version,
-        {
+        tags={
+            "roc_auc": str(roc_auc.value),
+            "scores": scores.scores_in_words(),
             "verdict": compared["verdict"],
             "reason": compared["reason"],
-            "comparison_run": compared["comparison_run"],
         },
+        description=f"ROC AUC {roc_auc}, cross-validated: {title}, profile {about['profile']}, "
+        f"origin {about['origin']}.",
+        comparison_run=compared["comparison_run"],
     )
     return version
 

@@ -1,23 +1,20 @@
-"""Runs, versions and aliases in MLflow; the only module of this package that imports MLflow.
+"""Runs, versions and aliases in MLflow.
 
 Each run, logged model and version has a key. It is searched for by that key before it is created, so that a task that
 was killed and runs again leaves one run, one logged model and one version.
 """
 
 import json
-import platform
+import logging
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version as installed
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import mlflow
-import mlflow.sklearn
-import requests
 from mlflow import entities
 from mlflow.entities import (
     DatasetInput,
@@ -28,24 +25,35 @@ from mlflow.entities import (
     Param,
     RunStatus,
     RunTag,
+    SourceType,
 )
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
-from sklearn.pipeline import Pipeline
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE, MLFLOW_USER
 
-from heartline import contract
-from heartline.errors import RegistryError
-from heartline.packaging import export
-from heartline.registry import alias_history
+from heartline import addresses, contract
+from heartline.registry import alias_history, flavours, runs
+from heartline.registry.mlflow_errors import DeletedExperimentError, reaching_mlflow
 from heartline.registry.runs import EXPERIMENT, REFUSED, Dataset, Run
 
 KEY = "heartline.key"
 DATASET_DIGEST = 36  # characters that MLflow keeps of a digest; a tag of the input and its URI hold all 64
 DATASET_SHA256 = "heartline.sha256"
+COMPARISON = "comparison"  # tag: address of the page of the latest comparison
+_FORMER_SCORE = "cv_roc_auc"  # up to 0.2: the mean over the folds, under the name of another score
+_OUR_DESCRIPTION = re.compile(r"ROC AUC \d|\d\.\d{3} ROC AUC: ")  # of today, and up to 0.2
+_LINK = "[Comparison with the other families]("
 STAGING = "staging"
 PRODUCTION = "production"
+_ORIGIN = {  # the columns Source and Created by
+    MLFLOW_SOURCE_NAME: runs.SOURCE,
+    MLFLOW_SOURCE_TYPE: SourceType.to_string(SourceType.JOB),
+    MLFLOW_USER: runs.USER,
+}
+_EXPERIMENT_KIND = "mlflow.experimentKind"  # without it, MLflow's UI guesses, and shows pages for GenAI
 FINISHED, FAILED = RunStatus.to_string(RunStatus.FINISHED), RunStatus.to_string(RunStatus.FAILED)
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ def log_run(run: Run) -> str:
     Raises:
         RegistryError: MLflow cannot be reached or refuses.
     """
-    with _reaching_mlflow(f"log the run {run.title}"):
+    with reaching_mlflow(f"log the run {run.title}"):
         client = mlflow.MlflowClient()
         experiment = _experiment(client, run.experiment)
         status = FAILED if run.failed else FINISHED
@@ -109,7 +117,7 @@ def log_run(run: Run) -> str:
             _renew_refusal(client, logged, run)
             if logged.info.status == status:
                 return str(logged.info.run_id)
-        tags = {**run.tags, KEY: run.key, MLFLOW_RUN_NOTE: run.note}
+        tags = {**run.tags, **_ORIGIN, KEY: run.key, MLFLOW_RUN_NOTE: run.note}
         started = int(run.started.timestamp() * 1000) if run.started else None
         logged = logged or client.create_run(experiment, started, tags, run.title)
         run_id = str(logged.info.run_id)
@@ -127,10 +135,11 @@ def log_run(run: Run) -> str:
             _write(Path(folder), run.files)
             client.log_artifacts(run_id, folder)
         client.set_terminated(run_id, status)
+        log.info("MLflow run %s: %s", run.title, addresses.mlflow_run(experiment, run_id))
         return run_id
 
 
-def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mapping[str, str], description: str) -> str:
+def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mapping[str, str]) -> str:
     """Register a bundle as a version, unless a version has the same key, and return the version's number.
 
     Args:
@@ -138,12 +147,11 @@ def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mappin
         run_id: the run that trained it.
         key: sha256 of the bundle; the same key is the same version.
         tags: of the version: family, origin, snapshot and so on.
-        description: one line, shown in MLflow.
 
     Raises:
         RegistryError: MLflow cannot be reached or refuses.
     """
-    with _reaching_mlflow("register a version"):
+    with reaching_mlflow("register a version"):
         client = mlflow.MlflowClient()
         found = client.search_model_versions(f"name = '{contract.MODEL_NAME}' and tags.`{KEY}` = '{key}'")
         if found:
@@ -156,21 +164,60 @@ def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mappin
             run_id=run_id,
             model_id=model_id,
             tags={**tags, KEY: key},
-            description=description,
         )
         return str(created.version)
 
 
-def tag_version(version: str, tags: Mapping[str, str]) -> None:
-    """Set tags on a version.
+def link_comparison(run_ids: Sequence[str], comparison_run: str) -> None:
+    """Add a link to the comparison's page to the descriptions and tags of the runs that took part.
+
+    Raises:
+        RegistryError: MLflow cannot be reached or refuses.
+    """
+    with reaching_mlflow("link the comparison"):
+        client = mlflow.MlflowClient()
+        tags = _comparison_tags(client, comparison_run)
+        for run_id in run_ids:
+            note = client.get_run(run_id).data.tags.get(MLFLOW_RUN_NOTE, "")
+            for name, value in {**tags, MLFLOW_RUN_NOTE: with_link(note, tags[COMPARISON])}.items():
+                client.set_tag(run_id, name, value)
+
+
+def with_link(text: str, page: str) -> str:
+    """Return a description, Markdown, that ends with a link to a comparison's page; an earlier link is replaced."""
+    kept = [line for line in text.splitlines() if not line.startswith(_LINK)]
+    return "\n".join(kept).rstrip() + f"\n\n{_LINK}{page})"
+
+
+def _comparison_tags(client: mlflow.MlflowClient, comparison_run: str) -> dict[str, str]:
+    """Return the tags of what took part in a comparison: the id of its run, and the address of its page."""
+    page = addresses.mlflow_run(_experiment(client, runs.COMPARISON_EXPERIMENT), comparison_run, runs.COMPARISON_PAGE)
+    return {"comparison_run": comparison_run, COMPARISON: page}
+
+
+def describe_version(version: str, *, tags: Mapping[str, str], description: str, comparison_run: str) -> None:
+    """Set tags and description of a version, with a link to the comparison; a user's own description stays.
+
+    Args:
+        version: its number.
+        tags: to add or replace.
+        description: one line.
+        comparison_run: id of the run that holds the comparison's page.
 
     Raises:
         RegistryError: there is no such version, or MLflow cannot be reached.
     """
-    with _reaching_mlflow(f"tag version {version}"):
+    with reaching_mlflow(f"describe version {version}"):
         client = mlflow.MlflowClient()
-        for name, value in tags.items():
+        found = client.get_model_version(contract.MODEL_NAME, version)
+        compared = _comparison_tags(client, comparison_run)
+        for name, value in {**tags, **compared}.items():
             client.set_model_version_tag(contract.MODEL_NAME, version, name, value)
+        if _FORMER_SCORE in found.tags:
+            client.delete_model_version_tag(contract.MODEL_NAME, version, _FORMER_SCORE)
+        if not found.description or _OUR_DESCRIPTION.match(found.description):
+            text = with_link(description, compared[COMPARISON])
+            client.update_model_version(contract.MODEL_NAME, version, text)
 
 
 def point_alias(alias: str, version: str) -> None:
@@ -179,7 +226,7 @@ def point_alias(alias: str, version: str) -> None:
     Raises:
         RegistryError: there is no such version, or MLflow cannot be reached.
     """
-    with _reaching_mlflow(f"point alias {alias} at version {version}"):
+    with reaching_mlflow(f"point alias {alias} at version {version}"):
         mlflow.MlflowClient().set_registered_model_alias(contract.MODEL_NAME, alias, version)
 
 
@@ -189,7 +236,7 @@ def aliased(alias: str) -> Version | None:
     Raises:
         RegistryError: MLflow cannot be reached.
     """
-    with _reaching_mlflow(f"look up alias {alias}"):
+    with reaching_mlflow(f"look up alias {alias}"):
         client = mlflow.MlflowClient()
         models = client.search_registered_models(f"name = '{contract.MODEL_NAME}'")
         if not models or alias not in models[0].aliases:
@@ -214,7 +261,7 @@ def move_production(version: str, *, by: str, expected: str | None = None) -> st
     Raises:
         RegistryError: there is no such version, or MLflow cannot be reached.
     """
-    with _reaching_mlflow(f"point alias {PRODUCTION} at version {version}"):
+    with reaching_mlflow(f"point alias {PRODUCTION} at version {version}"):
         return alias_history.move(
             _model(), version, by=by, how=alias_history.RUN, now=datetime.now(UTC), expected=expected
         ).refused
@@ -226,7 +273,7 @@ def record_external_moves() -> list[alias_history.Move]:
     Raises:
         RegistryError: MLflow cannot be reached.
     """
-    with _reaching_mlflow(f"read the history of alias {PRODUCTION}"):
+    with reaching_mlflow(f"read the history of alias {PRODUCTION}"):
         return alias_history.record_external_moves(_model(), datetime.now(UTC))[1]
 
 
@@ -235,14 +282,18 @@ def _model() -> RegisteredModel:
 
 
 def _experiment(client: mlflow.MlflowClient, name: str = EXPERIMENT) -> str:
+    tags = {MLFLOW_RUN_NOTE: runs.DESCRIPTIONS.get(name, ""), _EXPERIMENT_KIND: "custom_model_development"}
     try:
-        return str(client.create_experiment(name))
+        return str(client.create_experiment(name, tags=tags))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     found = client.get_experiment_by_name(name)
     if found is None or found.lifecycle_stage != "active":
-        raise MlflowException(f"experiment {name} was deleted: restore it in MLflow's UI")
+        raise DeletedExperimentError(name, found.experiment_id if found else "ID")
+    for key, value in tags.items():
+        if key not in found.tags:  # made by an earlier version, or by hand; a user's own text stays
+            client.set_experiment_tag(found.experiment_id, key, value)
     return str(found.experiment_id)
 
 
@@ -280,13 +331,19 @@ def _logged_model(
     if found and found[0].status == LoggedModelStatus.READY:
         return str(found[0].model_id)
     name = f"{contract.MODEL_NAME}-{tags['family']}".replace("_", "-")
-    model = found[0] if found else client.create_logged_model(experiment, name, run_id, tags={**tags, KEY: key})
+    run = client.get_run(run_id)
+    model = (
+        found[0]
+        if found
+        else client.create_logged_model(experiment, name, run_id, {**tags, KEY: key}, run.data.params, "classifier")
+    )
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "model"
-        _save_flavour(export.from_skops(bundle["model.skops"]), target, run_id=run_id, model_id=model.model_id)
+        flavours.save(bundle, target, run_id=run_id, model_id=model.model_id)
         _write(target, bundle)
         client.log_model_artifacts(model.model_id, str(target))
-    linked = client.get_run(run_id).outputs
+    _copy_metrics(client, run, model.model_id)
+    linked = run.outputs
     if model.model_id not in {one.model_id for one in (linked.model_outputs if linked else [])}:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])  # MLflow refuses a second link
     # the last step: a model that is ready is reused as it is
@@ -294,23 +351,16 @@ def _logged_model(
     return str(model.model_id)
 
 
-def _save_flavour(pipeline: Pipeline, target: Path, *, run_id: str, model_id: str) -> None:
-    """Write the files with which MLflow loads the model; the bundle's own files are written over them later."""
-    mlflow.sklearn.save_model(
-        pipeline,
-        target,
-        serialization_format="skops",
-        skops_trusted_types=list(export.trusted_types()),
-        mlflow_model=Model(run_id=run_id, model_id=model_id),
-        conda_env={
-            "name": contract.MODEL_NAME,
-            "channels": ["conda-forge"],
-            "dependencies": [
-                f"python={platform.python_version()}",
-                "pip",
-                {"pip": [f"{name}=={installed(name)}" for name in ("mlflow", "numpy", "scikit-learn", "skops")]},
-            ],
-        },
+def _copy_metrics(client: mlflow.MlflowClient, run: entities.Run, model_id: str) -> None:
+    """Log a run's metrics for its model, too, with the data set; again is the same points and not more of them."""
+    datasets = [one.dataset for one in (run.inputs.dataset_inputs if run.inputs else [])]
+    name, digest = (datasets[0].name, datasets[0].digest) if datasets else (None, None)
+    client.log_batch(
+        run.info.run_id,
+        metrics=[
+            Metric(key, value, run.info.start_time, 0, model_id, name, digest)
+            for key, value in run.data.metrics.items()
+        ],
     )
 
 
@@ -332,33 +382,3 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-
-
-@contextmanager
-def _reaching_mlflow(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except (MlflowException, requests.RequestException) as error:
-        raise _mlflow_error(doing, error) from error
-
-
-def _mlflow_error(doing: str, error: Exception) -> RegistryError:
-    """Return the error for a request that MLflow refused or did not answer.
-
-    Args:
-        doing: the request, as an infinitive.
-        error: of MLflow's client.
-    """
-    message = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-    expected, hint = (
-        "an MLflow server that answers",
-        "check that MLflow and its database run (./heartline status); Airflow retries the task",
-    )
-    if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
-        expected, hint = "an existing resource", "check in MLflow's UI whether it was deleted; if so, train again"
-    return RegistryError(
-        f"MLflow could not {doing}: {message}",
-        where=f"MLFLOW_TRACKING_URI {mlflow.get_tracking_uri()}",
-        expected=expected,
-        hint=hint,
-    )

@@ -5,6 +5,7 @@ from typing import Any
 
 import requests
 
+from heartline import addresses
 from stack.clients.http import call, session
 from stack.errors import UsageError, WorkError
 from stack.settings import MODEL
@@ -55,7 +56,7 @@ class Registry:
         if not number or self.version(number) is None:
             raise UsageError(
                 f"the model {MODEL} has no version {text!r}",
-                where=f"{self.url}/#/models/{MODEL}",
+                where=addresses.model(),
                 expected="the number of a registered version",
                 hint="choose one that MLflow lists, or omit it to use the version at `staging`",
             )
@@ -77,7 +78,7 @@ class Registry:
         if not answer.ok:
             return None
         experiment = answer.json()["run"]["info"]["experiment_id"]
-        return f"{self.url}/#/experiments/{experiment}/runs/{run_id}/artifacts/{file}"
+        return addresses.mlflow_run(experiment, run_id, file)
 
     def set_production(self, version: str) -> None:
         """Point production to a version, in one request: the alias exists at every instant."""

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
-from heartline import contract
+from heartline import addresses, contract
 from heartline.storage import snapshots, splits
 from stack.clients.mlflow import PRODUCTION, Registry
 from stack.errors import UsageError
@@ -90,7 +90,7 @@ def _version(registry: Registry, version: str | None) -> tuple[str, dict[str, st
     if tags is None or "snapshot" not in tags:
         raise UsageError(
             f"the model {MODEL} has no version {version!r}",
-            where=f"{registry.url}/#/models/{MODEL}",
+            where=addresses.model(),
             expected="the number of a version that a training run registered",
             hint="choose one that MLflow lists, or omit it to export the one in production",
         )

@@ -175,8 +175,8 @@ def lines(stack: Stack, status: Status) -> list[str]:
     found += [f"note:       {text}" for text in status.notes]
     found.append(summary(status))
     password = f", user {USER}, password in {stack.login_file}" if stack.login_file.exists() else ""
-    found.append(f"Airflow:    {settings.airflow_url}{password}")
-    found += [f"MLflow:     {settings.mlflow_url}", f"Service:    {settings.service_url}"]
+    found.append(f"Airflow:    {settings.public_airflow_url}{password}")
+    found += [f"MLflow:     {settings.public_mlflow_url}", f"Service:    {settings.public_service_url}"]
     if stack.credentials.folder.exists():
         database = stack.server
         found.append(f"PostgreSQL: {database.host}:{database.port} (./heartline db opens it)")

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from heartline import addresses
 from stack.clients.airflow import Airflow
 from stack.clients.mlflow import PRODUCTION, Registry
-from stack.settings import DAG, MODEL
+from stack.settings import DAG
 
 TOP_REASONS = 3
 COMPARISON = "comparison.html"
@@ -38,10 +39,10 @@ def collect(airflow: Airflow, registry: Registry, run: str, registered: dict[str
         **registered,
         "production": registry.at(PRODUCTION),
         "links": {
-            "run": f"{airflow.url}/dags/{DAG}/runs/{run}",
+            "run": addresses.airflow_run(run),
             "data_docs": validated.get("data_docs"),
             "comparison": registry.run_page(comparison_run, COMPARISON) if comparison_run else None,
-            "mlflow": f"{registry.url}/#/models/{MODEL}",
+            "mlflow": addresses.model(),
         },
     }
 

@@ -76,10 +76,10 @@ def _first_version(stack: Stack, given: Mapping[str, Any], choice: source_choice
 def _show_prediction(stack: Stack) -> None:
     settings, record = stack.settings, service.example()
     answer = service.predict(settings, record)
-    print(f"POST {settings.service_url}/predict\n{json.dumps(record)}\n\n{json.dumps(answer, indent=2)}\n")
-    print(f"Airflow  {settings.airflow_url}  (user {USER}, password in {_short(stack.login_file)})")
-    print(f"MLflow   {settings.mlflow_url}")
-    print(f"Service  {settings.service_url}")
+    print(f"POST {settings.public_service_url}/predict\n{json.dumps(record)}\n\n{json.dumps(answer, indent=2)}\n")
+    print(f"Airflow  {settings.public_airflow_url}  (user {USER}, password in {_short(stack.login_file)})")
+    print(f"MLflow   {settings.public_mlflow_url}")
+    print(f"Service  {settings.public_service_url}")
 
 
 def _short(path: Path) -> str:

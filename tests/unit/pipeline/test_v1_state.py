@@ -106,7 +106,7 @@ def test_a_bundle_that_is_registered_is_not_registered_again(v1):
         "predictions": "file:///predictions.json",
         "run_id": run_id,
         "origin": "sample",
-        "auc": 0.91,
+        "roc_auc": 0.91,
     }
     compared: Compared = {
         "trained": [trained],

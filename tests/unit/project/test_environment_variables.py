@@ -67,7 +67,15 @@ def test_each_documented_variable_exists():
 
 def test_a_change_of_each_setting_of_the_service_restarts_it():
     set_by_the_stack = {
-        f"HEARTLINE_{name}" for name in ("API_KEYS", "CACHE", "MLFLOW_URL", "PREDICTION_LOG_URL", "SERVICE_PORT")
+        f"HEARTLINE_{name}"
+        for name in (
+            "API_KEYS",
+            "CACHE",
+            "MLFLOW_URL",
+            "PREDICTION_LOG_URL",
+            "PUBLIC_SERVICE_URL",
+            "SERVICE_PORT",
+        )
     }
     not_passed_on = {"HEARTLINE_BUNDLE"}  # the local stack serves the registry's version
     assert set(definitions._SERVICE) == _of_the_service() - set_by_the_stack - not_passed_on

@@ -358,8 +358,9 @@ def test_a_missing_version_moves_nothing(production):
         "MLflow could not point alias production at version 99: "
         "Model Version (name=heart-disease, version=99) not found\n"
         f"  where:    MLFLOW_TRACKING_URI {mlflow.get_tracking_uri()}\n"
-        "  expected: an existing resource\n"
-        "  hint:     check in MLflow's UI whether it was deleted; if so, train again"
+        "  expected: an existing resource of an MLflow server at this address\n"
+        "  hint:     check in MLflow's UI whether it was deleted (if so, trigger a new run), and that MLFLOW_TRACKING_URI "
+        "is right; a retry cannot change this"
     )
     assert mlflow_registry.aliased("production").number == production
 
