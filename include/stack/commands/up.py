@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from heartline.registry import alias_moves
 from heartline.registry.alias_history import FIRST_UP
 from stack import console, source_choice
 from stack.clients import service
@@ -11,7 +12,7 @@ from stack.commands import promote, train
 from stack.errors import WorkError
 from stack.processes import lifecycle
 from stack.processes.lifecycle import Stack
-from stack.settings import USER
+from stack.settings import MODEL, USER
 
 
 def up(stack: Stack, given: dict[str, str]) -> None:
@@ -30,9 +31,10 @@ def up(stack: Stack, given: dict[str, str]) -> None:
         if source_choice.remembered(home) is None:
             source_choice.remember(home, choice.source)
         lifecycle.start(stack)
-        registry = Registry(stack.settings.mlflow_url)
+        registry = stack.registry
         version = registry.at(PRODUCTION)
         if version is None:
+            _refuse_lost_production(registry)
             first = _first_version(stack, given, choice)
             version = promote.promote(registry, first, by=promote.current_user(), how=FIRST_UP)
         elif given:
@@ -42,11 +44,24 @@ def up(stack: Stack, given: dict[str, str]) -> None:
     _show_prediction(stack)
 
 
+def _refuse_lost_production(registry: Registry) -> None:
+    """Refuse to put a first model into production where there was one before, whose alias is gone."""
+    lost = alias_moves.lost_production("", promote.moves(registry), registry.served())
+    if lost:
+        raise WorkError(
+            lost,
+            where=f"{registry.url}/#/models/{MODEL}",
+            expected=f"a version at the alias {PRODUCTION}",
+            hint="./heartline promote VERSION puts a version that MLflow lists into production; "
+            "./heartline train trains another one",
+        )
+
+
 def _first_version(stack: Stack, given: dict[str, str], choice: source_choice.Choice) -> str:
     """Return a version for production: of an active run, else the staged one, else of a new run."""
     if not given:
         result = train.join(stack)
-        staged = str(result["version"]) if result else Registry(stack.settings.mlflow_url).at(STAGING)
+        staged = str(result["version"]) if result else stack.registry.at(STAGING)
         if staged:
             return staged
     home = stack.settings.home
