@@ -43,7 +43,8 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
         raise _no_candidate(refused)
     participants = {one["family"]: candidates.read(one) for one in servable}
     production = mlflow_registry.aliased(mlflow_registry.PRODUCTION)
-    outcome = model_comparison.compare(participants, prepared, production)
+    lost = "" if production else mlflow_registry.lost_production()
+    outcome = model_comparison.compare(participants, prepared, production, lost)
     verdict = outcome.verdict
     remarks = [
         *(_why_refused(one) for one in refused),

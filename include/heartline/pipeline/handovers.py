@@ -178,6 +178,8 @@ class Registered(TypedDict):
     """The winner's ROC AUC, as in ``Trained``."""
     versions: dict[str, str]
     """The version of each family that was registered."""
+    repaired: list[str]
+    """What was deleted or damaged in MLflow and has been repaired, one sentence each."""
     verdict: str
     """As in ``Compared``."""
     reason: str

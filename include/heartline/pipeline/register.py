@@ -11,6 +11,7 @@ from heartline.packaging import bundle
 from heartline.pipeline import candidates, handovers
 from heartline.pipeline.handovers import Compared, Registered, Trained
 from heartline.registry import mlflow_registry
+from heartline.registry.repair import Registration
 from heartline.storage import object_store
 from heartline.training import families
 
@@ -36,9 +37,10 @@ def register(compared: Compared, *, promotion: str, run: str = "") -> Registered
     # every bundle is verified before the first version is registered
     bundles = [bundle.open_bundle(object_store.get(one["bundle"])) for one in servable]
     mlflow_registry.record_external_moves()
-    versions = {
+    registrations = {
         one["family"]: _register_version(one, files, compared) for one, files in zip(servable, bundles, strict=True)
     }
+    versions = {family: one.number for family, one in registrations.items()}
     winner = next((one for one in servable if one["family"] == compared["winner"]), None)
     version = versions[winner["family"]] if winner else None
     promoted, held_back = _move_aliases(version, compared, promotion, run) if version else (False, "")
@@ -57,6 +59,7 @@ def register(compared: Compared, *, promotion: str, run: str = "") -> Registered
         "origin": winner["origin"] if winner else None,
         "roc_auc": winner["roc_auc"] if winner else None,
         "versions": versions,
+        "repaired": [sentence for one in registrations.values() for sentence in one.repairs],
         "verdict": compared["verdict"],
         "reason": compared["reason"],
         "promoted": promoted,
@@ -64,12 +67,12 @@ def register(compared: Compared, *, promotion: str, run: str = "") -> Registered
     }
 
 
-def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Compared) -> str:
-    """Register a family's bundle, tag the version with the verdict, and return the version."""
+def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Compared) -> Registration:
+    """Register a family's bundle, and tag the version with the verdict."""
     about = json.loads(files["manifest.json"])["model"]
     scores = Evaluation.from_dict(json.loads(files["evaluation.json"]))
     title = families.family(trained["family"]).title.lower()
-    version = mlflow_registry.register(
+    registered = mlflow_registry.register(
         files,
         run_id=trained["run_id"],
         key=object_store.digest_of(trained["bundle"]),
@@ -80,7 +83,7 @@ def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Co
     )
     roc_auc = scores.out_of_fold["roc_auc"]
     mlflow_registry.describe_version(
-        version,
+        registered.number,
         tags={
             "roc_auc": str(roc_auc.value),
             "scores": scores.scores_in_words(),
@@ -91,12 +94,12 @@ def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Co
         f"origin {about['origin']}.",
         comparison_run=compared["comparison_run"],
     )
-    return version
+    return registered
 
 
 def _move_aliases(version: str, compared: Compared, promotion: str, run: str) -> tuple[bool, str]:
     """Point the aliases at the winner; return whether ``production`` was moved, and why not if it was to be."""
-    mlflow_registry.point_alias(mlflow_registry.STAGING, version)
+    mlflow_registry.stage(version)
     decision = verdict.may_move_production(promotion, compared["verdict"], compared["held_back"])
     held_back = decision.reason
     if decision.move:

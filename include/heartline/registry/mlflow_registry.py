@@ -1,7 +1,8 @@
 """Runs, versions and aliases in MLflow.
 
 Each run, logged model and version has a key. It is searched for by that key before it is created, so that a task that
-was killed and runs again leaves one run, one logged model and one version.
+was killed and runs again leaves one run, one logged model and one version. What is found is checked, and repaired where
+it was deleted or damaged since (``repair``).
 """
 
 import json
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,13 +28,16 @@ from mlflow.entities import (
     RunStatus,
     RunTag,
     SourceType,
+    ViewType,
 )
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE, MLFLOW_USER
 
 from heartline import addresses, contract
-from heartline.registry import alias_history, flavours, runs
+from heartline.errors import RegistryError
+from heartline.registry import alias_history, alias_moves, flavours, registered_model, repair, runs, stored_files
 from heartline.registry.mlflow_errors import DeletedExperimentError, reaching_mlflow
+from heartline.registry.repair import Registration
 from heartline.registry.runs import EXPERIMENT, REFUSED, Dataset, Run
 
 KEY = "heartline.key"
@@ -42,8 +47,7 @@ COMPARISON = "comparison"  # tag: address of the page of the latest comparison
 _FORMER_SCORE = "cv_roc_auc"  # up to 0.2: the mean over the folds, under the name of another score
 _OUR_DESCRIPTION = re.compile(r"ROC AUC \d|\d\.\d{3} ROC AUC: ")  # of today, and up to 0.2
 _LINK = "[Comparison with the other families]("
-STAGING = "staging"
-PRODUCTION = "production"
+STAGING, PRODUCTION = registered_model.STAGING, registered_model.PRODUCTION
 _ORIGIN = {  # the columns Source and Created by
     MLFLOW_SOURCE_NAME: runs.SOURCE,
     MLFLOW_SOURCE_TYPE: SourceType.to_string(SourceType.JOB),
@@ -69,41 +73,12 @@ class Version:
     tags: Mapping[str, str]
 
 
-class RegisteredModel:
-    """The registered model for ``alias_history``, through MLflow's client.
-
-    Args:
-        client: a client of the registry.
-        alias: the alias that is moved.
-    """
-
-    def __init__(self, client: mlflow.MlflowClient, alias: str) -> None:
-        self._client = client
-        self._alias = alias
-
-    def production_and_tags(self) -> tuple[str, Mapping[str, str]]:
-        """Return the version that the alias points at ("" for none), and the model's tags."""
-        found = self._client.search_registered_models(f"name = '{contract.MODEL_NAME}'")
-        return (str(found[0].aliases.get(self._alias, "")), dict(found[0].tags)) if found else ("", {})
-
-    def origin(self, version: str) -> str:
-        """Return the kind of source of a version's training data, "" where it is unknown."""
-        return str(self._client.get_model_version(contract.MODEL_NAME, version).tags.get("origin", ""))
-
-    def set_production(self, version: str) -> None:
-        """Point the alias at a version, in one request."""
-        self._client.set_registered_model_alias(contract.MODEL_NAME, self._alias, version)
-
-    def set_tag(self, key: str, value: str) -> None:
-        """Set a tag of the model."""
-        self._client.set_registered_model_tag(contract.MODEL_NAME, key, value)
-
-
 def log_run(run: Run) -> str:
     """Log a run, or continue the one that has the same key, and return its id.
 
     A run that was refused before and is not refused now loses its tag ``refused``. A finished run stays unchanged, as a
-    version may come from it: a later refusal of the same work is a new run.
+    version may come from it: a later refusal of the same work is a new run. A deleted run is restored, and files that
+    it has lost are uploaded again.
 
     Raises:
         RegistryError: MLflow cannot be reached or refuses.
@@ -116,8 +91,15 @@ def log_run(run: Run) -> str:
         if logged:
             _renew_refusal(client, logged, run)
             if logged.info.status == status:
+                repair.restore_files(client, logged, run.files)
                 return str(logged.info.run_id)
-        tags = {**run.tags, **_ORIGIN, KEY: run.key, MLFLOW_RUN_NOTE: run.note}
+        tags = {
+            **run.tags,
+            **_ORIGIN,
+            KEY: run.key,
+            MLFLOW_RUN_NOTE: run.note,
+            stored_files.FILES: stored_files.digests(run.files),
+        }
         started = int(run.started.timestamp() * 1000) if run.started else None
         logged = logged or client.create_run(experiment, started, tags, run.title)
         run_id = str(logged.info.run_id)
@@ -139,8 +121,11 @@ def log_run(run: Run) -> str:
         return run_id
 
 
-def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mapping[str, str]) -> str:
-    """Register a bundle as a version, unless a version has the same key, and return the version's number.
+def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mapping[str, str]) -> Registration:
+    """Register a bundle as a version, unless a version has the same key.
+
+    A version with the same key is checked, and repaired where its run was deleted or its files were. If it cannot be
+    repaired, a new version is registered in its place.
 
     Args:
         bundle: the bundle's files by name.
@@ -153,19 +138,21 @@ def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mappin
     """
     with reaching_mlflow("register a version"):
         client = mlflow.MlflowClient()
+        upload = partial(_upload, client, bundle)
         found = client.search_model_versions(f"name = '{contract.MODEL_NAME}' and tags.`{KEY}` = '{key}'")
-        if found:
-            return str(found[0].version)
-        model_id = _logged_model(client, bundle, run_id=run_id, key=key, tags=tags)
+        kept, replaced = repair.usable_version(client, found, bundle, upload)
+        if kept:
+            return kept
+        model_id, files = _logged_model(client, bundle, upload, run_id=run_id, key=key, tags=tags)
         _ensure_registered_model(client)
         created = client.create_model_version(
             contract.MODEL_NAME,
             source=f"models:/{model_id}",
             run_id=run_id,
             model_id=model_id,
-            tags={**tags, KEY: key},
+            tags={**tags, KEY: key, stored_files.FILES: stored_files.digests(files)},
         )
-        return str(created.version)
+        return repair.replacement(client, str(created.version), replaced)
 
 
 def link_comparison(run_ids: Sequence[str], comparison_run: str) -> None:
@@ -220,14 +207,24 @@ def describe_version(version: str, *, tags: Mapping[str, str], description: str,
             client.update_model_version(contract.MODEL_NAME, version, text)
 
 
-def point_alias(alias: str, version: str) -> None:
-    """Point an alias at a version, in one request: the alias is never absent in between.
+def stage(version: str) -> None:
+    """Point ``staging`` at a version, under the lock of all movers.
 
     Raises:
-        RegistryError: there is no such version, or MLflow cannot be reached.
+        RegistryError: there is no such version, its files cannot be downloaded, or MLflow cannot be reached.
     """
-    with reaching_mlflow(f"point alias {alias} at version {version}"):
-        mlflow.MlflowClient().set_registered_model_alias(contract.MODEL_NAME, alias, version)
+    with reaching_mlflow(f"point alias {STAGING} at version {version}"):
+        model = _model()
+        with model.lock(f"staging of version {version}"):
+            stored = model.examine(version)
+            if stored.damage:
+                raise RegistryError(
+                    f"version {version} cannot be downloaded: {stored.damage}",
+                    where=f"MLFLOW_TRACKING_URI {mlflow.get_tracking_uri()}",
+                    expected="the files that were registered",
+                    hint=stored.hint,
+                )
+            model.set_staging(version)
 
 
 def aliased(alias: str) -> Version | None:
@@ -248,7 +245,7 @@ def aliased(alias: str) -> Version | None:
 def move_production(version: str, *, by: str, expected: str | None = None) -> str:
     """Point ``production`` at a version, and record it as a move by a run.
 
-    The rules are those of ``alias_history.move``.
+    The rules are those of ``alias_moves.move``.
 
     Args:
         version: its number.
@@ -262,7 +259,7 @@ def move_production(version: str, *, by: str, expected: str | None = None) -> st
         RegistryError: there is no such version, or MLflow cannot be reached.
     """
     with reaching_mlflow(f"point alias {PRODUCTION} at version {version}"):
-        return alias_history.move(
+        return alias_moves.move(
             _model(), version, by=by, how=alias_history.RUN, now=datetime.now(UTC), expected=expected
         ).refused
 
@@ -274,11 +271,23 @@ def record_external_moves() -> list[alias_history.Move]:
         RegistryError: MLflow cannot be reached.
     """
     with reaching_mlflow(f"read the history of alias {PRODUCTION}"):
-        return alias_history.record_external_moves(_model(), datetime.now(UTC))[1]
+        return alias_moves.record_external_moves(_model(), datetime.now(UTC))[1]
 
 
-def _model() -> RegisteredModel:
-    return RegisteredModel(mlflow.MlflowClient(), PRODUCTION)
+def lost_production() -> str:
+    """Return what was in production, where the alias is missing although something was; "" otherwise.
+
+    Raises:
+        RegistryError: MLflow cannot be reached.
+    """
+    with reaching_mlflow(f"read the history of alias {PRODUCTION}"):
+        model = _model()
+        production, moves = alias_moves.record_external_moves(model, datetime.now(UTC))
+        return alias_moves.lost_production(production, moves, None if production else model.served())
+
+
+def _model() -> registered_model.RegisteredModel:
+    return registered_model.RegisteredModel(mlflow.MlflowClient())
 
 
 def _experiment(client: mlflow.MlflowClient, name: str = EXPERIMENT) -> str:
@@ -298,10 +307,17 @@ def _experiment(client: mlflow.MlflowClient, name: str = EXPERIMENT) -> str:
 
 
 def _earlier(client: mlflow.MlflowClient, experiment: str, run: Run) -> entities.Run | None:
-    """Return the run with the same key: a finished one unless this work is refused, else an unfinished one."""
-    found = client.search_runs([experiment], f"tags.`{KEY}` = '{run.key}'")
-    finished = [one for one in found if one.info.status == FINISHED and not run.failed]
-    return next(iter([*finished, *(one for one in found if one.info.status != FINISHED)]), None)
+    """Return the run with the same key: a finished one unless this work is refused, else an unfinished one.
+
+    A deleted run counts where there is no other, and is restored.
+    """
+    found = client.search_runs([experiment], f"tags.`{KEY}` = '{run.key}'", run_view_type=ViewType.ALL)
+    ordered = sorted(found, key=repair.is_deleted)
+    finished = [one for one in ordered if one.info.status == FINISHED and not run.failed]
+    earlier = next(iter([*finished, *(one for one in ordered if one.info.status != FINISHED)]), None)
+    if earlier:
+        repair.restore_run(client, earlier)
+    return earlier
 
 
 def _renew_refusal(client: mlflow.MlflowClient, logged: entities.Run, run: Run) -> None:
@@ -324,12 +340,17 @@ def _ensure_registered_model(client: mlflow.MlflowClient) -> None:
 
 
 def _logged_model(
-    client: mlflow.MlflowClient, bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mapping[str, str]
-) -> str:
+    client: mlflow.MlflowClient,
+    bundle: Mapping[str, bytes],
+    upload: repair.Upload,
+    *,
+    run_id: str,
+    key: str,
+    tags: Mapping[str, str],
+) -> tuple[str, dict[str, bytes]]:
+    """Return the id of the logged model with this key and its files; it is created where there is none."""
     experiment = _experiment(client)
     found = client.search_logged_models([experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
-    if found and found[0].status == LoggedModelStatus.READY:
-        return str(found[0].model_id)
     name = f"{contract.MODEL_NAME}-{tags['family']}".replace("_", "-")
     run = client.get_run(run_id)
     model = (
@@ -337,18 +358,23 @@ def _logged_model(
         if found
         else client.create_logged_model(experiment, name, run_id, {**tags, KEY: key}, run.data.params, "classifier")
     )
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "model"
-        flavours.save(bundle, target, run_id=run_id, model_id=model.model_id)
-        _write(target, bundle)
-        client.log_model_artifacts(model.model_id, str(target))
+    files = repair.complete_files(model.artifact_location, bundle, {}, partial(upload, run_id, model.model_id))[0]
     _copy_metrics(client, run, model.model_id)
     linked = run.outputs
     if model.model_id not in {one.model_id for one in (linked.model_outputs if linked else [])}:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])  # MLflow refuses a second link
-    # the last step: a model that is ready is reused as it is
-    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    return str(model.model_id)
+    if model.status != LoggedModelStatus.READY:
+        client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    return str(model.model_id), files
+
+
+def _upload(client: mlflow.MlflowClient, bundle: Mapping[str, bytes], run_id: str, model_id: str) -> None:
+    """Upload the files of a logged model, over those that are there."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "model"
+        flavours.save(bundle, target, run_id=run_id, model_id=model_id)
+        _write(target, bundle)
+        client.log_model_artifacts(model_id, str(target))
 
 
 def _copy_metrics(client: mlflow.MlflowClient, run: entities.Run, model_id: str) -> None:

@@ -82,7 +82,7 @@ def _version(registry: Registry, version: str | None) -> tuple[str, dict[str, st
         if version is None:
             raise UsageError(
                 "there is no version to export",
-                where=f"alias {PRODUCTION} in {registry.url}",
+                where=f"alias {PRODUCTION} of {addresses.model()}",
                 expected="a version in production",
                 hint="./heartline promote, or name a version with --version",
             )
@@ -97,7 +97,7 @@ def _version(registry: Registry, version: str | None) -> tuple[str, dict[str, st
     if tags.get("contract_version") != contract.VERSION:
         raise UsageError(
             f"version {version} was trained under another contract: {tags.get('contract_version')}",
-            where=f"tag contract_version of version {version} in {registry.url}",
+            where=f"tag contract_version of version {version} of {addresses.model()}",
             expected=f"{contract.VERSION}, because another contract may split the records differently",
             hint="run the command in the checkout that trained the version, or train again",
         )

@@ -142,10 +142,11 @@ def _unsupervised(stack: Stack) -> list[ProcessStatus]:
 
 def _production(stack: Stack) -> tuple[bool, str | None, alias_history.Move | None]:
     try:
-        production, tags = Registry(stack.settings.mlflow_url).production_and_tags()
+        registry = Registry(stack.settings.mlflow_url)
+        (production, tags), kept = registry.production_and_tags(), registry.history()
     except HeartlineError:
         return False, None, None
-    moves = alias_history.read(tags)
+    moves = alias_history.read(kept, tags or {})
     return True, production or None, moves[-1] if moves and moves[-1].after == production else None
 
 

@@ -61,6 +61,7 @@ def lines(found: dict[str, Any]) -> list[str]:
         "verdict": f"{found.get('verdict')}. {found.get('reason')}",
         "versions": ", ".join(f"{number} ({family})" for family, number in versions),
         "aliases": _aliases(found),
+        "repaired": "; ".join(found.get("repaired", [])),
         "data docs": links["data_docs"],
         "comparison": links["comparison"],
         "mlflow": links["mlflow"],

@@ -233,6 +233,8 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         # runs the smoke test of a model before it is registered
         "HEARTLINE_SERVING_PYTHON": str(settings.root / SERVING_VENV / "bin" / "python"),
         "MLFLOW_TRACKING_URI": settings.mlflow_url,
+        "HEARTLINE_ALIAS_LOCK_URL": alias_lock_url(server, credentials),
+        "HEARTLINE_READYZ_URL": f"{settings.service_url}/readyz",
         "AIRFLOW_HOME": str(airflow_home),
         "AIRFLOW__API__BASE_URL": settings.public_airflow_url,
         "AIRFLOW__API__HOST": HOST,
@@ -264,6 +266,11 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
     }
+
+
+def alias_lock_url(server: Server, credentials: Credentials) -> str:
+    """Return the URL of the database whose lock every mover of an alias holds: commands, tasks and runs."""
+    return server.address("heartline", credentials["heartline_db_password"], driver=None)
 
 
 def passwords_file(settings: Settings) -> Path:

@@ -87,6 +87,11 @@ def mlflow_counts(client: mlflow.MlflowClient) -> dict[str, int]:
     }
 
 
+def move_by_hand(version: str) -> None:
+    """Point ``production`` at a version as a user does in MLflow's UI."""
+    mlflow.MlflowClient().set_registered_model_alias(contract.MODEL_NAME, "production", str(version))
+
+
 def artifact(client: mlflow.MlflowClient, run_id: str, name: str) -> Path:
     """Return an artifact of a run as a local file."""
     return Path(client.download_artifacts(run_id, name))

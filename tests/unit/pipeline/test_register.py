@@ -10,7 +10,7 @@ from heartline.pipeline.compare import compare
 from heartline.pipeline.register import register
 from heartline.registry import mlflow_registry
 from heartline.storage import object_store
-from tests.unit.pipeline.support import FOREST, LINEAR, mlflow_counts, refused
+from tests.unit.pipeline.support import FOREST, LINEAR, mlflow_counts, move_by_hand, refused
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_run_moves_production_only_if_it_may_and_the_verdict_is_better(better,
 
 def test_a_run_does_not_move_production_if_it_changed_since_the_comparison(pair, better):
     versions = register(better, promotion="manual")["versions"]
-    mlflow_registry.point_alias("production", versions[FOREST])
+    move_by_hand(versions[FOREST])
     registered = register(better, promotion="if_better")
     assert not registered["promoted"]
     assert registered["held_back"] == (

@@ -41,7 +41,7 @@ def server(monkeypatch) -> Iterator[dict[str, object]]:
 
 def _fails() -> RegistryError:
     with pytest.raises(RegistryError) as caught:
-        mlflow_registry.point_alias("staging", "1")
+        mlflow_registry.stage("1")
     return caught.value
 
 

@@ -100,8 +100,14 @@ def test_it_says_what_was_dropped_and_why(collected):
 def test_what_did_not_happen_takes_no_line(collected):
     text = "\n".join(summary.lines(collected()))
     assert "left out" not in text
+    assert "repaired" not in text
     assert "and 0" not in text
     assert "\nquarantine " not in text
+
+
+def test_a_repair_is_said(collected):
+    sentence = "run abc was deleted in MLflow and was restored"
+    assert f"repaired    {sentence}" in summary.lines(collected(repaired=[sentence]))
 
 
 @pytest.mark.parametrize(
