@@ -6,14 +6,15 @@ Airflow does not authenticate requests to a plugin's pages. These pages show val
 
 from functools import cache
 from typing import Any, ClassVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from airflow.plugins_manager import AirflowPlugin
 
-from heartline import dag_ids
+from heartline import addresses, dag_ids
 
 PREFIX = "/data-docs"
-LOGIN = "/api/v2/auth/login"
+BELOW = urlsplit(addresses.public(addresses.AIRFLOW)).path  # of a reverse proxy, such as /airflow
+LOGIN = f"{BELOW}/api/v2/auth/login"
 
 # A page is one file with inline styles: it loads nothing and runs no script, and other sites must not frame it.
 HEADERS = {
@@ -84,7 +85,10 @@ def _answer_errors(site: Any) -> None:
     @site.exception_handler(HTTPException)
     def refused(request: Any, error: HTTPException) -> Response:
         if error.status_code == 401 and "text/html" in request.headers.get("accept", ""):
-            return RedirectResponse(f"{LOGIN}?next={quote(str(request.url), safe='')}", 303, HEADERS)
+            # Without a host: the login belongs to the host name in the browser's address bar.
+            query = f"?{request.url.query}" if request.url.query else ""
+            page = f"{BELOW}{PREFIX}{request.url.path.rpartition(PREFIX)[2]}{query}"
+            return RedirectResponse(f"{LOGIN}?next={quote(page, safe='')}", 303, HEADERS)
         return _answer(f"{error.detail}\n", error.status_code)
 
 
@@ -101,17 +105,18 @@ class HeartlineDataDocs(AirflowPlugin):
     fastapi_apps: ClassVar[list[dict[str, Any]]] = [
         {"app": application, "url_prefix": PREFIX, "name": "Heartline Data Docs"}
     ]
+    # Without a slash at the beginning, so that they stay below Airflow's own address.
     external_views: ClassVar[list[dict[str, str]]] = [
         {
             "name": "Data Docs",
-            "href": f"{PREFIX}/",
+            "href": f"{PREFIX.removeprefix('/')}/",
             "destination": "nav",
             "category": "browse",
             "url_route": "data-docs",
         },
         {
             "name": "Data Docs",
-            "href": f"{PREFIX}/run?id={{RUN_ID}}",
+            "href": f"{PREFIX.removeprefix('/')}/run?id={{RUN_ID}}",
             "destination": "dag_run",
             "url_route": "data-docs-of-run",
         },

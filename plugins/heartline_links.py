@@ -1,13 +1,10 @@
 """Links from Airflow's navigation to MLflow."""
 
-import os
 from typing import ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-from heartline import contract
-
-MLFLOW = f"http://localhost:{os.environ.get('HEARTLINE_MLFLOW_PORT', '5000')}"
+from heartline import addresses
 
 
 class HeartlineLinks(AirflowPlugin):
@@ -17,13 +14,13 @@ class HeartlineLinks(AirflowPlugin):
     external_views: ClassVar[list[dict[str, str]]] = [
         {
             "name": "Models in MLflow",
-            "href": f"{MLFLOW}/#/models/{contract.MODEL_NAME}",
+            "href": addresses.model(),
             "destination": "nav",
             "category": "browse",
         },
         {
             "name": "Runs in MLflow",
-            "href": f"{MLFLOW}/#/experiments",
+            "href": addresses.experiments(),
             "destination": "nav",
             "category": "browse",
         },

@@ -55,6 +55,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     poll_seconds: Annotated[float, Meta(ge=0.05, le=3600, description="seconds, from 0.05 to 3600")] = 5.0
     service_host: Text = "127.0.0.1"
     service_port: Annotated[int, Meta(ge=1, le=65535, description="a port from 1 to 65535")] = 8080
+    public_service_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https?://[^/\s@?#]+(/[^\s?#]*)?)?\Z",
+            description="http:// or https://, a host, and a port and a path where it has one",
+        ),
+    ] = ""
     service_workers: Annotated[int, Meta(ge=1, le=1024, description="processes, from 1 to 1024")] = 1
     service_threads: Annotated[int, Meta(ge=1, le=256, description="threads a worker, from 1 to 256")] = 8
     worker: Annotated[Literal["heartline", "gthread"], Meta(description="heartline or gthread")] = "heartline"

@@ -11,6 +11,7 @@ for _name, _value in {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # it prints the internal address; log_run logs the public one
     "TQDM_DISABLE": "1",  # task logs are files, where a progress bar is noise
 }.items():
     os.environ.setdefault(_name, _value)

@@ -64,7 +64,11 @@ class HandoverError(PermanentError):
 
 
 class RegistryError(HeartlineError):
-    """The model registry cannot be reached, or its content is unexpected."""
+    """The model registry cannot be reached, or fails."""
+
+
+class RegistryRefusedError(RegistryError, PermanentError):
+    """The model registry answers, and refuses: its content or a setting has to be corrected."""
 
 
 def _rebuild(kind: type[HeartlineError], what: str, where: str, expected: str, hint: str) -> HeartlineError:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter  # type: ignore[import-untyped]
 
-from heartline import contract, parameters
+from heartline import addresses, contract, parameters
 from heartline.errors import ParameterError, SourceRefusedError
 from heartline.ingestion import networks, source_catalog
 from stack.errors import UsageError
@@ -74,6 +74,10 @@ def _are_folders(text: str) -> bool:
     return all(Path(one).expanduser().is_absolute() for one in text.split(os.pathsep) if one)
 
 
+def _is_public(text: str) -> bool:
+    return not addresses.problem(text.strip().rstrip("/"))
+
+
 _CHECKS: dict[str, tuple[Callable[[str], object], str]] = {
     "HEARTLINE_SCHEDULE": (_is_schedule, "a cron expression of five fields that occurs, such as 0 2 * * *"),
     "HEARTLINE_TIMEZONE": (_is_timezone, "the name of a time zone, such as Europe/Berlin or UTC"),
@@ -85,9 +89,13 @@ _CHECKS: dict[str, tuple[Callable[[str], object], str]] = {
     "HEARTLINE_CACHE_DIR": (lambda text: Path(text).is_absolute(), "an absolute path"),
     "HEARTLINE_UCI_URL": (_is_archive, "an http(s) URL, a file:// URL or an absolute path"),
     "HEARTLINE_STORE": (_URL.fullmatch, "a URI, such as file:///srv/heartline/store"),
+    **{
+        addresses.setting(part): (_is_public, "an http(s) URL such as https://ml.example.org/airflow, without a login")
+        for part in addresses.PORTS
+    },
     "HEARTLINE_DATABASE_URL": (_URL.fullmatch, "a SQLAlchemy URL: postgresql+psycopg2://user:password@host/database"),
 }
-_SECRET = {"HEARTLINE_DATABASE_URL"}  # its value contains a password
+_SECRET = {"HEARTLINE_DATABASE_URL", *map(addresses.setting, addresses.PORTS)}  # values that may contain a password
 
 
 def check(environ: Mapping[str, str]) -> None:

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from heartline import contract, dag_ids
+from heartline import addresses, contract, dag_ids
 from stack.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +46,7 @@ class Settings:
         home: the state folder, absolute.
         airflow_port, mlflow_port, service_port, postgres_port: TCP ports on the loopback interface.
         postgres_url: the user's own PostgreSQL server, or None for the embedded one.
+        public: the addresses at which people open Airflow, MLflow and the service, by part; links name these.
     """
 
     root: Path
@@ -55,6 +56,7 @@ class Settings:
     service_port: int
     postgres_port: int
     postgres_url: str | None
+    public: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Self:
@@ -98,6 +100,7 @@ class Settings:
             service_port=ports["HEARTLINE_SERVICE_PORT"],
             postgres_port=ports["HEARTLINE_POSTGRES_PORT"],
             postgres_url=url,
+            public=_public_addresses(environ),
         )
 
     @property
@@ -114,6 +117,21 @@ class Settings:
     def service_url(self) -> str:
         """The service's address, without a slash at the end."""
         return f"http://{HOST}:{self.service_port}"
+
+    @property
+    def public_airflow_url(self) -> str:
+        """Airflow's address for people, without a slash at the end."""
+        return self.public.get(addresses.AIRFLOW, self.airflow_url)
+
+    @property
+    def public_mlflow_url(self) -> str:
+        """MLflow's address for people, without a slash at the end."""
+        return self.public.get(addresses.MLFLOW, self.mlflow_url)
+
+    @property
+    def public_service_url(self) -> str:
+        """The service's address for people, without a slash at the end."""
+        return self.public.get(addresses.SERVICE, self.service_url)
 
     @property
     def logs(self) -> Path:
@@ -179,6 +197,21 @@ def own_folder(path: Path) -> None:
         )
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     (path / MARKER_FILE).write_text(MARKER_TEXT)
+
+
+def _public_addresses(environ: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    for part in addresses.PORTS:
+        found[part] = addresses.public(part, environ)
+        if problem := addresses.problem(found[part]):
+            raise UsageError(
+                f"this is not the public address of a server: {problem}",
+                where=f"setting {addresses.setting(part)}",
+                expected="http:// or https://, a host, and a port and a path where it has one, such as "
+                "https://ml.example.org/airflow",
+                hint="correct it, or unset it to use the port on this machine",
+            )
+    return found
 
 
 def _port(name: str, value: str) -> int:

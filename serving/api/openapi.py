@@ -72,7 +72,7 @@ def document(served: Served, settings: Settings) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Heartline", "version": contract.version, "description": _DESCRIPTION},
-        "servers": [{"url": "/"}],
+        "servers": [{"url": settings.public_service_url or "/"}],
         "paths": paths,
         "components": {
             "schemas": all_schemas(contract, settings.max_records),

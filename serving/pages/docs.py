@@ -31,7 +31,7 @@ def install(app: Flask) -> None:
             fields=_fields(api["components"]["schemas"]["Record"]),
             problems=sorted(PROBLEMS.items(), key=lambda item: item[1].status),
             max_explained=explain.MAX_RECORDS,
-            curl=_curl(api, request.host_url.rstrip("/"), key=bool(settings.api_keys)),
+            curl=_curl(api, (settings.public_service_url or request.url_root).rstrip("/"), key=bool(settings.api_keys)),
             response=_pretty(_example(api["paths"]["/predict"]["post"]["responses"]["200"])),
             settings=settings,
         )

@@ -139,7 +139,8 @@ def test_the_data_docs_say_what_was_wrong_with_a_refused_set(signed_in, running,
 
     assert done.returncode != 0
     address = urlsplit(re.search(r"page: (http\S+)", done.stdout + done.stderr)[1])
-    signed_in.goto(running.url("AIRFLOW", address.path))  # the login is that of 127.0.0.1, the address says localhost
+    assert address.netloc == f"127.0.0.1:{running.ports['AIRFLOW']}"
+    signed_in.goto(address.geturl())
     expect(signed_in.get_by_role("heading", level=1)).to_have_text("The run stopped: these records are refused")
     expect(signed_in.get_by_text("Nothing was trained on these records.")).to_be_visible()
     signed_in.screenshot(path=pictures / "data-docs-refused.png", full_page=True)

@@ -40,7 +40,7 @@ def test_commands_are_found():
 def test_every_command_of_the_readme_works(fresh):
     printed = {}
     for command in _commands():
-        here = command.replace("localhost:8080", f"localhost:{fresh.ports['SERVICE']}")
+        here = command.replace("127.0.0.1:8080", f"127.0.0.1:{fresh.ports['SERVICE']}")
         done = subprocess.run(
             ["bash", "-euc", here],
             cwd=ROOT,

@@ -35,6 +35,7 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
         "HEARTLINE_POLL_SECONDS": "0.5",
         "HEARTLINE_SERVICE_HOST": "0.0.0.0",
         "HEARTLINE_SERVICE_PORT": "81",
+        "HEARTLINE_PUBLIC_SERVICE_URL": "https://ml.example/heart",
         "HEARTLINE_SERVICE_WORKERS": "3",
         "HEARTLINE_SERVICE_THREADS": "4",
         "HEARTLINE_WORKER": "gthread",

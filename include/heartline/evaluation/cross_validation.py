@@ -74,7 +74,8 @@ class Evaluation:
         out_of_fold: each score of the averaged out-of-fold probabilities of the training records.
         holdout: each score of the final model on the hold-out, which took no part in fitting or tuning.
         subgroups: out-of-fold, by sex and age band.
-        fold_auc_mean: mean ROC AUC within folds, as the literature reports it.
+        fold_auc_mean: mean ROC AUC within folds, as the literature reports it. The ROC AUC of the model is
+            ``out_of_fold["roc_auc"]``: the interval and the paired test belong to that one.
         fold_auc_sd: its standard deviation over the folds.
         chosen: number of folds that chose each hyperparameter set of the search space.
         unconverged: number of folds in which the model did not converge.
@@ -89,16 +90,21 @@ class Evaluation:
     unconverged: int
 
     def metrics(self) -> dict[str, float]:
-        """Return the scores as a run logs them: ``cv_…`` and ``holdout_…``, each with ``…_low`` and ``…_high``.
+        """Return the scores as a run logs them: out of fold under their standard names, and ``holdout_…``.
 
-        Undefined scores are left out. ``fold_roc_auc`` and ``fold_roc_auc_sd`` are about single folds.
+        They are those of ``metrics.LOGGED``; undefined ones are left out. All scores and their intervals are in
+        ``as_dict``: MLflow's table of runs shows no metric at all where there are dozens.
         """
-        found = {"fold_roc_auc": self.fold_auc_mean, "fold_roc_auc_sd": self.fold_auc_sd}
-        for prefix, estimates in (("cv", self.out_of_fold), ("holdout", self.holdout)):
-            for name, one in estimates.items():
-                ends = {"": one.value, "_low": one.low, "_high": one.high}
-                found |= {f"{prefix}_{name}{end}": value for end, value in ends.items() if value is not None}
-        return found
+        return {
+            f"{prefix}{name}": value
+            for prefix, estimates in (("", self.out_of_fold), ("holdout_", self.holdout))
+            for name in metrics.LOGGED
+            if (value := estimates[name].value) is not None
+        }
+
+    def scores_in_words(self) -> str:
+        """Return the main out-of-fold scores with their intervals, one line."""
+        return "; ".join(f"{metrics.TITLES[name]} {self.out_of_fold[name]}" for name in metrics.MAIN)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""

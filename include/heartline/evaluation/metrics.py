@@ -32,6 +32,10 @@ TITLES = {
     "calibration_intercept": "Calibration intercept",
 }
 
+# What MLflow's table of runs shows. The others, and all intervals, are in evaluation.json.
+LOGGED = tuple(name for name in TITLES if name != "calibration_intercept")
+MAIN = ("roc_auc", "brier", "recall", "specificity")  # where there is room for a few
+
 
 @dataclass(frozen=True)
 class Estimate:

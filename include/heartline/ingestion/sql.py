@@ -1,10 +1,13 @@
 """Reads rows from a database with one SQL query, in a read-only transaction."""
 
+import re
+
 import pandas as pd
 from sqlalchemy import URL, Connection, create_engine, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from heartline.errors import SourceError
+from heartline.errors import SourceError, SourceRefusedError
 
 _CHUNK = 50_000  # rows fetched at a time: the driver's objects need ten times the memory of the numbers
 
@@ -25,7 +28,8 @@ def select(url: str, query: str, *, seconds: float, connect_seconds: float = 5) 
         The k names, and the rows, shape [n, k]; the columns are numbered from 0, because a name may occur twice.
 
     Raises:
-        SourceError: the URL is wrong, the database is unreachable, or it refuses the query.
+        SourceRefusedError: the URL, the login or the query is wrong; a retry cannot change that.
+        SourceError: the database is unreachable, or was interrupted.
     """
     address = _address(url)
     statement = _one_statement(query)
@@ -33,22 +37,12 @@ def select(url: str, query: str, *, seconds: float, connect_seconds: float = 5) 
         engine = create_engine(address, connect_args=_limits(address, seconds, connect_seconds))
         connection = engine.connect()
     except (SQLAlchemyError, ImportError) as error:
-        raise SourceError(
-            f"the database cannot be reached: {_words(error)}",
-            where=_public(address),
-            expected="a reachable database",
-            hint="check HEARTLINE_DATABASE_URL, that the database runs, and that the user may connect",
-        ) from None  # the original message may contain the URL
+        raise _connection_error(error, _public(address)) from None  # the original message may contain the URL
     try:
         with connection:
             return _rows(connection, statement)
     except SQLAlchemyError as error:
-        raise SourceError(
-            f"the query failed: {_words(error)}",
-            where=f"{_public(address)}, query: {shorten(statement)}",
-            expected="a SELECT that the database's user may run",
-            hint="correct the query, or create the table that it names",
-        ) from None
+        raise _query_error(error, f"{_public(address)}, query: {shorten(statement)}") from None
     finally:
         engine.dispose()
 
@@ -60,6 +54,64 @@ def public(url: str) -> str:
         SourceError: it cannot be parsed.
     """
     return _public(_address(url))
+
+
+def _connection_error(error: Exception, where: str) -> SourceError:
+    if isinstance(error, ImportError) or not _may_pass(error):
+        return SourceRefusedError(
+            f"the database refuses the connection: {_words(error)}",
+            where=where,
+            expected="a driver, a login and a database that exist",
+            hint="correct HEARTLINE_DATABASE_URL, or create the user or the database that it names",
+        )
+    return SourceError(
+        f"the database cannot be reached: {_words(error)}",
+        where=where,
+        expected="a database that accepts connections",
+        hint="check that the database runs, and host and port in HEARTLINE_DATABASE_URL; Airflow retries the task",
+    )
+
+
+def _query_error(error: SQLAlchemyError, where: str) -> SourceError:
+    if not _may_pass(error):
+        return SourceRefusedError(
+            f"the query failed: {_words(error)}",
+            where=where,
+            expected="a SELECT that the database's user may run",
+            hint="correct the query, create the table that it names, or grant the user SELECT on it",
+        )
+    return SourceError(
+        f"the query was interrupted: {_words(error)}",
+        where=where,
+        expected="a database that answers until the last row, within HEARTLINE_SOURCE_SECONDS for each statement",
+        hint="check the database's log and load; Airflow retries the task",
+    )
+
+
+# What passes by waiting, by SQLSTATE: connection lost, deadlock and serialization, too many connections and no memory,
+# cancelled or shutting down, input/output.
+_PASSING_CLASSES = ("08", "40", "53", "57", "58")
+_PASSING_STATES = ("25P03", "55P03", "55006")  # idle for too long, a lock, an object in use
+_LASTING_STATES = ("57P04",)  # the database was dropped
+# What libpq says where a connection fails; psycopg2 gives no SQLSTATE there.
+_LASTING_WORDS = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|permission denied|is not permitted to log in|"
+    r"(database|role|user) .+ does not exist|could not translate host name|invalid (connection option|port number)|"
+    r"unsupported|certificate|unrecognized"
+)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return whether the same request may succeed later."""
+    cause = getattr(error, "orig", None)
+    state = getattr(cause, "pgcode", None)
+    if state:
+        lasting = state in _LASTING_STATES or not (state.startswith(_PASSING_CLASSES) or state in _PASSING_STATES)
+        return not lasting
+    words = _words(error)
+    if isinstance(error, OperationalError | InternalError):
+        return not _LASTING_WORDS.search(words) and not re.match(r"no such |near |unable to open database file", words)
+    return (isinstance(error, DBAPIError) and error.connection_invalidated) or isinstance(error, PoolTimeout)
 
 
 def _rows(connection: Connection, statement: str) -> tuple[list[str], pd.DataFrame]:
@@ -76,7 +128,7 @@ def _rows(connection: Connection, statement: str) -> tuple[list[str], pd.DataFra
 def _one_statement(query: str) -> str:
     statement = query.strip().rstrip(";")
     if not statement or ";" in statement:
-        raise SourceError(
+        raise SourceRefusedError(
             "the query is not one statement",
             where="parameter query",
             expected="one SELECT statement",
@@ -89,7 +141,7 @@ def _address(url: str) -> URL:
     try:
         address = make_url(url)
     except (SQLAlchemyError, ValueError):
-        raise SourceError(
+        raise SourceRefusedError(
             "the URL of the database cannot be parsed",
             where="setting HEARTLINE_DATABASE_URL",
             expected="postgresql://USER:PASSWORD@HOST:PORT/DATABASE",

@@ -307,7 +307,7 @@ def tags(about: Mapping[str, str]) -> dict[str, str]:
 def note(fitted: Fitted, prepared: Prepared) -> str:
     """Return the description of a family's MLflow run, Markdown."""
     scores = (fitted.evaluation.out_of_fold, fitted.evaluation.holdout)
-    rows = [(metrics.TITLES[name], *(one[name] for one in scores)) for name in ("roc_auc", "brier", "recall")]
+    rows = [(metrics.TITLES[name], *(one[name] for one in scores)) for name in metrics.MAIN]
     table = "\n".join(f"| {title} | {fold} | {holdout} |" for title, fold, holdout in rows)
     data = f"{prepared['used']} records from `{prepared['source']}`, {prepared['profile']} evaluation."
     return f"{data}\n\n| | out of fold | hold-out |\n| --- | --- | --- |\n{table}"

@@ -43,7 +43,8 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
         raise _no_candidate(refused)
     participants = {one["family"]: candidates.read(one) for one in servable}
     production = mlflow_registry.aliased(mlflow_registry.PRODUCTION)
-    outcome = model_comparison.compare(participants, prepared, production)
+    lost = "" if production else mlflow_registry.lost_production()
+    outcome = model_comparison.compare(participants, prepared, production, lost)
     verdict = outcome.verdict
     remarks = [
         *(_why_refused(one) for one in refused),
@@ -62,6 +63,7 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
         log.info("%s", line)
     predictions = [object_store.digest_of(one["predictions"]) for one in servable]
     comparison_run = _log_run(outcome, decision, participants, remarks, _about(prepared, run), predictions)
+    mlflow_registry.link_comparison([one["run_id"] for one in servable], comparison_run)
     log.info("verdict: %s. %s", verdict.verdict, verdict.sentence)
     return {
         "trained": list(trained),
@@ -175,6 +177,6 @@ def _log_run(
             },
             parameters={name: about[name] for name in ("profile", "seed", "contract")},
             metrics=model_comparison.metrics_of(outcome.comparisons[0]) if outcome.comparisons else {},
-            files={"comparison.json": export.to_json(evidence), "comparison.html": page, **cards},
+            files={"comparison.json": export.to_json(evidence), runs.COMPARISON_PAGE: page, **cards},
         )
     )

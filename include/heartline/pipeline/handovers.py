@@ -107,8 +107,8 @@ class Trained(TypedDict):
     """Id of the family's MLflow run."""
     origin: str
     """Kind of source, as in ``Ingested``."""
-    auc: float
-    """Mean ROC AUC over the folds."""
+    roc_auc: float | None
+    """ROC AUC of the averaged out-of-fold probabilities; None where it is not defined."""
 
 
 class Refused(TypedDict):
@@ -128,8 +128,8 @@ class Refused(TypedDict):
     """URI of the out-of-fold predictions and the evaluation, JSON."""
     run_id: str
     """Id of the family's MLflow run, which has failed."""
-    auc: float
-    """Mean ROC AUC over the folds."""
+    roc_auc: float | None
+    """ROC AUC of the averaged out-of-fold probabilities; None where it is not defined."""
 
 
 class Decision(TypedDict):
@@ -174,10 +174,12 @@ class Registered(TypedDict):
     """The winner's family."""
     origin: str | None
     """Kind of source of the winner's records."""
-    auc: float | None
-    """The winner's mean ROC AUC over the folds."""
+    roc_auc: float | None
+    """The winner's ROC AUC, as in ``Trained``."""
     versions: dict[str, str]
     """The version of each family that was registered."""
+    repaired: list[str]
+    """What was deleted or damaged in MLflow and has been repaired, one sentence each."""
     verdict: str
     """As in ``Compared``."""
     reason: str

@@ -56,7 +56,9 @@ class ProductionScores(TypedDict):
     unseen: dict[str, dict[str, float | int | str | None]]
 
 
-def compare(participants: Mapping[str, Candidate], prepared: Prepared, production: Version | None) -> ComparisonResult:
+def compare(
+    participants: Mapping[str, Candidate], prepared: Prepared, production: Version | None, lost: str = ""
+) -> ComparisonResult:
     """Compare the families on their shared folds, and score the model in production beside them.
 
     The incumbent is the family of the version in production, as it is trained in this run; without a version in
@@ -67,6 +69,7 @@ def compare(participants: Mapping[str, Candidate], prepared: Prepared, productio
         participants: the families that can be served, by name.
         prepared: what ``preprocess`` returned.
         production: the version in production, if there is one.
+        lost: what was in production, where the alias is missing although something was; "" otherwise.
 
     Raises:
         ComparisonError: the families were not evaluated on the same snapshot, folds and contract.
@@ -92,13 +95,17 @@ def compare(participants: Mapping[str, Candidate], prepared: Prepared, productio
     return ComparisonResult(
         verdict,
         comparisons,
-        held_back=_held_back(production, participants, profile) if production else "",
+        held_back=_held_back(production, participants, profile, lost),
         production=_score_production(production, prepared, seed) if production else None,
     )
 
 
-def _held_back(production: Version, participants: Mapping[str, Candidate], profile: families.Profile) -> str:
+def _held_back(
+    production: Version | None, participants: Mapping[str, Candidate], profile: families.Profile, lost: str
+) -> str:
     """Return why the comparison is not about the version in production; "" where its own recipe took part."""
+    if production is None:
+        return f"{lost}. Only a user can replace it" if lost else ""
     family = production.tags.get("family", "")
     if family not in participants:
         why = f"its family ({family or 'unknown'}) takes no part"

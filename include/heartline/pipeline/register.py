@@ -6,10 +6,12 @@ from collections.abc import Mapping
 
 from heartline import contract
 from heartline.comparison import verdict
+from heartline.evaluation.cross_validation import Evaluation
 from heartline.packaging import bundle
 from heartline.pipeline import candidates, handovers
 from heartline.pipeline.handovers import Compared, Registered, Trained
 from heartline.registry import mlflow_registry
+from heartline.registry.repair import Registration
 from heartline.storage import object_store
 from heartline.training import families
 
@@ -35,9 +37,10 @@ def register(compared: Compared, *, promotion: str, run: str = "") -> Registered
     # every bundle is verified before the first version is registered
     bundles = [bundle.open_bundle(object_store.get(one["bundle"])) for one in servable]
     mlflow_registry.record_external_moves()
-    versions = {
+    registrations = {
         one["family"]: _register_version(one, files, compared) for one, files in zip(servable, bundles, strict=True)
     }
+    versions = {family: one.number for family, one in registrations.items()}
     winner = next((one for one in servable if one["family"] == compared["winner"]), None)
     version = versions[winner["family"]] if winner else None
     promoted, held_back = _move_aliases(version, compared, promotion, run) if version else (False, "")
@@ -54,8 +57,9 @@ def register(compared: Compared, *, promotion: str, run: str = "") -> Registered
         "version": version,
         "family": compared["winner"],
         "origin": winner["origin"] if winner else None,
-        "auc": winner["auc"] if winner else None,
+        "roc_auc": winner["roc_auc"] if winner else None,
         "versions": versions,
+        "repaired": [sentence for one in registrations.values() for sentence in one.repairs],
         "verdict": compared["verdict"],
         "reason": compared["reason"],
         "promoted": promoted,
@@ -63,35 +67,39 @@ def register(compared: Compared, *, promotion: str, run: str = "") -> Registered
     }
 
 
-def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Compared) -> str:
-    """Register a family's bundle, tag the version with the verdict, and return the version."""
+def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Compared) -> Registration:
+    """Register a family's bundle, and tag the version with the verdict."""
     about = json.loads(files["manifest.json"])["model"]
+    scores = Evaluation.from_dict(json.loads(files["evaluation.json"]))
     title = families.family(trained["family"]).title.lower()
-    version = mlflow_registry.register(
+    registered = mlflow_registry.register(
         files,
         run_id=trained["run_id"],
         key=object_store.digest_of(trained["bundle"]),
         tags={
             **candidates.tags(about),
             "bundle": object_store.digest_of(trained["bundle"]),
-            "cv_roc_auc": f"{trained['auc']:.4f}",
         },
-        description=f"{trained['auc']:.3f} ROC AUC: {title}, profile {about['profile']}, origin {about['origin']}",
     )
-    mlflow_registry.tag_version(
-        version,
-        {
+    roc_auc = scores.out_of_fold["roc_auc"]
+    mlflow_registry.describe_version(
+        registered.number,
+        tags={
+            "roc_auc": str(roc_auc.value),
+            "scores": scores.scores_in_words(),
             "verdict": compared["verdict"],
             "reason": compared["reason"],
-            "comparison_run": compared["comparison_run"],
         },
+        description=f"ROC AUC {roc_auc}, cross-validated: {title}, profile {about['profile']}, "
+        f"origin {about['origin']}.",
+        comparison_run=compared["comparison_run"],
     )
-    return version
+    return registered
 
 
 def _move_aliases(version: str, compared: Compared, promotion: str, run: str) -> tuple[bool, str]:
     """Point the aliases at the winner; return whether ``production`` was moved, and why not if it was to be."""
-    mlflow_registry.point_alias(mlflow_registry.STAGING, version)
+    mlflow_registry.stage(version)
     decision = verdict.may_move_production(promotion, compared["verdict"], compared["held_back"])
     held_back = decision.reason
     if decision.move:

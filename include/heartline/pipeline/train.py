@@ -50,7 +50,7 @@ def train(family: str, prepared: Prepared, *, run: str = "") -> Trained | Refuse
             title=f"{fitted.recipe.title} · {prepared['profile']}",
             note=candidates.note(fitted, prepared),
             started=started,
-            tags=_tags(about, prepared, built, run),
+            tags=_tags(about, prepared, fitted, built, run),
             parameters=_parameters(fitted, inputs),
             metrics=fitted.evaluation.metrics(),
             files={
@@ -69,7 +69,7 @@ def train(family: str, prepared: Prepared, *, run: str = "") -> Trained | Refuse
             failed=isinstance(built, Unservable),
         )
     )
-    auc = fitted.evaluation.fold_auc_mean
+    roc_auc = fitted.evaluation.out_of_fold["roc_auc"].value
     if isinstance(built, Unservable):
         return {
             "outcome": "refused",
@@ -79,7 +79,7 @@ def train(family: str, prepared: Prepared, *, run: str = "") -> Trained | Refuse
             "error": str(built.error),
             "predictions": predictions_uri,
             "run_id": run_id,
-            "auc": auc,
+            "roc_auc": roc_auc,
         }
     return {
         "outcome": "trained",
@@ -88,11 +88,13 @@ def train(family: str, prepared: Prepared, *, run: str = "") -> Trained | Refuse
         "predictions": predictions_uri,
         "run_id": run_id,
         "origin": prepared["origin"],
-        "auc": auc,
+        "roc_auc": roc_auc,
     }
 
 
-def _tags(about: dict[str, str], prepared: Prepared, built: ServableBundle | Unservable, run: str) -> dict[str, str]:
+def _tags(
+    about: dict[str, str], prepared: Prepared, fitted: Fitted, built: ServableBundle | Unservable, run: str
+) -> dict[str, str]:
     refusal = {runs.REFUSED: str(built.error)} if isinstance(built, Unservable) else {}
     return {
         **candidates.tags(about),
@@ -101,6 +103,7 @@ def _tags(about: dict[str, str], prepared: Prepared, built: ServableBundle | Uns
         "encoding": prepared["encoding"],
         "validation_run": prepared["validation_run"],
         "python": platform.python_version(),
+        "scores": fitted.evaluation.scores_in_words(),
         **refusal,
     }
 

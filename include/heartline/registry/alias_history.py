@@ -1,27 +1,34 @@
-"""The history of the alias ``production``: who moved it, when, from which version to which; and the rules of a move.
+"""The history of the alias ``production``: who moved it, when, from which version to which.
 
-Each move is a tag of the registered model, named after its time. A tag is added in one request, so that two writers
-cannot lose each other's moves, as they could in one list that each of them reads, changes and writes. A list would also
-run full: MLflow's databases keep 5,000 characters of a tag, about thirty moves, but any number of tags.
+An entry is a tag, added in one request. It is stored twice in MLflow: as a tag of the experiment ``EXPERIMENT``, which
+no deletion of a version or of the registered model touches, and as a tag of the registered model, where MLflow shows
+it. Readers take both together. Entries are ordered by a number that is taken under the lock of ``alias_lock``, not by
+time. Entries of version 0.2 and earlier have no number, only a time; they come first.
 
-A move sets the alias first and writes the tag second. An alias that was set without a tag (in MLflow's UI, or by a
-command that was interrupted between the two) is recorded by the next reader, ``record_external_moves``.
+A mover writes its entry before it moves the alias (``begun``), and again without that mark afterwards. If it is killed
+in between, the next reader sees from the alias whether the move was made.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
 
-from heartline import origins
-
+EXPERIMENT = "heart-disease-production"
+EXPERIMENT_TAGS = {
+    "mlflow.note.content": "The history of the alias production of heart-disease, one tag for each move. "
+    "It holds no runs.",
+    "mlflow.experimentKind": "custom_model_development",  # without it, MLflow's UI shows pages for GenAI
+}
 PREFIX = "heartline.production."
 PROMOTE, ROLLBACK, RUN, FIRST_UP = "promote", "rollback", "run", "first up"
 EXTERNAL = "moved outside (MLflow's UI or API)"
 UNKNOWN = "unknown"
 
-_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"  # fixed width, so that tags sort by time; no "+", which MLflow refuses in names
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"  # of fixed width: entries without a number sort by it
+_NUMBERED = re.compile(re.escape(PREFIX) + r"n([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -29,12 +36,17 @@ class Move:
     """One move of ``production``.
 
     Attributes:
-        when: its time, UTC; for an external move, the time at which it was found.
+        when: its time, UTC, for readers; for an external move, the time at which it was found.
         before: the version before the move, "" for none.
         after: the version after the move, "" where the alias was removed.
         by: a user name, ``run`` and the id of an Airflow run, or ``unknown``.
         how: promote, rollback, run, first up, or moved outside.
-        forced: whether the user overruled ``sample_refusal``.
+        forced: whether the user overruled a refusal.
+        number: its place in the history, from 1; None for an entry of version 0.2 or earlier.
+        origin: kind of source of the training data of ``after``, "" where it is unknown.
+        source: MLflow's address of the files of ``after``. It tells versions of the same number apart after the
+            registered model was deleted and made again.
+        begun: whether the mover has not yet seen the move succeed.
     """
 
     when: datetime
@@ -43,167 +55,108 @@ class Move:
     by: str
     how: str
     forced: bool = False
+    number: int | None = None
+    origin: str = ""
+    source: str = ""
+    begun: bool = False
 
     @property
     def key(self) -> str:
         """Return the name of its tag."""
-        return PREFIX + self.when.strftime(_TIME)
+        return PREFIX + (self.when.strftime(_TIME) if self.number is None else f"n{self.number:06d}")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the move for JSON."""
         return {
+            "number": self.number,
             "when": self.when.strftime(_TIME),
             "from": self.before or None,
             "to": self.after or None,
             "by": self.by,
             "how": self.how,
             "forced": self.forced,
+            "origin": self.origin or None,
+            "source": self.source or None,
         }
 
+    def as_text(self) -> str:
+        """Return the value of its tag."""
+        return json.dumps(self.as_dict() | ({"begun": True} if self.begun else {}))
 
-@dataclass(frozen=True)
-class MoveOutcome:
-    """The outcome of a request to move ``production``.
+    def completed(self) -> "Move":
+        """Return the move without the mark of one that has only begun."""
+        return replace(self, begun=False)
 
-    Attributes:
-        move: the move; None where production is at that version already, or the move was refused.
-        refused: why the move was refused, "" where it was not.
-        forcible: whether ``force`` would allow the move.
+
+def read(*tags: Mapping[str, str]) -> list[Move]:
+    """Return the moves in the tags of an experiment and of a model, oldest first, without those that have only begun.
+
+    Of two copies of an entry the first one counts. Tags that cannot be parsed are skipped.
     """
-
-    move: Move | None = None
-    refused: str = ""
-    forcible: bool = False
+    return [move for move in _entries(*tags) if not move.begun]
 
 
-class Model(Protocol):
-    """The registered model: through MLflow's client in a task, through plain HTTP in the command line."""
-
-    def production_and_tags(self) -> tuple[str, Mapping[str, str]]:
-        """Return the version in production ("" for none) and the model's tags, read in one request."""
-
-    def origin(self, version: str) -> str:
-        """Return the kind of source of a version's training data, "" where it is unknown."""
-
-    def set_production(self, version: str) -> None:
-        """Point production at a version, in one request."""
-
-    def set_tag(self, key: str, value: str) -> None:
-        """Set a tag of the model."""
+def begun(*tags: Mapping[str, str]) -> Move | None:
+    """Return the move that was begun after the last complete one, if there is one."""
+    last = next(reversed(_entries(*tags)), None)
+    return last if last and last.begun else None
 
 
-def read(tags: Mapping[str, str]) -> list[Move]:
-    """Return the moves in a model's tags, oldest first; tags that cannot be parsed are skipped."""
-    found = (_parse(tags[key]) for key in sorted(tags) if key.startswith(PREFIX))
-    return [move for move in found if move is not None]
+def _entries(*tags: Mapping[str, str]) -> list[Move]:
+    found: dict[str, Move] = {}
+    for key, text in (item for one in tags for item in one.items() if item[0].startswith(PREFIX)):
+        move = _parse(key, text)
+        # of two copies, the complete one is the later
+        if move is not None and (key not in found or found[key].begun):
+            found[key] = move
+    return [found[key] for key in sorted(found, key=lambda key: (found[key].number or 0, key))]
 
 
-def _parse(text: str) -> Move | None:
+def _parse(key: str, text: str) -> Move | None:
+    numbered = _NUMBERED.fullmatch(key)
     try:
         found = json.loads(text)
         when = datetime.strptime(found["when"], _TIME).replace(tzinfo=UTC)
         before, after, by, how = (str(found[name] or "") for name in ("from", "to", "by", "how"))
-    except (ValueError, TypeError, KeyError):
+        return Move(
+            when,
+            before,
+            after,
+            by,
+            how,
+            bool(found.get("forced")),
+            number=int(numbered[1]) if numbered else None,
+            origin=str(found.get("origin") or ""),
+            source=str(found.get("source") or ""),
+            begun=bool(found.get("begun")),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return Move(when, before, after, by, how, bool(found.get("forced")))
 
 
-def rollback_target(moves: Sequence[Move]) -> str | None:
-    """Return the version that a rollback restores, or None where there is none.
+def next_number(moves: Sequence[Move]) -> int:
+    """Return the number of the next entry. It is taken under the lock."""
+    return max((move.number or 0 for move in moves), default=0) + 1
+
+
+def same_version(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Return whether two pairs of a version's number and source are the same version; "" is an unknown source."""
+    return one[0] == other[0] and (one[1] == other[1] or "" in (one[1], other[1]))
+
+
+def rollback_target(moves: Sequence[Move]) -> tuple[str, str] | None:
+    """Return the number and the source of the version that a rollback restores, or None where there is none.
 
     A rollback undoes a move: the next rollback goes one move further back, not to where the last one came from.
     """
-    trail = [moves[0].before] if moves and moves[0].before else []
+    trail = [(moves[0].before, "")] if moves and moves[0].before else []
     for move in moves:
-        if trail and not trail[-1]:
+        version = (move.after, move.source)
+        if trail and not trail[-1][0]:
             trail.pop()  # a rollback never restores the absence of a model
-        if move.how == ROLLBACK and move.after in trail:
-            while trail[-1] != move.after:
+        if move.how == ROLLBACK and any(same_version(one, version) for one in trail):
+            while not same_version(trail[-1], version):
                 trail.pop()
-        elif not trail or trail[-1] != move.after:
-            trail.append(move.after)
+        elif not trail or not same_version(trail[-1], version):
+            trail.append(version)
     return trail[-2] if len(trail) > 1 else None
-
-
-def sample_refusal(version: str, origin: str, production: str, production_origin: str) -> str:
-    """Return why a version trained on the sample must not replace the one in production, "" where it may.
-
-    Args:
-        version: the new version.
-        origin: kind of source of its training data.
-        production: the version in production, "" for none.
-        production_origin: kind of source of its training data; "" (unknown) counts as real data.
-    """
-    if not production or origin != origins.SAMPLE or production_origin == origins.SAMPLE:
-        return ""
-    return (
-        f"version {version} was trained on the synthetic sample, "
-        f"and version {production} in production was not (its origin: {production_origin or 'unknown'})"
-    )
-
-
-def record_external_moves(model: Model, now: datetime) -> tuple[str, list[Move]]:
-    """Record a move that left no tag; return the version in production ("" for none) and all moves, oldest first.
-
-    Args:
-        model: the registered model.
-        now: the time, UTC.
-    """
-    production, tags = model.production_and_tags()
-    moves = read(tags)
-    last = moves[-1].after if moves else ""
-    if production != last:
-        _record(model, moves, Move(_time_after(moves, now), last, production, UNKNOWN, EXTERNAL))
-    return production, moves
-
-
-def changed_meanwhile(expected: str, production: str) -> str:
-    """Return the refusal of a move because production changed since the decision; "" stands for no version."""
-    was, now = (f"at version {one}" if one else "at no version" for one in (expected, production))
-    return f"production changed since the decision: it was {was} and is {now} now"
-
-
-def move(
-    model: Model, version: str, *, by: str, how: str, now: datetime, force: bool = False, expected: str | None = None
-) -> MoveOutcome:
-    """Move production to a version.
-
-    A model trained on the sample does not replace one trained on real data. The move is also refused if production
-    changed since the decision. MLflow has no compare-and-set for an alias, so production is read again immediately
-    before it is set: a change within the milliseconds between these two requests is overwritten.
-
-    Args:
-        model: the registered model.
-        version: a registered version.
-        by: who moves it.
-        how: promote, rollback, run or first up.
-        now: the time, UTC.
-        force: move it even if a model of the sample replaces one of real data.
-        expected: the version in production when the move was decided, "" for none; None to take the version at the
-            start of this function.
-    """
-    production, moves = record_external_moves(model, now)
-    if version == production:
-        return MoveOutcome()
-    if expected is not None and production != expected:
-        return MoveOutcome(refused=changed_meanwhile(expected, production))
-    refusal = sample_refusal(version, model.origin(version), production, model.origin(production) if production else "")
-    if refusal and not force:
-        return MoveOutcome(refused=refusal, forcible=True)
-    found = model.production_and_tags()[0]
-    if found != production:
-        return MoveOutcome(refused="" if found == version else changed_meanwhile(production, found))
-    model.set_production(version)
-    moved = Move(_time_after(moves, now), production, version, by, how, bool(refusal))
-    _record(model, moves, moved)
-    return MoveOutcome(moved)
-
-
-def _record(model: Model, moves: list[Move], move: Move) -> None:
-    model.set_tag(move.key, json.dumps(move.as_dict()))
-    moves.append(move)
-
-
-def _time_after(moves: Sequence[Move], now: datetime) -> datetime:
-    """Return ``now``, or the next instant after the last move where this clock is behind: moves sort by time."""
-    return max(now, moves[-1].when + timedelta(microseconds=1)) if moves else now

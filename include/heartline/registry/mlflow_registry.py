@@ -1,23 +1,22 @@
-"""Runs, versions and aliases in MLflow; the only module of this package that imports MLflow.
+"""Runs, versions and aliases in MLflow.
 
 Each run, logged model and version has a key. It is searched for by that key before it is created, so that a task that
-was killed and runs again leaves one run, one logged model and one version.
+was killed and runs again leaves one run, one logged model and one version. What is found is checked, and repaired where
+it was deleted or damaged since (``repair``).
 """
 
 import json
-import platform
+import logging
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version as installed
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import mlflow
-import mlflow.sklearn
-import requests
 from mlflow import entities
 from mlflow.entities import (
     DatasetInput,
@@ -28,24 +27,37 @@ from mlflow.entities import (
     Param,
     RunStatus,
     RunTag,
+    SourceType,
+    ViewType,
 )
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
-from sklearn.pipeline import Pipeline
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE, MLFLOW_USER
 
-from heartline import contract
+from heartline import addresses, contract
 from heartline.errors import RegistryError
-from heartline.packaging import export
-from heartline.registry import alias_history
+from heartline.registry import alias_history, alias_moves, flavours, registered_model, repair, runs, stored_files
+from heartline.registry.mlflow_errors import DeletedExperimentError, reaching_mlflow
+from heartline.registry.repair import Registration
 from heartline.registry.runs import EXPERIMENT, REFUSED, Dataset, Run
 
 KEY = "heartline.key"
 DATASET_DIGEST = 36  # characters that MLflow keeps of a digest; a tag of the input and its URI hold all 64
 DATASET_SHA256 = "heartline.sha256"
-STAGING = "staging"
-PRODUCTION = "production"
+COMPARISON = "comparison"  # tag: address of the page of the latest comparison
+_FORMER_SCORE = "cv_roc_auc"  # up to 0.2: the mean over the folds, under the name of another score
+_OUR_DESCRIPTION = re.compile(r"ROC AUC \d|\d\.\d{3} ROC AUC: ")  # of today, and up to 0.2
+_LINK = "[Comparison with the other families]("
+STAGING, PRODUCTION = registered_model.STAGING, registered_model.PRODUCTION
+_ORIGIN = {  # the columns Source and Created by
+    MLFLOW_SOURCE_NAME: runs.SOURCE,
+    MLFLOW_SOURCE_TYPE: SourceType.to_string(SourceType.JOB),
+    MLFLOW_USER: runs.USER,
+}
+_EXPERIMENT_KIND = "mlflow.experimentKind"  # without it, MLflow's UI guesses, and shows pages for GenAI
 FINISHED, FAILED = RunStatus.to_string(RunStatus.FINISHED), RunStatus.to_string(RunStatus.FAILED)
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,46 +73,17 @@ class Version:
     tags: Mapping[str, str]
 
 
-class RegisteredModel:
-    """The registered model for ``alias_history``, through MLflow's client.
-
-    Args:
-        client: a client of the registry.
-        alias: the alias that is moved.
-    """
-
-    def __init__(self, client: mlflow.MlflowClient, alias: str) -> None:
-        self._client = client
-        self._alias = alias
-
-    def production_and_tags(self) -> tuple[str, Mapping[str, str]]:
-        """Return the version that the alias points at ("" for none), and the model's tags."""
-        found = self._client.search_registered_models(f"name = '{contract.MODEL_NAME}'")
-        return (str(found[0].aliases.get(self._alias, "")), dict(found[0].tags)) if found else ("", {})
-
-    def origin(self, version: str) -> str:
-        """Return the kind of source of a version's training data, "" where it is unknown."""
-        return str(self._client.get_model_version(contract.MODEL_NAME, version).tags.get("origin", ""))
-
-    def set_production(self, version: str) -> None:
-        """Point the alias at a version, in one request."""
-        self._client.set_registered_model_alias(contract.MODEL_NAME, self._alias, version)
-
-    def set_tag(self, key: str, value: str) -> None:
-        """Set a tag of the model."""
-        self._client.set_registered_model_tag(contract.MODEL_NAME, key, value)
-
-
 def log_run(run: Run) -> str:
     """Log a run, or continue the one that has the same key, and return its id.
 
     A run that was refused before and is not refused now loses its tag ``refused``. A finished run stays unchanged, as a
-    version may come from it: a later refusal of the same work is a new run.
+    version may come from it: a later refusal of the same work is a new run. A deleted run is restored, and files that
+    it has lost are uploaded again.
 
     Raises:
         RegistryError: MLflow cannot be reached or refuses.
     """
-    with _reaching_mlflow(f"log the run {run.title}"):
+    with reaching_mlflow(f"log the run {run.title}"):
         client = mlflow.MlflowClient()
         experiment = _experiment(client, run.experiment)
         status = FAILED if run.failed else FINISHED
@@ -108,8 +91,15 @@ def log_run(run: Run) -> str:
         if logged:
             _renew_refusal(client, logged, run)
             if logged.info.status == status:
+                repair.restore_files(client, logged, run.files)
                 return str(logged.info.run_id)
-        tags = {**run.tags, KEY: run.key, MLFLOW_RUN_NOTE: run.note}
+        tags = {
+            **run.tags,
+            **_ORIGIN,
+            KEY: run.key,
+            MLFLOW_RUN_NOTE: run.note,
+            stored_files.FILES: stored_files.digests(run.files),
+        }
         started = int(run.started.timestamp() * 1000) if run.started else None
         logged = logged or client.create_run(experiment, started, tags, run.title)
         run_id = str(logged.info.run_id)
@@ -127,60 +117,114 @@ def log_run(run: Run) -> str:
             _write(Path(folder), run.files)
             client.log_artifacts(run_id, folder)
         client.set_terminated(run_id, status)
+        log.info("MLflow run %s: %s", run.title, addresses.mlflow_run(experiment, run_id))
         return run_id
 
 
-def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mapping[str, str], description: str) -> str:
-    """Register a bundle as a version, unless a version has the same key, and return the version's number.
+def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mapping[str, str]) -> Registration:
+    """Register a bundle as a version, unless a version has the same key.
+
+    A version with the same key is checked, and repaired where its run was deleted or its files were. If it cannot be
+    repaired, a new version is registered in its place.
 
     Args:
         bundle: the bundle's files by name.
         run_id: the run that trained it.
         key: sha256 of the bundle; the same key is the same version.
         tags: of the version: family, origin, snapshot and so on.
-        description: one line, shown in MLflow.
 
     Raises:
         RegistryError: MLflow cannot be reached or refuses.
     """
-    with _reaching_mlflow("register a version"):
+    with reaching_mlflow("register a version"):
         client = mlflow.MlflowClient()
+        upload = partial(_upload, client, bundle)
         found = client.search_model_versions(f"name = '{contract.MODEL_NAME}' and tags.`{KEY}` = '{key}'")
-        if found:
-            return str(found[0].version)
-        model_id = _logged_model(client, bundle, run_id=run_id, key=key, tags=tags)
+        kept, replaced = repair.usable_version(client, found, bundle, upload)
+        if kept:
+            return kept
+        model_id, files = _logged_model(client, bundle, upload, run_id=run_id, key=key, tags=tags)
         _ensure_registered_model(client)
         created = client.create_model_version(
             contract.MODEL_NAME,
             source=f"models:/{model_id}",
             run_id=run_id,
             model_id=model_id,
-            tags={**tags, KEY: key},
-            description=description,
+            tags={**tags, KEY: key, stored_files.FILES: stored_files.digests(files)},
         )
-        return str(created.version)
+        return repair.replacement(client, str(created.version), replaced)
 
 
-def tag_version(version: str, tags: Mapping[str, str]) -> None:
-    """Set tags on a version.
+def link_comparison(run_ids: Sequence[str], comparison_run: str) -> None:
+    """Add a link to the comparison's page to the descriptions and tags of the runs that took part.
 
     Raises:
-        RegistryError: there is no such version, or MLflow cannot be reached.
+        RegistryError: MLflow cannot be reached or refuses.
     """
-    with _reaching_mlflow(f"tag version {version}"):
+    with reaching_mlflow("link the comparison"):
         client = mlflow.MlflowClient()
-        for name, value in tags.items():
-            client.set_model_version_tag(contract.MODEL_NAME, version, name, value)
+        tags = _comparison_tags(client, comparison_run)
+        for run_id in run_ids:
+            note = client.get_run(run_id).data.tags.get(MLFLOW_RUN_NOTE, "")
+            for name, value in {**tags, MLFLOW_RUN_NOTE: with_link(note, tags[COMPARISON])}.items():
+                client.set_tag(run_id, name, value)
 
 
-def point_alias(alias: str, version: str) -> None:
-    """Point an alias at a version, in one request: the alias is never absent in between.
+def with_link(text: str, page: str) -> str:
+    """Return a description, Markdown, that ends with a link to a comparison's page; an earlier link is replaced."""
+    kept = [line for line in text.splitlines() if not line.startswith(_LINK)]
+    return "\n".join(kept).rstrip() + f"\n\n{_LINK}{page})"
+
+
+def _comparison_tags(client: mlflow.MlflowClient, comparison_run: str) -> dict[str, str]:
+    """Return the tags of what took part in a comparison: the id of its run, and the address of its page."""
+    page = addresses.mlflow_run(_experiment(client, runs.COMPARISON_EXPERIMENT), comparison_run, runs.COMPARISON_PAGE)
+    return {"comparison_run": comparison_run, COMPARISON: page}
+
+
+def describe_version(version: str, *, tags: Mapping[str, str], description: str, comparison_run: str) -> None:
+    """Set tags and description of a version, with a link to the comparison; a user's own description stays.
+
+    Args:
+        version: its number.
+        tags: to add or replace.
+        description: one line.
+        comparison_run: id of the run that holds the comparison's page.
 
     Raises:
         RegistryError: there is no such version, or MLflow cannot be reached.
     """
-    with _reaching_mlflow(f"point alias {alias} at version {version}"):
-        mlflow.MlflowClient().set_registered_model_alias(contract.MODEL_NAME, alias, version)
+    with reaching_mlflow(f"describe version {version}"):
+        client = mlflow.MlflowClient()
+        found = client.get_model_version(contract.MODEL_NAME, version)
+        compared = _comparison_tags(client, comparison_run)
+        for name, value in {**tags, **compared}.items():
+            client.set_model_version_tag(contract.MODEL_NAME, version, name, value)
+        if _FORMER_SCORE in found.tags:
+            client.delete_model_version_tag(contract.MODEL_NAME, version, _FORMER_SCORE)
+        if not found.description or _OUR_DESCRIPTION.match(found.description):
+            text = with_link(description, compared[COMPARISON])
+            client.update_model_version(contract.MODEL_NAME, version, text)
+
+
+def stage(version: str) -> None:
+    """Point ``staging`` at a version, under the lock of all movers.
+
+    Raises:
+        RegistryError: there is no such version, its files cannot be downloaded, or MLflow cannot be reached.
+    """
+    with reaching_mlflow(f"point alias {STAGING} at version {version}"):
+        model = _model()
+        with model.lock(f"staging of version {version}"):
+            stored = model.examine(version)
+            if stored.damage:
+                raise RegistryError(
+                    f"version {version} cannot be downloaded: {stored.damage}",
+                    where=f"MLFLOW_TRACKING_URI {mlflow.get_tracking_uri()}",
+                    expected="the files that were registered",
+                    hint=stored.hint,
+                )
+            model.set_staging(version)
 
 
 def aliased(alias: str) -> Version | None:
@@ -189,7 +233,7 @@ def aliased(alias: str) -> Version | None:
     Raises:
         RegistryError: MLflow cannot be reached.
     """
-    with _reaching_mlflow(f"look up alias {alias}"):
+    with reaching_mlflow(f"look up alias {alias}"):
         client = mlflow.MlflowClient()
         models = client.search_registered_models(f"name = '{contract.MODEL_NAME}'")
         if not models or alias not in models[0].aliases:
@@ -201,7 +245,7 @@ def aliased(alias: str) -> Version | None:
 def move_production(version: str, *, by: str, expected: str | None = None) -> str:
     """Point ``production`` at a version, and record it as a move by a run.
 
-    The rules are those of ``alias_history.move``.
+    The rules are those of ``alias_moves.move``.
 
     Args:
         version: its number.
@@ -214,8 +258,8 @@ def move_production(version: str, *, by: str, expected: str | None = None) -> st
     Raises:
         RegistryError: there is no such version, or MLflow cannot be reached.
     """
-    with _reaching_mlflow(f"point alias {PRODUCTION} at version {version}"):
-        return alias_history.move(
+    with reaching_mlflow(f"point alias {PRODUCTION} at version {version}"):
+        return alias_moves.move(
             _model(), version, by=by, how=alias_history.RUN, now=datetime.now(UTC), expected=expected
         ).refused
 
@@ -226,31 +270,54 @@ def record_external_moves() -> list[alias_history.Move]:
     Raises:
         RegistryError: MLflow cannot be reached.
     """
-    with _reaching_mlflow(f"read the history of alias {PRODUCTION}"):
-        return alias_history.record_external_moves(_model(), datetime.now(UTC))[1]
+    with reaching_mlflow(f"read the history of alias {PRODUCTION}"):
+        return alias_moves.record_external_moves(_model(), datetime.now(UTC))[1]
 
 
-def _model() -> RegisteredModel:
-    return RegisteredModel(mlflow.MlflowClient(), PRODUCTION)
+def lost_production() -> str:
+    """Return what was in production, where the alias is missing although something was; "" otherwise.
+
+    Raises:
+        RegistryError: MLflow cannot be reached.
+    """
+    with reaching_mlflow(f"read the history of alias {PRODUCTION}"):
+        model = _model()
+        production, moves = alias_moves.record_external_moves(model, datetime.now(UTC))
+        return alias_moves.lost_production(production, moves, None if production else model.served())
+
+
+def _model() -> registered_model.RegisteredModel:
+    return registered_model.RegisteredModel(mlflow.MlflowClient())
 
 
 def _experiment(client: mlflow.MlflowClient, name: str = EXPERIMENT) -> str:
+    tags = {MLFLOW_RUN_NOTE: runs.DESCRIPTIONS.get(name, ""), _EXPERIMENT_KIND: "custom_model_development"}
     try:
-        return str(client.create_experiment(name))
+        return str(client.create_experiment(name, tags=tags))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     found = client.get_experiment_by_name(name)
     if found is None or found.lifecycle_stage != "active":
-        raise MlflowException(f"experiment {name} was deleted: restore it in MLflow's UI")
+        raise DeletedExperimentError(name, found.experiment_id if found else "ID")
+    for key, value in tags.items():
+        if key not in found.tags:  # made by an earlier version, or by hand; a user's own text stays
+            client.set_experiment_tag(found.experiment_id, key, value)
     return str(found.experiment_id)
 
 
 def _earlier(client: mlflow.MlflowClient, experiment: str, run: Run) -> entities.Run | None:
-    """Return the run with the same key: a finished one unless this work is refused, else an unfinished one."""
-    found = client.search_runs([experiment], f"tags.`{KEY}` = '{run.key}'")
-    finished = [one for one in found if one.info.status == FINISHED and not run.failed]
-    return next(iter([*finished, *(one for one in found if one.info.status != FINISHED)]), None)
+    """Return the run with the same key: a finished one unless this work is refused, else an unfinished one.
+
+    A deleted run counts where there is no other, and is restored.
+    """
+    found = client.search_runs([experiment], f"tags.`{KEY}` = '{run.key}'", run_view_type=ViewType.ALL)
+    ordered = sorted(found, key=repair.is_deleted)
+    finished = [one for one in ordered if one.info.status == FINISHED and not run.failed]
+    earlier = next(iter([*finished, *(one for one in ordered if one.info.status != FINISHED)]), None)
+    if earlier:
+        repair.restore_run(client, earlier)
+    return earlier
 
 
 def _renew_refusal(client: mlflow.MlflowClient, logged: entities.Run, run: Run) -> None:
@@ -273,44 +340,53 @@ def _ensure_registered_model(client: mlflow.MlflowClient) -> None:
 
 
 def _logged_model(
-    client: mlflow.MlflowClient, bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mapping[str, str]
-) -> str:
+    client: mlflow.MlflowClient,
+    bundle: Mapping[str, bytes],
+    upload: repair.Upload,
+    *,
+    run_id: str,
+    key: str,
+    tags: Mapping[str, str],
+) -> tuple[str, dict[str, bytes]]:
+    """Return the id of the logged model with this key and its files; it is created where there is none."""
     experiment = _experiment(client)
     found = client.search_logged_models([experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
-    if found and found[0].status == LoggedModelStatus.READY:
-        return str(found[0].model_id)
     name = f"{contract.MODEL_NAME}-{tags['family']}".replace("_", "-")
-    model = found[0] if found else client.create_logged_model(experiment, name, run_id, tags={**tags, KEY: key})
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "model"
-        _save_flavour(export.from_skops(bundle["model.skops"]), target, run_id=run_id, model_id=model.model_id)
-        _write(target, bundle)
-        client.log_model_artifacts(model.model_id, str(target))
-    linked = client.get_run(run_id).outputs
+    run = client.get_run(run_id)
+    model = (
+        found[0]
+        if found
+        else client.create_logged_model(experiment, name, run_id, {**tags, KEY: key}, run.data.params, "classifier")
+    )
+    files = repair.complete_files(model.artifact_location, bundle, {}, partial(upload, run_id, model.model_id))[0]
+    _copy_metrics(client, run, model.model_id)
+    linked = run.outputs
     if model.model_id not in {one.model_id for one in (linked.model_outputs if linked else [])}:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])  # MLflow refuses a second link
-    # the last step: a model that is ready is reused as it is
-    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    return str(model.model_id)
+    if model.status != LoggedModelStatus.READY:
+        client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    return str(model.model_id), files
 
 
-def _save_flavour(pipeline: Pipeline, target: Path, *, run_id: str, model_id: str) -> None:
-    """Write the files with which MLflow loads the model; the bundle's own files are written over them later."""
-    mlflow.sklearn.save_model(
-        pipeline,
-        target,
-        serialization_format="skops",
-        skops_trusted_types=list(export.trusted_types()),
-        mlflow_model=Model(run_id=run_id, model_id=model_id),
-        conda_env={
-            "name": contract.MODEL_NAME,
-            "channels": ["conda-forge"],
-            "dependencies": [
-                f"python={platform.python_version()}",
-                "pip",
-                {"pip": [f"{name}=={installed(name)}" for name in ("mlflow", "numpy", "scikit-learn", "skops")]},
-            ],
-        },
+def _upload(client: mlflow.MlflowClient, bundle: Mapping[str, bytes], run_id: str, model_id: str) -> None:
+    """Upload the files of a logged model, over those that are there."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "model"
+        flavours.save(bundle, target, run_id=run_id, model_id=model_id)
+        _write(target, bundle)
+        client.log_model_artifacts(model_id, str(target))
+
+
+def _copy_metrics(client: mlflow.MlflowClient, run: entities.Run, model_id: str) -> None:
+    """Log a run's metrics for its model, too, with the data set; again is the same points and not more of them."""
+    datasets = [one.dataset for one in (run.inputs.dataset_inputs if run.inputs else [])]
+    name, digest = (datasets[0].name, datasets[0].digest) if datasets else (None, None)
+    client.log_batch(
+        run.info.run_id,
+        metrics=[
+            Metric(key, value, run.info.start_time, 0, model_id, name, digest)
+            for key, value in run.data.metrics.items()
+        ],
     )
 
 
@@ -332,33 +408,3 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-
-
-@contextmanager
-def _reaching_mlflow(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except (MlflowException, requests.RequestException) as error:
-        raise _mlflow_error(doing, error) from error
-
-
-def _mlflow_error(doing: str, error: Exception) -> RegistryError:
-    """Return the error for a request that MLflow refused or did not answer.
-
-    Args:
-        doing: the request, as an infinitive.
-        error: of MLflow's client.
-    """
-    message = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-    expected, hint = (
-        "an MLflow server that answers",
-        "check that MLflow and its database run (./heartline status); Airflow retries the task",
-    )
-    if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
-        expected, hint = "an existing resource", "check in MLflow's UI whether it was deleted; if so, train again"
-    return RegistryError(
-        f"MLflow could not {doing}: {message}",
-        where=f"MLFLOW_TRACKING_URI {mlflow.get_tracking_uri()}",
-        expected=expected,
-        hint=hint,
-    )

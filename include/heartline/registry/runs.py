@@ -5,9 +5,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from heartline import dag_ids
+
 EXPERIMENT = "heart-disease"
 COMPARISON_EXPERIMENT = "heart-disease-comparisons"
 DATA_EXPERIMENT = "heart-disease-data"  # an experiment of its own, so that the others list models only
+DESCRIPTIONS = {  # Markdown, above the runs of the experiment
+    EXPERIMENT: "One run for each model family and training run. Metrics are out of fold (cross-validated); those with "
+    "`holdout_` are of the hold-out, which nothing was fitted or chosen on. The artifact `evaluation.json` has all "
+    "scores with their 95 % intervals. `rmse` is that of the probability: the root of `brier`.",
+    COMPARISON_EXPERIMENT: "One run for each comparison of model families. The artifact `comparison.html` states the "
+    "verdict with its evidence; the model cards are beside it.",
+    DATA_EXPERIMENT: "One run for each set of records that was validated. The artifact `data_docs.html` lists the "
+    "findings; the quarantined rows are beside it.",
+}
+COMPARISON_PAGE = "comparison.html"
+SOURCE = f"dags/{dag_ids.TRAINING}.py"  # what MLflow shows as the source of a run
+USER = "heartline"  # the owner of the DAGs in Airflow; what MLflow shows as the creator of a run
 REFUSED = "refused"  # tag of a run: why its family was refused
 
 

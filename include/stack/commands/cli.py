@@ -16,7 +16,6 @@ from heartline.ingestion import source_catalog
 from stack import console, source_choice
 from stack.bootstrap.launcher import HELP
 from stack.clients import service
-from stack.clients.mlflow import Registry
 from stack.commands import db, promote, status, test, train, up
 from stack.commands.keys import keys
 from stack.commands.usage import usage_error
@@ -139,8 +138,7 @@ def promote_command(version: str | None, force: bool) -> None:
     A model trained on the synthetic sample replaces one trained on real data only with --force.
     """
     stack = Stack.of(Settings.load())
-    registry = Registry(stack.settings.mlflow_url)
-    _serve(stack, promote.promote(registry, version, by=promote.current_user(), force=force))
+    _serve(stack, promote.promote(stack.registry, version, by=promote.current_user(), force=force))
 
 
 @cli.command("rollback")
@@ -152,8 +150,7 @@ def rollback_command(force: bool) -> None:
     promote VERSION. Exit code 2 if there is no previous version.
     """
     stack = Stack.of(Settings.load())
-    registry = Registry(stack.settings.mlflow_url)
-    _serve(stack, promote.rollback(registry, by=promote.current_user(), force=force))
+    _serve(stack, promote.rollback(stack.registry, by=promote.current_user(), force=force))
 
 
 def _serve(stack: Stack, version: str) -> None:
@@ -168,9 +165,9 @@ def history_command(as_json: bool) -> None:
     """Show each move of production, the last one first: when, from, to, by whom.
 
     A move in MLflow's UI is recorded by the next command or training run that reads the alias, with that time and an
-    unknown user; so is a move whose command was killed before it wrote the history.
+    unknown user. A move whose command was killed is recorded with its user if the alias was moved.
     """
-    moves = promote.moves(Registry(Settings.load().mlflow_url))[::-1]
+    moves = promote.moves(Stack.of(Settings.load()).registry)[::-1]
     if as_json:
         print(json.dumps([move.as_dict() for move in moves], indent=2))
     elif moves:

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
-from heartline import contract
+from heartline import addresses, contract
 from heartline.storage import snapshots, splits
 from stack.clients.mlflow import PRODUCTION, Registry
 from stack.errors import UsageError
@@ -82,7 +82,7 @@ def _version(registry: Registry, version: str | None) -> tuple[str, dict[str, st
         if version is None:
             raise UsageError(
                 "there is no version to export",
-                where=f"alias {PRODUCTION} in {registry.url}",
+                where=f"alias {PRODUCTION} of {addresses.model()}",
                 expected="a version in production",
                 hint="./heartline promote, or name a version with --version",
             )
@@ -90,14 +90,14 @@ def _version(registry: Registry, version: str | None) -> tuple[str, dict[str, st
     if tags is None or "snapshot" not in tags:
         raise UsageError(
             f"the model {MODEL} has no version {version!r}",
-            where=f"{registry.url}/#/models/{MODEL}",
+            where=addresses.model(),
             expected="the number of a version that a training run registered",
             hint="choose one that MLflow lists, or omit it to export the one in production",
         )
     if tags.get("contract_version") != contract.VERSION:
         raise UsageError(
             f"version {version} was trained under another contract: {tags.get('contract_version')}",
-            where=f"tag contract_version of version {version} in {registry.url}",
+            where=f"tag contract_version of version {version} of {addresses.model()}",
             expected=f"{contract.VERSION}, because another contract may split the records differently",
             hint="run the command in the checkout that trained the version, or train again",
         )

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from rich.markup import escape
 from rich.table import Table
 
-from heartline.registry import alias_history
+from heartline import addresses
+from heartline.registry import alias_history, alias_moves
 from stack.clients.mlflow import PRODUCTION, STAGING, Registry
-from stack.errors import UsageError
+from stack.errors import UsageError, WorkError
 
 
 def promote(
@@ -28,15 +29,17 @@ def promote(
     Raises:
         StackError: there is no such version, nothing is staged, or it may not replace the version in production.
     """
+    # what the user sees at this moment is what the decision is about
+    expected = registry.production_and_tags()[0]
     version = version or registry.at(STAGING)
     if version is None:
         raise UsageError(
             "there is no version to promote",
-            where=f"alias {STAGING} in {registry.url}",
+            where=f"alias {STAGING} of {addresses.model()}",
             expected="a version that a training run has staged",
             hint="train, or name a version",
         )
-    return _move(registry, registry.named(version), by=by, how=how, force=force)
+    return _move(registry, registry.named(version), by=by, how=how, force=force, expected=expected)
 
 
 def rollback(registry: Registry, *, by: str, force: bool = False) -> str:
@@ -51,29 +54,33 @@ def rollback(registry: Registry, *, by: str, force: bool = False) -> str:
         StackError: there is no such version, or it may not replace the version in production.
     """
     moved = moves(registry)
-    version = alias_history.rollback_target(moved)
-    if version is None or registry.version(version) is None:
+    target = alias_history.rollback_target(moved)
+    facts = registry.facts(target[0]) if target else None
+    if target is None or facts is None or not alias_history.same_version(target, (target[0], facts.source)):
         raise UsageError(
-            f"version {version}, which was in production before, was deleted"
-            if version
+            f"version {target[0]}, which was in production before, was deleted"
+            if target
             else "there is no previous version",
-            where=f"alias {PRODUCTION} in {registry.url}",
+            where=f"alias {PRODUCTION} of {addresses.model()}",
             expected="an earlier version in production",
             hint="see the history, and promote a version by its number",
         )
     # undo the last move that was read, and not one that was made since
-    return _move(registry, version, by=by, how=alias_history.ROLLBACK, force=force, expected=moved[-1].after)
+    return _move(registry, target[0], by=by, how=alias_history.ROLLBACK, force=force, expected=moved[-1].after)
 
 
-def _move(registry: Registry, version: str, *, by: str, how: str, force: bool, expected: str | None = None) -> str:
+def _move(registry: Registry, version: str, *, by: str, how: str, force: bool, expected: str) -> str:
     now = datetime.now(UTC)
-    outcome = alias_history.move(registry, version, by=by, how=how, now=now, force=force, expected=expected)
+    outcome = alias_moves.move(registry, version, by=by, how=how, now=now, force=force, expected=expected)
     if outcome.refused:
         wanted, hint = "no other move at the same time", "see the history, then decide again"
         if outcome.forcible:
             wanted = "a version that was trained on real data"
             hint = "name another version, or add --force to replace it nevertheless"
-        raise UsageError(outcome.refused, where=f"alias {PRODUCTION} in {registry.url}", expected=wanted, hint=hint)
+        elif outcome.hint:
+            wanted, hint = "the files that were registered", outcome.hint
+        kind = WorkError if outcome.hint else UsageError
+        raise kind(outcome.refused, where=f"alias {PRODUCTION} of {addresses.model()}", expected=wanted, hint=hint)
     return version
 
 
@@ -83,7 +90,7 @@ def moves(registry: Registry) -> list[alias_history.Move]:
     Raises:
         StackError: MLflow does not answer, or refuses the request.
     """
-    return alias_history.record_external_moves(registry, datetime.now(UTC))[1]
+    return alias_moves.record_external_moves(registry, datetime.now(UTC))[1]
 
 
 def table(moved: Iterable[alias_history.Move]) -> Table:

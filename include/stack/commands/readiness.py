@@ -3,6 +3,7 @@
 import time
 from datetime import UTC, datetime
 
+from heartline import addresses
 from stack import console
 from stack.clients.airflow import Airflow
 from stack.clients.dag_health import DagHealth
@@ -36,7 +37,7 @@ def wait(stack: Stack, began: datetime) -> None:
                 raise _unhealthy(airflow, found)
             time.sleep(0.3)
     for note in found.notes:
-        console.say(f"  note: {note}; to start them, unpause it at {airflow.url}/dags")
+        console.say(f"  note: {note}; to start them, unpause it at {addresses.public(addresses.AIRFLOW)}/dags")
 
 
 def _unhealthy(airflow: Airflow, found: DagHealth) -> UnhealthyError:

@@ -142,10 +142,11 @@ def _unsupervised(stack: Stack) -> list[ProcessStatus]:
 
 def _production(stack: Stack) -> tuple[bool, str | None, alias_history.Move | None]:
     try:
-        production, tags = Registry(stack.settings.mlflow_url).production_and_tags()
+        registry = Registry(stack.settings.mlflow_url)
+        (production, tags), kept = registry.production_and_tags(), registry.history()
     except HeartlineError:
         return False, None, None
-    moves = alias_history.read(tags)
+    moves = alias_history.read(kept, tags or {})
     return True, production or None, moves[-1] if moves and moves[-1].after == production else None
 
 
@@ -175,8 +176,8 @@ def lines(stack: Stack, status: Status) -> list[str]:
     found += [f"note:       {text}" for text in status.notes]
     found.append(summary(status))
     password = f", user {USER}, password in {stack.login_file}" if stack.login_file.exists() else ""
-    found.append(f"Airflow:    {settings.airflow_url}{password}")
-    found += [f"MLflow:     {settings.mlflow_url}", f"Service:    {settings.service_url}"]
+    found.append(f"Airflow:    {settings.public_airflow_url}{password}")
+    found += [f"MLflow:     {settings.public_mlflow_url}", f"Service:    {settings.public_service_url}"]
     if stack.credentials.folder.exists():
         database = stack.server
         found.append(f"PostgreSQL: {database.host}:{database.port} (./heartline db opens it)")

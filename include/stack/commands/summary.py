@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from heartline import addresses
 from stack.clients.airflow import Airflow
 from stack.clients.mlflow import PRODUCTION, Registry
-from stack.settings import DAG, MODEL
+from stack.settings import DAG
 
 TOP_REASONS = 3
 COMPARISON = "comparison.html"
@@ -38,10 +39,10 @@ def collect(airflow: Airflow, registry: Registry, run: str, registered: dict[str
         **registered,
         "production": registry.at(PRODUCTION),
         "links": {
-            "run": f"{airflow.url}/dags/{DAG}/runs/{run}",
+            "run": addresses.airflow_run(run),
             "data_docs": validated.get("data_docs"),
             "comparison": registry.run_page(comparison_run, COMPARISON) if comparison_run else None,
-            "mlflow": f"{registry.url}/#/models/{MODEL}",
+            "mlflow": addresses.model(),
         },
     }
 
@@ -60,6 +61,7 @@ def lines(found: dict[str, Any]) -> list[str]:
         "verdict": f"{found.get('verdict')}. {found.get('reason')}",
         "versions": ", ".join(f"{number} ({family})" for family, number in versions),
         "aliases": _aliases(found),
+        "repaired": "; ".join(found.get("repaired", [])),
         "data docs": links["data_docs"],
         "comparison": links["comparison"],
         "mlflow": links["mlflow"],

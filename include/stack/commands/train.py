@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from heartline import parameters
+from heartline import addresses, parameters
 from heartline.errors import ParameterError
 from stack import console
 from stack.clients.airflow import Airflow
@@ -122,7 +122,7 @@ def wait_for_dag(airflow: Airflow) -> None:
     if details["is_paused"]:
         raise UsageError(
             f"the DAG {DAG} is paused",
-            where=f"{airflow.url}/dags/{DAG}",
+            where=addresses.dag(DAG),
             expected="a DAG that is not paused",
             hint="unpause it there, with the switch beside its name",
         )
@@ -175,7 +175,7 @@ def _result(stack: "Stack", airflow: Airflow, run: str, patience: Patience, *, a
         follow(airflow, DAG, run, patience)
         result = patience(lambda: airflow.returned(DAG, run, LAST_TASK))
     except KeyboardInterrupt:
-        console.say(f"\nthe run continues: {airflow.url}/dags/{DAG}/runs/{run}")
+        console.say(f"\nthe run continues: {addresses.airflow_run(run)}")
         raise
     console.done("training", time.monotonic() - started)
     if not isinstance(result, dict) or "version" not in result:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from heartline import addresses
+from heartline.registry import alias_moves
 from heartline.registry.alias_history import FIRST_UP
 from stack import console, setting_checks, source_choice
 from stack.clients import service
@@ -37,9 +39,10 @@ def up(stack: Stack, given: Mapping[str, Any]) -> None:
             source_choice.remember(home, choice.source)
         lifecycle.start(stack)
         readiness.wait(stack, began)
-        registry = Registry(stack.settings.mlflow_url)
+        registry = stack.registry
         version = registry.at(PRODUCTION)
         if version is None:
+            _refuse_lost_production(registry)
             first = _first_version(stack, given, choice)
             version = promote.promote(registry, first, by=promote.current_user(), how=FIRST_UP)
         elif given:
@@ -49,11 +52,24 @@ def up(stack: Stack, given: Mapping[str, Any]) -> None:
     _show_prediction(stack)
 
 
+def _refuse_lost_production(registry: Registry) -> None:
+    """Refuse to put a first model into production where there was one before, whose alias is gone."""
+    lost = alias_moves.lost_production("", promote.moves(registry), registry.served())
+    if lost:
+        raise WorkError(
+            lost,
+            where=addresses.model(),
+            expected=f"a version at the alias {PRODUCTION}",
+            hint="./heartline promote VERSION puts a version that MLflow lists into production; "
+            "./heartline train trains another one",
+        )
+
+
 def _first_version(stack: Stack, given: Mapping[str, Any], choice: source_choice.Choice) -> str:
     """Return a version for production: of an active run, else the staged one, else of a new run."""
     if not given:
         result = train.join(stack)
-        staged = str(result["version"]) if result else Registry(stack.settings.mlflow_url).at(STAGING)
+        staged = str(result["version"]) if result else stack.registry.at(STAGING)
         if staged:
             return staged
     home = stack.settings.home
@@ -76,10 +92,10 @@ def _first_version(stack: Stack, given: Mapping[str, Any], choice: source_choice
 def _show_prediction(stack: Stack) -> None:
     settings, record = stack.settings, service.example()
     answer = service.predict(settings, record)
-    print(f"POST {settings.service_url}/predict\n{json.dumps(record)}\n\n{json.dumps(answer, indent=2)}\n")
-    print(f"Airflow  {settings.airflow_url}  (user {USER}, password in {_short(stack.login_file)})")
-    print(f"MLflow   {settings.mlflow_url}")
-    print(f"Service  {settings.service_url}")
+    print(f"POST {settings.public_service_url}/predict\n{json.dumps(record)}\n\n{json.dumps(answer, indent=2)}\n")
+    print(f"Airflow  {settings.public_airflow_url}  (user {USER}, password in {_short(stack.login_file)})")
+    print(f"MLflow   {settings.public_mlflow_url}")
+    print(f"Service  {settings.public_service_url}")
 
 
 def _short(path: Path) -> str:

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import click
 
+from heartline.registry import alias_lock, served_model
 from stack import console
 from stack.clients.mlflow import Registry
 from stack.commands import promote
@@ -49,7 +50,11 @@ def history_command() -> None:
 
 
 def _registry() -> Registry:
-    return Registry(os.environ["MLFLOW_TRACKING_URI"])
+    return Registry(
+        os.environ["MLFLOW_TRACKING_URI"],
+        os.environ.get(alias_lock.VARIABLE, ""),
+        os.environ.get(served_model.VARIABLE, ""),
+    )
 
 
 def main() -> NoReturn:

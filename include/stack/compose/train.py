@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from heartline import addresses
 from stack import console
 from stack.clients.airflow import Airflow
 from stack.commands import source_access, train
@@ -33,8 +34,7 @@ def cli(source: str | None, assigned: tuple[str, ...]) -> None:
     airflow = Airflow(URL, password)
     train.wait_for_dag(airflow)
     run_id = airflow.trigger(DAG, given)
-    address = os.environ.get("AIRFLOW__API__BASE_URL", URL).rstrip("/")
-    console.say(f"training: {address}/dags/{DAG}/runs/{run_id}")
+    console.say(f"training: {addresses.airflow_run(run_id)}")
     follow(airflow, DAG, run_id)
     print(json.dumps(airflow.returned(DAG, run_id, train.LAST_TASK), indent=2, default=str))
 

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from heartline import addresses
 from stack.processes.databases import Server
 from stack.processes.env_markers import DIGEST_VARIABLE, PROCESS_VARIABLE, STACK_VARIABLE, start_file
 from stack.processes.environment import base_environment, download_settings, loader_paths
@@ -167,7 +169,7 @@ def _postgres(settings: Settings) -> ProcessDefinition:
 def _mlflow(
     settings: Settings, code: dict[str, str], server: Server, credentials: Credentials, python: str
 ) -> ProcessDefinition:
-    port = settings.mlflow_port
+    port, public = settings.mlflow_port, urlsplit(settings.public_mlflow_url)
     return ProcessDefinition(
         MLFLOW,
         (python, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1", "--serve-artifacts"),
@@ -175,7 +177,10 @@ def _mlflow(
         | {
             "MLFLOW_BACKEND_STORE_URI": server.address("mlflow", credentials["mlflow_db_password"]),
             "MLFLOW_ARTIFACTS_DESTINATION": str(settings.home / "artifacts"),
-            "MLFLOW_SERVER_ALLOWED_HOSTS": f"{HOST},{HOST}:{port},localhost,localhost:{port}",
+            "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(
+                dict.fromkeys([HOST, f"{HOST}:{port}", "localhost", f"localhost:{port}", public.netloc])
+            ),
+            "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": f"{public.scheme}://{public.netloc}",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven unused processes of 200 MB
         },
         settings.home,
@@ -198,6 +203,7 @@ def _service(settings: Settings, server: Server, credentials: Credentials) -> Pr
             "HEARTLINE_MLFLOW_URL": settings.mlflow_url,
             "HEARTLINE_CACHE": str(settings.home / "cache" / "models"),
             "HEARTLINE_SERVICE_PORT": str(settings.service_port),
+            addresses.setting(addresses.SERVICE): settings.public_service_url,
             api_keys.VARIABLE: api_keys.in_force(settings),
             "HEARTLINE_PREDICTION_LOG_URL": os.environ.get("HEARTLINE_PREDICTION_LOG_URL")
             or server.address("predictions", credentials["predictions_db_password"], driver=None),
@@ -224,13 +230,17 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         "HEARTLINE_STORE": os.environ.get("HEARTLINE_STORE") or f"file://{settings.home / 'store'}",
         "HEARTLINE_DATABASE_URL": os.environ.get("HEARTLINE_DATABASE_URL")
         or server.address("heartline", credentials["heartline_db_password"]),
-        "HEARTLINE_DATA_DOCS_URL": f"http://localhost:{settings.airflow_port}/data-docs",  # behind Airflow's login
+        "HEARTLINE_DATA_DOCS_URL": f"{settings.public_airflow_url}/data-docs",  # behind Airflow's login
+        addresses.setting(addresses.AIRFLOW): settings.public_airflow_url,
+        addresses.setting(addresses.MLFLOW): settings.public_mlflow_url,
+        addresses.setting(addresses.SERVICE): settings.public_service_url,
         # runs the smoke test of a model before it is registered
         "HEARTLINE_SERVING_PYTHON": str(settings.root / SERVING_VENV / "bin" / "python"),
-        "HEARTLINE_MLFLOW_PORT": str(settings.mlflow_port),  # for the links in Airflow's navigation
         "MLFLOW_TRACKING_URI": settings.mlflow_url,
+        "HEARTLINE_ALIAS_LOCK_URL": alias_lock_url(server, credentials),
+        "HEARTLINE_READYZ_URL": f"{settings.service_url}/readyz",
         "AIRFLOW_HOME": str(airflow_home),
-        "AIRFLOW__API__BASE_URL": settings.airflow_url,
+        "AIRFLOW__API__BASE_URL": settings.public_airflow_url,
         "AIRFLOW__API__HOST": HOST,
         "AIRFLOW__API__PORT": str(settings.airflow_port),
         "AIRFLOW__API__WORKERS": "1",
@@ -260,6 +270,11 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
     }
+
+
+def alias_lock_url(server: Server, credentials: Credentials) -> str:
+    """Return the URL of the database whose lock every mover of an alias holds: commands, tasks and runs."""
+    return server.address("heartline", credentials["heartline_db_password"], driver=None)
 
 
 def passwords_file(settings: Settings) -> Path:

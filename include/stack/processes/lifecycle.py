@@ -14,6 +14,7 @@ from typing import Self
 import psutil
 
 from stack import console
+from stack.clients.mlflow import Registry
 from stack.locks import exclusive
 from stack.processes import cluster_location, health, orphans, ports
 from stack.processes.databases import Server, create_missing
@@ -25,6 +26,7 @@ from stack.processes.definitions import (
     SCHEDULER,
     SERVICE,
     ProcessDefinition,
+    alias_lock_url,
     define_processes,
     passwords_file,
 )
@@ -56,6 +58,15 @@ class Stack:
     def server(self) -> Server:
         """The PostgreSQL server."""
         return Server.of(self.settings, self.credentials)
+
+    @property
+    def registry(self) -> Registry:
+        """The registered model, with the lock that all movers of its aliases hold."""
+        return Registry(
+            self.settings.mlflow_url,
+            alias_lock_url(self.server, self.credentials),
+            f"{self.settings.service_url}/readyz",
+        )
 
     @property
     def login_file(self) -> Path:

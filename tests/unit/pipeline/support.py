@@ -22,7 +22,7 @@ from heartline.training import families
 WITH_REFITS = importance.odds_ratios
 LINEAR, FOREST = "logistic_regression", "random_forest"
 NOT_OURS = (DeprecationWarning, PendingDeprecationWarning)  # raised between libraries
-POINTS = ("cv_roc_auc", "delta_auc", "used")  # a metric of each kind of run
+POINTS = ("roc_auc", "delta_auc", "used")  # a metric of each kind of run
 SMALL = families.Profile("test", splits=4, repeats=2, trees=20)
 
 
@@ -87,6 +87,11 @@ def mlflow_counts(client: mlflow.MlflowClient) -> dict[str, int]:
     }
 
 
+def move_by_hand(version: str) -> None:
+    """Point ``production`` at a version as a user does in MLflow's UI."""
+    mlflow.MlflowClient().set_registered_model_alias(contract.MODEL_NAME, "production", str(version))
+
+
 def artifact(client: mlflow.MlflowClient, run_id: str, name: str) -> Path:
     """Return an artifact of a run as a local file."""
     return Path(client.download_artifacts(run_id, name))
@@ -100,5 +105,5 @@ def production_model(client: mlflow.MlflowClient, run_id: str) -> dict[str, Any]
 
 def refused(trained: Trained, reason: str = "the service does not answer", **fields: str) -> Refused:
     """Return a family as if the smoke test had failed."""
-    kept = {name: trained[name] for name in ("family", "predictions", "run_id", "auc")}
+    kept = {name: trained[name] for name in ("family", "predictions", "run_id", "roc_auc")}
     return {"outcome": "refused", "cause": "not servable", "reason": reason, "error": reason, **kept, **fields}

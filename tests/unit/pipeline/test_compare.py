@@ -9,8 +9,8 @@ from heartline.errors import ComparisonError, NoCandidateError, RegistryError
 from heartline.pipeline.compare import compare
 from heartline.pipeline.register import register
 from heartline.pipeline.train import train
-from heartline.registry import mlflow_registry, runs
-from tests.unit.pipeline.support import FOREST, LINEAR, artifact, prepare, production_model, refused, take
+from heartline.registry import runs
+from tests.unit.pipeline.support import FOREST, LINEAR, artifact, move_by_hand, prepare, production_model, refused, take
 
 
 def test_a_comparison_is_a_run_with_a_page_and_a_card_for_each_model(pair):
@@ -44,7 +44,7 @@ def test_without_production_the_simplest_family_is_the_incumbent(pair):
 
 def test_the_family_in_production_is_the_incumbent(pair):
     versions = register(compare(pair.trained, pair.prepared), promotion="manual")["versions"]
-    mlflow_registry.point_alias("production", versions[FOREST])
+    move_by_hand(versions[FOREST])
     compared = compare(pair.trained, pair.prepared, run="with production")
     assert (compared["incumbent"], compared["production"]) == (FOREST, versions[FOREST])
 
@@ -67,7 +67,7 @@ def test_a_comparison_without_a_servable_family_stops_the_run(pair):
 def test_the_model_in_production_is_scored_beside_the_families(pair, many):
     registered = register(compare(pair.trained, pair.prepared), promotion="manual")
     version = registered["versions"][LINEAR]
-    mlflow_registry.point_alias("production", version)
+    move_by_hand(version)
     other = prepare(take(many, negative=70, positive=60, negative_holdout=15, positive_holdout=15))
 
     compared = compare([train(LINEAR, other)], other, run="another night")

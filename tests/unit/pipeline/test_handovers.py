@@ -48,9 +48,9 @@ def test_a_refused_family_is_told_by_its_outcome(pair):
     ("task", "read", "missing"),
     [
         ("ingest", lambda: validate(V1["ingest"]), "extra_columns, missing_columns, unparseable"),
-        ("train", lambda: compare(V1["train"], V1["preprocess"]), "origin, outcome, predictions"),
-        ("train", lambda: compare([V1["refused"]], V1["preprocess"]), "bundle, origin, outcome, predictions"),
-        ("train", lambda: register(V1["compare"], promotion="manual"), "origin, outcome, predictions"),
+        ("train", lambda: compare(V1["train"], V1["preprocess"]), "origin, outcome, predictions, roc_auc"),
+        ("train", lambda: compare([V1["refused"]], V1["preprocess"]), "bundle, origin, outcome, predictions, roc_auc"),
+        ("train", lambda: register(V1["compare"], promotion="manual"), "origin, outcome, predictions, roc_auc"),
     ],
     ids=["ingest", "train", "refused", "compare"],
 )

@@ -10,7 +10,7 @@ from heartline.pipeline.compare import compare
 from heartline.pipeline.register import register
 from heartline.registry import mlflow_registry
 from heartline.storage import object_store
-from tests.unit.pipeline.support import FOREST, LINEAR, mlflow_counts, refused
+from tests.unit.pipeline.support import FOREST, LINEAR, mlflow_counts, move_by_hand, refused
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_staging_points_at_the_winner_and_production_at_nothing(pair, better):
     assert set(registered["versions"]) == {LINEAR, FOREST}
     assert registered["version"] == registered["versions"][LINEAR]
     assert (registered["family"], registered["origin"]) == (LINEAR, "sample")
-    assert registered["auc"] == pair.linear["auc"]
+    assert registered["roc_auc"] == pair.linear["roc_auc"]
     assert mlflow_registry.aliased("staging").number == registered["version"]
     assert mlflow_registry.aliased("production") is None
 
@@ -33,7 +33,7 @@ def test_a_version_says_what_it_is(pair, better):
     registered = register(better, promotion="manual")
     for one in pair.trained:
         version = pair.client.get_model_version(contract.MODEL_NAME, registered["versions"][one["family"]])
-        assert version.description.startswith(f"{one['auc']:.3f} ROC AUC: ")
+        assert version.description.startswith(f"ROC AUC {one['roc_auc']:.3f} (")
         assert version.tags["verdict"] == "better"
         assert version.tags["comparison_run"] == better["comparison_run"]
         assert (version.tags["family"], version.tags["origin"]) == (one["family"], "sample")
@@ -60,7 +60,7 @@ def test_a_refused_family_is_not_registered(pair):
 def test_without_a_winner_no_alias_is_moved(pair, better):
     registered = register({**better, "winner": None, "verdict": "vetoed"}, promotion="if_better")
     assert set(registered["versions"]) == {LINEAR, FOREST}
-    assert (registered["version"], registered["origin"], registered["auc"]) == (None, None, None)
+    assert (registered["version"], registered["origin"], registered["roc_auc"]) == (None, None, None)
     assert mlflow_registry.aliased("staging") is None
 
 
@@ -89,7 +89,7 @@ def test_a_run_moves_production_only_if_it_may_and_the_verdict_is_better(better,
 
 def test_a_run_does_not_move_production_if_it_changed_since_the_comparison(pair, better):
     versions = register(better, promotion="manual")["versions"]
-    mlflow_registry.point_alias("production", versions[FOREST])
+    move_by_hand(versions[FOREST])
     registered = register(better, promotion="if_better")
     assert not registered["promoted"]
     assert registered["held_back"] == (

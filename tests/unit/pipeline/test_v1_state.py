@@ -16,6 +16,7 @@ import pytest
 
 from heartline import contract
 from heartline.ingestion import synthetic
+from heartline.packaging.bundle import unpack
 from heartline.pipeline.compare import compare
 from heartline.pipeline.handovers import Compared
 from heartline.pipeline.ingest import ingest
@@ -27,7 +28,7 @@ from heartline.registry import alias_history, mlflow_registry, runs
 from heartline.storage import object_store, record_identity, snapshots
 from heartline.training import families
 from tests.conftest import ROOT
-from tests.unit.pipeline.support import LINEAR, SMALL, mlflow_counts, prepare, production_model
+from tests.unit.pipeline.support import LINEAR, SMALL, mlflow_counts, move_by_hand, prepare, production_model
 
 FIXTURE = ROOT / "tests" / "fixtures" / "v1" / "pipeline"
 MLFLOW = json.loads((FIXTURE / "mlflow.json").read_text())
@@ -50,9 +51,15 @@ def v1(empty_mlflow, tmp_path, monkeypatch, quick_training) -> SimpleNamespace:
         empty_mlflow.set_terminated(run.info.run_id, one["status"])
         ids[one["run_id"]] = run.info.run_id
     empty_mlflow.create_registered_model(contract.MODEL_NAME, tags=MLFLOW["model"]["tags"])
-    for _, one in sorted(VERSIONS.items()):
+    files = tmp_path / "v1"
+    files.mkdir()
+    for name, data in unpack((store / "bundles" / f"{BUNDLE}.tar").read_bytes()).items():
+        (files / name).write_bytes(data)
+    (files / "MLmodel").write_text("flavors: {}")
+    for number, one in sorted(VERSIONS.items()):
+        source = files.as_uri() if number == "1" else "s3://v1/model"
         empty_mlflow.create_model_version(
-            contract.MODEL_NAME, "s3://v1/model", ids[one["run_id"]], one["tags"], description=one["description"]
+            contract.MODEL_NAME, source, ids[one["run_id"]], one["tags"], description=one["description"]
         )
     for alias, version in MLFLOW["model"]["aliases"].items():
         empty_mlflow.set_registered_model_alias(contract.MODEL_NAME, alias, str(version))
@@ -149,7 +156,7 @@ def test_the_version_in_production_is_named_and_its_family_is_the_incumbent(v1, 
 
 
 def test_a_recipe_that_changed_since_then_is_named(v1, many, monkeypatch):
-    mlflow_registry.point_alias("production", "2")
+    move_by_hand("2")
     prepared = prepare(many.iloc[:150])
     monkeypatch.setitem(families.PROFILES, SMALL.name, SMALL)
     trained = [train(name, prepared) for name in families.FAMILIES]
@@ -170,7 +177,7 @@ def test_a_bundle_that_is_registered_is_not_registered_again(v1):
         "predictions": "file:///predictions.json",
         "run_id": run_id,
         "origin": "sample",
-        "auc": 0.91,
+        "roc_auc": 0.91,
     }
     compared: Compared = {
         "trained": [trained],

@@ -11,8 +11,8 @@ from heartline.ingestion import sources
 from heartline.pipeline.handovers import Validated
 from heartline.pipeline.ingest import ingest
 from heartline.pipeline.validate import validate
-from heartline.registry import mlflow_registry
 from heartline.storage import object_store, record_identity, snapshots
+from tests.unit.pipeline.support import move_by_hand
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def in_production(store, empty_mlflow):
 
     def put(**tags: str) -> str:
         version = empty_mlflow.create_model_version(contract.MODEL_NAME, source="s3://somewhere/else", tags=tags)
-        mlflow_registry.point_alias("production", str(version.version))
+        move_by_hand(version.version)
         return str(version.version)
 
     return put

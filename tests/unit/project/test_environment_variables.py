@@ -23,6 +23,8 @@ INTERNAL = {
     "HEARTLINE_LOCK": "the digest of locks and code in a process's definition, so that an update restarts it",
     "HEARTLINE_DOWNLOAD_PROXIES": "the proxies of the caller's environment, handed to the tasks that download",
     "HEARTLINE_PYTHON": "the interpreter in the supervisor's configuration; the supervisor is given it",
+    "HEARTLINE_ALIAS_LOCK_URL": "set by the stack and docker-compose.yaml, which know the database of the lock",
+    "HEARTLINE_READYZ_URL": "set by the stack and docker-compose.yaml, which know the port of the service",
     "HEARTLINE_DATA_DOCS_URL": "set by the stack and docker-compose.yaml, which know the port of Airflow",
     "HEARTLINE_SERVING_PYTHON": "set by the stack and docker-compose.yaml, which create the service's environment",
     "HEARTLINE_DB_PASSWORD": "a secret that `./heartline init` generates, like the passwords without this prefix",
@@ -67,7 +69,15 @@ def test_each_documented_variable_exists():
 
 def test_a_change_of_each_setting_of_the_service_restarts_it():
     set_by_the_stack = {
-        f"HEARTLINE_{name}" for name in ("API_KEYS", "CACHE", "MLFLOW_URL", "PREDICTION_LOG_URL", "SERVICE_PORT")
+        f"HEARTLINE_{name}"
+        for name in (
+            "API_KEYS",
+            "CACHE",
+            "MLFLOW_URL",
+            "PREDICTION_LOG_URL",
+            "PUBLIC_SERVICE_URL",
+            "SERVICE_PORT",
+        )
     }
     not_passed_on = {"HEARTLINE_BUNDLE"}  # the local stack serves the registry's version
     assert set(definitions._SERVICE) == _of_the_service() - set_by_the_stack - not_passed_on

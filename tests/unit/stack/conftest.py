@@ -9,6 +9,7 @@ import pytest
 from stack.secrets.credentials import Credentials
 from stack.settings import Settings
 from tests.running import ROOT, free_ports
+from tests.unit.stack.fake_registry import query_of
 
 
 @pytest.fixture
@@ -28,7 +29,8 @@ def credentials(settings):
 class FakeServer:
     """An HTTP server with prepared responses, which records its requests.
 
-    ``answers`` maps "GET /path", without the query, to a status and a body, or to a list of them, used in turn.
+    ``answers`` maps "GET /path", without the query, to a status and a body, to a list of them, used in turn, or to a
+    function that returns them for the query and the body of the request.
     """
 
     def __init__(self, port: int) -> None:
@@ -40,11 +42,12 @@ class FakeServer:
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 path = self.path.partition("?")[0]
-                outer.asked.append((f"{self.command} {path}", self.path, json.loads(body) if body else {}))
+                sent = json.loads(body) if body else {}
+                outer.asked.append((f"{self.command} {path}", self.path, sent))
                 found = outer.answers.get(f"{self.command} {path}", (404, {"detail": "not found"}))
                 if isinstance(found, list):
                     found = found.pop(0) if len(found) > 1 else found[0]
-                status, content = found
+                status, content = found(query_of(self.path), sent) if callable(found) else found
                 data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")

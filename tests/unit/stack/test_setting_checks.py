@@ -37,9 +37,19 @@ def test_a_value_that_its_reader_cannot_use_is_refused(name, value):
     assert caught.value.code == Exit.USAGE
 
 
-def test_a_database_url_is_not_repeated():
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HEARTLINE_DATABASE_URL", "me:secret@host"),
+        ("HEARTLINE_PUBLIC_AIRFLOW_URL", "https://me:secret@ml.example"),
+        ("HEARTLINE_PUBLIC_MLFLOW_URL", "secret.example/mlflow"),
+        ("HEARTLINE_PUBLIC_SERVICE_URL", "https://ml.example/heart?key=secret"),
+    ],
+)
+def test_a_url_that_may_hold_a_password_is_not_repeated(name, value):
     with pytest.raises(UsageError) as caught:
-        check({"HEARTLINE_DATABASE_URL": "me:secret@host"})
+        check({name: value})
+    assert caught.value.where == f"setting {name}"
     assert "secret" not in str(caught.value)
 
 
@@ -60,6 +70,7 @@ def test_a_database_url_is_not_repeated():
         ("HEARTLINE_UCI_URL", "file:///srv/heart.zip"),
         ("HEARTLINE_UCI_URL", "http://mirror.example/heart.zip"),
         ("HEARTLINE_STORE", "s3://bucket/heartline"),
+        ("HEARTLINE_PUBLIC_SERVICE_URL", "https://ml.example/heart/"),
     ],
 )
 def test_usable_values_pass(name, value):

@@ -27,6 +27,7 @@ from tests.unit.pipeline.support import (
     SMALL,
     artifact,
     mlflow_counts,
+    move_by_hand,
     prepare,
     production_model,
     refused,
@@ -39,7 +40,7 @@ from tests.unit.pipeline.support import (
 def test_a_version_that_heartline_did_not_train_is_not_replaced_by_a_run(pair):
     # given a version without tags in production
     foreign = str(_foreign_version(pair.client))
-    mlflow_registry.point_alias("production", foreign)
+    move_by_hand(foreign)
 
     compared = compare([pair.linear], pair.prepared, run="foreign")
     registered = register({**compared, "verdict": "better"}, promotion="if_better", run="foreign")
@@ -61,7 +62,7 @@ def test_a_version_that_heartline_did_not_train_is_not_replaced_by_a_run(pair):
 
 def test_a_version_that_heartline_did_not_train_is_replaced_by_a_user_with_real_data(pair):
     foreign = str(_foreign_version(pair.client))
-    mlflow_registry.point_alias("production", foreign)
+    move_by_hand(foreign)
     real = {**pair.prepared, "origin": "file"}
 
     compared = compare([train(LINEAR, real)], real, run="real data")
@@ -85,7 +86,7 @@ def _foreign_version(client: mlflow.MlflowClient, **tags: str) -> str:
 def _in_production(pair, family: str) -> str:
     """Register both families, put one of them into production and return its version."""
     versions = register(compare(pair.trained, pair.prepared, run="before"), promotion="manual")["versions"]
-    mlflow_registry.point_alias("production", versions[family])
+    move_by_hand(versions[family])
     return versions[family]
 
 
@@ -125,7 +126,7 @@ def test_production_is_kept_if_its_recipe_changed(pair, monkeypatch, caplog):
 
 def test_production_is_kept_if_its_recipe_is_unknown(pair, caplog):
     number = _foreign_version(pair.client, family=FOREST)
-    mlflow_registry.point_alias("production", number)
+    move_by_hand(number)
     compared, registered = _promote_challenger(pair.trained, pair.prepared, "unknown")
     why = "its recipe is not today's random_forest (its own is unknown)"
     _expect_held_back(pair, compared, registered, number, why, caplog)
@@ -155,7 +156,7 @@ def test_a_production_model_of_another_contract_or_with_a_damaged_bundle_is_not_
     older = _foreign_version(
         pair.client, bundle=stores.digest_of(bundle), snapshot=stores.digest_of(snapshot), family=LINEAR
     )
-    mlflow_registry.point_alias("production", older)
+    move_by_hand(older)
     # when and then
     found = _scored(pair, "an older contract")
     assert (found["holdout"], found["unseen"]) == ({}, {})

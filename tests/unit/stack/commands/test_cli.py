@@ -81,6 +81,7 @@ def moves(monkeypatch):
     when = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
     made = [Move(when, "", "1", "anna", "first up"), Move(when + timedelta(days=1), "1", "2", "bea", "promote", True)]
     monkeypatch.setattr(cli.promote, "moves", lambda registry: made)
+    cli.Settings.load().make_home()
     return made
 
 
@@ -110,6 +111,7 @@ def test_history_without_a_move(call, moves):
 @pytest.mark.parametrize(("command", "arguments"), [("promote", ("4",)), ("rollback", ())])
 def test_promote_and_rollback_wait_until_the_service_has_switched(call, monkeypatch, command, arguments, given):
     done = []
+    cli.Settings.load().make_home()
     monkeypatch.setattr(cli.promote, "current_user", lambda: "anna")
     monkeypatch.setattr(
         cli.promote, command, lambda registry, *version, by, force: done.append((*version, by, force)) or "4"

@@ -1,169 +1,207 @@
 """`promote` and `rollback` against a fake registry."""
 
-import json
 import os
-from datetime import UTC, datetime
-from itertools import pairwise
 
 import pytest
 
-from heartline.registry.alias_history import Move
 from stack.clients.mlflow import Registry
 from stack.commands import promote
 from stack.errors import UsageError, WorkError
+from tests.unit.stack.fake_registry import ABSENT, API, FakeRegistry, legacy_history
 
-
-class Mlflow:
-    """A fake registry."""
-
-    path = "/api/2.0/mlflow/"
-
-    def __init__(self, server):
-        self.server = server
-        server.answers |= {
-            f"POST {self.path}registered-models/alias": (200, {}),
-            f"POST {self.path}registered-models/set-tag": (200, {}),
-        }
-
-    def holds(self, production, tags=None, **looked_up):
-        """Set the version in production; ``looked_up`` are the origins of versions, in the order of the requests."""
-        aliases = [{"alias": "production", "version": production}] if production else []
-        listed = [{"key": key, "value": value} for key, value in (tags or {}).items()]
-        model = {"registered_model": {"name": "heart-disease", "aliases": aliases, "tags": listed}}
-        self.server.answers[f"GET {self.path}registered-models/get"] = (200, model)
-        self.server.answers[f"GET {self.path}registered-models/alias"] = (200, {"model_version": {"version": "4"}})
-        self.server.answers[f"GET {self.path}model-versions/get"] = [
-            (200, {"model_version": {"version": name[1:], "tags": [{"key": "origin", "value": origin}]}})
-            for name, origin in looked_up.items()
-        ]
-
-    def written(self):
-        """Return the bodies of the write requests, in their order."""
-        return [
-            asked | {"value": json.loads(asked["value"])} if "value" in asked else asked
-            for what, _, asked in self.server.asked
-            if what.startswith("POST")
-        ]
+ENTRY = "heartline.production.n000001"
 
 
 @pytest.fixture
-def registry(settings, answers):
-    return Mlflow(answers(settings.mlflow_port))
+def holds(settings, answers):
+    """Return a function that makes a registry with these versions, whose production moved through some of them."""
+
+    def make(*moved, production=None, staging="", **origins):
+        return FakeRegistry(
+            answers(settings.mlflow_port),
+            {name.removeprefix("v"): origin for name, origin in origins.items()},
+            production if production is not None else (moved[-1] if moved else ""),
+            staging,
+            legacy_history(*moved),
+        )
+
+    return make
 
 
-def history(*versions, how="promote"):
-    """Return the tags of a history in which production moved from version to version."""
-    moves = [
-        Move(datetime(2026, 3, day, tzinfo=UTC), before, after, "bea", how)
-        for day, (before, after) in enumerate(pairwise(["", *versions]), 1)
+@pytest.fixture
+def registry(settings):
+    return Registry(settings.mlflow_url)
+
+
+def test_promote_uses_the_staged_version_and_records_the_user(registry, holds):
+    fake = holds("2", v2="uci", v4="uci", staging="4")
+    assert promote.promote(registry, None, by="anna") == "4"
+    assert fake.aliases["production"] == "4"
+    assert fake.moves() == [("", "2", "bea", "promote"), ("2", "4", "anna", "promote")]
+    assert fake.tags[ENTRY] == fake.kept[ENTRY]
+    assert fake.written()[-4:] == [
+        ("set-experiment-tag", ENTRY),  # begun
+        ("alias", "4"),
+        ("set-experiment-tag", ENTRY),
+        ("set-tag", ENTRY),
     ]
-    return {move.key: json.dumps(move.as_dict()) for move in moves}
 
 
-def test_promote_uses_the_staged_version_and_records_the_user(settings, registry):
-    registry.holds("2", history("2"), v4="uci", _4="uci", v2="uci")
-    assert promote.promote(Registry(settings.mlflow_url), None, by="anna") == "4"
-    alias, tag = registry.written()
-    assert alias == {"name": "heart-disease", "alias": "production", "version": "4"}
-    assert tag["name"] == "heart-disease"
-    assert tag["key"] == "heartline.production." + tag["value"].pop("when")
-    assert tag["value"] == {"from": "2", "to": "4", "by": "anna", "how": "promote", "forced": False}
+def test_promoting_the_version_in_production_moves_nothing(registry, holds):
+    fake = holds("4", v4="uci")
+    assert promote.promote(registry, "04", by="anna") == "4"
+    assert fake.moves() == [("", "4", "bea", "promote")]
+    assert ("alias", "4") not in fake.written()
 
 
-def test_promoting_the_version_in_production_writes_nothing(settings, registry):
-    registry.holds("4", history("4"), v4="uci")
-    assert promote.promote(Registry(settings.mlflow_url), "04", by="anna") == "4"
-    assert registry.written() == []
-
-
-def test_the_sample_replaces_real_data_only_when_forced(settings, registry):
-    registry.holds("2", history("2"), v4="sample", _4="sample", v2="uci")
+def test_the_sample_replaces_real_data_only_when_forced(registry, holds):
+    fake = holds("2", v2="uci", v4="sample")
     with pytest.raises(UsageError) as caught:
-        promote.promote(Registry(settings.mlflow_url), "4", by="anna")
+        promote.promote(registry, "4", by="anna")
     assert caught.value.code == 2
     assert caught.value.what == (
         "version 4 was trained on the synthetic sample, and version 2 in production was not (its origin: uci)"
     )
     assert caught.value.hint == "name another version, or add --force to replace it nevertheless"
-    assert registry.written() == []
-
-    registry.holds("2", history("2"), v4="sample", _4="sample", v2="uci")
-    assert promote.promote(Registry(settings.mlflow_url), "4", force=True, by="anna") == "4"
-    alias, tag = registry.written()
-    assert alias["version"] == "4"
-    assert tag["value"]["forced"] is True
+    assert fake.aliases["production"] == "2"
+    assert promote.promote(registry, "4", force=True, by="anna") == "4"
+    assert fake.aliases["production"] == "4"
+    assert '"forced": true' in fake.kept[ENTRY]
 
 
-def test_a_move_that_mlflow_refuses_is_not_recorded(settings, registry):
-    registry.holds("", v4="uci")
-    registry.server.answers["POST /api/2.0/mlflow/registered-models/alias"] = (500, {"error_code": "INTERNAL_ERROR"})
+@pytest.mark.parametrize("how", ["the alias", "the alias, noticed", "the version", "the model", "moved by hand"])
+def test_the_sample_does_not_replace_what_was_last_in_production(registry, holds, how):
+    # given a real model that was in production until somebody changed something in MLflow
+    fake = holds("2", v2="uci", v3="sample", v4="sample")
+    promote.moves(registry)
+    fake.aliases["production"] = "3" if how == "moved by hand" else ""
+    if how == "the version":
+        del fake.origins["2"]
+    if how == "the model":
+        fake.tags = {}  # of the one that was made again
+    if how == "the alias, noticed":
+        promote.moves(registry)
+    # then
+    with pytest.raises(UsageError, match="version 2, which was in production before, was not \\(its origin: uci\\)"):
+        promote.promote(registry, "4", by="anna")
+    assert fake.aliases["production"] != "4"
+    assert promote.promote(registry, "4", by="anna", force=True) == "4"
+
+
+def test_the_sample_does_not_replace_what_the_service_serves(settings, holds, answers):
+    holds(v4="sample")
+    service = answers(settings.service_port)
+    service.answers["GET /readyz"] = (200, {"model": {"version": "1", "origin": "uci"}})
+    registry = Registry(settings.mlflow_url, readyz_url=f"{settings.service_url}/readyz")
+    with pytest.raises(UsageError, match="version 1, which the service serves, was not"):
+        promote.promote(registry, "4", by="anna")
+
+
+@pytest.mark.parametrize("answer", [None, (503, {"title": "not ready"}), (200, "no JSON"), (200, {"model": None})])
+def test_a_service_that_says_nothing_holds_back_nothing(settings, holds, answers, answer):
+    holds(v4="sample")
+    if answer:
+        answers(settings.service_port).answers["GET /readyz"] = answer
+    registry = Registry(settings.mlflow_url, readyz_url=f"{settings.service_url}/readyz")
+    assert promote.promote(registry, "4", by="anna") == "4"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "damage"),
+    [
+        ("model.onnx", None, "model.onnx is missing"),
+        ("model.onnx", b"other", "model.onnx differs from the file that was registered (5 bytes found)"),
+        ("manifest.json", None, "manifest.json is missing"),
+        ("MLmodel", b"", "MLmodel differs from the file that was registered (0 bytes found)"),
+    ],
+)
+def test_a_version_whose_files_are_lost_is_not_promoted_and_nothing_rolls_back_to_it(
+    registry, holds, name, data, damage
+):
+    fake = holds("2", "3", v2="uci", v3="uci")
+    fake.files["2"] = {name: data}
+    for command in (
+        lambda: promote.promote(registry, "2", by="anna", force=True),
+        lambda: promote.rollback(registry, by="anna"),
+    ):
+        with pytest.raises(WorkError) as caught:
+            command()
+        assert caught.value.what == f"version 2 cannot be downloaded: {damage}"
+        assert "train again on the same records" in caught.value.hint
+    assert fake.aliases["production"] == "3"
+
+
+def test_a_move_that_mlflow_refuses_is_not_recorded(registry, holds):
+    fake = holds(v4="uci")
+    fake.server.answers[f"POST {API}registered-models/alias"] = (500, {"error_code": "INTERNAL_ERROR"})
     with pytest.raises(WorkError, match="MLflow refused the request \\(500\\)"):
-        promote.promote(Registry(settings.mlflow_url), "4", by="anna")
-    assert len(registry.written()) == 1
+        promote.promote(registry, "4", by="anna")
+    assert fake.moves() == []
 
 
-def test_rollback_puts_the_version_before_back(settings, registry):
-    registry.holds("3", history("1", "2", "3"), v2="uci", _2="uci", v3="uci")
-    assert promote.rollback(Registry(settings.mlflow_url), by="anna") == "2"
-    alias, tag = registry.written()
-    assert alias["version"] == "2"
-    assert [tag["value"][name] for name in ("from", "to", "how")] == ["3", "2", "rollback"]
+def test_a_promotion_is_refused_if_production_moved_since_the_command_started(registry, holds):
+    fake = holds("2", v2="uci", v3="uci", v4="uci")
+    fake.before_read = lambda number: fake.aliases.update(production="3") if number == 2 else None
+    with pytest.raises(UsageError, match="it was at version 2 and is at version 3 now") as caught:
+        promote.promote(registry, "4", by="anna")
+    assert caught.value.hint == "see the history, then decide again"
+    assert fake.moves()[-1][:2] == ("2", "3")
 
 
-def test_rollback_is_refused_if_production_moved_since_it_was_read(settings, registry):
-    registry.holds("4", history("1", "2", "3", "4"))
-    later = registry.server.answers[f"GET {registry.path}registered-models/get"]
-    registry.holds("3", history("1", "2", "3"), v2="uci")
-    looked = f"GET {registry.path}registered-models/get"
-    registry.server.answers[looked] = [registry.server.answers[looked], later]
+def test_rollback_puts_the_version_before_back(registry, holds):
+    fake = holds("1", "2", "3", v1="uci", v2="uci", v3="uci")
+    assert promote.rollback(registry, by="anna") == "2"
+    assert fake.moves()[-1] == ("3", "2", "anna", "rollback")
+
+
+def test_rollback_is_refused_if_production_moved_since_it_was_read(registry, holds):
+    fake = holds("1", "2", "3", v1="uci", v2="uci", v3="uci", v4="uci")
+    fake.before_read = lambda number: fake.aliases.update(production="4") if number == 2 else None
     with pytest.raises(UsageError) as caught:
-        promote.rollback(Registry(settings.mlflow_url), by="anna")
+        promote.rollback(registry, by="anna")
     assert caught.value.what == ("production changed since the decision: it was at version 3 and is at version 4 now")
     assert caught.value.hint == "see the history, then decide again"
-    assert registry.written() == []
+    assert fake.aliases["production"] == "4"
 
 
-def test_rollback_records_a_move_made_in_mlflow_first(settings, registry):
-    registry.holds("3", history("1"), v1="uci", _1="uci", v3="uci")
-    assert promote.rollback(Registry(settings.mlflow_url), by="anna") == "1"
-    found, *_, alias, _ = registry.written()
-    assert [found["value"][name] for name in ("from", "to", "by")] == ["1", "3", "unknown"]
-    assert alias["version"] == "1"
+def test_rollback_records_a_move_made_in_mlflow_first(registry, holds):
+    fake = holds("1", production="3", v1="uci", v3="uci")
+    assert promote.rollback(registry, by="anna") == "1"
+    assert fake.moves()[1:] == [
+        ("1", "3", "unknown", "moved outside (MLflow's UI or API)"),
+        ("3", "1", "anna", "rollback"),
+    ]
 
 
 @pytest.mark.parametrize("versions", [(), ("3",)])
-def test_rollback_without_a_version_before(settings, registry, versions):
-    registry.holds(versions[-1] if versions else "", history(*versions))
+def test_rollback_without_a_version_before(registry, holds, versions):
+    holds(*versions, v3="uci")
     with pytest.raises(UsageError, match="there is no previous version") as caught:
-        promote.rollback(Registry(settings.mlflow_url), by="anna")
+        promote.rollback(registry, by="anna")
     assert caught.value.code == 2
-    assert registry.written() == []
 
 
-def test_rollback_before_anything_was_registered(settings, registry):
-    absent = (404, {"error_code": "RESOURCE_DOES_NOT_EXIST"})
-    registry.server.answers["GET /api/2.0/mlflow/registered-models/get"] = absent
+def test_rollback_before_anything_was_registered(registry, holds):
+    fake = holds()
+    fake.tags = None
     with pytest.raises(UsageError, match="there is no previous version"):
-        promote.rollback(Registry(settings.mlflow_url), by="anna")
+        promote.rollback(registry, by="anna")
+    assert fake.written() == []
 
 
-def test_rollback_to_a_deleted_version_is_refused(settings, registry):
-    registry.holds("3", history("2", "3"))
-    registry.server.answers["GET /api/2.0/mlflow/model-versions/get"] = (
-        404,
-        {"error_code": "RESOURCE_DOES_NOT_EXIST"},
-    )
+def test_rollback_to_a_deleted_version_is_refused(registry, holds):
+    fake = holds("2", "3", v3="uci")
     with pytest.raises(UsageError, match="version 2, which was in production before, was deleted") as caught:
-        promote.rollback(Registry(settings.mlflow_url), by="anna")
+        promote.rollback(registry, by="anna")
     assert caught.value.hint == "see the history, and promote a version by its number"
-    assert registry.written() == []
+    assert fake.aliases["production"] == "3"
 
 
-def test_rollback_to_a_sample_model_is_refused_like_a_promotion(settings, registry):
-    registry.holds("3", history("2", "3"), v2="sample", _2="sample", v3="file")
+def test_rollback_to_a_sample_model_is_refused_like_a_promotion(registry, holds):
+    fake = holds("2", "3", v2="sample", v3="file")
     with pytest.raises(UsageError, match="version 2 was trained on the synthetic sample"):
-        promote.rollback(Registry(settings.mlflow_url), by="anna")
-    assert registry.written() == []
+        promote.rollback(registry, by="anna")
+    assert fake.aliases["production"] == "3"
 
 
 def test_the_current_user_is_the_login_name(monkeypatch):
@@ -179,17 +217,23 @@ def test_a_user_without_a_name_is_a_number(monkeypatch):
     assert promote.current_user() == f"user {os.getuid()}"
 
 
-@pytest.mark.parametrize("code", ["RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"])
-def test_promote_without_a_staged_version(settings, answers, code):
-    answers(settings.mlflow_port).answers["GET /api/2.0/mlflow/registered-models/alias"] = (404, {"error_code": code})
+def test_promote_without_a_staged_version(registry, holds):
+    holds()
     with pytest.raises(UsageError, match="no version to promote"):
-        promote.promote(Registry(settings.mlflow_url), None, by="anna")
+        promote.promote(registry, None, by="anna")
+
+
+def test_mlflow_reports_a_missing_alias_as_an_invalid_parameter(registry, holds):
+    fake = holds()
+    fake.server.answers[f"GET {API}registered-models/alias"] = (400, {"error_code": "INVALID_PARAMETER_VALUE"})
+    with pytest.raises(UsageError, match="no version to promote"):
+        promote.promote(registry, None, by="anna")
 
 
 @pytest.mark.parametrize("version", ["99", "latest", "²", "٣"])
-def test_promoting_a_missing_version_moves_nothing(settings, answers, version):
-    server = answers(settings.mlflow_port)
-    server.answers["GET /api/2.0/mlflow/model-versions/get"] = (404, {"error_code": "RESOURCE_DOES_NOT_EXIST"})
+def test_promoting_a_missing_version_moves_nothing(registry, holds, version):
+    fake = holds()
+    fake.server.answers[f"GET {API}model-versions/get"] = ABSENT
     with pytest.raises(UsageError, match=f"no version '{version}'"):
-        promote.promote(Registry(settings.mlflow_url), version, by="anna")
-    assert not [what for what, _, _ in server.asked if what.startswith("POST")]
+        promote.promote(registry, version, by="anna")
+    assert fake.written() == []

@@ -52,6 +52,7 @@ def test_a_move_outside_the_history_has_no_user(settings, answers, production, k
             }
         },
     )
+    server.answers["GET /api/2.0/mlflow/experiments/get-by-name"] = (404, {"error_code": "RESOURCE_DOES_NOT_EXIST"})
     found = status.check_all(Stack.of(settings))
     assert (found.registry_reachable, found.production) == (True, production)
     assert found.last_move == (moved if known else None)

@@ -34,7 +34,9 @@ class FakeAirflow:
 
 
 @pytest.fixture
-def mlflow(answers):
+def mlflow(answers, monkeypatch):
+    monkeypatch.setenv("HEARTLINE_PUBLIC_AIRFLOW_URL", "https://ml.example/airflow")
+    monkeypatch.setenv("HEARTLINE_PUBLIC_MLFLOW_URL", "https://ml.example/mlflow")
     server = answers()
     server.answers |= {
         "GET /api/2.0/mlflow/runs/get": (200, {"run": {"info": {"experiment_id": "9"}}}),
@@ -71,7 +73,7 @@ def collected(tmp_path, mlflow):
     return collect
 
 
-def test_it_says_what_was_dropped_and_why(collected, mlflow):
+def test_it_says_what_was_dropped_and_why(collected):
     found = collected(
         [finding("age", 2), finding("chol", 7), finding("sex", 1), finding("ca", 4), finding("thal", 99, "unusual")],
         ["ward", "id"],
@@ -89,15 +91,23 @@ def test_it_says_what_was_dropped_and_why(collected, mlflow):
     assert "4 (random_forest), 5 (logistic_regression)" in text
     assert "version 3 stays in production" in text
     assert "http://airflow/data-docs/x.html" in text
-    assert f"{mlflow.url}/#/experiments/9/runs/abc/artifacts/comparison.html" in text
+    assert "https://ml.example/mlflow/#/experiments/9/runs/abc/artifacts/comparison.html" in text
+    assert "https://ml.example/mlflow/#/models/heart-disease" in text
+    assert found["links"]["run"] == "https://ml.example/airflow/dags/heart_training/runs/r"
     assert len(summary.lines(found)) == 10
 
 
 def test_what_did_not_happen_takes_no_line(collected):
     text = "\n".join(summary.lines(collected()))
     assert "left out" not in text
+    assert "repaired" not in text
     assert "and 0" not in text
     assert "\nquarantine " not in text
+
+
+def test_a_repair_is_said(collected):
+    sentence = "run abc was deleted in MLflow and was restored"
+    assert f"repaired    {sentence}" in summary.lines(collected(repaired=[sentence]))
 
 
 @pytest.mark.parametrize(

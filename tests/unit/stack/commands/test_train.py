@@ -102,7 +102,7 @@ def test_as_json_standard_output_is_json(settings, airflow, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["version"] == "3"
     assert found["run"] == "r 1"
-    assert found["links"]["run"].endswith("/dags/heart_training/runs/r 1")
+    assert found["links"]["run"].endswith("/dags/heart_training/runs/r%201")
 
 
 def test_a_run_whose_models_miss_the_minimum_requirements_is_a_failure_with_its_reason(settings, airflow):

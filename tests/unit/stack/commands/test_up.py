@@ -1,7 +1,10 @@
 """The decisions of `up`, with a fake stack, registry and training runs."""
 
+from datetime import UTC, datetime
+
 import pytest
 
+from heartline.registry.alias_history import Move
 from stack import console, source_choice
 from stack.commands import up as subject
 from stack.errors import UsageError, WorkError
@@ -18,6 +21,8 @@ class World:
         self.outcome: dict | Exception = {"version": "1"}
         self.trained: list[dict] = []
         self.started: list = []
+        self.moves: list[Move] = []
+        self.served: tuple[str, str] | None = None
 
     def train(self, stack, given):
         self.trained.append(given)
@@ -39,6 +44,8 @@ def world(monkeypatch):
     monkeypatch.setattr(subject.lifecycle, "start", made.started.append)
     monkeypatch.setattr(subject.readiness, "wait", lambda stack, began: None)
     monkeypatch.setattr(subject.Registry, "at", lambda self, alias: made.aliases.get(alias))
+    monkeypatch.setattr(subject.Registry, "served", lambda self: made.served)
+    monkeypatch.setattr(subject.promote, "moves", lambda registry: made.moves)
     monkeypatch.setattr(subject.train, "join", lambda stack: made.active_run)
     monkeypatch.setattr(subject.train, "train", made.train)
     monkeypatch.setattr(subject.promote, "promote", made.promote)
@@ -67,6 +74,26 @@ def test_the_first_up_trains_promotes_and_predicts(world, up, settings):
     assert all(url in said for url in (settings.airflow_url, settings.mlflow_url, settings.service_url))
     assert "airflow_admin_password" in said
     assert source_choice.remembered(settings.home) == "postgres"
+
+
+@pytest.mark.parametrize(
+    ("moves", "served", "what"),
+    [
+        (
+            [Move(datetime(2026, 3, 1, tzinfo=UTC), "", "7", "anna", "promote")],
+            None,
+            "version 7 was in production before",
+        ),
+        ([], ("7", "uci"), "the service serves version 7"),
+    ],
+)
+def test_a_lost_alias_is_not_a_first_up(world, up, moves, served, what):
+    world.moves, world.served = moves, served
+    with pytest.raises(WorkError, match=what) as caught:
+        up()
+    assert "./heartline promote VERSION" in caught.value.hint
+    assert world.trained == []
+    assert world.aliases == {}
 
 
 def test_a_second_up_trains_nothing(world, up):

@@ -1,6 +1,5 @@
 """The commands that move production within a compose project, against a fake MLflow."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,29 +8,17 @@ import pytest
 
 from stack import console
 from stack.compose import promote
-
-API = "/api/2.0/mlflow/"
+from tests.unit.stack.fake_registry import FakeRegistry, legacy_history
 
 
 @pytest.fixture
 def mlflow(answers, monkeypatch):
     """An MLflow with version 2 in production, moved there from version 1 by bea, and version 3 staged."""
     server = answers()
-    move = {"when": "2026-03-01T12:00:00.000000Z", "from": "1", "to": "2", "by": "bea", "how": "promote"}
-    model = {
-        "aliases": [{"alias": "production", "version": "2"}],
-        "tags": [{"key": f"heartline.production.{move['when']}", "value": json.dumps(move)}],
-    }
-    server.answers = {
-        f"GET {API}registered-models/get": (200, {"registered_model": model}),
-        f"GET {API}registered-models/alias": (200, {"model_version": {"version": "3"}}),
-        f"GET {API}model-versions/get": (200, {"model_version": {"version": "3", "tags": []}}),
-        f"POST {API}registered-models/alias": (200, {}),
-        f"POST {API}registered-models/set-tag": (200, {}),
-    }
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server.server_port}")
+    fake = FakeRegistry(server, dict.fromkeys("123", "uci"), "2", "3", legacy_history("1", "2"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     monkeypatch.setattr(console.err, "quiet", True)
-    return server
+    return fake
 
 
 def call(monkeypatch, *arguments):
@@ -49,15 +36,8 @@ def call(monkeypatch, *arguments):
 def test_a_move_is_recorded_with_the_given_name(mlflow, monkeypatch, capsys, arguments, version, how):
     assert call(monkeypatch, *arguments, "--by", "anna") == 0
     assert capsys.readouterr().out == f"production is at version {version}\n"
-    alias, tag = [asked for what, _, asked in mlflow.asked if what.startswith("POST")]
-    assert alias == {"name": "heart-disease", "alias": "production", "version": version}
-    noted = json.loads(tag["value"])
-    assert {name: noted[name] for name in ("from", "to", "by", "how")} == {
-        "from": "2",
-        "to": version,
-        "by": "anna",
-        "how": how,
-    }
+    assert mlflow.aliases["production"] == version
+    assert mlflow.moves()[-1] == ("2", version, "anna", how)
 
 
 @pytest.mark.parametrize("command", ["promote", "rollback"])
@@ -65,24 +45,23 @@ def test_a_move_requires_a_name(mlflow, monkeypatch, capsys, command):
     monkeypatch.setattr(console.err, "quiet", False)
     assert call(monkeypatch, command) == 2
     assert "missing option '--by'" in capsys.readouterr().err
-    assert mlflow.asked == []
+    assert mlflow.server.asked == []
 
 
 def test_the_history_names_who_moved_it(mlflow, monkeypatch, capsys):
     assert call(monkeypatch, "history") == 0
-    heading, move = capsys.readouterr().out.splitlines()
+    heading, last, _ = capsys.readouterr().out.splitlines()
     assert heading.split() == ["when", "(UTC)", "from", "to", "by", "how"]
-    assert move.split() == ["2026-03-01", "12:00:00", "1", "2", "bea", "promote"]
+    assert last.split() == ["2026-03-02", "00:00:00", "1", "2", "bea", "promote"]
 
 
 def test_a_history_without_moves_says_so(mlflow, monkeypatch, capsys):
-    mlflow.answers[f"GET {API}registered-models/get"] = (404, {"error_code": "RESOURCE_DOES_NOT_EXIST"})
+    mlflow.tags, mlflow.aliases = None, {}
     assert call(monkeypatch, "history") == 0
     assert capsys.readouterr().out == "production was never moved\n"
 
 
 def test_a_refusal_has_the_one_error_shape_and_code(mlflow, monkeypatch):
-    mlflow.answers[f"GET {API}model-versions/get"] = (404, {"error_code": "RESOURCE_DOES_NOT_EXIST"})
     failed = []
     monkeypatch.setattr(console, "fail", failed.append)
     assert call(monkeypatch, "promote", "9", "--by", "anna") == 2

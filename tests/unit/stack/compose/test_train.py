@@ -15,7 +15,7 @@ DAG = "/api/v2/dags/heart_training"
 def airflow(answers, tmp_path, monkeypatch):
     (tmp_path / "passwords.json").write_text('{"admin": "secret"}')
     monkeypatch.setenv(train.PASSWORDS, str(tmp_path / "passwords.json"))
-    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://127.0.0.1:4200")
+    monkeypatch.setenv("HEARTLINE_PUBLIC_AIRFLOW_URL", "https://ml.example/airflow")
     server = answers()
     monkeypatch.setattr(train, "URL", server.url)
     server.answers |= {
@@ -43,7 +43,7 @@ def call(monkeypatch, capsys, *arguments):
 def test_it_follows_the_run_and_prints_a_link(airflow, monkeypatch, capsys):
     code, out, err = call(monkeypatch, capsys, "--source", "sample", "--set", "profile=quick")
     assert code == Exit.OK
-    assert "http://127.0.0.1:4200/dags/heart_training/runs/r1" in err
+    assert "https://ml.example/airflow/dags/heart_training/runs/r1" in err
     assert json.loads(out) == {"version": "3"}
     (conf,) = [body["conf"] for what, _, body in airflow.asked if what == f"POST {DAG}/dagRuns"]
     assert conf == {"source": "sample", "profile": "quick"}

@@ -1,0 +1,90 @@
+"""The registered model for ``alias_moves``, through MLflow's client."""
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from heartline import contract
+from heartline.registry import alias_history, alias_lock, artifact_files, served_model, stored_files
+from heartline.registry.alias_moves import VersionFacts
+from heartline.registry.stored_files import StoredVersion
+
+STAGING = "staging"
+PRODUCTION = "production"
+
+
+class RegisteredModel:
+    """The registered model ``heart-disease``, its aliases, and the history of ``production``.
+
+    Args:
+        client: a client of the registry.
+    """
+
+    def __init__(self, client: mlflow.MlflowClient) -> None:
+        self._client = client
+
+    def lock(self, who: str) -> AbstractContextManager[alias_lock.StillHeld]:
+        """Hold the lock of all movers."""
+        return alias_lock.hold(
+            who, url=os.environ.get(alias_lock.VARIABLE, ""), registry=str(mlflow.get_tracking_uri())
+        )
+
+    def production_and_tags(self) -> tuple[str, Mapping[str, str] | None]:
+        """Return the version in production ("" for none) and the model's tags, read in one request; None: no model."""
+        found = self._client.search_registered_models(f"name = '{contract.MODEL_NAME}'")
+        return (str(found[0].aliases.get(PRODUCTION, "")), dict(found[0].tags)) if found else ("", None)
+
+    def history(self) -> Mapping[str, str]:
+        """Return the tags of the history's experiment."""
+        found = self._client.get_experiment_by_name(alias_history.EXPERIMENT)
+        return dict(found.tags) if found else {}
+
+    def facts(self, version: str) -> VersionFacts | None:
+        """Return what the registry records of a version; None where there is no such version."""
+        try:
+            found = self._client.get_model_version(contract.MODEL_NAME, version)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        return VersionFacts(str(found.tags.get("origin", "")), str(found.source or ""))
+
+    def examine(self, version: str) -> StoredVersion:
+        """Download the files of a version, and return what is wrong with them."""
+        found = self._client.get_model_version(contract.MODEL_NAME, version)
+        uri = self._client.get_model_version_download_uri(contract.MODEL_NAME, version)
+        try:
+            with artifact_files.reader(uri) as read:
+                return stored_files.examine(read, found.tags)
+        except ImportError as error:
+            return StoredVersion(f"its files at {uri} cannot be read here: {error}")
+
+    def served(self) -> tuple[str, str] | None:
+        """Return the version that the service serves and its origin; None where that is unknown."""
+        return served_model.served(os.environ.get(served_model.VARIABLE, ""))
+
+    def set_production(self, version: str) -> None:
+        """Point production at a version, in one request: the alias is never absent in between."""
+        self._client.set_registered_model_alias(contract.MODEL_NAME, PRODUCTION, version)
+
+    def set_staging(self, version: str) -> None:
+        """Point staging at a version, in one request."""
+        self._client.set_registered_model_alias(contract.MODEL_NAME, STAGING, version)
+
+    def set_tag(self, key: str, value: str) -> None:
+        """Set a tag of the model."""
+        self._client.set_registered_model_tag(contract.MODEL_NAME, key, value)
+
+    def set_history(self, key: str, value: str) -> None:
+        """Set a tag of the history's experiment, which is created or restored where needed."""
+        found = self._client.get_experiment_by_name(alias_history.EXPERIMENT)
+        if found is None:
+            experiment = self._client.create_experiment(alias_history.EXPERIMENT, tags=alias_history.EXPERIMENT_TAGS)
+        else:
+            experiment = found.experiment_id
+            if found.lifecycle_stage != "active":
+                self._client.restore_experiment(experiment)
+        self._client.set_experiment_tag(experiment, key, value)
