@@ -91,7 +91,7 @@ SOURCES: tuple[Source, ...] = (
         origin="file",
         pattern=r"(/|file://).*",
         spelled=("path",),
-        description="a CSV or Parquet file, as it is or in gzip or zip",
+        description="a CSV, JSON or Parquet file, as it is or in gzip or zip",
         card=f"Records from a file. {_UNKNOWN_COLLECTION}",
         is_address=True,
     ),

@@ -6,14 +6,16 @@ another source: a source that cannot be read is an error.
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from heartline import contract, origins
+import pandas as pd
+
+from heartline import contract, origins, visible
 from heartline.errors import SourceError
-from heartline.ingestion import archives, encodings, http, source_catalog, sql, synthetic, tables, uci
+from heartline.ingestion import archives, encodings, http, limits, source_catalog, sql, synthetic, tables, uci
 
 DEFAULT_QUERY = f"SELECT {', '.join(contract.COLUMN_NAMES)} FROM patients"  # noqa: S608 - no user input: the names of the contract
 
@@ -45,7 +47,7 @@ class Settings:
         uci_sha256: the digest of the Cleveland file in it.
         cache: the folder for copies of downloads, or None.
         database_url: a SQLAlchemy URL, or empty.
-        limits: of downloads; ``seconds`` also limits SQL statements, and ``size`` files.
+        limits: of downloads; ``seconds`` also limits SQL statements, ``size`` files, and ``rows`` every source.
     """
 
     uci_url: str = source_catalog.UCI_URL
@@ -59,7 +61,7 @@ class Settings:
         """Return the settings from the ``HEARTLINE_…`` variables; an unset or empty variable keeps the default.
 
         ``HEARTLINE_UCI_URL``, ``HEARTLINE_CACHE_DIR`` (``HEARTLINE_HOME``/cache), ``HEARTLINE_DATABASE_URL``,
-        ``HEARTLINE_SOURCE_SECONDS``, ``HEARTLINE_SOURCE_MAX_BYTES``.
+        ``HEARTLINE_SOURCE_SECONDS``, ``HEARTLINE_SOURCE_MAX_BYTES``, ``HEARTLINE_SOURCE_MAX_ROWS``.
 
         Raises:
             SourceError: a number cannot be parsed.
@@ -74,6 +76,7 @@ class Settings:
             limits=http.Limits(
                 seconds=_whole_number(environment, "HEARTLINE_SOURCE_SECONDS", int(usual.seconds)),
                 size=_whole_number(environment, "HEARTLINE_SOURCE_MAX_BYTES", usual.size),
+                rows=_whole_number(environment, "HEARTLINE_SOURCE_MAX_ROWS", usual.rows),
             ),
         )
 
@@ -118,7 +121,7 @@ def read(spec: str, *, query: str | None = None, settings: Settings | None = Non
         )
     if source is None:
         raise SourceError(
-            f"unknown source {_public(spec)!r}",
+            f"unknown source '{_public(spec)}'",
             where="parameter source",
             expected=source_catalog.choices(),
             hint="choose one of these; a path must be absolute",
@@ -158,21 +161,22 @@ def _read_postgres(request: Request) -> Records:
             hint="set it where the task runs",
         )
     where = f"{sql.public(settings.database_url)}, query: {sql.shorten(query)}"
-    limits = settings.limits
-    names, frame = sql.select(
-        settings.database_url, query, seconds=limits.seconds, connect_seconds=limits.connect_seconds
-    )
-    return Records(tables.from_frame(frame, names, where=where), "postgres", where)
+    rows = settings.limits.rows
+
+    def collect(names: list[str], parts: Iterator[pd.DataFrame]) -> tables.Table:
+        return tables.from_frames(parts, names, where=where, rows=rows)
+
+    return Records(sql.select(settings.database_url, query, settings.limits, collect), "postgres", where)
 
 
 def _read_url(request: Request) -> Records:
     spec, settings = request.spec, request.settings
-    return _parsed(http.fetch(spec, settings.limits), "url", http.public(spec), settings)
+    return _parsed(http.fetch(spec, settings.limits), "url", _public(spec), settings)
 
 
 def _read_file(request: Request) -> Records:
     path, settings = _path(request.spec), request.settings
-    return _parsed(_bytes_of(path, settings.limits.size), "file", str(path), settings)
+    return _parsed(_bytes_of(path, settings.limits.size), "file", _shown(path), settings)
 
 
 READERS: dict[str, Callable[[Request], Records]] = {
@@ -186,7 +190,8 @@ READERS: dict[str, Callable[[Request], Records]] = {
 
 def _parsed(data: bytes, origin: str, description: str, settings: Settings) -> Records:
     content = archives.unpack(data, where=description, size=settings.limits.size)
-    return Records(tables.parse(content, where=description), origin, description, hashlib.sha256(data).hexdigest())
+    table = tables.parse(content, where=description, rows=settings.limits.rows)
+    return Records(table, origin, description, hashlib.sha256(data).hexdigest())
 
 
 def _path(spec: str) -> Path:
@@ -195,7 +200,7 @@ def _path(spec: str) -> Path:
     parts = urlsplit(spec)
     if parts.netloc not in ("", "localhost") or not parts.path:
         raise SourceError(
-            f"{spec!r} is not a file on this machine",
+            f"'{_shown(spec)}' is not a file on this machine",
             where="parameter source",
             expected="file:///absolute/path",
             hint="write three slashes after file:",
@@ -211,7 +216,7 @@ def _bytes_of(path: Path, size: int) -> bytes:
         if not path.is_file():
             raise OSError("it is a device or a pipe")
         if found.st_size > size:
-            raise http.too_large(str(path), size)
+            raise limits.too_large(_shown(path), size)
         data = path.read_bytes()
         after = path.stat()
     except OSError as error:
@@ -219,7 +224,7 @@ def _bytes_of(path: Path, size: int) -> bytes:
     if _identity(found) != _identity(after):
         raise SourceError(
             "the file changed while it was read",
-            where=str(path),
+            where=_shown(path),
             expected="a file that does not change during the run",
             hint="try again when the file is complete",
         )
@@ -239,14 +244,18 @@ def _unreadable(path: Path, error: OSError) -> SourceError:
         problem, hint = "the file may not be read", "give the user that runs the task permission to read it"
     else:
         problem, hint = (
-            f"the file cannot be read: {error.strerror or error}",
+            f"the file cannot be read: {_shown(error.strerror or str(error))}",
             "check the path and its disk",
         )
-    return SourceError(problem, where=str(path), expected="a readable CSV or Parquet file", hint=hint)
+    return SourceError(problem, where=_shown(path), expected="a readable CSV or Parquet file", hint=hint)
 
 
 def _public(spec: str) -> str:
-    return http.public(spec) if "://" in spec else spec
+    return _shown(http.public(spec) if "://" in spec else spec)
+
+
+def _shown(path: Path | str) -> str:
+    return visible.visible(path, visible.LONG)
 
 
 def _whole_number(environment: Mapping[str, str], name: str, default: int) -> int:
@@ -254,7 +263,7 @@ def _whole_number(environment: Mapping[str, str], name: str, default: int) -> in
     if text.isdecimal() and int(text) > 0:
         return int(text)
     raise SourceError(
-        f"{text!r} is not a positive whole number",
+        f"'{visible.visible(text)}' is not a positive whole number",
         where=f"setting {name}",
         expected=f"a number such as {default}",
         hint="correct it or leave it unset",

@@ -2,6 +2,7 @@
 
 import logging
 
+from heartline.errors import memory_limit
 from heartline.ingestion import sources
 from heartline.pipeline.handovers import Ingested
 from heartline.storage import snapshots
@@ -10,6 +11,7 @@ from heartline.validation import checkpoint
 log = logging.getLogger(__name__)
 
 
+@memory_limit("task ingest")
 def ingest(source: str, *, query: str | None = None) -> Ingested:
     """Parse a source, and store its values before validation.
 
@@ -18,6 +20,7 @@ def ingest(source: str, *, query: str | None = None) -> Ingested:
         query: SQL, for a source that takes a query.
 
     Raises:
+        OutOfMemoryError: the records do not fit in memory.
         SourceError: the source cannot be reached or read.
         DataError: it holds no table of records.
     """

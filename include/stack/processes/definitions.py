@@ -25,7 +25,15 @@ _FOREIGN = re.compile(
 # A change of these settings restarts the processes that read them.
 _PIPELINE = tuple(
     f"HEARTLINE_{name}"
-    for name in ("CACHE_DIR", "SCHEDULE", "SOURCE_MAX_BYTES", "SOURCE_SECONDS", "TIMEZONE", "UCI_URL")
+    for name in (
+        "CACHE_DIR",
+        "SCHEDULE",
+        "SOURCE_MAX_BYTES",
+        "SOURCE_MAX_ROWS",
+        "SOURCE_SECONDS",
+        "TIMEZONE",
+        "UCI_URL",
+    )
 )
 _SERVICE = tuple(
     f"HEARTLINE_{name}"

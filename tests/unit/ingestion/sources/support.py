@@ -132,7 +132,7 @@ def refused(
     with pytest.raises(kind) as caught:
         sources.read(spec, query=query, settings=settings)
     error = caught.value
-    assert type(error) is kind
+    assert isinstance(error, kind)
     assert error.what
     assert error.where
     assert error.expected

@@ -127,6 +127,7 @@ def test_the_start_file_is_private_and_has_the_markers(settings, credentials):
         ("HEARTLINE_CACHE_DIR", "/srv/cache", {AIRFLOW, SCHEDULER, DAG_PROCESSOR}),
         ("HEARTLINE_SCHEDULE", "0 4 * * *", {AIRFLOW, SCHEDULER, DAG_PROCESSOR}),
         ("HEARTLINE_SOURCE_MAX_BYTES", "1000", {AIRFLOW, SCHEDULER, DAG_PROCESSOR}),
+        ("HEARTLINE_SOURCE_MAX_ROWS", "1000", {AIRFLOW, SCHEDULER, DAG_PROCESSOR}),
         ("HEARTLINE_SOURCE_SECONDS", "900", {AIRFLOW, SCHEDULER, DAG_PROCESSOR}),
         ("HEARTLINE_STORE", "file:///srv/store", {AIRFLOW, SCHEDULER, DAG_PROCESSOR}),
         ("HEARTLINE_MODEL_ALIAS", "staging", {SERVICE}),
