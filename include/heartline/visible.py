@@ -43,7 +43,20 @@ def visible(text: object, limit: int = LENGTH) -> str:
     Invisible characters are escaped. So are look-alikes, such as a Cyrillic letter in a Latin word. Both are named:
     ``ch\u200bol (contains U+200B ZERO WIDTH SPACE)``. Words in another script are left as they are.
     """
-    whole = str(text)
+    return _shown(str(text), limit, "")
+
+
+def quoted(text: str, limit: int = LENGTH) -> str:
+    """Return a text as ``visible`` does, in quotes; a note stands behind them."""
+    return _shown(text, limit, "'")
+
+
+def is_number(text: str) -> bool:
+    """Return whether a text is a plain number, with a decimal point or comma."""
+    return _NUMBER.fullmatch(text.replace(",", ".", 1)) is not None
+
+
+def _shown(whole: str, limit: int, quote: str) -> str:
     head = whole[:limit]
     shown = head
     odd: list[str] = []
@@ -53,6 +66,7 @@ def visible(text: object, limit: int = LENGTH) -> str:
         shown = "".join(_escape(sign) if sign in odd else sign for sign in head)
     if len(whole) > limit:
         shown = f"{shown}…"
+    shown = f"{quote}{shown}{quote}"
     return f"{shown} (contains {_named(odd)})" if odd else shown
 
 
@@ -77,6 +91,13 @@ def spreadsheet_cell(text: str) -> str:
     starts = text.lstrip(_VISIBLE_SPACE)[:1]
     safe = escaped(text)
     return f"'{safe}" if starts and starts in _FORMULA and not _NUMBER.fullmatch(text.strip()) else safe
+
+
+def markdown_code(text: str, limit: int = LONG) -> str:
+    """Return a text as inline code of Markdown, in which nothing is a link, an image or HTML."""
+    shown = visible(text, limit)
+    fence = "`" * (max((len(run) for run in re.findall("`+", shown)), default=0) + 1)
+    return f"{fence} {shown} {fence}" if "`" in shown else f"`{shown}`"
 
 
 def _is_invisible(sign: str) -> bool:

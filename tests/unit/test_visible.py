@@ -56,3 +56,12 @@ def test_an_error_shows_control_characters_of_its_parts():
     assert "a \\x1b[31mred" in error.what
     assert error.where == "x\\u202ey\n    - second line"
     assert error.expected == "z\\x07"
+
+
+@pytest.mark.parametrize("text", ["a`b", "a``[x](http://e.vil)`b", "<img src=x>", "plain"])
+def test_markdown_code_has_no_markup(text):
+    code = visible.markdown_code(text)
+    fence = code[: len(code) - len(code.lstrip("`"))]
+    assert code.endswith(fence)
+    assert fence not in code[len(fence) : -len(fence)]
+    assert text in code
