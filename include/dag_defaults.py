@@ -21,7 +21,12 @@ RETRY_POLICY = ExceptionRetryPolicy(
             exception=PermanentError,
             action=RetryAction.FAIL,
             reason="a retry cannot change this error: its message says what to correct",
-        )
+        ),
+        RetryRule(
+            exception=MemoryError,
+            action=RetryAction.FAIL,
+            reason="the records need more memory than the task has; a retry would need as much",
+        ),
     ]
 )
 

@@ -28,8 +28,8 @@ def numbers(
     """
     kind = cells.type
     if pa.types.is_dictionary(kind):
-        return numbers(cells.dictionary_decode(), decimal_comma=decimal_comma)
-    if not _is_text(kind):
+        return _coded(cells, decimal_comma)
+    if not is_text(kind):
         return _typed(cells)
     # The fast path: nearly always all cells are numbers or missing.
     try:
@@ -46,7 +46,7 @@ def readable(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         return readable(kind.value_type)
     tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean, pa.types.is_null)
-    return _is_text(kind) or any(test(kind) for test in tests)
+    return is_text(kind) or any(test(kind) for test in tests)
 
 
 def shown(text: str) -> str:
@@ -55,8 +55,18 @@ def shown(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether cells of a type are text, not coded by a dictionary."""
     return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
+def _coded(cells: pa.DictionaryArray, decimal_comma: bool) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
+    """Return the numbers of cells that are positions in a dictionary; each of its texts is looked at once."""
+    values, unparseable, texts = numbers(cells.dictionary, decimal_comma=decimal_comma)
+    codes = cells.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)  # null takes the appended element
+    words = dict(zip(unparseable.tolist(), texts, strict=True))
+    wrong = np.flatnonzero(np.append(np.isin(np.arange(len(values)), unparseable), False)[codes])
+    return np.append(values, np.nan)[codes], wrong, [words[code] for code in codes[wrong].tolist()]
 
 
 def _floats(cells: pa.Array) -> NDArray[np.float64]:

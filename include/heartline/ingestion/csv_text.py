@@ -1,5 +1,6 @@
 """Reads CSV text with one record per line: finds the separator and the header, and yields the rows."""
 
+import codecs
 import csv
 import re
 from collections.abc import Iterator, Sequence
@@ -13,16 +14,17 @@ from pyarrow import csv as arrow
 
 from heartline import contract
 from heartline.errors import DataError
-from heartline.ingestion import cells
+from heartline.ingestion import cells, limits
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = " "
 _NOT_COMMA = (";", "\t")
 _WIDTH = len(contract.COLUMNS)
-_BLOCK = 1 << 20  # bytes parsed at a time: the longest row
+_BLOCK = limits.LINE  # bytes parsed at a time: the longest row
+_PIECE = 1 << 24  # bytes decoded at a time: text in memory needs up to four bytes a character
 _MAX_LEADING_MALFORMED = 10_000  # rows: reading stops if the first ones are all malformed
 _SHOWN_ROWS = 10
-_LINE = re.compile(rb"[^\r\n]*\S[^\r\n]*")  # a line that is not blank
+_INK = re.compile(rb"\S")
 _BREAK = re.compile(rb"[\r\n]")
 _END = b"\x04"  # a sentinel row after the last one: it is missing if a quote is never closed
 _NULLS = sorted({spelled for word in cells.MISSING for spelled in (word, word.upper(), word.capitalize())} | {"NaN"})
@@ -66,6 +68,7 @@ class Text:
     _ended: bool = field(default=False, init=False)
     _quoted: bool = field(init=False)
     _unclosed: int | None = field(default=None, init=False)
+    _too_many: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         self._quoted = self.data.find(b'"', self.start) >= 0
@@ -81,10 +84,11 @@ class Text:
         return self.separator in _NOT_COMMA
 
     def most_rows(self) -> int:
-        """Return an upper bound of the number of rows."""
+        """Return an upper bound of the number of well-formed rows."""
         feeds = self.data.count(b"\n", self.start)
         returns = self.data.count(b"\r", self.start) - self.data.count(b"\r\n", self.start) if b"\r" in self.data else 0
-        return feeds + returns + 1
+        shortest = len(self.columns)  # bytes: a separator or line end after each field
+        return min(feeds + returns, (len(self.data) - self.start) // shortest) + 1
 
     def rows(self, positions: Sequence[int]) -> Iterator[list[pa.Array]]:
         """Yield the cells of the well-formed rows, some thousand rows at a time.
@@ -107,6 +111,8 @@ class Text:
                 good += batch.num_rows
                 yield batch.columns
         except pa.ArrowInvalid:
+            if self._too_many:
+                raise limits.too_many_unreadable(self.where, self._too_many) from None
             if not self._all_malformed():
                 raise self._unsplittable(self._unclosed) from None
         if self.malformed and not good:
@@ -165,14 +171,23 @@ class Text:
             self._ended = True
         elif not row.text.strip():
             self._blank += 1  # Arrow counts blank lines, users do not
+            return self._skip_up_to_limit(self._blank, "lines hold nothing but blanks")
         else:
             number = row.number - self._blank
             if _BREAK.search(row.text.encode()):
                 self._unclosed = number
                 return "error"  # an exception would not leave the callback
             self.malformed.append(Malformed(number, cells.shown(row.text), row.actual_columns))
-            return "error" if self._all_malformed() else "skip"
+            if self._all_malformed():
+                return "error"
+            return self._skip_up_to_limit(len(self.malformed), "rows have too few or too many fields")
         return "skip"
+
+    def _skip_up_to_limit(self, count: int, what: str) -> str:
+        if count <= limits.UNREADABLE:
+            return "skip"
+        self._too_many = what
+        return "error"  # an exception would not leave the callback
 
     def _all_malformed(self) -> bool:
         """Return whether the first rows, up to the limit, are all malformed."""
@@ -206,7 +221,7 @@ def detect_dialect(data: bytes, *, where: str) -> Text:
         DataError: it is empty, binary or a web page.
     """
     data = _utf8(data, where)
-    found = _LINE.search(data)
+    found = _first_line(data)
     if found is None:
         raise DataError(
             "the file is empty",
@@ -214,32 +229,52 @@ def detect_dialect(data: bytes, *, where: str) -> Text:
             expected="a CSV or Parquet file with records",
             hint="check how the file was made, and whether it was copied completely",
         )
-    separator = _separator(found[0])
+    _expect_short(found, where)
+    separator = _separator(data[found])
     if separator == _SPACE:
         data = _single_spaced(data)
-        found = _LINE.search(data) or found
+        found = _first_line(data) or found
     try:
-        names = _split(found[0].decode(), separator)
+        names = _split(data[found].decode(), separator)
     except csv.Error:  # a field of more than 128 KiB
         raise _no_table("the first line is neither names nor values", where) from None
+    if len(names) > limits.COLUMNS:
+        raise limits.too_many_columns(where, len(names))
     if _is_record(names, decimal_comma=separator in _NOT_COMMA):
-        return Text(data, found.start(), separator, (), where)
+        return Text(data, found.start, separator, (), where)
     header = tuple(name or f"column {position}" for position, name in enumerate(names, 1))
-    return Text(data, found.end(), separator, header, where)
+    return Text(data, found.stop, separator, header, where)
+
+
+def _first_line(data: bytes) -> slice | None:
+    """Return where the first line that is not blank is, in time proportional to the text before its end."""
+    ink = _INK.search(data)
+    if ink is None:
+        return None
+    start = max(data.rfind(b"\n", 0, ink.start()), data.rfind(b"\r", 0, ink.start())) + 1
+    end = _BREAK.search(data, ink.start())
+    return slice(start, end.start() if end else len(data))
+
+
+def _expect_short(line: slice, where: str) -> None:
+    if line.stop - line.start > _BLOCK:
+        raise _no_table(f"the first line has {line.stop - line.start:,} bytes", where)
 
 
 def _utf8(data: bytes, where: str) -> bytes:
     data = data.removeprefix(_BOM)
     if (position := data.find(b"\0")) >= 0:
         raise _no_table("the file is binary, or text in UTF-16", f"{where}, NUL at byte {position + 1:,}")
-    if data[:1000].lstrip().startswith(b"<"):
-        raise _no_table("this is a web page, not a table", where)
     if data.isascii():
         return data
+    pieces = [memoryview(data)[start : start + _PIECE] for start in range(0, len(data), _PIECE)]
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        data.decode()
+        for piece in pieces:
+            decoder.decode(piece)
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace").encode()
+        return b"".join(str(piece, "cp1252", "replace").encode() for piece in pieces)
     return data
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from heartline.errors import PermanentSourceError, SourceError
-from heartline.ingestion.http import too_large
+from heartline import visible
+from heartline.errors import SourceError, SourceRefusedError
+from heartline.ingestion.limits import too_large
 
 SETTING = "HEARTLINE_SOURCE_FOLDERS"
 
@@ -51,7 +52,7 @@ class Folders:
         """Return ``path`` without symbolic links, after checking that it may be read.
 
         Raises:
-            PermanentSourceError: it may not be read. This does not depend on whether it exists.
+            SourceRefusedError: it may not be read. This does not depend on whether it exists.
         """
         try:
             found = path.resolve()
@@ -67,9 +68,9 @@ class Folders:
 
     def _refused(self, path: Path, reason: str) -> SourceError:
         allowed = " or ".join(str(one) for one in self.allowed)
-        return PermanentSourceError(
+        return SourceRefusedError(
             f"this path may not be read as a source: {reason}",
-            where=f"parameter source: {path}",
+            where=f"parameter source: {visible.path(path)}",
             expected=f"a file below {allowed or 'a folder'}, which the setting {SETTING} allows",
             hint=f"copy the file there, add its folder to {SETTING}, or use ./heartline train --source FILE",
         )
@@ -82,14 +83,14 @@ def path_of(spec: str) -> Path:
     """Return the path in ``spec``: a path or a ``file://`` URL.
 
     Raises:
-        PermanentSourceError: the URL names another machine.
+        SourceRefusedError: the URL names another machine.
     """
     if not spec.startswith("file://"):
         return Path(spec)
     parts = urlsplit(spec)
     if parts.netloc not in ("", "localhost") or not parts.path:
-        raise PermanentSourceError(
-            f"{spec!r} is not a file on this machine",
+        raise SourceRefusedError(
+            f"'{visible.path(spec)}' is not a file on this machine",
             where="parameter source",
             expected="file:///absolute/path",
             hint="write three slashes after file:",
@@ -116,11 +117,11 @@ def read(path: Path, size: int) -> bytes:
     except OSError as error:
         raise _unreadable(path, error) from error
     if len(data) > size:
-        raise too_large(str(path), size)
+        raise too_large(visible.path(path), size)
     if _identity(found) != _identity(after):
         raise SourceError(
             "the file changed while it was read",
-            where=str(path),
+            where=visible.path(path),
             expected="a file that does not change during the run",
             hint="try again when the file is complete",
         )
@@ -149,7 +150,7 @@ def _identity(found: os.stat_result) -> tuple[int, int, int]:
 
 
 def _unreadable(path: Path, error: OSError) -> SourceError:
-    kind: type[SourceError] = PermanentSourceError
+    kind: type[SourceError] = SourceRefusedError
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         problem, hint = "there is no such file", "check the path on the machine that runs the task"
     elif isinstance(error, IsADirectoryError):
@@ -157,6 +158,6 @@ def _unreadable(path: Path, error: OSError) -> SourceError:
     elif isinstance(error, PermissionError):
         problem, hint = "the file may not be read", "give the user that runs the task permission to read it"
     else:
-        kind, problem = SourceError, f"the file cannot be read: {error.strerror or error}"
+        kind, problem = SourceError, f"the file cannot be read: {visible.path(error.strerror or error)}"
         hint = "check the path and its disk"
-    return kind(problem, where=str(path), expected="a readable CSV or Parquet file", hint=hint)
+    return kind(problem, where=visible.path(path), expected="a readable CSV or Parquet file", hint=hint)

@@ -18,7 +18,7 @@ from requests.utils import select_proxy
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, NameResolutionError
 
-from heartline.errors import PermanentSourceError, SourceError
+from heartline.errors import SourceError, SourceRefusedError
 
 SETTING = "HEARTLINE_SOURCE_NETWORKS"
 
@@ -54,7 +54,7 @@ class Reach:
         """Return the addresses of ``host``, all of which a download may connect to.
 
         Raises:
-            PermanentSourceError: one of its addresses is not allowed.
+            SourceRefusedError: one of its addresses is not allowed.
             OSError: the name is not known.
         """
         found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
@@ -74,12 +74,12 @@ def parse(text: str) -> tuple[Network, ...]:
     """Return the networks in a list such as ``10.0.0.0/8, fd00::/8``, separated by commas or spaces.
 
     Raises:
-        PermanentSourceError: one of them is not a network.
+        SourceRefusedError: one of them is not a network.
     """
     try:
         return tuple(ipaddress.ip_network(one) for one in text.replace(",", " ").split())
     except ValueError as error:
-        raise PermanentSourceError(
+        raise SourceRefusedError(
             f"this is not a network: {error}",
             where=f"setting {SETTING}",
             expected="networks such as 10.0.0.0/8, separated by commas",
@@ -89,7 +89,7 @@ def parse(text: str) -> tuple[Network, ...]:
 
 def refused(host: str) -> SourceError:
     """Return the error for a host with an address that is not allowed."""
-    return PermanentSourceError(
+    return SourceRefusedError(
         "the address is not public, so it may not be read as a source",
         where=f"host {host}",
         expected=f"a host on the public internet, or in a network of the setting {SETTING}",

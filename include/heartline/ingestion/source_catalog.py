@@ -112,7 +112,7 @@ SOURCES: tuple[Source, ...] = (
         pattern=rf"(/|file://).*|{_UPLOAD}",
         spelled=("path",),
         examples=("/data/records.csv",),
-        description="a CSV or Parquet file, as it is or in gzip or zip",
+        description="a CSV, JSON or Parquet file, as it is or in gzip or zip",
         card=f"Records from a file. {_UNKNOWN_COLLECTION}",
         is_address=True,
     ),

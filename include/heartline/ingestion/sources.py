@@ -6,11 +6,13 @@ another source: a source that cannot be read is an error.
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from heartline import contract, origins
+import pandas as pd
+
+from heartline import contract, origins, visible
 from heartline.errors import SourceError
 from heartline.ingestion import (
     archives,
@@ -54,7 +56,7 @@ class Settings:
         uci_sha256: the digest of the Cleveland file in it.
         cache: the folder for copies of downloads, or None.
         database_url: a SQLAlchemy URL, or empty.
-        limits: of downloads; ``seconds`` also limits SQL statements, and ``size`` files.
+        limits: of downloads; ``seconds`` also limits SQL statements, ``size`` files, and ``rows`` every source.
         folders: the folders whose files may be read.
         reach: the addresses that may be read beside public ones.
     """
@@ -72,9 +74,9 @@ class Settings:
         """Return the settings from the ``HEARTLINE_…`` variables; an unset or empty variable keeps the default.
 
         ``HEARTLINE_UCI_URL``, ``HEARTLINE_CACHE_DIR`` (``HEARTLINE_HOME``/cache), ``HEARTLINE_DATABASE_URL``,
-        ``HEARTLINE_SOURCE_SECONDS``, ``HEARTLINE_SOURCE_MAX_BYTES``, ``HEARTLINE_SOURCE_FOLDERS``,
-        ``HEARTLINE_SOURCE_NETWORKS``. The source in ``HEARTLINE_SOURCE`` may be read wherever it is: the stack's owner
-        named it.
+        ``HEARTLINE_SOURCE_SECONDS``, ``HEARTLINE_SOURCE_MAX_BYTES``, ``HEARTLINE_SOURCE_MAX_ROWS``,
+        ``HEARTLINE_SOURCE_FOLDERS``, ``HEARTLINE_SOURCE_NETWORKS``. The source in ``HEARTLINE_SOURCE`` may be read
+        wherever it is: the stack's owner named it.
 
         Raises:
             SourceError: a number or a network cannot be parsed.
@@ -90,6 +92,7 @@ class Settings:
             limits=http.Limits(
                 seconds=_whole_number(environment, "HEARTLINE_SOURCE_SECONDS", int(usual.seconds)),
                 size=_whole_number(environment, "HEARTLINE_SOURCE_MAX_BYTES", usual.size),
+                rows=_whole_number(environment, "HEARTLINE_SOURCE_MAX_ROWS", usual.rows),
             ),
             folders=files.Folders.from_environment(environment),
             reach=reach.also(environment.get("HEARTLINE_SOURCE", "")),
@@ -163,16 +166,17 @@ def _read_postgres(request: Request) -> Records:
             hint="set it where the task runs",
         )
     where = f"{sql.public(settings.database_url)}, query: {sql.shorten(query)}"
-    limits = settings.limits
-    names, frame = sql.select(
-        settings.database_url, query, seconds=limits.seconds, connect_seconds=limits.connect_seconds
-    )
-    return Records(tables.from_frame(frame, names, where=where), "postgres", where)
+    rows = settings.limits.rows
+
+    def collect(names: list[str], parts: Iterator[pd.DataFrame]) -> tables.Table:
+        return tables.from_frames(parts, names, where=where, rows=rows)
+
+    return Records(sql.select(settings.database_url, query, settings.limits, collect), "postgres", where)
 
 
 def _read_url(request: Request) -> Records:
     spec, settings = request.spec, request.settings
-    return _parsed(http.fetch(spec, settings.limits, settings.reach), "url", http.public(spec), settings)
+    return _parsed(http.fetch(spec, settings.limits, settings.reach), "url", _public(spec), settings)
 
 
 def _read_file(request: Request) -> Records:
@@ -180,9 +184,10 @@ def _read_file(request: Request) -> Records:
     upload = source_catalog.upload(request.spec)
     if upload:
         digest, name = upload
-        return _parsed(uploads.read(digest, settings.limits.size), "file", name, settings)
+        return _parsed(uploads.read(digest, settings.limits.size), "file", visible.path(name), settings)
     path = files.path_of(request.spec)
-    return _parsed(files.read(settings.folders.find(path), settings.limits.size), "file", str(path), settings)
+    content = files.read(settings.folders.find(path), settings.limits.size)
+    return _parsed(content, "file", visible.path(path), settings)
 
 
 READERS: dict[str, Callable[[Request], Records]] = {
@@ -196,11 +201,12 @@ READERS: dict[str, Callable[[Request], Records]] = {
 
 def _parsed(data: bytes, origin: str, description: str, settings: Settings) -> Records:
     content = archives.unpack(data, where=description, size=settings.limits.size)
-    return Records(tables.parse(content, where=description), origin, description, hashlib.sha256(data).hexdigest())
+    table = tables.parse(content, where=description, rows=settings.limits.rows)
+    return Records(table, origin, description, hashlib.sha256(data).hexdigest())
 
 
 def _public(spec: str) -> str:
-    return http.public(spec) if "://" in spec else spec
+    return visible.path(http.public(spec) if "://" in spec else spec)
 
 
 def _whole_number(environment: Mapping[str, str], name: str, default: int) -> int:
@@ -208,7 +214,7 @@ def _whole_number(environment: Mapping[str, str], name: str, default: int) -> in
     if text.isdecimal() and int(text) > 0:
         return int(text)
     raise SourceError(
-        f"{text!r} is not a positive whole number",
+        f"'{visible.visible(text)}' is not a positive whole number",
         where=f"setting {name}",
         expected=f"a number such as {default}",
         hint="correct it or leave it unset",

@@ -14,16 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from heartline import contract
+from heartline import contract, visible
 from heartline.errors import DataError
-from heartline.ingestion import cells, csv_text, encodings
+from heartline.ingestion import cells, csv_text, encodings, file_kinds, json_text, limits
 
 NOT_A_NUMBER = "not a number"
 
 _PARQUET = b"PAR1"
 _BATCH = 1 << 16  # rows of a Parquet file that are converted at a time
 _MIN_COLUMNS = len(contract.COLUMNS) / 2  # of the contract, for a table to be accepted as records
-_SHOWN_NAMES = 30
+_SHOWN_NAMES = 20
+_BATCH_BYTES = 1 << 26  # of a Parquet file that are converted at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,23 +49,38 @@ class Table:
     dropped: tuple[str, ...] = ()
 
 
-def parse(data: bytes, *, where: str) -> Table:
-    """Return the records in the bytes of a CSV or Parquet file.
+def parse(data: bytes, *, where: str, rows: int = limits.ROWS) -> Table:
+    """Return the records in the bytes of a CSV, JSON or Parquet file.
 
     CSV is text in UTF-8, otherwise Windows-1252, with or without a header, separated by comma, semicolon, tab or
     spaces. Without a header the columns are those of the UCI files, in their order. A decimal comma is accepted if the
     separator is a semicolon or a tab. Columns are matched by name or alias, in any order and case. In a Parquet file
-    text is parsed as in CSV, and only a column of the type boolean is read as 0 and 1.
+    text is parsed as in CSV, and only a column of the type boolean is read as 0 and 1. JSON is a list of
+    records, or JSON Lines.
 
     Args:
         data: the complete file.
         where: the file or address, for messages.
+        rows: the most rows.
 
     Raises:
-        DataError: the bytes are neither format, hold no rows, are not a table of records, have a column twice or a
-            column of a type that cannot hold numbers, or no row has the right number of fields.
+        TooLargeError: there are more rows, or more of something else, than ``limits`` allows.
+        DataError: the bytes are none of these formats, hold no rows, are not a table of records, have a column twice or
+            a column of a type that cannot hold numbers, or no row has the right number of fields.
     """
-    return _parse_parquet(data, where) if data.startswith(_PARQUET) else _parse_text(data, where)
+    if kind := file_kinds.other_than_table(data):
+        raise DataError(
+            f"this is {kind}",
+            where=where,
+            expected="a CSV, JSON or Parquet file",
+            hint="check where the file comes from, or convert it to one of these formats",
+        )
+    if data.startswith(_PARQUET):
+        return _parse_parquet(data, where, rows)
+    if json_text.is_json(data):
+        names, parts = json_text.read(data, where=where)
+        return from_frames(parts, names, where=where, rows=rows)
+    return _parse_text(data, where, rows)
 
 
 def from_frame(frame: pd.DataFrame, names: Sequence[str], *, where: str) -> Table:
@@ -78,12 +94,23 @@ def from_frame(frame: pd.DataFrame, names: Sequence[str], *, where: str) -> Tabl
     Raises:
         DataError: see ``parse``.
     """
+    return from_frames([frame], names, where=where)
+
+
+def from_frames(parts: Iterable[pd.DataFrame], names: Sequence[str], *, where: str, rows: int = limits.ROWS) -> Table:
+    """Return the records of a table that comes in parts, each shaped as for ``from_frame``; see there.
+
+    Raises:
+        TooLargeError: there are more than ``rows`` rows.
+        DataError: see ``parse``.
+    """
     positions = locate(names, where=where)
-    columns = {name: _as_arrow(frame[position]) for name, position in positions.items()}
-    _expect_readable({name: column.type for name, column in columns.items()}, where)
-    records = _Collector(list(positions), len(frame))
-    records.add(columns.values())
-    return records.table(names, positions, where)
+    records = _Collector(positions, names, where, most_rows=rows)
+    for part in parts:
+        columns = {names[position]: _as_arrow(part[position]) for position in positions.values()}
+        _expect_readable({name: column.type for name, column in columns.items()}, where)
+        records.add(columns.values())
+    return records.table()
 
 
 def locate(names: Sequence[str], *, where: str) -> dict[str, int]:
@@ -94,8 +121,9 @@ def locate(names: Sequence[str], *, where: str) -> dict[str, int]:
     """
     known = [encodings.ALIASES.get(" ".join(name.split()).lower()) for name in names]
     counts = Counter(name for name in known if name)
-    more = ", …" if len(names) > _SHOWN_NAMES else ""
-    found = f"{where}, whose columns are: {', '.join(names[:_SHOWN_NAMES])}{more}"
+    found = f"{where}, whose columns are: {visible.listed(names, items=_SHOWN_NAMES)}"
+    if not counts:  # perhaps no table at all: nothing of it is quoted
+        found = f"{where}, whose first line has {len(names):,} {'field' if len(names) == 1 else 'fields'}"
     if len(counts) < _MIN_COLUMNS:
         raise DataError(
             f"this is not a table of records: it has {len(counts)} of the {len(contract.COLUMNS)} columns",
@@ -118,34 +146,64 @@ def locate(names: Sequence[str], *, where: str) -> dict[str, int]:
 class _Collector:
     """Collects batches of cells in one array, so that the records are in memory once."""
 
-    def __init__(self, fields: Sequence[str], most_rows: int, *, decimal_comma: bool = False) -> None:
-        self._rows = [contract.COLUMN_NAMES.index(name) for name in fields]
-        self._values = np.empty((len(contract.COLUMNS), most_rows))
-        self._values[[row for row in range(len(self._values)) if row not in self._rows]] = np.nan
+    def __init__(
+        self,
+        positions: dict[str, int],
+        names: Sequence[str],
+        where: str,
+        *,
+        most_rows: int,
+        expected_rows: int = _BATCH,
+        decimal_comma: bool = False,
+    ) -> None:
+        """Make room for ``expected_rows`` rows; it grows up to ``most_rows``."""
+        self._names, self._positions, self._where = names, positions, where
+        self._rows = [contract.COLUMN_NAMES.index(name) for name in positions]
+        self._most_rows = most_rows
+        self._values = np.empty((len(contract.COLUMNS), min(expected_rows, most_rows)))
         self._decimal_comma = decimal_comma
         self._unparseable: list[tuple[int, NDArray[np.int64], list[str]]] = []
+        self._unparseable_count = 0
         self.count = 0
 
     def add(self, batch: Iterable[pa.Array]) -> None:
-        """Add the cells of further rows, one array for each field."""
-        added = 0
-        for row, column in zip(self._rows, batch, strict=True):
+        """Add the cells of further rows, one array for each field.
+
+        Raises:
+            TooLargeError: there are too many rows, or too many cells that are no number.
+        """
+        columns = list(batch)
+        added = len(columns[0])
+        self._make_room(self.count + added)
+        for row, name, column in zip(self._rows, self._positions, columns, strict=True):
             numbers, unparseable, texts = cells.numbers(column, decimal_comma=self._decimal_comma)
-            added = len(numbers)
             self._values[row, self.count : self.count + added] = numbers
             if texts:
                 self._unparseable.append((row, self.count + unparseable, texts))
+                self._unparseable_count += len(texts)
+                self._expect_few_unparseable(name, texts)
         self.count += added
 
-    def table(
-        self, names: Sequence[str], positions: dict[str, int], where: str, text: csv_text.Text | None = None
-    ) -> Table:
+    def _make_room(self, rows: int) -> None:
+        if rows > self._most_rows:
+            raise limits.too_many_rows(self._where, self._most_rows)
+        if rows > self._values.shape[1]:
+            larger = np.empty((len(self._values), min(2 * rows, self._most_rows)))
+            larger[:, : self.count] = self._values[:, : self.count]
+            self._values = larger
+
+    def _expect_few_unparseable(self, name: str, texts: list[str]) -> None:
+        if self._unparseable_count > limits.UNREADABLE:
+            column = visible.visible(self._names[self._positions[name]])
+            raise limits.too_many_unreadable(
+                self._where,
+                f"cells are not numbers, in the column {column} for example: {visible.listed(texts[:1])}",
+            )
+
+    def table(self, text: csv_text.Text | None = None) -> Table:
         """Return the table of the added rows.
 
         Args:
-            names: of all columns of the source.
-            positions: the result of ``locate`` for these names.
-            where: the source, for messages.
             text: the source of the rows, if some of them may be malformed.
 
         Raises:
@@ -154,10 +212,11 @@ class _Collector:
         if not self.count:
             raise DataError(
                 "there are no records",
-                where=where,
+                where=self._where,
                 expected="at least one row below the header",
                 hint="check how the source was made",
             )
+        self._values[[row for row in range(len(self._values)) if row not in self._rows], : self.count] = np.nan
         index: pd.Index[int] = pd.RangeIndex(1, self.count + 1, name="row")
         unparseable = []
         if text and text.malformed:
@@ -171,9 +230,9 @@ class _Collector:
         return Table(
             frame,
             _in_order(unparseable),
-            text.header if text else tuple(names),
-            tuple(name for name in contract.COLUMN_NAMES if name not in positions),
-            tuple(name for position, name in enumerate(names) if position not in positions.values()),
+            text.header if text else tuple(self._names),
+            tuple(name for name in contract.COLUMN_NAMES if name not in self._positions),
+            tuple(name for position, name in enumerate(self._names) if position not in self._positions.values()),
         )
 
 
@@ -203,37 +262,76 @@ def _in_order(unparseable: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(unparseable).astype(none.dtypes).sort_values("row", kind="stable", ignore_index=True)
 
 
-def _parse_text(data: bytes, where: str) -> Table:
+def _parse_text(data: bytes, where: str, rows: int) -> Table:
     text = csv_text.detect_dialect(data, where=where)
     positions = locate(text.columns, where=where)
-    records = _Collector(list(positions), text.most_rows(), decimal_comma=text.decimal_comma)
+    records = _Collector(
+        positions,
+        text.columns,
+        where,
+        most_rows=rows,
+        expected_rows=text.most_rows(),
+        decimal_comma=text.decimal_comma,
+    )
     for batch in text.rows(list(positions.values())):
         records.add(batch)
-    return records.table(text.columns, positions, where, text)
+    return records.table(text)
 
 
-def _parse_parquet(data: bytes, where: str) -> Table:
+def _parse_parquet(data: bytes, where: str, rows: int) -> Table:
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         names = file.schema_arrow.names
+        if len(names) > limits.COLUMNS:
+            raise limits.too_many_columns(where, len(names))
+        if file.metadata.num_rows > rows:
+            raise limits.too_many_rows(where, rows, found=file.metadata.num_rows)
         positions = locate(names, where=where)
-        _expect_readable({names[at]: file.schema_arrow.field(at).type for at in positions.values()}, where)
-        records = _Collector(list(positions), file.metadata.num_rows)
-        spelled = [names[at] for at in positions.values()]
-        for batch in file.iter_batches(_BATCH, columns=spelled):
-            records.add(batch.column(name) for name in spelled)
+        types = {names[at]: file.schema_arrow.field(at).type for at in positions.values()}
+        _expect_readable(types, where)
+        size = _unpacked_size(file.metadata, set(types))
+        if size > limits.SIZE:
+            raise limits.too_large(where, limits.SIZE, unpacked=True)
+        records = _Collector(positions, names, where, most_rows=rows, expected_rows=file.metadata.num_rows)
+        # a dictionary of long texts takes little space in the file, and each row would repeat one of them in memory
+        texts = [name for name, kind in types.items() if cells.is_text(kind)]
+        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts)
+        for batch in file.iter_batches(_batch_rows(size, file.metadata.num_rows), columns=list(types)):
+            records.add(batch.column(name) for name in types)
+    except MemoryError:  # Arrow's is an ArrowException, too
+        raise
     except (pa.ArrowException, OSError) as error:
+        problem = str(error).strip().partition("\n")[0]
         raise DataError(
-            f"the Parquet file cannot be read: {str(error).strip().partition(chr(10))[0]}",
+            f"the Parquet file cannot be read: {visible.visible(problem, visible.LONG)}",
             where=where,
             expected="a complete Parquet file",
             hint="write the file again",
         ) from None
-    return records.table(names, positions, where)
+    return records.table()
+
+
+def _unpacked_size(metadata: pq.FileMetaData, names: set[str]) -> int:
+    """Return how many bytes the columns with these names take when unpacked, as the file says."""
+    chunks = (
+        metadata.row_group(group).column(position)
+        for group in range(metadata.num_row_groups)
+        for position in range(metadata.num_columns)
+    )
+    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.partition(".")[0] in names)
+
+
+def _batch_rows(size: int, rows: int) -> int:
+    """Return how many rows are converted at a time, if ``rows`` rows take ``size`` bytes."""
+    return max(1, min(_BATCH, _BATCH_BYTES * rows // max(1, size)))
 
 
 def _expect_readable(types: dict[str, pa.DataType], where: str) -> None:
-    wrong = [f"{name} is {kind}" for name, kind in types.items() if not cells.readable(kind)]
+    wrong = [
+        f"{visible.visible(name)} is {visible.visible(kind)}"
+        for name, kind in types.items()
+        if not cells.readable(kind)
+    ]
     if wrong:
         raise DataError(
             f"the type of {'1 column' if len(wrong) == 1 else f'{len(wrong)} columns'} cannot hold numbers",

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from heartline import visible
 from heartline.errors import SourceError
 from heartline.ingestion import archives
 
@@ -56,13 +57,13 @@ def _member(archive: bytes, where: str, size: int) -> bytes:
                 raise SourceError(
                     f"the archive does not hold {MEMBER}",
                     where=where,
-                    expected=f"a zip with {MEMBER}; this one holds {', '.join(members.namelist()) or 'nothing'}",
+                    expected=f"a zip with {MEMBER}; this one holds {visible.listed(members.namelist()) or 'nothing'}",
                     hint="check HEARTLINE_UCI_URL",
                 )
             return archives.bounded(members, MEMBER, where=where, size=size)
     except archives.BROKEN_ZIP as error:
         raise SourceError(
-            f"the archive cannot be opened: {error}",
+            f"the archive cannot be opened: {visible.visible(error, visible.LONG)}",
             where=where,
             expected="a complete zip file",
             hint="try again, and check HEARTLINE_UCI_URL",

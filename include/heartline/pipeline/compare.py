@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from heartline import contract
 from heartline.comparison.candidates import Candidate
-from heartline.errors import NoCandidateError
+from heartline.errors import NoCandidateError, memory_limit
 from heartline.packaging import export
 from heartline.pipeline import candidates, handovers, model_comparison
 from heartline.pipeline.handovers import Compared, Decision, Prepared, Refused, Trained
@@ -20,6 +20,7 @@ from heartline.storage import object_store
 log = logging.getLogger(__name__)
 
 
+@memory_limit("task compare")
 def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: str = "") -> Compared:
     """Compare the families on their shared folds, store the evidence, and name the winner.
 
@@ -29,6 +30,7 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
         run: Airflow's DAG run id.
 
     Raises:
+        OutOfMemoryError: the records do not fit in memory.
         HandoverError: another version of the code wrote ``trained`` or ``prepared``.
         NoCandidateError: no family converged and can be served.
         ComparisonError: the families were not evaluated on the same snapshot, folds and contract.

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from heartline import parameters
+from heartline.errors import memory_limit
 from heartline.ingestion import sources
 from heartline.pipeline.handovers import Ingested
 from heartline.storage import snapshots
@@ -12,6 +13,7 @@ from heartline.validation import checkpoint
 log = logging.getLogger(__name__)
 
 
+@memory_limit("task ingest")
 def ingest(source: str, *, query: str | None = None, given: Mapping[str, object] | None = None) -> Ingested:
     """Check the run's parameters, parse a source, and store its values before validation.
 
@@ -22,6 +24,7 @@ def ingest(source: str, *, query: str | None = None, given: Mapping[str, object]
 
     Raises:
         ParameterError: there is no such parameter or source, or a value is none that it takes.
+        OutOfMemoryError: the records do not fit in memory.
         SourceError: the source cannot be reached or read.
         DataError: it holds no table of records.
     """

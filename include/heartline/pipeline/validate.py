@@ -3,6 +3,7 @@
 import logging
 
 from heartline import contract
+from heartline.errors import memory_limit
 from heartline.ingestion import encodings
 from heartline.pipeline import handovers, validation
 from heartline.pipeline.handovers import Ingested, Validated
@@ -12,6 +13,7 @@ from heartline.validation import checkpoint
 log = logging.getLogger(__name__)
 
 
+@memory_limit("task validate")
 def validate(
     ingested: Ingested,
     *,
@@ -30,6 +32,7 @@ def validate(
         run: Airflow's DAG run id, which also names its Data Docs page.
 
     Raises:
+        OutOfMemoryError: the records do not fit in memory.
         HandoverError: another version of the code wrote ``ingested``.
         DataError: the records are refused; names expectations, columns, rows and the page.
         RegistryError: MLflow cannot be reached.

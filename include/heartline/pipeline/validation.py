@@ -11,18 +11,19 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from heartline import contract, origins
+from heartline import contract, origins, visible
 from heartline.errors import DataError
 from heartline.ingestion import encodings
 from heartline.pipeline.handovers import ValidationEvidence
 from heartline.registry import mlflow_registry, runs
 from heartline.reports import data_docs_page, data_docs_site
 from heartline.storage import object_store, snapshots
-from heartline.validation import checkpoint, drift
+from heartline.validation import checkpoint, drift, written
 from heartline.validation.checkpoint import Checked, Report
 
 PAGE = "data_docs.html"
 SHOWN_FINDINGS = 12
+TEXTS = ("field", "value", "reason")  # columns of the quarantine
 
 
 @dataclass(frozen=True)
@@ -91,16 +92,18 @@ def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResu
     """
     decided = encodings.decide_encoding(raw.frame, raw.names, parameters.encoding)
     # an undecided set is checked as UCI's: the page then shows which values do not fit
-    frame, unknown = encodings.decode(raw.frame, decided.encoding or encodings.UCI)
+    frame = encodings.decode(raw.frame, decided.encoding or encodings.UCI)
+    how = written.of_source(raw.names, raw.extra_columns, raw.frame, decided.encoding)
     reference, note = _reference(raw.origin)
     checked = checkpoint.check(
         frame,
-        pd.concat([raw.unparseable, unknown], ignore_index=True),
+        raw.unparseable,
+        written=how,
         absent=raw.missing_columns,
         reference=reference,
         max_drift=parameters.max_drift,
     )
-    extra = [f"columns that the contract does not have were left out: {', '.join(raw.extra_columns)}"]
+    extra = [f"columns that the contract does not have were left out: {visible.listed(raw.extra_columns)}"]
     undecided = [f"all records: {decided.problem}"] if decided.problem else []
     report = Report(
         rows=checked.rows,
@@ -114,6 +117,7 @@ def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResu
         expectations=len(checked.result.results),
         findings=checked.findings,
         stopped=[*undecided, *checkpoint.reasons_to_stop(checked, parameters.max_quarantine)],
+        names=dict(how.names),
     )
     return ValidationResult(checked, report, data_docs_page.render(checked.result, report, run=run, source=raw.source))
 
@@ -139,7 +143,7 @@ def publish(
     files = {
         PAGE: result.page,
         "validation.json": json.dumps(report.as_dict(), indent=1, sort_keys=True).encode(),
-        "quarantine.csv": result.checked.quarantine.to_csv(index=False).encode(),
+        "quarantine.csv": _csv(result.checked.quarantine),
         "quarantine.parquet": _parquet(result.checked.quarantine),
     }
     key = hashlib.sha256(json.dumps([run, snapshot, vars(parameters)]).encode()).hexdigest()
@@ -239,6 +243,12 @@ def _reference(origin: str) -> tuple[dict[str, drift.Partition] | None, str]:
     if lacking := [name for name in contract.COLUMN_NAMES if name not in snapshot.columns]:
         return None, f"{of_production} is of another contract and lacks {', '.join(lacking)}"
     return drift.reference(snapshot), ""
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    """Return a table for people: no cell is a formula of a spreadsheet, and every character can be seen."""
+    safe = {name: {text: visible.spreadsheet_cell(text) for text in table[name].unique()} for name in TEXTS}
+    return table.assign(**{name: table[name].map(texts) for name, texts in safe.items()}).to_csv(index=False).encode()
 
 
 def _parquet(table: pd.DataFrame) -> bytes:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 
-from heartline.errors import PermanentSourceError
+from heartline.errors import SourceRefusedError
 from heartline.ingestion import files, source_catalog
 from stack import console
 from stack.errors import UsageError
@@ -31,7 +31,7 @@ def for_task(environment: Mapping[str, str], source: str) -> str:
     path = files.path_of(source)
     try:
         settings.folders.find(path)
-    except PermanentSourceError:
+    except SourceRefusedError:
         data = files.read(path.resolve(), settings.limits.size)
     else:
         return source

@@ -26,6 +26,7 @@ _PIPELINE = tuple(
         "SCHEDULE",
         "SOURCE_FOLDERS",
         "SOURCE_MAX_BYTES",
+        "SOURCE_MAX_ROWS",
         "SOURCE_NETWORKS",
         "SOURCE_SECONDS",
         "TIMEZONE",

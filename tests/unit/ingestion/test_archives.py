@@ -58,7 +58,7 @@ def test_a_zip_of_several_files_names_them():
 def test_at_most_ten_files_of_a_zip_are_named():
     error = refused(packed(*[f"{number}.csv" for number in range(1, 21)]))
     assert error.what == "the zip holds 20 files"
-    assert error.where.endswith("9.csv, 10.csv, …")
+    assert error.where.endswith("9.csv, 10.csv … and 10 more")
 
 
 @pytest.mark.parametrize("names", [(), ("folder/",)])

@@ -4,7 +4,7 @@ import pytest
 import requests
 
 from heartline.errors import SourceError
-from heartline.ingestion import http, proxies
+from heartline.ingestion import http, networks, proxies
 from tests.running import free_ports
 
 URL = "https://archive.example/records.zip"
@@ -49,7 +49,7 @@ def test_a_download_goes_through_the_proxy_that_was_handed_over(monkeypatch):
     monkeypatch.setattr(requests.Session, "get", get)
     monkeypatch.setenv(proxies.VARIABLE, json.dumps({"all": "http://proxy:3128"}))
     with pytest.raises(SourceError):
-        http.fetch(URL, http.Limits(seconds=5))
+        http.fetch(URL, http.Limits(seconds=5), networks.Reach())
     assert used == [{"all": "http://proxy:3128"}]
 
 
@@ -57,4 +57,4 @@ def test_a_proxy_that_does_not_answer_is_named(monkeypatch):
     port = free_ports(1)[0]
     monkeypatch.setenv(proxies.VARIABLE, json.dumps({"https": f"http://127.0.0.1:{port}"}))
     with pytest.raises(SourceError, match="the proxy refuses the connection or is unreachable"):
-        http.fetch(URL, http.Limits(seconds=20, retries=0))
+        http.fetch(URL, http.Limits(seconds=20, retries=0), networks.Reach())

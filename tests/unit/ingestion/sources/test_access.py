@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from requests import Session
 
-from heartline.errors import PermanentError, PermanentSourceError
+from heartline.errors import PermanentError, SourceRefusedError
 from heartline.ingestion import networks, sources, uploads
 from heartline.ingestion.files import Folders
 from heartline.ingestion.sources import Settings
@@ -74,7 +74,7 @@ def test_another_file_is_refused_for_good_and_not_quoted(folder, spec):
     (folder / "data" / "link").symlink_to(folder / "state" / "password")
     (folder / "data" / "linked").symlink_to(folder / "state")
     (folder / "data" / ".hidden").write_text(SECRET)
-    error = refused(spec.format(folder), Settings.from_environment(environment(folder)), kind=PermanentSourceError)
+    error = refused(spec.format(folder), Settings.from_environment(environment(folder)), kind=SourceRefusedError)
     assert isinstance(error, PermanentError)
     assert "may not be read as a source" in error.what
     assert "HEARTLINE_SOURCE_FOLDERS" in error.expected
@@ -151,7 +151,7 @@ def test_a_link_that_replaces_a_checked_file_is_not_followed(folder, monkeypatch
 )
 def test_an_address_that_is_not_public_is_refused_for_good(web, host):
     port = web.url.rpartition(":")[2]
-    error = refused(f"http://{host}:{port}/ok.csv", STRICT, kind=PermanentSourceError)
+    error = refused(f"http://{host}:{port}/ok.csv", STRICT, kind=SourceRefusedError)
     assert "not public" in error.what
     assert "HEARTLINE_SOURCE_NETWORKS" in error.hint
     assert web.asked == []
@@ -242,7 +242,7 @@ def test_the_next_address_of_a_name_is_tried_where_one_does_not_answer(web, monk
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "ward", "10.0.0.0/33"])
 def test_a_network_that_is_none_is_refused(text):
-    with pytest.raises(PermanentSourceError) as caught:
+    with pytest.raises(SourceRefusedError) as caught:
         Settings.from_environment({"HEARTLINE_SOURCE_NETWORKS": text})
     assert "HEARTLINE_SOURCE_NETWORKS" in caught.value.where
 
