@@ -23,7 +23,7 @@ from airflow.sdk import CronTriggerTimetable, Param, dag, task
 
 from dag_defaults import DEFAULT_ARGS, TAG_HEARTLINE, TAG_TRAINING
 from heartline import contract, dag_ids
-from heartline.ingestion import source_catalog
+from heartline.ingestion import mapping_catalog, source_catalog
 from heartline.training.family_names import FAMILY_NAMES
 
 
@@ -48,6 +48,7 @@ from heartline.training.family_names import FAMILY_NAMES
             maxLength=2000,
             title="Source of the records",
             description=source_catalog.form_description(),
+            **source_catalog.form_schema(),
         ),
         "query": Param(
             None,
@@ -62,6 +63,14 @@ from heartline.training.family_names import FAMILY_NAMES
             title="Encoding",
             description="`auto` decides from the file's codes, names and label, and stops the run if these conflict. "
             "`uci` or `kaggle` (other codes, inverted label) overrides that decision.",
+        ),
+        "mapping": Param(
+            os.environ.get("HEARTLINE_MAPPING") or None,
+            type=["null", "string"],
+            format="multiline",
+            maxLength=20_000,
+            title="Mapping",
+            description=mapping_catalog.form_description(),
         ),
         "max_quarantine": Param(
             contract.MAX_QUARANTINE_SHARE,
@@ -109,7 +118,7 @@ def heart_training():
     def ingest(params):
         from heartline.pipeline.ingest import ingest
 
-        return ingest(params["source"], query=params["query"])
+        return ingest(params["source"], query=params["query"], mapping=params["mapping"], encoding=params["encoding"])
 
     @task
     def validate(ingested, params, run_id):

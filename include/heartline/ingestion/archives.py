@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from heartline.errors import DataError
+from heartline.ingestion import cells, workbooks
 from heartline.ingestion.http import too_large
 
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"
 _EMPTY_ZIP = b"PK\x05\x06"
-_MAC = "__MACOSX/"  # file attributes that macOS adds to each zip; no content
+_NO_CONTENT = ("__macosx/", "thumbs.db", "desktop.ini")  # what macOS and Windows add: attributes and previews
 _SHOWN = 10
 
 # What zipfile raises for a damaged archive, an unknown compression and a password.
@@ -38,8 +39,17 @@ def unpack(data: bytes, *, where: str, size: int) -> bytes:
         return _gunzip(data, where, size)
     if data.startswith((_ZIP, _EMPTY_ZIP)):
         with _damage(where, BROKEN_ZIP), zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if workbooks.kind(archive.namelist()) is not None:  # a document that is a zip itself
+                return data
             return bounded(archive, _only_file(archive, where), where=where, size=size)
     return data
+
+
+def _has_content(name: str) -> bool:
+    """Return whether a file of a zip is one that its maker put there; .DS_Store and ~$lock files are not."""
+    path = name.lower()
+    base = path.rpartition("/")[2]
+    return not (path.startswith(_NO_CONTENT[0]) or base in _NO_CONTENT or base.startswith((".", "~$")))
 
 
 def bounded(archive: zipfile.ZipFile, member: str, *, where: str, size: int) -> bytes:
@@ -65,15 +75,15 @@ def _gunzip(data: bytes, where: str, size: int) -> bytes:
 
 
 def _only_file(archive: zipfile.ZipFile, where: str) -> str:
-    files = [one.filename for one in archive.infolist() if not one.is_dir() and not one.filename.startswith(_MAC)]
+    files = [one.filename for one in archive.infolist() if not one.is_dir() and _has_content(one.filename)]
     if len(files) == 1:
         return files[0]
     more = ", …" if len(files) > _SHOWN else ""
     raise DataError(
         f"the zip holds {len(files)} files" if files else "the zip holds no file",
-        where=f"{where}: {', '.join(files[:_SHOWN])}{more}" if files else where,
-        expected="a zip that holds one CSV or Parquet file",
-        hint="unpack it and give the path of one file; save a spreadsheet (.xlsx is a zip) as CSV",
+        where=f"{where}: {', '.join(map(cells.visible, files[:_SHOWN]))}{more}" if files else where,
+        expected="a zip that holds one CSV, Parquet or Excel file",
+        hint="unpack it and give the path of one file",
     )
 
 

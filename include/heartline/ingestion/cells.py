@@ -1,5 +1,8 @@
 """Converts cells to numbers, and finds the missing and the unparseable cells."""
 
+import math
+import re
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,7 +11,9 @@ from numpy.typing import NDArray
 MISSING = ("", "?", "na", "n/a", "nan", "null", "none")  # in any case
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"  # neither inf nor hex, and no thousands separator
+MINUS_NINE = -9.0  # a missing value in the archive's unprocessed files
 _LONGEST = 200  # characters of an unparseable cell that are kept
+_VISIBLE = 60  # characters of a name or word in a message
 
 
 def numbers(
@@ -39,6 +44,24 @@ def numbers(
     if np.isfinite(values).sum() == len(cells) - cells.null_count:
         return values, np.empty(0, "int64"), []
     return _texts(cells, decimal_comma)
+
+
+def number(text: str) -> float | None:
+    """Return the number that a text is, with a decimal point; None if it is none."""
+    return float(text) if re.match(_NUMBER, text) and math.isfinite(float(text)) else None
+
+
+def words(cells: pa.Array) -> tuple[NDArray[np.int64], list[str]]:
+    """Return cells of any readable type as text: the position (n,) of each among the distinct texts, and those texts.
+
+    A null has the position -1. Texts are shortened by ``shown``; true and false are the texts of booleans.
+    """
+    if not pa.types.is_dictionary(cells.type):
+        cells = cells.cast(pa.large_string()).dictionary_encode()
+    texts = [shown(text) for text in cells.dictionary.cast(pa.large_string()).to_pylist()]
+    distinct = {text: position for position, text in enumerate(dict.fromkeys(texts))}
+    places = np.array([*(distinct[text] for text in texts), -1], "int64")
+    return places[cells.indices.fill_null(len(texts)).to_numpy()], list(distinct)
 
 
 def readable(kind: pa.DataType) -> bool:
@@ -93,3 +116,10 @@ def _texts(cells: pa.Array, decimal_comma: bool) -> tuple[NDArray[np.float64], N
     words = [shown(text) for text in texts.to_pylist()] if len(unparseable) else []
     found = np.append(np.where(finite, values, np.nan), np.nan)[codes]
     return found, unparseable, [words[code] for code in codes[unparseable]]
+
+
+def visible(text: str) -> str:
+    """Return a text from a file or a user for a message: cut; if odd in quotes, with escapes."""
+    text = " ".join(shown(text)[:_VISIBLE].split())
+    plain = text.isascii() and text.isprintable() and text and "'" not in text
+    return text if plain else ascii(text)

@@ -13,6 +13,18 @@ from heartline import contract, origins
 UCI_URL = "https://archive.ics.uci.edu/static/public/45/heart+disease.zip"
 SAMPLE_MIN_ROWS = 20
 
+SHEET = re.compile(r"(.+?\.(?:xlsx|xlsm|zip|gz))#(.+)", re.IGNORECASE | re.DOTALL)  # a file, # and a sheet in it
+
+# Endings of files that are never read, for a refusal before a run starts; the content decides in the end.
+UNREAD = {
+    "xls": "an old Excel workbook (.xls)",
+    "xlsb": "a binary Excel workbook (.xlsb)",
+    "ods": "an OpenDocument spreadsheet (.ods)",
+    "numbers": "an Apple Numbers document (.numbers)",
+}
+_UNREAD_PATTERN = rf"^(?:/|file://|(?i:https?)://).*\.(?i:{'|'.join(UNREAD)})(?:#.*)?$"
+
+_FILE = "a CSV, Parquet or Excel ({}) file"
 _UNKNOWN_COLLECTION = "Where and how they were collected is known to their owners, not to Heartline."
 _NOT_VALIDATED = "No records of another centre have tested it. Elsewhere its probabilities may be too high or too low."
 
@@ -31,6 +43,7 @@ class Source:
         citation: how to cite the records, for the model card; empty where that is unknown.
         is_address: whether the value is a path or an address rather than a name.
         takes_query: whether the parameter ``query`` is used.
+        takes_mapping: whether the parameter ``mapping`` is used: the others have the contract's columns.
     """
 
     origin: str
@@ -42,6 +55,7 @@ class Source:
     citation: str = ""
     is_address: bool = False
     takes_query: bool = False
+    takes_mapping: bool = False
 
     def match(self, spec: str) -> re.Match[str] | None:
         """Return the match of a value of the parameter ``source``, or None if it names another source."""
@@ -86,14 +100,16 @@ SOURCES: tuple[Source, ...] = (
         description="a SQL query on the database at `HEARTLINE_DATABASE_URL`",
         card=f"Records from a database. {_UNKNOWN_COLLECTION}",
         takes_query=True,
+        takes_mapping=True,
     ),
     Source(
         origin="file",
         pattern=r"(/|file://).*",
         spelled=("path",),
-        description="a CSV or Parquet file, as it is or in gzip or zip",
+        description="a CSV, Parquet or Excel file (`file.xlsx#Sheet`), as it is or in gzip or zip",
         card=f"Records from a file. {_UNKNOWN_COLLECTION}",
         is_address=True,
+        takes_mapping=True,
     ),
     Source(
         origin="url",
@@ -102,6 +118,7 @@ SOURCES: tuple[Source, ...] = (
         description="a download of such a file",
         card=f"Records from a download. {_UNKNOWN_COLLECTION}",
         is_address=True,
+        takes_mapping=True,
     ),
 )
 
@@ -109,6 +126,24 @@ SOURCES: tuple[Source, ...] = (
 def find(spec: str) -> Source | None:
     """Return the source that a value of the parameter ``source`` names, or None if it names none."""
     return next((one for one in SOURCES if one.match(spec)), None)
+
+
+def split_sheet(spec: str) -> tuple[str, str]:
+    """Return the file or address in a value of the parameter ``source``, and the sheet behind ``#``, or ""."""
+    found = SHEET.fullmatch(spec)
+    return (found[1], found[2]) if found else (spec, "")
+
+
+def unread(spec: str) -> str:
+    """Return what kind of file, that no source reads, a path or address names; "" if it may be readable."""
+    path = spec.partition("?")[0] if "://" in spec else spec
+    ending = path.partition("#")[0].rpartition(".")[2].lower()
+    return UNREAD.get(ending, "") if "." in path else ""
+
+
+def form_schema() -> dict[str, dict[str, str]]:
+    """Return the JSON Schema keywords for the DAG's parameter ``source``: files that are never read are refused."""
+    return {"not": {"pattern": _UNREAD_PATTERN}}
 
 
 def of_origin(origin: str) -> Source:
@@ -119,13 +154,14 @@ def of_origin(origin: str) -> Source:
 
 def choices() -> str:
     """Return how each source is written, in plain text: for help and error messages."""
-    return f"{', '.join(_spelled(_names()))}, or the {' or '.join(_spelled(_addresses()))} of a CSV or Parquet file"
+    return f"{', '.join(_spelled(_names()))}, or the {' or '.join(_spelled(_addresses()))} of {_FILE.format('.xlsx')}"
 
 
 def form_description() -> str:
     """Return the sources in Markdown: for the field ``source`` of the DAG's form."""
     names = [f"{' or '.join(f'`{form}`' for form in one.spelled)} ({one.description})" for one in _names()]
-    return f"{', '.join(names)}, or the {' or '.join(_spelled(_addresses()))} of a CSV or Parquet file."
+    addresses = " or ".join(_spelled(_addresses()))
+    return f"{', '.join(names)}, or the {addresses} of {_FILE.format('`.xlsx`')}."
 
 
 def query_description() -> str:

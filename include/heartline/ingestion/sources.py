@@ -12,8 +12,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from heartline import contract, origins
-from heartline.errors import SourceError
-from heartline.ingestion import archives, encodings, http, source_catalog, sql, synthetic, tables, uci
+from heartline.errors import DataError, SourceError
+from heartline.ingestion import archives, encodings, http, mapping_choice, source_catalog, sql, synthetic, tables, uci
+from heartline.ingestion.mapping import FileMapping
 
 DEFAULT_QUERY = f"SELECT {', '.join(contract.COLUMN_NAMES)} FROM patients"  # noqa: S608 - no user input: the names of the contract
 
@@ -86,21 +87,34 @@ class Request:
         spec: the parameter ``source``.
         query: the parameter ``query``, or None.
         settings: how sources are reached.
+        mapping: how the records are read, as the user states it, or None.
+        automatic: whether a shipped mapping may be chosen.
     """
 
     spec: str
     query: str | None
     settings: Settings
+    mapping: FileMapping | None = None
+    automatic: bool = True
 
 
-def read(spec: str, *, query: str | None = None, settings: Settings | None = None) -> Records:
+def read(
+    spec: str,
+    *,
+    query: str | None = None,
+    settings: Settings | None = None,
+    mapping: FileMapping | None = None,
+    automatic: bool = True,
+) -> Records:
     """Return the records of a source.
 
     Args:
-        spec: one of the forms in ``source_catalog``; files are CSV or Parquet, as they are or in gzip or zip.
+        spec: one of the forms in ``source_catalog``; files are CSV, Parquet or Excel, as they are or in gzip or zip.
         query: SQL for a source that takes a query; for ``postgres`` the default is the contract's columns of the table
             ``patients``.
         settings: how sources are reached; by default those of the environment.
+        mapping: how the records are read, for a source that takes a mapping.
+        automatic: whether a shipped mapping is chosen where it fits exactly.
 
     Raises:
         SourceError: there is no such source, or it cannot be reached or read.
@@ -123,7 +137,21 @@ def read(spec: str, *, query: str | None = None, settings: Settings | None = Non
             expected=source_catalog.choices(),
             hint="choose one of these; a path must be absolute",
         )
-    return READERS[source.origin](Request(spec, query, settings))
+    if source.is_address and (kind := source_catalog.unread(spec)):
+        raise DataError(
+            f"this is {kind}, which is not read",
+            where=f"parameter source: {_public(spec)}",
+            expected=source_catalog.choices(),
+            hint="save it as .xlsx or CSV",
+        )
+    if mapping and not source.takes_mapping:
+        raise DataError(
+            "this source takes no mapping",
+            where=f"parameter mapping, with source {_public(spec)}",
+            expected="no mapping: its columns and codes are known",
+            hint="leave the mapping empty, or choose another source",
+        )
+    return READERS[source.origin](Request(spec, query, settings, mapping, automatic))
 
 
 def _read_sample(request: Request) -> Records:
@@ -145,7 +173,7 @@ def _read_uci(request: Request) -> Records:
     data, cached = uci.cleveland(
         archive, where=where, cache=settings.cache, sha256=settings.uci_sha256, size=settings.limits.size
     )
-    return _parsed(data, "uci", f"{uci.MEMBER} of {where}{', kept from an earlier run' if cached else ''}", settings)
+    return _parsed(data, "uci", f"{uci.MEMBER} of {where}{', kept from an earlier run' if cached else ''}", request)
 
 
 def _read_postgres(request: Request) -> Records:
@@ -162,17 +190,23 @@ def _read_postgres(request: Request) -> Records:
     names, frame = sql.select(
         settings.database_url, query, seconds=limits.seconds, connect_seconds=limits.connect_seconds
     )
-    return Records(tables.from_frame(frame, names, where=where), "postgres", where)
+    table = mapping_choice.read(
+        lambda mapping: tables.from_frame(frame, names, where=where, mapping=mapping),
+        request.mapping,
+        automatic=request.automatic,
+    )
+    return Records(table, "postgres", where)
 
 
 def _read_url(request: Request) -> Records:
-    spec, settings = request.spec, request.settings
-    return _parsed(http.fetch(spec, settings.limits), "url", http.public(spec), settings)
+    (address, sheet), settings = source_catalog.split_sheet(request.spec), request.settings
+    return _parsed(http.fetch(address, settings.limits), "url", http.public(address), request, unquote(sheet))
 
 
 def _read_file(request: Request) -> Records:
-    path, settings = _path(request.spec), request.settings
-    return _parsed(_bytes_of(path, settings.limits.size), "file", str(path), settings)
+    spec, sheet = source_catalog.split_sheet(request.spec)
+    path, settings = _path(spec), request.settings
+    return _parsed(_bytes_of(path, settings.limits.size), "file", str(path), request, sheet)
 
 
 READERS: dict[str, Callable[[Request], Records]] = {
@@ -184,9 +218,15 @@ READERS: dict[str, Callable[[Request], Records]] = {
 }  # by origin
 
 
-def _parsed(data: bytes, origin: str, description: str, settings: Settings) -> Records:
-    content = archives.unpack(data, where=description, size=settings.limits.size)
-    return Records(tables.parse(content, where=description), origin, description, hashlib.sha256(data).hexdigest())
+def _parsed(data: bytes, origin: str, description: str, request: Request, sheet: str = "") -> Records:
+    content = archives.unpack(data, where=description, size=request.settings.limits.size)
+    table = mapping_choice.read(
+        lambda mapping: tables.parse(content, where=description, mapping=mapping, sheet=sheet),
+        request.mapping,
+        automatic=request.automatic,
+    )
+    description = f"{description}#{sheet}" if sheet else description
+    return Records(table, origin, description, hashlib.sha256(data).hexdigest())
 
 
 def _path(spec: str) -> Path:
@@ -242,7 +282,7 @@ def _unreadable(path: Path, error: OSError) -> SourceError:
             f"the file cannot be read: {error.strerror or error}",
             "check the path and its disk",
         )
-    return SourceError(problem, where=str(path), expected="a readable CSV or Parquet file", hint=hint)
+    return SourceError(problem, where=str(path), expected="a readable CSV, Parquet or Excel file", hint=hint)
 
 
 def _public(spec: str) -> str:

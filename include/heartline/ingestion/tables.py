@@ -1,29 +1,23 @@
-"""Parses CSV and Parquet into a table with the contract's columns.
+"""Parses CSV, Parquet and Excel files into a table with the contract's columns.
 
 Values are not validated here. Unparseable cells (not a number) and malformed rows (wrong number of fields) are returned
 beside the records with their row number, so that the checkpoint can report them.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from heartline import contract
 from heartline.errors import DataError
-from heartline.ingestion import cells, csv_text, encodings
+from heartline.ingestion import cells, csv_text, encodings, mapping_layout, table_formats
+from heartline.ingestion.mapping import FileMapping
 
 NOT_A_NUMBER = "not a number"
-
-_PARQUET = b"PAR1"
-_BATCH = 1 << 16  # rows of a Parquet file that are converted at a time
-_MIN_COLUMNS = len(contract.COLUMNS) / 2  # of the contract, for a table to be accepted as records
-_SHOWN_NAMES = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +27,14 @@ class Table:
     Attributes:
         frame: shape [n, 14], the contract's columns in its order, float64, NaN for missing and unparseable cells; the
             index ``row`` is the row number in the source, from 1. Malformed rows are not in it, but count in the row
-            numbers. A column that the source lacks is all NaN.
+            numbers. A column that the source lacks is all NaN. A column for whose words the mapping has codes is a
+            category of these words: the frame holds what the file holds, and the task ``validate`` decodes it.
         unparseable: shape [k, 4], sorted by row: ``row`` (int64), ``field`` (empty for a malformed row), ``value`` (the
             text as found, at most 200 characters), ``reason``.
         names: the names of the source's columns as spelled; () for a file without a header.
         absent: columns of the contract that the source lacks.
-        dropped: columns of the source that the contract lacks.
+        dropped: columns of the source that neither the contract nor the mapping has.
+        mapping: how the columns were read; None for the contract's and Kaggle's names.
     """
 
     frame: pd.DataFrame
@@ -46,10 +42,11 @@ class Table:
     names: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    mapping: FileMapping | None = None
 
 
-def parse(data: bytes, *, where: str) -> Table:
-    """Return the records in the bytes of a CSV or Parquet file.
+def parse(data: bytes, *, where: str, mapping: FileMapping | None = None, sheet: str = "") -> Table:
+    """Return the records in the bytes of a CSV, Parquet or Excel file.
 
     CSV is text in UTF-8, otherwise Windows-1252, with or without a header, separated by comma, semicolon, tab or
     spaces. Without a header the columns are those of the UCI files, in their order. A decimal comma is accepted if the
@@ -59,97 +56,96 @@ def parse(data: bytes, *, where: str) -> Table:
     Args:
         data: the complete file.
         where: the file or address, for messages.
+        mapping: the names, words and units of the file, if they are not the contract's.
+        sheet: the sheet of an Excel workbook; "" for the first one.
 
     Raises:
         DataError: the bytes are neither format, hold no rows, are not a table of records, have a column twice or a
-            column of a type that cannot hold numbers, or no row has the right number of fields.
+            column of a type that cannot hold numbers, no row has the right number of fields, or the mapping does not
+            fit the file.
     """
-    return _parse_parquet(data, where) if data.startswith(_PARQUET) else _parse_text(data, where)
+    rows = table_formats.rows_of(data, where=where, sheet=sheet)
+    positions = mapping_layout.locate(rows.names, mapping, where=where)
+    _expect_readable({rows.names[at]: rows.types[at] for at in positions.values() if at in rows.types}, where)
+    records = _Collector(positions, rows.most, mapping, decimal_comma=rows.decimal_comma)
+    for batch in rows.batches(list(positions.values()), mapping.keys() if mapping else ()):
+        records.add(batch)
+    return records.table(rows.names, where, rows.header, rows.text)
 
 
-def from_frame(frame: pd.DataFrame, names: Sequence[str], *, where: str) -> Table:
+def from_frame(frame: pd.DataFrame, names: Sequence[str], *, where: str, mapping: FileMapping | None = None) -> Table:
     """Return the records of a table in memory, as ``parse`` does for a file.
 
     Args:
         frame: shape [n, k], columns numbered from 0, cells of any type.
         names: the k names as spelled in the source.
         where: the source, for messages.
+        mapping: the names, words and units of the source, if they are not the contract's.
 
     Raises:
         DataError: see ``parse``.
     """
-    positions = locate(names, where=where)
+    positions = mapping_layout.locate(names, mapping, where=where)
     columns = {name: _as_arrow(frame[position]) for name, position in positions.items()}
     _expect_readable({name: column.type for name, column in columns.items()}, where)
-    records = _Collector(list(positions), len(frame))
+    records = _Collector(positions, len(frame), mapping)
     records.add(columns.values())
-    return records.table(names, positions, where)
-
-
-def locate(names: Sequence[str], *, where: str) -> dict[str, int]:
-    """Return the position among ``names`` of each column of the contract that is present.
-
-    Raises:
-        DataError: fewer than half of the columns are present, or one is present more than once.
-    """
-    known = [encodings.ALIASES.get(" ".join(name.split()).lower()) for name in names]
-    counts = Counter(name for name in known if name)
-    more = ", …" if len(names) > _SHOWN_NAMES else ""
-    found = f"{where}, whose columns are: {', '.join(names[:_SHOWN_NAMES])}{more}"
-    if len(counts) < _MIN_COLUMNS:
-        raise DataError(
-            f"this is not a table of records: it has {len(counts)} of the {len(contract.COLUMNS)} columns",
-            where=found,
-            expected=f"the columns {', '.join(contract.COLUMN_NAMES)}",
-            hint="check that this is the right source, and rename its columns",
-        )
-    repeated = [name for name in contract.COLUMN_NAMES if counts[name] > 1]
-    if repeated:
-        raise DataError(
-            f"{'1 column is' if len(repeated) == 1 else f'{len(repeated)} columns are'} present more than once: "
-            f"{', '.join(repeated)}",
-            where=found,
-            expected="each column once, under one of its names",
-            hint="remove or rename the duplicate columns",
-        )
-    return {name: known.index(name) for name in contract.COLUMN_NAMES if name in counts}
+    return records.table(names, where, tuple(names))
 
 
 class _Collector:
     """Collects batches of cells in one array, so that the records are in memory once."""
 
-    def __init__(self, fields: Sequence[str], most_rows: int, *, decimal_comma: bool = False) -> None:
-        self._rows = [contract.COLUMN_NAMES.index(name) for name in fields]
+    def __init__(
+        self, positions: dict[str, int], most_rows: int, mapping: FileMapping | None, *, decimal_comma: bool = False
+    ) -> None:
+        self._positions = positions
+        self._rows = [contract.COLUMN_NAMES.index(name) for name in positions]
         self._values = np.empty((len(contract.COLUMNS), most_rows))
         self._values[[row for row in range(len(self._values)) if row not in self._rows]] = np.nan
+        self._mapping = mapping
         self._decimal_comma = decimal_comma
         self._unparseable: list[tuple[int, NDArray[np.int64], list[str]]] = []
+        # by row of the values, which are positions in these words
+        self._words: dict[int, dict[str, int]] = {
+            contract.COLUMN_NAMES.index(name): {} for name in (mapping.words if mapping else ())
+        }
         self.count = 0
 
     def add(self, batch: Iterable[pa.Array]) -> None:
         """Add the cells of further rows, one array for each field."""
         added = 0
         for row, column in zip(self._rows, batch, strict=True):
-            numbers, unparseable, texts = cells.numbers(column, decimal_comma=self._decimal_comma)
+            numbers = self._with_words(row, column) if row in self._words else self._numbers(row, column)
             added = len(numbers)
             self._values[row, self.count : self.count + added] = numbers
-            if texts:
-                self._unparseable.append((row, self.count + unparseable, texts))
         self.count += added
 
+    def _numbers(self, row: int, column: pa.Array) -> NDArray[np.float64]:
+        numbers, unparseable, texts = cells.numbers(column, decimal_comma=self._decimal_comma)
+        if texts:
+            self._unparseable.append((row, self.count + unparseable, texts))
+        return numbers
+
+    def _with_words(self, row: int, column: pa.Array) -> NDArray[np.float64]:
+        places, texts = cells.words(column)
+        known = self._words[row]
+        numbers = np.array([*(known.setdefault(text, len(known)) for text in texts), np.nan])
+        return numbers[places]
+
     def table(
-        self, names: Sequence[str], positions: dict[str, int], where: str, text: csv_text.Text | None = None
+        self, names: Sequence[str], where: str, header: tuple[str, ...], text: csv_text.Text | None = None
     ) -> Table:
         """Return the table of the added rows.
 
         Args:
             names: of all columns of the source.
-            positions: the result of ``locate`` for these names.
             where: the source, for messages.
+            header: the names as spelled; () for a source without a header.
             text: the source of the rows, if some of them may be malformed.
 
         Raises:
-            DataError: no row was added.
+            DataError: no row was added, or many rows hold a word for which the mapping has no code.
         """
         if not self.count:
             raise DataError(
@@ -168,12 +164,19 @@ class _Collector:
         frame = pd.DataFrame(
             self._values[:, : self.count].T, columns=list(contract.COLUMN_NAMES), index=index, copy=False
         )
+        for row, words in self._words.items():
+            codes = np.nan_to_num(self._values[row, : self.count], nan=-1).astype("int32")
+            frame[contract.COLUMN_NAMES[row]] = pd.Categorical.from_codes(codes, categories=pd.Index(list(words)))
+        if self._mapping:
+            mapping_layout.expect_known_words(self._mapping, frame, names, self._positions, where=where)
+        dropped = [name for at, name in enumerate(names) if at not in self._positions.values()]
         return Table(
             frame,
             _in_order(unparseable),
-            text.header if text else tuple(names),
-            tuple(name for name in contract.COLUMN_NAMES if name not in positions),
-            tuple(name for position, name in enumerate(names) if position not in positions.values()),
+            header,
+            tuple(name for name in contract.COLUMN_NAMES if name not in self._positions),
+            tuple(mapping_layout.not_ignored(self._mapping, dropped)),
+            self._mapping,
         )
 
 
@@ -201,35 +204,6 @@ def _in_order(unparseable: Sequence[pd.DataFrame]) -> pd.DataFrame:
     if not unparseable:
         return none
     return pd.concat(unparseable).astype(none.dtypes).sort_values("row", kind="stable", ignore_index=True)
-
-
-def _parse_text(data: bytes, where: str) -> Table:
-    text = csv_text.detect_dialect(data, where=where)
-    positions = locate(text.columns, where=where)
-    records = _Collector(list(positions), text.most_rows(), decimal_comma=text.decimal_comma)
-    for batch in text.rows(list(positions.values())):
-        records.add(batch)
-    return records.table(text.columns, positions, where, text)
-
-
-def _parse_parquet(data: bytes, where: str) -> Table:
-    try:
-        file = pq.ParquetFile(pa.BufferReader(data))
-        names = file.schema_arrow.names
-        positions = locate(names, where=where)
-        _expect_readable({names[at]: file.schema_arrow.field(at).type for at in positions.values()}, where)
-        records = _Collector(list(positions), file.metadata.num_rows)
-        spelled = [names[at] for at in positions.values()]
-        for batch in file.iter_batches(_BATCH, columns=spelled):
-            records.add(batch.column(name) for name in spelled)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"the Parquet file cannot be read: {str(error).strip().partition(chr(10))[0]}",
-            where=where,
-            expected="a complete Parquet file",
-            hint="write the file again",
-        ) from None
-    return records.table(names, positions, where)
 
 
 def _expect_readable(types: dict[str, pa.DataType], where: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from heartline.errors import HeartlineError
-from heartline.ingestion import source_catalog
+from heartline.ingestion import mapping_catalog, source_catalog
 from stack import console
 from stack.bootstrap.launcher import HELP
 from stack.clients import service
@@ -37,6 +37,12 @@ def cli() -> None:
 
 
 source_option = click.option("--source", metavar="S", help=f"{source_catalog.choices()}.")
+mapping_option = click.option(
+    "--mapping",
+    metavar="M",
+    help=f"How the file's columns and words become the contract's: a file that `mapping` wrote, or one of "
+    f"{', '.join(mapping_catalog.NAMES)}.",
+)
 set_option = click.option(
     "--set", "assigned", metavar="PARAM=VALUE", multiple=True, help="A parameter of the training DAG; may be repeated."
 )
@@ -49,29 +55,45 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 @cli.command("up")
 @source_option
+@mapping_option
 @set_option
-def up_command(source: str | None, assigned: tuple[str, ...]) -> None:
+def up_command(source: str | None, mapping: str | None, assigned: tuple[str, ...]) -> None:
     """Start the stack, train a model if there is none, and print a prediction.
 
     Without --source, the records come from HEARTLINE_SOURCE, else from the UCI archive if it answers, else from a
     synthetic sample. Running processes continue. If there is a model in production, nothing is trained.
     """
     stack = Stack.of(Settings.load())
-    up.up(stack, train.parameters(source, assigned))
+    up.up(stack, train.parameters(source, assigned, mapping=mapping))
 
 
 @cli.command("train")
 @source_option
+@mapping_option
 @set_option
-def train_command(source: str | None, assigned: tuple[str, ...]) -> None:
+def train_command(source: str | None, mapping: str | None, assigned: tuple[str, ...]) -> None:
     """Start a training run and follow it. Exit code 1 if it fails.
 
     The run registers a version of each family and points `staging` to the winner; `promote` puts it into production.
     """
     stack = Stack.of(Settings.load())
-    result = train.train(stack, train.parameters(source, assigned))
+    result = train.train(stack, train.parameters(source, assigned, mapping=mapping))
     print(json.dumps(result, indent=2, default=str))
     console.say(f"`staging` is at version {result['version']}. To put it into production: ./heartline promote")
+
+
+@cli.command("mapping")
+@click.argument("file")
+@click.option("--out", metavar="NEW", help="Write to this file, which must not exist, instead of printing.")
+def mapping_command(file: str, out: str | None) -> None:
+    """Write a first draft of a mapping for a file whose columns, words or units are not the contract's.
+
+    What cannot be told from the file is left open as "?", with a comment. Fill it in, then: train --source FILE
+    --mapping NEW. The draft shows words of columns with few different words, and no other values of the file.
+    """
+    from stack.commands import mapping  # imports pandas, which takes a second and no other command needs
+
+    mapping.draft(Path(file), Path(out) if out else None)
 
 
 @cli.command("predict")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from stack import console
+from stack import console, mapping_choice
 from stack.clients.airflow import Airflow
 from stack.commands.follow import follow
 from stack.errors import UnhealthyError, UsageError, WorkError
@@ -41,26 +41,35 @@ def assignments(given: Iterable[str]) -> dict[str, str]:
         found[name] = value
     if "source" in found:
         found["source"] = check(found["source"], "--set source")
+    if "mapping" in found:
+        found["mapping"] = mapping_choice.check(found["mapping"], "--set mapping")
     return found
 
 
-def parameters(source: str | None, given: Iterable[str]) -> dict[str, str]:
-    """Return the ``PARAM=VALUE`` arguments together with ``--source``.
+def parameters(source: str | None, given: Iterable[str], *, mapping: str | None = None) -> dict[str, str]:
+    """Return the ``PARAM=VALUE`` arguments together with ``--source`` and ``--mapping``.
 
     Raises:
-        UsageError: an argument has another form, the source is given twice, or it is a file that cannot be used.
+        UsageError: an argument has another form, the source or mapping is given twice, or it cannot be used.
     """
     found = assignments(given)
-    if source is None:
-        return found
-    if "source" in found:
+    if source is not None:
+        _expect_once("source", found)
+        found = {"source": check(source, "--source")} | found
+    if mapping is not None:
+        _expect_once("mapping", found)
+        found["mapping"] = mapping_choice.check(mapping, "--mapping")
+    return found
+
+
+def _expect_once(name: str, found: dict[str, str]) -> None:
+    if name in found:
         raise UsageError(
-            "the source is given twice",
-            where="--source and --set source",
+            f"the {name} is given twice",
+            where=f"--{name} and --set {name}",
             expected="one of them",
             hint="remove one",
         )
-    return {"source": check(source, "--source")} | found
 
 
 def typed(given: dict[str, str], params: dict[str, Any]) -> dict[str, Any]:
@@ -145,10 +154,18 @@ def train(stack: Stack, given: dict[str, str]) -> dict[str, Any]:
     """
     airflow = client(stack)
     details = wait_for_dag(airflow)
-    run = airflow.trigger(DAG, typed(given, details["params"]))
-    shown = ", ".join(f"{name}={value}" for name, value in given.items()) or "the DAG's own parameters"
+    values = typed(given, details["params"])
+    if "source" in given:
+        values.setdefault("mapping", None)  # the mapping of the nightly source is not that of another source
+    run = airflow.trigger(DAG, values)
+    shown = ", ".join(f"{name}={_shown(value)}" for name, value in given.items()) or "the DAG's own parameters"
     console.say(f"training: run {run} with {shown}")
     return _result(airflow, run)
+
+
+def _shown(value: str) -> str:
+    """Return a value on one line: a mapping's text has many."""
+    return f"({len(value.splitlines())} lines)" if "\n" in value else value
 
 
 def join(stack: Stack) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from heartline.registry.alias_history import FIRST_UP
-from stack import console, source_choice
+from stack import console, mapping_choice, source_choice
 from stack.clients import service
 from stack.clients.mlflow import PRODUCTION, STAGING, Registry
 from stack.commands import promote, train
@@ -29,6 +29,7 @@ def up(stack: Stack, given: dict[str, str]) -> None:
         choice = source_choice.choose(given.get("source"), home)
         if source_choice.remembered(home) is None:
             source_choice.remember(home, choice.source)
+            mapping_choice.remember(home, given.get("mapping"))
         lifecycle.start(stack)
         registry = Registry(stack.settings.mlflow_url)
         version = registry.at(PRODUCTION)
@@ -61,8 +62,10 @@ def _first_version(stack: Stack, given: dict[str, str], choice: source_choice.Ch
         result = train.train(stack, given | {"source": source})
     except WorkError:
         source_choice.remember(home, None)
+        mapping_choice.remember(home, None)
         raise
     source_choice.remember(home, source)
+    mapping_choice.remember(home, given.get("mapping"))
     return str(result["version"])
 
 

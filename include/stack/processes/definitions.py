@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from stack import mapping_choice
 from stack.bootstrap.environments import child_environment
 from stack.processes.databases import Server
 from stack.processes.env_markers import DIGEST_VARIABLE, PROCESS_VARIABLE, STACK_VARIABLE, start_file
@@ -208,6 +209,8 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
     nightly = os.environ.get("HEARTLINE_SOURCE") or remembered(settings.home)
     if nightly:
         own["HEARTLINE_SOURCE"] = absolute(nightly)
+    if mapping := mapping_choice.nightly(settings.home):
+        own["HEARTLINE_MAPPING"] = mapping
     return own | {
         "PYTHONPATH": f"{include}{os.pathsep}{include / 'stack' / 'airflow_config'}",
         "HEARTLINE_HOME": str(settings.home),

@@ -41,7 +41,7 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path, monkeyp
     (tmp_path / "large.csv").write_bytes(CSV * 100)
     (tmp_path / "closed.csv").write_bytes(CSV)
 
-    def expect(spec: str, what: str, hint: str, expected: str = "a readable CSV or Parquet file") -> None:
+    def expect(spec: str, what: str, hint: str, expected: str = "a readable CSV, Parquet or Excel file") -> None:
         assert str(refused(spec)) == message(what, where=spec, expected=expected, hint=hint)
 
     look = "check the path on the machine that runs the task"
@@ -81,7 +81,7 @@ def test_a_file_url_of_another_host_is_refused():
 EMPTY = (
     "the file is empty",
     "",
-    "a CSV or Parquet file with records",
+    "a CSV, Parquet or Excel file with records",
     "check how the file was made, and whether it was copied completely",
 )
 
@@ -104,7 +104,8 @@ EMPTY = (
             "this is not a table of records: it has 2 of the 14 columns",
             ", whose columns are: age, sex",
             f"the columns {', '.join(contract.COLUMN_NAMES)}",
-            "check that this is the right source, and rename its columns",
+            "check that this is the right source; if its columns only have other names, "
+            "./heartline mapping FILE writes a mapping for it",
             id="two columns",
         ),
     ],

@@ -9,7 +9,7 @@ def test_an_empty_file_is_refused(data):
     assert str(refused(data)) == message(
         "the file is empty",
         where="some.csv",
-        expected="a CSV or Parquet file with records",
+        expected="a CSV, Parquet or Excel file with records",
         hint="check how the file was made, and whether it was copied completely",
     )
 
@@ -25,7 +25,8 @@ def test_a_table_with_half_of_the_columns_is_accepted():
         "this is not a table of records: it has 6 of the 14 columns",
         where="some.csv, whose columns are: age, sex, cp, trestbps, chol, fbs",
         expected=f"the columns {', '.join(NAMES)}",
-        hint="check that this is the right source, and rename its columns",
+        hint="check that this is the right source; if its columns only have other names, "
+        "./heartline mapping FILE writes a mapping for it",
     )
 
 
@@ -107,10 +108,15 @@ def test_records_without_header_and_with_another_number_of_fields_are_refused():
     [
         (
             csv(NAMES, ROW).decode().encode("utf-16-le"),
-            "the file is binary, or text in UTF-16",
+            "the file is binary, or UTF-16 without a byte order mark",
             "some.csv, NUL at byte 2",
         ),
-        (csv(NAMES, ROW) + b"5\0", "the file is binary, or text in UTF-16", "some.csv, NUL at byte 138"),
+        (
+            csv(NAMES, ROW) + b"5\0",
+            "the file is binary, or UTF-16 without a byte order mark",
+            "some.csv, NUL at byte 138",
+        ),
+        (b'<?xml version="1.0"?><Workbook>', "this is XML, not a table", "some.csv"),
         (b"x" * 200_000, "the first line is neither names nor values", "some.csv"),
         (b"  <!DOCTYPE html><html>", "this is a web page, not a table", "some.csv"),
     ],
