@@ -9,13 +9,14 @@ from contextlib import contextmanager
 
 from heartline import visible
 from heartline.errors import DataError
-from heartline.ingestion import limits
+from heartline.ingestion import limits, workbooks
+from heartline.ingestion.file_kinds import FORMATS
 
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"
 _EMPTY_ZIP = b"PK\x05\x06"
-_MAC = "__MACOSX/"  # file attributes that macOS adds to each zip; no content
 _CHUNK = 1 << 20
+_NO_CONTENT = ("__macosx/", "thumbs.db", "desktop.ini")  # what macOS and Windows add: attributes and previews
 
 # What zipfile raises for a damaged archive, an unknown compression and a password.
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
@@ -39,8 +40,17 @@ def unpack(data: bytes, *, where: str, size: int) -> bytes:
         return _gunzip(data, where, size)
     if data.startswith((_ZIP, _EMPTY_ZIP)):
         with _damage(where, BROKEN_ZIP), zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if workbooks.kind(archive.namelist()) is not None:  # a document that is a zip itself
+                return data
             return bounded(archive, _only_file(archive, where), where=where, size=size)
     return data
+
+
+def _has_content(name: str) -> bool:
+    """Return whether a file of a zip is one that its maker put there; .DS_Store and ~$lock files are not."""
+    path = name.lower()
+    base = path.rpartition("/")[2]
+    return not (path.startswith(_NO_CONTENT[0]) or base in _NO_CONTENT or base.startswith((".", "~$")))
 
 
 def bounded(archive: zipfile.ZipFile, member: str, *, where: str, size: int) -> bytes:
@@ -72,14 +82,14 @@ def _gunzip(data: bytes, where: str, size: int) -> bytes:
 
 
 def _only_file(archive: zipfile.ZipFile, where: str) -> str:
-    files = [one.filename for one in archive.infolist() if not one.is_dir() and not one.filename.startswith(_MAC)]
+    files = [one.filename for one in archive.infolist() if not one.is_dir() and _has_content(one.filename)]
     if len(files) == 1:
         return files[0]
     raise DataError(
         f"the zip holds {len(files)} files" if files else "the zip holds no file",
         where=f"{where}: {visible.listed(files)}" if files else where,
-        expected="a zip that holds one CSV or Parquet file",
-        hint="unpack it and give the path of one file; save a spreadsheet (.xlsx is a zip) as CSV",
+        expected=f"a zip that holds one {FORMATS} file",
+        hint="unpack it and give the path of one file",
     )
 
 

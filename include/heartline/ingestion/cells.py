@@ -1,5 +1,8 @@
 """Converts cells to numbers, and finds the missing and the unparseable cells."""
 
+import math
+import re
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,6 +11,7 @@ from numpy.typing import NDArray
 MISSING = ("", "?", "na", "n/a", "nan", "null", "none")  # in any case
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"  # neither inf nor hex, and no thousands separator
+MINUS_NINE = -9.0  # a missing value in the archive's unprocessed files
 _LONGEST = 200  # characters of an unparseable cell that are kept
 
 
@@ -39,6 +43,24 @@ def numbers(
     if np.isfinite(values).sum() == len(cells) - cells.null_count:
         return values, np.empty(0, "int64"), []
     return _texts(cells, decimal_comma)
+
+
+def number(text: str) -> float | None:
+    """Return the number that a text is, with a decimal point; None if it is none."""
+    return float(text) if re.match(_NUMBER, text) and math.isfinite(float(text)) else None
+
+
+def words(cells: pa.Array) -> tuple[NDArray[np.int64], list[str]]:
+    """Return cells of any readable type as text: the position (n,) of each among the distinct texts, and those texts.
+
+    A null has the position -1. Texts are shortened by ``shown``; true and false are the texts of booleans.
+    """
+    if not pa.types.is_dictionary(cells.type):
+        cells = cells.cast(pa.large_string()).dictionary_encode()
+    texts = [shown(text) for text in cells.dictionary.cast(pa.large_string()).to_pylist()]
+    distinct = {text: position for position, text in enumerate(dict.fromkeys(texts))}
+    places = np.array([*(distinct[text] for text in texts), -1], "int64")
+    return places[cells.indices.fill_null(len(texts)).to_numpy()], list(distinct)
 
 
 def readable(kind: pa.DataType) -> bool:

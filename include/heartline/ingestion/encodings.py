@@ -14,14 +14,16 @@ import pandas as pd
 
 from heartline import contract, visible
 from heartline.errors import DataError
-from heartline.ingestion import label_polarity
+from heartline.ingestion import cells, label_polarity
+from heartline.ingestion.mapping import FileMapping
 
 UCI = "uci"
 KAGGLE = "kaggle"
 AUTO = "auto"
 ENCODINGS = (AUTO, UCI, KAGGLE)
+MAPPING = "mapping"  # no encoding, but the user's own statement
 
-MISSING = -9.0  # a missing value in the archive's unprocessed files
+MISSING = cells.MINUS_NINE  # in both encodings
 
 # Kaggle's code: UCI's code; NaN if Kaggle's code means a missing value.
 KAGGLE_CODES: dict[str, dict[float, float]] = {
@@ -71,7 +73,8 @@ class EncodingDecision:
     """The encoding of a file.
 
     Attributes:
-        encoding: ``uci`` or ``kaggle``; the empty string if it could not be decided.
+        encoding: ``uci`` or ``kaggle``, or ``mapping`` for a file with a mapping; the empty string if it could not be
+            decided.
         evidence: one sentence for each observation.
         problem: why it could not be decided; otherwise the empty string.
     """
@@ -106,6 +109,19 @@ def decide_encoding(frame: pd.DataFrame, names: Sequence[str], requested: str) -
     if not ("codes" in conclusive or {"names", "label"} <= conclusive):
         return EncodingDecision("", evidence, "there is not enough evidence to decide the encoding")
     return EncodingDecision(supported.pop(), evidence)
+
+
+def of_mapping(frame: pd.DataFrame, mapping: FileMapping, names: Mapping[str, str]) -> EncodingDecision:
+    """Return the decision for records that a mapping decoded, with the evidence about their label.
+
+    Args:
+        frame: (n, 14) as decoded.
+        mapping: how they were decoded.
+        names: the file's name of each column of the contract.
+    """
+    stated = f"mapping: {mapping.title} (sha256 {mapping.digest}) states the columns, the codes and the label"
+    shown = {column: visible.visible(name) for column, name in names.items()}
+    return EncodingDecision(MAPPING, [stated, f"label: {_from_label(frame, shown).text}"])
 
 
 def decode(frame: pd.DataFrame, encoding: str) -> pd.DataFrame:

@@ -1,7 +1,10 @@
 """Names files that are no table of records by their first bytes; nothing of their content is looked at or quoted."""
 
+FORMATS = "CSV, JSON, Parquet or Excel (.xlsx)"  # what is read, for messages and documentation
+
 _KINDS: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "a PDF document"),
+    (b"<?xml", "XML, not a table"),
     (b"<", "a web page, not a table"),
     (b"\xd0\xcf\x11\xe0", "an old Excel or Word file (.xls, .doc)"),
     (b"\x80\x02", "a Python pickle, which is never opened"),

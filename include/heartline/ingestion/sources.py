@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 
@@ -19,6 +20,7 @@ from heartline.ingestion import (
     encodings,
     files,
     http,
+    mapping_choice,
     networks,
     source_catalog,
     sql,
@@ -27,6 +29,7 @@ from heartline.ingestion import (
     uci,
     uploads,
 )
+from heartline.ingestion.mapping import FileMapping
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,21 +110,35 @@ class Request:
         spec: the parameter ``source``.
         query: the parameter ``query``, or None.
         settings: how sources are reached.
+        mapping: how the records are read, as the user states it, or None.
+        automatic: whether a shipped mapping may be chosen.
     """
 
     spec: str
     query: str | None
     settings: Settings
+    mapping: FileMapping | None = None
+    automatic: bool = True
 
 
-def read(spec: str, *, query: str | None = None, settings: Settings | None = None) -> Records:
+def read(
+    spec: str,
+    *,
+    query: str | None = None,
+    settings: Settings | None = None,
+    mapping: FileMapping | None = None,
+    automatic: bool = True,
+) -> Records:
     """Return the records of a source.
 
     Args:
-        spec: one of the forms in ``source_catalog``; files are CSV or Parquet, as they are or in gzip or zip.
+        spec: one of the forms in ``source_catalog``; files are in one of ``file_kinds.FORMATS``, as they are or in gzip
+            or zip.
         query: SQL for a source that takes a query; for ``postgres`` the default is the contract's columns of the table
             ``patients``.
         settings: how sources are reached; by default those of the environment.
+        mapping: how the records are read, for a source that takes a mapping.
+        automatic: whether a shipped mapping is chosen where it fits exactly.
 
     Raises:
         ParameterError: there is no such source, or it takes no query.
@@ -131,7 +148,7 @@ def read(spec: str, *, query: str | None = None, settings: Settings | None = Non
     settings = settings or Settings.from_environment()
     spec = spec.strip()
     source = source_catalog.choose(spec, query)
-    return READERS[source.origin](Request(spec, query, settings))
+    return READERS[source.origin](Request(spec, query, settings, mapping, automatic))
 
 
 def _read_sample(request: Request) -> Records:
@@ -153,7 +170,7 @@ def _read_uci(request: Request) -> Records:
     data, cached = uci.cleveland(
         archive, where=where, cache=settings.cache, sha256=settings.uci_sha256, size=settings.limits.size
     )
-    return _parsed(data, "uci", f"{uci.MEMBER} of {where}{', kept from an earlier run' if cached else ''}", settings)
+    return _parsed(data, "uci", f"{uci.MEMBER} of {where}{', kept from an earlier run' if cached else ''}", request)
 
 
 def _read_postgres(request: Request) -> Records:
@@ -166,28 +183,33 @@ def _read_postgres(request: Request) -> Records:
             hint="set it where the task runs",
         )
     where = f"{sql.public(settings.database_url)}, query: {sql.shorten(query)}"
-    rows = settings.limits.rows
 
-    def collect(names: list[str], parts: Iterator[pd.DataFrame]) -> tables.Table:
-        return tables.from_frames(parts, names, where=where, rows=rows)
+    def parse(mapping: FileMapping | None) -> tables.Table:
+        def collect(names: list[str], parts: Iterator[pd.DataFrame]) -> tables.Table:
+            return tables.from_frames(parts, names, where=where, mapping=mapping, rows=settings.limits.rows)
 
-    return Records(sql.select(settings.database_url, query, settings.limits, collect), "postgres", where)
+        return sql.select(settings.database_url, query, settings.limits, collect)
+
+    # the rows are not kept in memory: each attempt with a mapping runs the query, and most end at its columns
+    return Records(mapping_choice.read(parse, request.mapping, automatic=request.automatic), "postgres", where)
 
 
 def _read_url(request: Request) -> Records:
-    spec, settings = request.spec, request.settings
-    return _parsed(http.fetch(spec, settings.limits, settings.reach), "url", _public(spec), settings)
+    (address, sheet), settings = source_catalog.split_sheet(request.spec), request.settings
+    content = http.fetch(address, settings.limits, settings.reach)
+    return _parsed(content, "url", _public(address), request, unquote(sheet))
 
 
 def _read_file(request: Request) -> Records:
     settings = request.settings
-    upload = source_catalog.upload(request.spec)
+    spec, sheet = source_catalog.split_sheet(request.spec)
+    upload = source_catalog.upload(spec)
     if upload:
         digest, name = upload
-        return _parsed(uploads.read(digest, settings.limits.size), "file", visible.path(name), settings)
-    path = files.path_of(request.spec)
+        return _parsed(uploads.read(digest, settings.limits.size), "file", visible.path(name), request, sheet)
+    path = files.path_of(spec)
     content = files.read(settings.folders.find(path), settings.limits.size)
-    return _parsed(content, "file", visible.path(path), settings)
+    return _parsed(content, "file", visible.path(path), request, sheet)
 
 
 READERS: dict[str, Callable[[Request], Records]] = {
@@ -199,9 +221,15 @@ READERS: dict[str, Callable[[Request], Records]] = {
 }  # by origin
 
 
-def _parsed(data: bytes, origin: str, description: str, settings: Settings) -> Records:
-    content = archives.unpack(data, where=description, size=settings.limits.size)
-    table = tables.parse(content, where=description, rows=settings.limits.rows)
+def _parsed(data: bytes, origin: str, description: str, request: Request, sheet: str = "") -> Records:
+    within = request.settings.limits
+    content = archives.unpack(data, where=description, size=within.size)
+    table = mapping_choice.read(
+        lambda mapping: tables.parse(content, where=description, mapping=mapping, sheet=sheet, rows=within.rows),
+        request.mapping,
+        automatic=request.automatic,
+    )
+    description = f"{description}#{visible.visible(sheet)}" if sheet else description
     return Records(table, origin, description, hashlib.sha256(data).hexdigest())
 
 

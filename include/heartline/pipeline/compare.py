@@ -68,7 +68,7 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
         "trained": list(trained),
         **decision,
         "production": production.number if production else "",
-        "comparison_run": _log_run(outcome, decision, participants, remarks, _about(prepared, run), predictions),
+        "comparison_run": _log_run(outcome, decision, participants, remarks, prepared, run, predictions),
     }
 
 
@@ -104,6 +104,13 @@ def _unconverged_folds(participants: Sequence[Candidate]) -> list[str]:
     ]
 
 
+def _mapping(prepared: Prepared) -> dict[str, str]:
+    if "mapping" not in prepared:
+        return {}
+    digest = object_store.digest_of(prepared["mapping"])
+    return {"mapping": f"{prepared['mapping_title']} (sha256 {digest})"}
+
+
 def _about(prepared: Prepared, run: str) -> dict[str, str]:
     """Return the facts that the comparison page and the model cards show."""
     return {
@@ -111,6 +118,7 @@ def _about(prepared: Prepared, run: str) -> dict[str, str]:
         "origin": prepared["origin"],
         "profile": prepared["profile"],
         "encoding": prepared["encoding"],
+        **_mapping(prepared),
         "seed": str(prepared["seed"]),
         "rows": str(prepared["rows"]),
         "used": str(prepared["used"]),
@@ -128,7 +136,8 @@ def _log_run(
     decision: Decision,
     participants: Mapping[str, Candidate],
     remarks: Sequence[str],
-    about: Mapping[str, str],
+    prepared: Prepared,
+    run: str,
     predictions: Sequence[str],
 ) -> str:
     """Log the comparison with its page and the model cards; return the id of the MLflow run.
@@ -138,10 +147,12 @@ def _log_run(
         decision: the verdict over the families.
         participants: the families that took part, by name.
         remarks: sentences for the page, beside the verdict's reasons.
-        about: facts for page and cards.
+        prepared: what ``preprocess`` returned, for the facts on page and cards.
+        run: Airflow's DAG run id.
         predictions: digests of the families' stored predictions.
     """
-    verdict = outcome.verdict
+    verdict, about = outcome.verdict, _about(prepared, run)
+    mapping = object_store.get(prepared["mapping"]).decode() if "mapping" in prepared else ""
     evidence = {
         **decision,
         "comparisons": [asdict(one) for one in outcome.comparisons],
@@ -156,7 +167,8 @@ def _log_run(
         remarks=remarks,
     )
     cards = {
-        f"model_card_{name}.html": model_card.render(one, verdict, about=about) for name, one in participants.items()
+        f"model_card_{name}.html": model_card.render(one, verdict, about=about, mapping=mapping)
+        for name, one in participants.items()
     }
     key = json.dumps([about["run"], sorted(predictions), evidence], sort_keys=True)
     return mlflow_registry.log_run(

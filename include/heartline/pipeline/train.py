@@ -60,6 +60,7 @@ def train(family: str, prepared: Prepared, *, run: str = "") -> Trained | Refuse
                 "evaluation.json": export.to_json(evidence),
                 "validation.json": object_store.get(prepared["report"]),
                 validation.PAGE: object_store.get(prepared["page"]),
+                **({"mapping.yaml": object_store.get(prepared["mapping"])} if "mapping" in prepared else {}),
                 **{f"pictures/{name}": data for name, data in figures.items()},
             },
             dataset=runs.Dataset(
@@ -102,10 +103,17 @@ def _tags(about: dict[str, str], prepared: Prepared, built: ServableBundle | Uns
         "airflow_run": run,
         "source": prepared["source"],
         "encoding": prepared["encoding"],
+        **_mapping(prepared),
         "validation_run": prepared["validation_run"],
         "python": platform.python_version(),
         **refusal,
     }
+
+
+def _mapping(prepared: Prepared) -> dict[str, str]:
+    if "mapping" not in prepared:
+        return {}
+    return {"mapping": prepared["mapping_title"], "mapping_sha256": object_store.digest_of(prepared["mapping"])}
 
 
 def _parameters(fitted: Fitted, inputs: TrainingInputs) -> dict[str, object]:

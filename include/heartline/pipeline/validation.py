@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -14,6 +15,7 @@ import pandas as pd
 from heartline import contract, origins, visible
 from heartline.errors import DataError
 from heartline.ingestion import encodings
+from heartline.ingestion.mapping import NO_CODE, FileMapping
 from heartline.pipeline.handovers import ValidationEvidence
 from heartline.registry import mlflow_registry, runs
 from heartline.reports import data_docs_page, data_docs_site
@@ -46,13 +48,14 @@ class Raw:
     """Records as they were read from a source.
 
     Attributes:
-        frame: (n, 14) float64; the index is the row number in the source.
+        frame: (n, 14) float64, or words of a mapping as categories; the index is the row number in the source.
         unparseable: cells and rows that are not numbers: row, field, value, reason.
         names: the header as spelled; empty without one.
         missing_columns: columns of the contract that the source lacks.
         extra_columns: columns of the source that the contract lacks.
         origin: the kind of source.
         source: the source in words.
+        mapping: how the records become those of the contract; None if an encoding says so.
     """
 
     frame: pd.DataFrame
@@ -62,6 +65,7 @@ class Raw:
     extra_columns: list[str]
     origin: str
     source: str
+    mapping: FileMapping | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,14 +94,11 @@ def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResu
     Raises:
         RegistryError: MLflow cannot be reached, which stores the alias ``production``.
     """
-    decided = encodings.decide_encoding(raw.frame, raw.names, parameters.encoding)
-    # an undecided set is checked as UCI's: the page then shows which values do not fit
-    frame = encodings.decode(raw.frame, decided.encoding or encodings.UCI)
-    how = written.of_source(raw.names, raw.extra_columns, raw.frame, decided.encoding)
+    decided, frame, unparseable, how = _decoded(raw, parameters.encoding)
     reference, note = _reference(raw.origin)
     checked = checkpoint.check(
         frame,
-        raw.unparseable,
+        unparseable,
         written=how,
         absent=raw.missing_columns,
         reference=reference,
@@ -105,6 +106,7 @@ def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResu
     )
     extra = [f"columns that the contract does not have were left out: {visible.listed(raw.extra_columns)}"]
     undecided = [f"all records: {decided.problem}"] if decided.problem else []
+    lacking = [f"all records: {_lacking(raw.missing_columns)}"] if raw.missing_columns else []
     report = Report(
         rows=checked.rows,
         used=checked.used,
@@ -116,10 +118,37 @@ def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResu
         notes=[*(extra if raw.extra_columns else []), *([note] if note else [])],
         expectations=len(checked.result.results),
         findings=checked.findings,
-        stopped=[*undecided, *checkpoint.reasons_to_stop(checked, parameters.max_quarantine)],
+        stopped=[*lacking, *undecided, *checkpoint.reasons_to_stop(checked, parameters.max_quarantine)],
         names=dict(how.names),
+        mapping=raw.mapping.text() if raw.mapping else "",
     )
     return ValidationResult(checked, report, data_docs_page.render(checked.result, report, run=run, source=raw.source))
+
+
+def _decoded(raw: Raw, encoding: str) -> tuple[encodings.EncodingDecision, pd.DataFrame, pd.DataFrame, written.Written]:
+    """Return how the records are read, the records in the contract's codes, the cells that are not, and their names."""
+    if raw.mapping:
+        frame, unparseable = raw.mapping.decode(raw.frame, raw.unparseable)
+        how = written.of_mapping(raw.mapping, raw.names, raw.extra_columns, raw.frame)
+        # a number without a code is reported by the check of its column's codes
+        numeric = (unparseable["reason"] == NO_CODE) & unparseable["field"].isin(list(how.recoded))
+        return encodings.of_mapping(frame, raw.mapping, how.names), frame, unparseable[~numeric], how
+    decided = encodings.decide_encoding(raw.frame, raw.names, encoding)
+    # an undecided set is checked as UCI's: the page then shows which values do not fit
+    frame = encodings.decode(raw.frame, decided.encoding or encodings.UCI)
+    how = written.of_source(raw.names, raw.extra_columns, raw.frame, decided.encoding)
+    return decided, frame, raw.unparseable, how
+
+
+def _lacking(columns: Sequence[str]) -> str:
+    """Return in one sentence what it means that a source lacks columns of the contract."""
+    names = " and ".join([part for part in (", ".join(columns[:-1]), columns[-1]) if part])
+    one = len(columns) == 1
+    return (
+        f"the source has no {'column' if one else 'columns'} {names}, and contract {contract.VERSION} needs "
+        f"{'it' if one else 'them'}: such records can be trained only with a contract that does without "
+        f"{'it' if one else 'them'}"
+    )
 
 
 def publish(
@@ -146,7 +175,11 @@ def publish(
         "quarantine.csv": _csv(result.checked.quarantine),
         "quarantine.parquet": _parquet(result.checked.quarantine),
     }
-    key = hashlib.sha256(json.dumps([run, snapshot, vars(parameters)]).encode()).hexdigest()
+    mapping = raw.mapping
+    if mapping:
+        files["mapping.yaml"] = mapping.text().encode()
+    stated = [mapping.digest] if mapping else []
+    key = hashlib.sha256(json.dumps([run, snapshot, vars(parameters), *stated]).encode()).hexdigest()
     run_id = mlflow_registry.log_run(
         runs.Run(
             key=key,
@@ -156,6 +189,7 @@ def publish(
             parameters={
                 **vars(parameters),
                 "decided_encoding": report.encoding or "undecided",
+                "mapping": f"{mapping.title} (sha256 {mapping.digest})" if mapping else "none",
                 "contract": contract.VERSION,
             },
             metrics={
@@ -186,14 +220,23 @@ def address(name: str) -> str:
     return f"{site.rstrip('/')}/{name}"
 
 
-def stop_on(report: Report, *, source: str, page: str) -> None:
+def stop_on(report: Report, raw: Raw, *, page: str) -> None:
     """Raise an error if the report has a reason to stop the run.
 
     Raises:
-        DataError: names each finding with its expectation, column, count and up to ten rows, and the page.
+        DataError: names each finding with its expectation, column, count and up to ten rows, and the page; only the
+            columns that the source lacks, if it lacks some, because no correction of values can help then.
     """
     if not report.stopped:
         return
+    source = raw.source
+    if raw.missing_columns:
+        raise DataError(
+            _lacking(raw.missing_columns),
+            where=f"source {source}\n    page: {page}",
+            expected=f"the columns {', '.join(contract.COLUMN_NAMES)}",
+            hint=_advice_on_columns(raw),
+        )
     # the largest first: a message that is cut off has named them
     by_size = sorted(report.findings, key=lambda finding: (finding.layer != "set", -finding.count))
     serious = [str(finding) for finding in by_size if finding.layer != "unusual"]
@@ -219,9 +262,23 @@ def _reasons(report: Report) -> str:
     return report.stopped[0].removeprefix("all records: ")
 
 
+def _advice_on_columns(raw: Raw) -> str:
+    without = "take these columns out of include/heartline/contract.py and raise its version"
+    if not raw.extra_columns:
+        return f"get the columns, or {without}; nothing was trained"
+    shown = written.guesses(raw.extra_columns, raw.missing_columns)
+    return (
+        f"if one of its further columns ({shown}) is meant, state so in a mapping: ./heartline mapping FILE writes a "
+        f"draft; else {without}; nothing was trained"
+    )
+
+
 def _advice(report: Report) -> str:
     if not report.encoding:
-        return "read the evidence, then set the parameter: encoding=uci or encoding=kaggle; nothing was trained"
+        return (
+            "read the evidence, then set the parameter encoding=uci or encoding=kaggle; if the file has neither's "
+            "codes, state them in a mapping: ./heartline mapping FILE writes a draft; nothing was trained"
+        )
     drifted = all("divergence" in one for one in report.stopped)
     accept = "; if the change is intended, run with a larger max_drift" if drifted else ""
     return f"correct the source and run again{accept}; nothing was trained on these records"

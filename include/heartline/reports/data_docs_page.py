@@ -29,6 +29,7 @@ _LAYERS = (
 _ENCODINGS = {
     "uci": "They were read as the codes of the UCI archive.",
     "kaggle": "They were read as the codes of the Kaggle file, and converted to those of the UCI archive.",
+    "mapping": "They were read with the mapping below, and converted to the codes and units of the contract.",
 }
 _UNDECIDED = "It is uncertain whether the codes are UCI's or Kaggle's."
 

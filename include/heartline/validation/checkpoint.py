@@ -39,13 +39,14 @@ class Report:
         duplicates: number of rows that repeat one of these.
         quarantined: number of rows in quarantine.
         max_quarantine: the largest accepted share of rows in quarantine.
-        encoding: ``uci`` or ``kaggle``; empty if it could not be decided.
+        encoding: ``uci``, ``kaggle`` or ``mapping``; empty if it could not be decided.
         evidence: sentences about the decision on the encoding.
         notes: further information.
         expectations: number of evaluated expectations.
         findings: the expectations that were not met.
         stopped: the reasons why the run stops; empty if it continues.
         names: the source's name of each column, as spelled; empty without a header.
+        mapping: the text of the mapping that the records were read with; empty for none.
     """
 
     rows: int
@@ -60,6 +61,7 @@ class Report:
     findings: list[Finding]
     stopped: list[str]
     names: dict[str, str] = field(default_factory=dict)
+    mapping: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain values for JSON."""

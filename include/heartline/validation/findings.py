@@ -113,8 +113,8 @@ def _of_result(result: Any, rows: int, written: Written) -> Finding:
 
 
 def _labelled(column: str, written: Written) -> str:
-    codes = written.codes(_CODES[column]) if column in _CODES else {}
-    return ", ".join(f"{code:g} {label}" for code, label in codes.items())
+    codes = written.labels(_CODES[column]) if column in _CODES else {}
+    return ", ".join(f"{code} {label}" for code, label in codes.items())
 
 
 def of_malformed(rows: pd.DataFrame, width: int) -> list[Finding]:

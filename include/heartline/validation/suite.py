@@ -114,9 +114,10 @@ def _about_the_set(present: Collection[str], written: Written) -> list[Expectati
 def _about_rows(column: Column, written: Written, *, has_unparseable_cells: bool) -> list[Expectation]:
     name, companion = column.name, not_a_number(column.name)
     whole = "whole numbers" if column.whole else "numbers"
+    readable = f"one of {written.legal(column)}" if name in written.words else whole
     allowed = 1 - contract.MAX_MISSING_SHARE if column.optional else 1.0
     suite: list[Expectation] = [
-        gxe.ExpectColumnValuesToBeNull(column=companion, **_about("row", name, whole)),
+        gxe.ExpectColumnValuesToBeNull(column=companion, **_about("row", name, readable)),
         gxe.ExpectColumnValuesToNotBeNull(
             # an unparseable cell is a value, which the expectation before reports
             column=with_a_value(name) if has_unparseable_cells else name,

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from stack import mapping_choice
 from stack.processes.databases import Server
 from stack.processes.env_markers import DIGEST_VARIABLE, PROCESS_VARIABLE, STACK_VARIABLE, start_file
 from stack.processes.environment import base_environment, download_settings, loader_paths
@@ -210,6 +211,8 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
     own = _other_settings() | _given(_PIPELINE) | download_settings()
     if source := nightly(settings.home):
         own["HEARTLINE_SOURCE"] = absolute(source)
+    if mapping := mapping_choice.nightly(settings.home):
+        own["HEARTLINE_MAPPING"] = mapping
     return own | {
         "PYTHONPATH": f"{include}{os.pathsep}{include / 'stack' / 'airflow_config'}",
         "HEARTLINE_HOME": str(settings.home),
