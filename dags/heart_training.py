@@ -50,7 +50,10 @@ def heart_training():
     def ingest(params, dag_run):
         from heartline.pipeline.ingest import ingest
 
-        return ingest(**parameters.chosen(params, "source", "query"), given={**params, **(dag_run.conf or {})})
+        return ingest(
+            **parameters.chosen(params, "source", "query", "mapping", "encoding"),
+            given={**params, **(dag_run.conf or {})},
+        )
 
     @task
     def validate(ingested, params, run_id):

@@ -80,6 +80,11 @@ RETRY_POLICY = WaitingRetryPolicy(
     rules=[
         RetryRule(exception=PermanentError, action=RetryAction.FAIL, reason=PERMANENT),  # and its subclasses
         *(RetryRule(exception=kind, action=RetryAction.FAIL, reason=DEFECT) for kind in DEFECTS),
+        RetryRule(
+            exception=MemoryError,
+            action=RetryAction.FAIL,
+            reason="the records need more memory than the task has; a retry would need as much",
+        ),
     ]
 )
 

@@ -21,6 +21,7 @@ try:
 except SettingError as error:
     raise SystemExit(str(error)) from None
 
+from serving import log_format
 from serving.api import auth
 from serving.model.worker_states import GONE, STARTED
 from serving.prediction_log import database
@@ -36,9 +37,8 @@ except SettingError as error:
     raise SystemExit(str(error)) from None
 
 # For our own loggers. gunicorn keeps its own; a dictConfig would also turn on the access log, which costs CPU.
-logging.basicConfig(
-    level=logging.INFO, format="%(asctime)s [%(process)d] [%(levelname)s] %(message)s", datefmt="[%Y-%m-%d %H:%M:%S %z]"
-)
+logging.basicConfig(level=logging.INFO)
+log_format.use(logging.getLogger().handlers)
 
 log_limit.install()
 
@@ -76,6 +76,7 @@ def _is_own_worker(worker_class: type) -> bool:
 
 def on_starting(server: Any) -> None:
     """Check the addresses of the command line like those of the settings; warn of limits that do not apply."""
+    log_format.use(logging.getLogger("gunicorn.error").handlers)  # gunicorn quotes what a client sent
     try:
         auth.check_addresses([address[0] for address in server.cfg.address if isinstance(address, tuple)], _settings)
     except SettingError as error:

@@ -322,9 +322,16 @@ def _range(limits: tuple[float, float]) -> str:
     return f"{limits[0]:g} to {limits[1]:g}"
 
 
-def risk_signs() -> str:
-    """Return the direction in which each of ``RISKS`` goes with disease, in words."""
-    return ", ".join(f"{'higher' if column.risk > 0 else 'lower'} {column.name}" for column in RISKS)
+def risk_signs(names: Mapping[str, str] | None = None) -> str:
+    """Return the direction in which each of ``RISKS`` goes with disease, in words.
+
+    Args:
+        names: other names of columns, for display.
+    """
+    shown = names or {}
+    return ", ".join(
+        f"{'higher' if column.risk > 0 else 'lower'} {shown.get(column.name, column.name)}" for column in RISKS
+    )
 
 
 if __name__ == "__main__":

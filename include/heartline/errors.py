@@ -1,5 +1,12 @@
 """The error shape of Heartline: what was wrong, where, what was expected, and a hint."""
 
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from heartline import visible
+
 
 class HeartlineError(Exception):
     """A failure that the reader of the message can act on.
@@ -12,6 +19,8 @@ class HeartlineError(Exception):
     """
 
     def __init__(self, what: str, *, where: str, expected: str, hint: str) -> None:
+        # what a source or another program wrote must not move the cursor of a terminal or hide text
+        what, where, expected, hint = (visible.escaped(text, keep="\n") for text in (what, where, expected, hint))
         super().__init__(what, where, expected, hint)
         self.what = what
         self.where = where
@@ -51,6 +60,14 @@ class SourceRefusedError(SourceError, PermanentError):
     """A source may not be read, or it refuses: the path, the query, the login or a setting has to be corrected."""
 
 
+class TooLargeError(SourceError, PermanentError):
+    """A source exceeds a limit of size, rows, columns or density."""
+
+
+class OutOfMemoryError(PermanentError):
+    """The records need more memory than the task can get."""
+
+
 class NoCandidateError(PermanentError):
     """No model family of a run converged and can be served."""
 
@@ -69,6 +86,34 @@ class RegistryError(HeartlineError):
 
 class RegistryRefusedError(RegistryError, PermanentError):
     """The model registry answers, and refuses: its content or a setting has to be corrected."""
+
+
+@contextmanager
+def memory_limit(where: str) -> Iterator[None]:
+    """Turn a lack of memory into an error that says so and is not retried.
+
+    Args:
+        where: what needs the memory, for the message.
+
+    Raises:
+        OutOfMemoryError: the block raised MemoryError.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise OutOfMemoryError(
+            f"the records need more memory than the task has: {_memory() / (1 << 30):.1f} GiB",
+            where=where,
+            expected="a set that fits in memory",
+            hint="give the machine or container more memory, or select fewer records",
+        ) from None
+
+
+def _memory() -> int:
+    """Return how many bytes of memory this process may use."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return installed if limit == resource.RLIM_INFINITY else min(limit, installed)
 
 
 def _rebuild(kind: type[HeartlineError], what: str, where: str, expected: str, hint: str) -> HeartlineError:

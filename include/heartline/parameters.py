@@ -2,7 +2,7 @@
 
 The fields of the DAG's form, the check of a run's configuration (in Airflow's API, on the command line, and in the
 task ``ingest``) and the table in ``dags/README.md`` come from ``PARAMETERS``. It imports the standard library and the
-catalogue of sources only, so that DAG files, plugins and the launcher can import it.
+catalogues of sources and mappings only, so that DAG files, plugins and the launcher can import it.
 """
 
 import difflib
@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from heartline import contract
 from heartline.errors import ParameterError
-from heartline.ingestion import source_catalog
+from heartline.ingestion import mapping_catalog, source_catalog
 
 # Airflow's form shows the parameters without a section first and opened, under "Run Parameters"; the others closed.
 DATA, CHECKS, TRAINING, PROMOTION = "", "Checks of the records", "Training", "Promotion"
@@ -184,6 +184,18 @@ PARAMETERS: tuple[Parameter, ...] = (
         },
     ),
     Parameter(
+        "mapping",
+        "text",
+        None,
+        "Mapping",
+        mapping_catalog.form_description(),
+        DATA,
+        max_length=mapping_catalog.MAX_CHARACTERS,
+        pattern=mapping_catalog.pattern(),
+        multiline=True,
+        default_words="`HEARTLINE_MAPPING` for the source of the nightly runs, else none",
+    ),
+    Parameter(
         "max_quarantine",
         "number",
         contract.MAX_QUARANTINE_SHARE,
@@ -274,7 +286,12 @@ def check(given: Mapping[str, object], *, usual_source: str | None = None) -> No
                 hint="correct it, or leave it out for the default"
                 + _did_you_mean(str(value), known[name].choices if isinstance(value, str) else ()),
             )
-    _check_source(**chosen(given, "source", "query"), usual=usual_source or by_name()["source"].default)
+    usual = usual_source or by_name()["source"].default
+    values = chosen(given, "source", "mapping", "encoding")
+    if values["mapping"] is not None:
+        source = usual if given.get("source") is None else given["source"]
+        mapping_catalog.expect_usable(values["mapping"], str(source), values["encoding"])
+    _check_source(**chosen(given, "source", "query"), usual=usual)
 
 
 def _check_source(source: str, query: str | None, usual: object) -> None:

@@ -3,16 +3,28 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
+from heartline import visible
 from heartline.errors import HeartlineError
 
 NO_TERMINAL_WIDTH = 160  # columns, if the output is a file or a pipe
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _VisibleConsole(Console):
+    """A console on which texts of servers and files cannot move the cursor or hide what is written."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text to be printed, with its invisible characters escaped."""
+        return super().render_str(visible.escaped(text, keep="\n\t"), **options)
+
+
+out = _VisibleConsole(highlight=False, soft_wrap=True)
+err = _VisibleConsole(stderr=True, highlight=False, soft_wrap=True)
 for _console in (out, err):
     if not _console.is_terminal:
         _console.width = NO_TERMINAL_WIDTH

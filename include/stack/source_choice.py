@@ -52,6 +52,13 @@ def check(source: str, setting: str) -> str:
     Raises:
         UsageError: the file is missing, empty, unreadable, or not a file.
     """
+    if not _is_name(source) and (kind := source_catalog.unread(source)):
+        raise UsageError(
+            f"the source is {kind}, which is not read",
+            where=f"{source} ({setting})",
+            expected=source_catalog.choices(),
+            hint="save it as .xlsx or CSV; nothing was started or trained",
+        )
     given, source = source, absolute(source)
     if (
         _is_name(source)
@@ -59,7 +66,8 @@ def check(source: str, setting: str) -> str:
         or (_SCHEME.match(source) and not source.startswith("file://"))
     ):
         return source
-    path = Path(unquote(urlsplit(source).path)) if source.startswith("file://") else Path(source)
+    file, _ = source_catalog.split_sheet(source)
+    path = Path(unquote(urlsplit(file).path)) if file.startswith("file://") else Path(file)
     problem = _problem(path)
     if problem:
         raise UsageError(

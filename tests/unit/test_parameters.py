@@ -148,7 +148,8 @@ def test_the_forms_schema_and_the_check_agree(one, value):
         value = int(value)
     schema = {name: part for name, part in one.form().items() if name != "default"}
     try:
-        parameters.check({one.name: value, **({"source": "postgres"} if one.name == "query" and value else {})})
+        needed = {"query": {"source": "postgres"}, "mapping": {"source": "/data/a.csv"}}.get(one.name, {})
+        parameters.check({one.name: value, **(needed if value else {})})
         refused = False
     except ParameterError as error:
         refused = "needs a query" not in error.what

@@ -7,14 +7,16 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from heartline import visible
 from heartline.errors import DataError
-from heartline.ingestion.http import too_large
+from heartline.ingestion import limits, workbooks
+from heartline.ingestion.file_kinds import FORMATS
 
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"
 _EMPTY_ZIP = b"PK\x05\x06"
-_MAC = "__MACOSX/"  # file attributes that macOS adds to each zip; no content
-_SHOWN = 10
+_CHUNK = 1 << 20
+_NO_CONTENT = ("__macosx/", "thumbs.db", "desktop.ini")  # what macOS and Windows add: attributes and previews
 
 # What zipfile raises for a damaged archive, an unknown compression and a password.
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
@@ -32,48 +34,62 @@ def unpack(data: bytes, *, where: str, size: int) -> bytes:
 
     Raises:
         DataError: the archive is damaged or has a password, or a zip does not hold exactly one file.
-        SourceError: the content is too large.
+        TooLargeError: the content exceeds ``size``, or is far larger than a table of records of that packed size.
     """
     if data.startswith(_GZIP):
         return _gunzip(data, where, size)
     if data.startswith((_ZIP, _EMPTY_ZIP)):
         with _damage(where, BROKEN_ZIP), zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if workbooks.kind(archive.namelist()) is not None:  # a document that is a zip itself
+                return data
             return bounded(archive, _only_file(archive, where), where=where, size=size)
     return data
+
+
+def _has_content(name: str) -> bool:
+    """Return whether a file of a zip is one that its maker put there; .DS_Store and ~$lock files are not."""
+    path = name.lower()
+    base = path.rpartition("/")[2]
+    return not (path.startswith(_NO_CONTENT[0]) or base in _NO_CONTENT or base.startswith((".", "~$")))
 
 
 def bounded(archive: zipfile.ZipFile, member: str, *, where: str, size: int) -> bytes:
     """Return one file of a zip.
 
     Raises:
-        SourceError: it is larger than ``size`` bytes. The size in the archive's directory is reliable: zipfile reads
-            no more than that.
+        TooLargeError: it is larger than ``size`` bytes, or packed too densely. The size in the archive's directory is
+            reliable: zipfile reads no more than that.
     """
-    if archive.getinfo(member).file_size > size:
-        raise too_large(where, size, unpacked=True)
+    about = archive.getinfo(member)
+    if about.file_size > size:
+        raise limits.too_large(where, size, unpacked=True)
+    if about.file_size > limits.unpacked_size(about.compress_size, size):
+        raise limits.too_dense(where)
     return archive.read(member)
 
 
 def _gunzip(data: bytes, where: str, size: int) -> bytes:
+    most = limits.unpacked_size(len(data), size)
+    parts: list[bytes] = []
+    total = 0
     with _damage(where, (gzip.BadGzipFile, zlib.error, EOFError)), gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-        content = bytearray()
-        while chunk := file.read(1 << 20):
-            content += chunk
-            if len(content) > size:
-                raise too_large(where, size, unpacked=True)
-        return bytes(content)
+        while part := file.read(_CHUNK):
+            parts.append(part)
+            total += len(part)
+            if total > most:
+                raise limits.too_dense(where) if most < size else limits.too_large(where, size, unpacked=True)
+    return b"".join(parts)
 
 
 def _only_file(archive: zipfile.ZipFile, where: str) -> str:
-    files = [one.filename for one in archive.infolist() if not one.is_dir() and not one.filename.startswith(_MAC)]
+    files = [one.filename for one in archive.infolist() if not one.is_dir() and _has_content(one.filename)]
     if len(files) == 1:
         return files[0]
-    more = ", …" if len(files) > _SHOWN else ""
     raise DataError(
         f"the zip holds {len(files)} files" if files else "the zip holds no file",
-        where=f"{where}: {', '.join(files[:_SHOWN])}{more}" if files else where,
-        expected="a zip that holds one CSV or Parquet file",
-        hint="unpack it and give the path of one file; save a spreadsheet (.xlsx is a zip) as CSV",
+        where=f"{where}: {visible.listed(files)}" if files else where,
+        expected=f"a zip that holds one {FORMATS} file",
+        hint="unpack it and give the path of one file",
     )
 
 
@@ -83,7 +99,7 @@ def _damage(where: str, kinds: tuple[type[Exception], ...]) -> Iterator[None]:
         yield
     except kinds as error:
         raise DataError(
-            f"the archive cannot be opened: {error}",
+            f"the archive cannot be opened: {visible.visible(error, visible.LONG)}",
             where=where,
             expected="a complete gzip or zip file without a password",
             hint="pack or copy the file again",

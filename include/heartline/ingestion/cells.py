@@ -1,5 +1,8 @@
 """Converts cells to numbers, and finds the missing and the unparseable cells."""
 
+import math
+import re
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,6 +11,7 @@ from numpy.typing import NDArray
 MISSING = ("", "?", "na", "n/a", "nan", "null", "none")  # in any case
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"  # neither inf nor hex, and no thousands separator
+MINUS_NINE = -9.0  # a missing value in the archive's unprocessed files
 _LONGEST = 200  # characters of an unparseable cell that are kept
 
 
@@ -28,8 +32,8 @@ def numbers(
     """
     kind = cells.type
     if pa.types.is_dictionary(kind):
-        return numbers(cells.dictionary_decode(), decimal_comma=decimal_comma)
-    if not _is_text(kind):
+        return _coded(cells, decimal_comma)
+    if not is_text(kind):
         return _typed(cells)
     # The fast path: nearly always all cells are numbers or missing.
     try:
@@ -41,12 +45,30 @@ def numbers(
     return _texts(cells, decimal_comma)
 
 
+def number(text: str) -> float | None:
+    """Return the number that a text is, with a decimal point; None if it is none."""
+    return float(text) if re.match(_NUMBER, text) and math.isfinite(float(text)) else None
+
+
+def words(cells: pa.Array) -> tuple[NDArray[np.int64], list[str]]:
+    """Return cells of any readable type as text: the position (n,) of each among the distinct texts, and those texts.
+
+    A null has the position -1. Texts are shortened by ``shown``; true and false are the texts of booleans.
+    """
+    if not pa.types.is_dictionary(cells.type):
+        cells = cells.cast(pa.large_string()).dictionary_encode()
+    texts = [shown(text) for text in cells.dictionary.cast(pa.large_string()).to_pylist()]
+    distinct = {text: position for position, text in enumerate(dict.fromkeys(texts))}
+    places = np.array([*(distinct[text] for text in texts), -1], "int64")
+    return places[cells.indices.fill_null(len(texts)).to_numpy()], list(distinct)
+
+
 def readable(kind: pa.DataType) -> bool:
     """Return whether cells of a type can be numbers: dates, bytes and nested values cannot."""
     if pa.types.is_dictionary(kind):
         return readable(kind.value_type)
     tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean, pa.types.is_null)
-    return _is_text(kind) or any(test(kind) for test in tests)
+    return is_text(kind) or any(test(kind) for test in tests)
 
 
 def shown(text: str) -> str:
@@ -55,8 +77,18 @@ def shown(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether cells of a type are text, not coded by a dictionary."""
     return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
+def _coded(cells: pa.DictionaryArray, decimal_comma: bool) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
+    """Return the numbers of cells that are positions in a dictionary; each of its texts is looked at once."""
+    values, unparseable, texts = numbers(cells.dictionary, decimal_comma=decimal_comma)
+    codes = cells.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)  # null takes the appended element
+    words = dict(zip(unparseable.tolist(), texts, strict=True))
+    wrong = np.flatnonzero(np.append(np.isin(np.arange(len(values)), unparseable), False)[codes])
+    return np.append(values, np.nan)[codes], wrong, [words[code] for code in codes[wrong].tolist()]
 
 
 def _floats(cells: pa.Array) -> NDArray[np.float64]:

@@ -1,8 +1,9 @@
 """Reads CSV text with one record per line: finds the separator and the header, and yields the rows."""
 
+import codecs
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,17 +14,23 @@ from pyarrow import csv as arrow
 
 from heartline import contract
 from heartline.errors import DataError
-from heartline.ingestion import cells
+from heartline.ingestion import cells, limits
+from heartline.ingestion.file_kinds import FORMATS
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = " "
-_NOT_COMMA = (";", "\t")
+_NOT_COMMA = (";", "\t", "|")
 _WIDTH = len(contract.COLUMNS)
-_BLOCK = 1 << 20  # bytes parsed at a time: the longest row
+_BLOCK = limits.LINE  # bytes parsed at a time: the longest row
+_PIECE = 1 << 24  # bytes decoded at a time: text in memory needs up to four bytes a character
 _MAX_LEADING_MALFORMED = 10_000  # rows: reading stops if the first ones are all malformed
 _SHOWN_ROWS = 10
-_LINE = re.compile(rb"[^\r\n]*\S[^\r\n]*")  # a line that is not blank
+_INK = re.compile(rb"\S")
 _BREAK = re.compile(rb"[\r\n]")
+_STATED = re.compile(rb'"?sep=(.)"?[;,\t|]*', re.IGNORECASE)  # how Excel is told the separator, in the first line
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks; Excel saves "Unicode text" so
+_CHUNK = 256  # bytes that are looked at for a line break, from the end on
+_NO_CONTENT = b';,\t|" '  # of a line that Excel writes for an empty row
 _END = b"\x04"  # a sentinel row after the last one: it is missing if a quote is never closed
 _NULLS = sorted({spelled for word in cells.MISSING for spelled in (word, word.upper(), word.capitalize())} | {"NaN"})
 
@@ -53,6 +60,7 @@ class Text:
         separator: the character between two fields.
         header: the names in the first line, or () if the first line is a record.
         where: the file or address, for messages.
+        trailing: whether each row ends with a separator that the header lacks.
         malformed: rows that were skipped; complete when ``rows`` is exhausted.
     """
 
@@ -61,11 +69,13 @@ class Text:
     separator: str
     header: tuple[str, ...]
     where: str
+    trailing: bool = False
     malformed: list[Malformed] = field(default_factory=list)
     _blank: int = field(default=0, init=False)
     _ended: bool = field(default=False, init=False)
     _quoted: bool = field(init=False)
     _unclosed: int | None = field(default=None, init=False)
+    _too_many: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         self._quoted = self.data.find(b'"', self.start) >= 0
@@ -73,7 +83,8 @@ class Text:
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the fields; without a header those of the UCI files."""
-        return self.header or contract.COLUMN_NAMES
+        names = self.header or contract.COLUMN_NAMES
+        return (*names, f"column {len(names) + 1}") if self.trailing else names
 
     @property
     def decimal_comma(self) -> bool:
@@ -81,16 +92,18 @@ class Text:
         return self.separator in _NOT_COMMA
 
     def most_rows(self) -> int:
-        """Return an upper bound of the number of rows."""
+        """Return an upper bound of the number of well-formed rows."""
         feeds = self.data.count(b"\n", self.start)
         returns = self.data.count(b"\r", self.start) - self.data.count(b"\r\n", self.start) if b"\r" in self.data else 0
-        return feeds + returns + 1
+        shortest = len(self.columns)  # bytes: a separator or line end after each field
+        return min(feeds + returns, (len(self.data) - self.start) // shortest) + 1
 
-    def rows(self, positions: Sequence[int]) -> Iterator[list[pa.Array]]:
+    def rows(self, positions: Sequence[int], *, words: Collection[str] = ()) -> Iterator[list[pa.Array]]:
         """Yield the cells of the well-formed rows, some thousand rows at a time.
 
         Args:
             positions: of the columns to read.
+            words: in lower case, that have a meaning of their own in this file and are not taken as missing.
 
         Yields:
             One array of strings for each position, null for each word that means missing.
@@ -101,12 +114,14 @@ class Text:
         wanted = [str(position) for position in positions]
         good = 0
         try:
-            for batch in self._reader(wanted):
+            for batch in self._reader(wanted, words):
                 if self._quoted:
                     self._expect_single_lines(batch, good)
                 good += batch.num_rows
                 yield batch.columns
         except pa.ArrowInvalid:
+            if self._too_many:
+                raise limits.too_many_unreadable(self.where, self._too_many) from None
             if not self._all_malformed():
                 raise self._unsplittable(self._unclosed) from None
         if self.malformed and not good:
@@ -128,7 +143,7 @@ class Text:
             hint="look for a quote that is never closed",
         )
 
-    def _reader(self, wanted: list[str]) -> Iterator[pa.RecordBatch]:
+    def _reader(self, wanted: list[str], words: Collection[str]) -> Iterator[pa.RecordBatch]:
         if self.start == len(self.data):
             return
         rest: bytes | memoryview = memoryview(self.data)[self.start :]
@@ -148,7 +163,7 @@ class Text:
                 include_columns=wanted,
                 column_types=dict.fromkeys(wanted, pa.string()),
                 strings_can_be_null=True,
-                null_values=_NULLS,
+                null_values=[word for word in _NULLS if word.lower() not in words],
             ),
         )
 
@@ -165,14 +180,23 @@ class Text:
             self._ended = True
         elif not row.text.strip():
             self._blank += 1  # Arrow counts blank lines, users do not
+            return self._skip_up_to_limit(self._blank, "lines hold nothing but blanks")
         else:
             number = row.number - self._blank
             if _BREAK.search(row.text.encode()):
                 self._unclosed = number
                 return "error"  # an exception would not leave the callback
             self.malformed.append(Malformed(number, cells.shown(row.text), row.actual_columns))
-            return "error" if self._all_malformed() else "skip"
+            if self._all_malformed():
+                return "error"
+            return self._skip_up_to_limit(len(self.malformed), "rows have too few or too many fields")
         return "skip"
+
+    def _skip_up_to_limit(self, count: int, what: str) -> str:
+        if count <= limits.UNREADABLE:
+            return "skip"
+        self._too_many = what
+        return "error"  # an exception would not leave the callback
 
     def _all_malformed(self) -> bool:
         """Return whether the first rows, up to the limit, are all malformed."""
@@ -195,8 +219,9 @@ class Text:
 def detect_dialect(data: bytes, *, where: str) -> Text:
     """Return the text with the separator and header that its first line shows.
 
-    The text is UTF-8, otherwise Windows-1252, with or without a byte order mark; the separator is comma, semicolon, tab
-    or spaces.
+    The text is UTF-8 with or without a byte order mark, UTF-16 with one, otherwise Windows-1252. The separator is
+    comma, semicolon, tab, a vertical bar or spaces, or the one that a first line such as ``sep=;`` states. Lines of
+    comment above the header, which start with ``#``, and empty rows around the table are skipped.
 
     Args:
         data: the complete file.
@@ -205,42 +230,125 @@ def detect_dialect(data: bytes, *, where: str) -> Text:
     Raises:
         DataError: it is empty, binary or a web page.
     """
-    data = _utf8(data, where)
-    found = _LINE.search(data)
+    data = _without_empty_rows(_utf8(data, where))
+    found, stated = _first_line(data)
     if found is None:
         raise DataError(
             "the file is empty",
             where=where,
-            expected="a CSV or Parquet file with records",
+            expected=f"a {FORMATS} file with records",
             hint="check how the file was made, and whether it was copied completely",
         )
-    separator = _separator(found[0])
+    _expect_short(found, where)
+    separator = stated or _separator(data[found])
     if separator == _SPACE:
         data = _single_spaced(data)
-        found = _LINE.search(data) or found
+        found = _first_line(data)[0] or found
     try:
-        names = _split(found[0].decode(), separator)
+        names = _split(data[found].removeprefix(b"#").decode(), separator)
     except csv.Error:  # a field of more than 128 KiB
         raise _no_table("the first line is neither names nor values", where) from None
+    if len(names) > limits.COLUMNS:
+        raise limits.too_many_columns(where, len(names))
     if _is_record(names, decimal_comma=separator in _NOT_COMMA):
-        return Text(data, found.start(), separator, (), where)
+        trailing = len(names) == _WIDTH + 1 and not names[-1]
+        return Text(data, found.start, separator, (), where, trailing)
     header = tuple(name or f"column {position}" for position, name in enumerate(names, 1))
-    return Text(data, found.end(), separator, header, where)
+    return Text(data, found.stop, separator, header, where, _has_trailing(data, found.stop, separator, len(names)))
+
+
+def _has_trailing(data: bytes, start: int, separator: str, width: int) -> bool:
+    """Return whether the first line from ``start`` on has one field more than ``width``, and that one is empty."""
+    line = _next_line(data, start)
+    if line is None or line.stop - line.start > _BLOCK:
+        return False
+    try:
+        fields = _split(data[line].decode(), separator)
+    except csv.Error:  # reading the rows says what is wrong
+        return False
+    return len(fields) == width + 1 and not fields[-1]
+
+
+def _first_line(data: bytes) -> tuple[slice | None, str]:
+    """Return the first line that belongs to the table, and the separator that a line above it states, or ""."""
+    stated, at = "", 0
+    while (found := _next_line(data, at)) and found.stop - found.start <= _BLOCK:
+        line = data[found].strip()
+        separator = _STATED.fullmatch(line)
+        comment = line.startswith(b"#") and max(map(line.count, (b",", b";", b"\t", b"|", b" "))) < _WIDTH - 1
+        if separator and not stated:
+            stated = separator[1].decode()
+        elif not comment and line.strip(_NO_CONTENT):
+            break
+        at = found.stop
+    return found, stated
+
+
+def _next_line(data: bytes, at: int) -> slice | None:
+    """Return where the first line from ``at`` on is that is not blank, in time proportional to the text before its end.
+
+    ``at`` is the start or the end of a line.
+    """
+    ink = _INK.search(data, at)
+    if ink is None:
+        return None
+    start = max(data.rfind(b"\n", at, ink.start()) + 1, data.rfind(b"\r", at, ink.start()) + 1, at)
+    end = _BREAK.search(data, ink.start())
+    return slice(start, end.start() if end else len(data))
+
+
+def _expect_short(line: slice, where: str) -> None:
+    if line.stop - line.start > _BLOCK:
+        raise _no_table(f"the first line has {line.stop - line.start:,} bytes", where)
+
+
+def _without_empty_rows(data: bytes) -> bytes:
+    """Return text without the rows of separators at its end."""
+    end = len(data)
+    while stop := _last_end(data, end):
+        begin = max(data.rfind(b"\n", 0, stop), data.rfind(b"\r", 0, stop)) + 1
+        if data[begin:stop].strip(_NO_CONTENT):
+            break
+        end = begin
+    return data[:end]
+
+
+def _last_end(data: bytes, end: int) -> int:
+    """Return where the last line before ``end`` ends, without its line break; 0 if there is none."""
+    while end:
+        chunk = data[max(0, end - _CHUNK) : end]
+        if kept := len(chunk.rstrip(b"\r\n")):
+            return end - len(chunk) + kept
+        end -= len(chunk)
+    return 0
 
 
 def _utf8(data: bytes, where: str) -> bytes:
     data = data.removeprefix(_BOM)
+    if data.startswith(_UTF16):
+        data = _from_utf16(data, where)
     if (position := data.find(b"\0")) >= 0:
-        raise _no_table("the file is binary, or text in UTF-16", f"{where}, NUL at byte {position + 1:,}")
-    if data[:1000].lstrip().startswith(b"<"):
-        raise _no_table("this is a web page, not a table", where)
+        raise _no_table(
+            "the file is binary, or UTF-16 without a byte order mark", f"{where}, NUL at byte {position + 1:,}"
+        )
     if data.isascii():
         return data
+    pieces = [memoryview(data)[start : start + _PIECE] for start in range(0, len(data), _PIECE)]
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        data.decode()
+        for piece in pieces:
+            decoder.decode(piece)
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace").encode()
+        return b"".join(str(piece, "cp1252", "replace").encode() for piece in pieces)
     return data
+
+
+def _from_utf16(data: bytes, where: str) -> bytes:
+    try:
+        return data.decode("utf-16").encode()
+    except UnicodeDecodeError:
+        raise _no_table("the file is binary, or damaged text in UTF-16", where) from None
 
 
 def _no_table(problem: str, where: str) -> DataError:
@@ -253,7 +361,7 @@ def _no_table(problem: str, where: str) -> DataError:
 
 
 def _separator(line: bytes) -> str:
-    counts = {sign: line.count(sign.encode()) for sign in (";", "\t", ",")}
+    counts = {sign: line.count(sign.encode()) for sign in (";", "\t", ",", "|")}
     enough = [sign for sign, count in counts.items() if count >= _WIDTH - 1]
     likely = max(counts, key=lambda sign: counts[sign])
     return enough[0] if enough else likely if counts[likely] else _SPACE

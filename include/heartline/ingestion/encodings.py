@@ -5,23 +5,25 @@ model that scores well and predicts the opposite. So the encoding is decided fro
 guessed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from heartline import contract
+from heartline import contract, visible
 from heartline.errors import DataError
-from heartline.ingestion import label_polarity
+from heartline.ingestion import cells, label_polarity
+from heartline.ingestion.mapping import FileMapping
 
 UCI = "uci"
 KAGGLE = "kaggle"
 AUTO = "auto"
 ENCODINGS = (AUTO, UCI, KAGGLE)
+MAPPING = "mapping"  # no encoding, but the user's own statement
 
-MISSING = -9.0  # a missing value in the archive's unprocessed files
+MISSING = cells.MINUS_NINE  # in both encodings
 
 # Kaggle's code: UCI's code; NaN if Kaggle's code means a missing value.
 KAGGLE_CODES: dict[str, dict[float, float]] = {
@@ -71,7 +73,8 @@ class EncodingDecision:
     """The encoding of a file.
 
     Attributes:
-        encoding: ``uci`` or ``kaggle``; the empty string if it could not be decided.
+        encoding: ``uci`` or ``kaggle``, or ``mapping`` for a file with a mapping; the empty string if it could not be
+            decided.
         evidence: one sentence for each observation.
         problem: why it could not be decided; otherwise the empty string.
     """
@@ -94,7 +97,8 @@ def decide_encoding(frame: pd.DataFrame, names: Sequence[str], requested: str) -
     """
     _expect_one_of(ENCODINGS, requested)
     frame = _without_minus_nine(frame)
-    found = [_from_names(names), *_from_codes(frame), _from_label(frame)]
+    shown = {column: visible.visible(name) for column, name in spelled(names).items()}
+    found = [_from_names(names), *_from_codes(frame, shown), _from_label(frame, shown)]
     evidence = [f"{one.topic}: {one.text}" for one in found]
     if requested != AUTO:
         return EncodingDecision(requested, [f"set by the user: encoding={requested}", *evidence])
@@ -107,16 +111,25 @@ def decide_encoding(frame: pd.DataFrame, names: Sequence[str], requested: str) -
     return EncodingDecision(supported.pop(), evidence)
 
 
-def decode(frame: pd.DataFrame, encoding: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return records in UCI's codes, and the cells whose value is not a code of the encoding.
+def of_mapping(frame: pd.DataFrame, mapping: FileMapping, names: Mapping[str, str]) -> EncodingDecision:
+    """Return the decision for records that a mapping decoded, with the evidence about their label.
+
+    Args:
+        frame: (n, 14) as decoded.
+        mapping: how they were decoded.
+        names: the file's name of each column of the contract.
+    """
+    stated = f"mapping: {mapping.title} (sha256 {mapping.digest}) states the columns, the codes and the label"
+    shown = {column: visible.visible(name) for column, name in names.items()}
+    return EncodingDecision(MAPPING, [stated, f"label: {_from_label(frame, shown).text}"])
+
+
+def decode(frame: pd.DataFrame, encoding: str) -> pd.DataFrame:
+    """Return records in UCI's codes; a value that is no code of the encoding is missing.
 
     Args:
         frame: (n, 14) records as read; -9 is a missing value in both encodings.
         encoding: ``uci`` or ``kaggle``.
-
-    Returns:
-        the decoded frame, in which an unknown code is missing, and a table of the unknown codes: row, field, value,
-        reason.
 
     Raises:
         DataError: the encoding is unknown.
@@ -124,24 +137,24 @@ def decode(frame: pd.DataFrame, encoding: str) -> tuple[pd.DataFrame, pd.DataFra
     _expect_one_of((UCI, KAGGLE), encoding)
     decoded = _without_minus_nine(frame)
     if encoding == UCI:
-        return decoded, no_unparseable_cells()
-    decoded = decoded.copy(deep=False)
-    unparseable = [no_unparseable_cells()]
-    for name, codes in KAGGLE_CODES.items():
-        values = decoded[name]
-        unknown = values[values.notna() & ~values.isin(list(codes))]
-        decoded[name] = values.map(codes).astype("float64")
-        unparseable.append(
-            pd.DataFrame(
-                {
-                    "row": unknown.index.to_numpy("int64"),
-                    "field": name,
-                    "value": [f"{value:.15g}" for value in unknown],
-                    "reason": f"not a code of the Kaggle encoding: {', '.join(f'{code:g}' for code in sorted(codes))}",
-                }
-            )
-        )
-    return decoded, pd.concat(unparseable, ignore_index=True)
+        return decoded
+    return decoded.assign(**{name: decoded[name].map(codes).astype("float64") for name, codes in KAGGLE_CODES.items()})
+
+
+def spelled(names: Sequence[str]) -> dict[str, str]:
+    """Return the name in a header, as spelled, of each column of the contract that it has."""
+    found: dict[str, str] = {}
+    for name in names:
+        if column := ALIASES.get(" ".join(name.split()).lower()):
+            found.setdefault(column, name)
+    return found
+
+
+def titled(column: str, names: Mapping[str, str]) -> str:
+    """Return a column for messages: its name in the source, with the contract's behind it if that differs."""
+    name = names.get(column, column)
+    shown = visible.visible(name)
+    return shown if name.lower() == column else f"{shown} ({column})"
 
 
 def no_unparseable_cells() -> pd.DataFrame:
@@ -155,7 +168,7 @@ def _expect_one_of(known: Sequence[str], encoding: str) -> None:
     """Raise unless the encoding is spelled exactly: a wrong one would invert the label."""
     if encoding not in known:
         raise DataError(
-            f"unknown encoding {encoding!r}",
+            f"unknown encoding '{visible.visible(encoding)}'",
             where="parameter encoding",
             expected=f"{', '.join(known[:-1])} or {known[-1]}",
             hint="choose one of these, in lower case",
@@ -169,7 +182,7 @@ def _without_minus_nine(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _from_names(names: Sequence[str]) -> EncodingEvidence:
     plain = {name.strip().lower(): name.strip() for name in names}
-    kaggles = [spelled for name, spelled in plain.items() if name in _KAGGLE_NAMES]
+    kaggles = [visible.visible(written) for name, written in plain.items() if name in _KAGGLE_NAMES]
     if kaggles:
         return EncodingEvidence(
             "names", (KAGGLE,), f"{', '.join(kaggles)} {'is' if len(kaggles) == 1 else 'are'} Kaggle's"
@@ -188,7 +201,7 @@ def _exclusive() -> dict[str, dict[str, list[float]]]:
     }
 
 
-def _from_codes(frame: pd.DataFrame) -> list[EncodingEvidence]:
+def _from_codes(frame: pd.DataFrame, names: Mapping[str, str]) -> list[EncodingEvidence]:
     """Return the evidence of the codes that only one encoding has.
 
     A single such code may be an error in its row. Two of them in one row show the encoding of that row.
@@ -203,7 +216,7 @@ def _from_codes(frame: pd.DataFrame) -> list[EncodingEvidence]:
                 matches = frame[name].to_numpy() == code
                 if matches.any():
                     per_row += matches  # codes of one column exclude each other
-                    seen.append(f"{name} {code:g}")
+                    seen.append(f"{names.get(name, name)} {code:g}")
         hits[encoding] = per_row
         texts[encoding] = ", ".join(seen)
     alone = {
@@ -227,12 +240,14 @@ def _from_codes(frame: pd.DataFrame) -> list[EncodingEvidence]:
     return found
 
 
-def _from_label(frame: pd.DataFrame) -> EncodingEvidence:
+def _from_label(frame: pd.DataFrame, names: Mapping[str, str]) -> EncodingEvidence:
+    if frame[contract.LABEL.name].isna().all():
+        return EncodingEvidence("label", (), "no row has a label that is a number")
     aucs = label_polarity.aucs(frame)
     if len(aucs) < label_polarity.MIN_COLUMNS:
         return EncodingEvidence("label", (), "too few values of each class to determine its polarity")
     against = label_polarity.contradictions(aucs)
-    shown = ", ".join(f"{name} {auc:.2f}" for name, auc in aucs.items())
+    shown = ", ".join(f"{names.get(name, name)} {auc:.2f}" for name, auc in aucs.items())
     if len(against) > contract.MAX_CONTRADICTIONS:
         return EncodingEvidence("label", (KAGGLE,), f"higher means no disease, as in Kaggle's file (AUC of {shown})")
     return EncodingEvidence("label", (UCI,), f"higher means disease, as in UCI's files (AUC of {shown})")

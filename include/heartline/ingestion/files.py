@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
+from heartline import visible
 from heartline.errors import SourceError, SourceRefusedError
-from heartline.ingestion.http import too_large
+from heartline.ingestion.file_kinds import FORMATS
+from heartline.ingestion.limits import too_large
+from heartline.ingestion.source_catalog import split_sheet
 
 SETTING = "HEARTLINE_SOURCE_FOLDERS"
 
@@ -34,21 +37,25 @@ class Folders:
     def from_environment(cls, environment: Mapping[str, str]) -> "Folders":
         """Return the folders of ``HEARTLINE_SOURCE_FOLDERS``, separated as in ``PATH``; without it, none.
 
-        The state folder (``HEARTLINE_HOME``, ``HEARTLINE_STORE``) is private, the file in ``HEARTLINE_SOURCE`` is
-        named.
+        The state folder (``HEARTLINE_HOME``, ``HEARTLINE_STORE``) is private, the files in ``HEARTLINE_SOURCE`` and
+        ``HEARTLINE_MAPPING`` are named.
         """
         listed = [Path(one).expanduser() for one in environment.get(SETTING, "").split(os.pathsep) if one]
         store = environment.get("HEARTLINE_STORE", "")
         private = [environment.get("HEARTLINE_HOME", ""), _local(store) or ""]
-        named = _local(environment.get("HEARTLINE_SOURCE", ""))
+        named = [_local(environment.get(one, "")) for one in ("HEARTLINE_SOURCE", "HEARTLINE_MAPPING")]
         return cls(
             tuple(one.resolve() for one in listed),
             tuple(Path(one).resolve() for one in private if one),
-            frozenset({Path(named)} if named else ()),
+            frozenset(Path(one) for one in named if one),
         )
 
-    def find(self, path: Path) -> Path:
+    def find(self, path: Path, parameter: str = "source") -> Path:
         """Return ``path`` without symbolic links, after checking that it may be read.
+
+        Args:
+            path: absolute.
+            parameter: of the run, which names the path.
 
         Raises:
             SourceRefusedError: it may not be read. This does not depend on whether it exists.
@@ -58,20 +65,20 @@ class Folders:
         except (OSError, RuntimeError):  # a name that is too long, or links in a circle
             found = path.absolute()
         if any(found.is_relative_to(one) for one in (*self.private, *_SYSTEM)):
-            raise self._refused(path, "the folder holds the state of the stack or the system")
+            raise self._refused(path, parameter, "the folder holds the state of the stack or the system")
         if path in self.named or any(_is_visible_below(found, one) for one in self.allowed):
             return found
         if any(found.is_relative_to(one) for one in self.allowed):
-            raise self._refused(path, "hidden files are not read")
-        raise self._refused(path, "it is outside the folders that are allowed")
+            raise self._refused(path, parameter, "hidden files are not read")
+        raise self._refused(path, parameter, "it is outside the folders that are allowed")
 
-    def _refused(self, path: Path, reason: str) -> SourceError:
+    def _refused(self, path: Path, parameter: str, reason: str) -> SourceError:
         allowed = " or ".join(str(one) for one in self.allowed)
         return SourceRefusedError(
-            f"this path may not be read as a source: {reason}",
-            where=f"parameter source: {path}",
+            f"this path may not be read as a {parameter}: {reason}",
+            where=f"parameter {parameter}: {visible.path(path)}",
             expected=f"a file below {allowed or 'a folder'}, which the setting {SETTING} allows",
-            hint=f"copy the file there, add its folder to {SETTING}, or use ./heartline train --source FILE",
+            hint=f"copy the file there, add its folder to {SETTING}, or use ./heartline train --{parameter} FILE",
         )
 
 
@@ -89,7 +96,7 @@ def path_of(spec: str) -> Path:
     parts = urlsplit(spec)
     if parts.netloc not in ("", "localhost") or not parts.path:
         raise SourceRefusedError(
-            f"{spec!r} is not a file on this machine",
+            f"'{visible.path(spec)}' is not a file on this machine",
             where="parameter source",
             expected="file:///absolute/path",
             hint="write three slashes after file:",
@@ -116,11 +123,11 @@ def read(path: Path, size: int) -> bytes:
     except OSError as error:
         raise _unreadable(path, error) from error
     if len(data) > size:
-        raise too_large(str(path), size)
+        raise too_large(visible.path(path), size)
     if _identity(found) != _identity(after):
         raise SourceError(
             "the file changed while it was read",
-            where=str(path),
+            where=visible.path(path),
             expected="a file that does not change during the run",
             hint="try again when the file is complete",
         )
@@ -133,8 +140,9 @@ def _content(file: BinaryIO, size: int) -> bytes:
 
 def _local(spec: str) -> str | None:
     """Return the path in ``spec`` if it is one on this machine."""
+    spec, _ = split_sheet(spec)
     if spec.startswith("/"):
-        return spec
+        return spec if "\n" not in spec else None
     return unquote(urlsplit(spec).path) or None if spec.startswith("file://") else None
 
 
@@ -157,6 +165,6 @@ def _unreadable(path: Path, error: OSError) -> SourceError:
     elif isinstance(error, PermissionError):
         problem, hint = "the file may not be read", "give the user that runs the task permission to read it"
     else:
-        kind, problem = SourceError, f"the file cannot be read: {error.strerror or error}"
+        kind, problem = SourceError, f"the file cannot be read: {visible.path(error.strerror or error)}"
         hint = "check the path and its disk"
-    return kind(problem, where=str(path), expected="a readable CSV or Parquet file", hint=hint)
+    return kind(problem, where=visible.path(path), expected=f"a readable {FORMATS} file", hint=hint)

@@ -13,6 +13,7 @@ from urllib3.util.retry import Retry
 
 from heartline.errors import SourceError, SourceRefusedError
 from heartline.ingestion import proxies
+from heartline.ingestion.limits import ROWS, SIZE, too_large
 from heartline.ingestion.networks import CheckedAdapter, Reach
 
 _CHUNK = 1 << 16
@@ -43,13 +44,15 @@ class Limits:
         seconds: total time, with name lookup, connection, redirects and a slow body.
         retries: further attempts after a failed connection or a status such as 503.
         size: the largest body, in bytes.
+        rows: the most rows of a source.
         connect_seconds: time-out of one connection.
         read_seconds: longest pause within a response.
     """
 
     seconds: float = 300
     retries: int = 3
-    size: int = 2 << 30
+    size: int = SIZE
+    rows: int = ROWS
     connect_seconds: float = 5
     read_seconds: float = 20
 
@@ -156,16 +159,6 @@ def _reason(error: Exception) -> str:
         if any(isinstance(one, kinds) for one in found):
             return words
     return type(error).__name__
-
-
-def too_large(where: str, size: int, *, unpacked: bool = False) -> SourceError:
-    """Return the error for a source of more than ``size`` bytes, as stored or when ``unpacked``."""
-    return SourceError(
-        "the source is too large",
-        where=where,
-        expected=f"at most {size:,} bytes{' when unpacked' if unpacked else ''}",
-        hint="split it, or raise HEARTLINE_SOURCE_MAX_BYTES",
-    )
 
 
 def _too_slow(url: str, limits: Limits) -> SourceError:

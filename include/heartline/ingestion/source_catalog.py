@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from heartline import contract, origins
 from heartline.errors import ParameterError
+from heartline.ingestion.file_kinds import FORMATS
 
 UCI_URL = "https://archive.ics.uci.edu/static/public/45/heart+disease.zip"
 SAMPLE_MIN_ROWS, SAMPLE_MAX_ROWS = 20, 10_000_000
@@ -19,6 +20,17 @@ DEFAULT_QUERY = f"SELECT {', '.join(contract.COLUMN_NAMES)} FROM patients"  # no
 MAX_SHOWN = 60  # characters of a wrong value that a message repeats
 
 _UPLOAD = r"upload:(?P<digest>[0-9a-f]{64})(?P<path>/.*)"  # a file whose bytes the command line put into the store
+
+SHEET = re.compile(r"(.+?\.(?:xlsx|xlsm|zip|gz))#(.+)", re.IGNORECASE | re.DOTALL)  # a file, # and a sheet in it
+
+# Endings of files that are never read, for a refusal before a run starts; the content decides in the end.
+UNREAD = {
+    "xls": "an old Excel workbook (.xls)",
+    "xlsb": "a binary Excel workbook (.xlsb)",
+    "ods": "an OpenDocument spreadsheet (.ods)",
+    "numbers": "an Apple Numbers document (.numbers)",
+}
+_UNREAD_PATTERN = rf"(?:/|file://|(?i:https?)://)[^#]*\.(?i:{'|'.join(UNREAD)})(?:#.*)?\Z"
 
 _UNKNOWN_COLLECTION = "Where and how they were collected is known to their owners, not to Heartline."
 _NOT_VALIDATED = "No records of another centre have tested it. Elsewhere its probabilities may be too high or too low."
@@ -40,6 +52,7 @@ class Source:
         takes_query: whether the parameter ``query`` is used.
         trains: a regular expression for the values that a training can use, if these are not all.
         examples: values for the DAG's form.
+        takes_mapping: whether the parameter ``mapping`` is used: the others have the contract's columns.
     """
 
     origin: str
@@ -53,6 +66,7 @@ class Source:
     takes_query: bool = False
     trains: str = ""
     examples: tuple[str, ...] = ()
+    takes_mapping: bool = False
 
     def match(self, spec: str) -> re.Match[str] | None:
         """Return the match of a value of the parameter ``source``, or None if it names another source."""
@@ -106,15 +120,17 @@ SOURCES: tuple[Source, ...] = (
         description="a SQL query on the database at `HEARTLINE_DATABASE_URL`",
         card=f"Records from a database. {_UNKNOWN_COLLECTION}",
         takes_query=True,
+        takes_mapping=True,
     ),
     Source(
         origin="file",
         pattern=rf"(/|file://).*|{_UPLOAD}",
         spelled=("path",),
         examples=("/data/records.csv",),
-        description="a CSV or Parquet file, as it is or in gzip or zip",
+        description=f"a {FORMATS} file (`file.xlsx#Sheet` for a sheet), as it is or in gzip or zip",
         card=f"Records from a file. {_UNKNOWN_COLLECTION}",
         is_address=True,
+        takes_mapping=True,
     ),
     Source(
         origin="url",
@@ -124,6 +140,7 @@ SOURCES: tuple[Source, ...] = (
         description="a download of such a file",
         card=f"Records from a download. {_UNKNOWN_COLLECTION}",
         is_address=True,
+        takes_mapping=True,
     ),
 )
 
@@ -163,17 +180,24 @@ def choose(spec: str, query: str | None = None) -> Source:
     if query and not (source and source.takes_query):
         raise ParameterError(
             "this source takes no query",
-            where=f"parameter query, with source {_public(spec)}",
+            where=f"parameter query, with source {public(spec)}",
             expected=f"no query, or {taking_queries()}",
             hint="leave the query out, or choose another source",
         )
     if source is None:
         near = difflib.get_close_matches(spec, _spelled(_names()), n=1)
         raise ParameterError(
-            f"unknown source {_public(spec)}",
+            f"unknown source {public(spec)}",
             where="parameter source",
             expected=choices(),
             hint=f"did you mean {near[0]}?" if near else "choose one of these; a path must be absolute",
+        )
+    if source.is_address and (kind := unread(spec)):
+        raise ParameterError(
+            f"this is {kind}, which is not read",
+            where=f"parameter source: {public(spec)}",
+            expected=choices(),
+            hint="save it as .xlsx or CSV",
         )
     return source
 
@@ -181,12 +205,25 @@ def choose(spec: str, query: str | None = None) -> Source:
 def pattern() -> str:
     """Return a regular expression for the values of the parameter ``source`` that a training can use."""
     forms = (re.sub(r"\(\?P<\w+>", "(", one.trains or one.pattern) for one in SOURCES)
-    return rf"(?!\s)(?:{'|'.join(forms)})(?<!\s)"
+    return rf"(?!\s)(?!{_UNREAD_PATTERN})(?:{'|'.join(forms)})(?<!\s)"
 
 
 def examples() -> tuple[str, ...]:
     """Return values of the parameter ``source``, for the DAG's form."""
     return tuple(example for one in SOURCES for example in one.examples)
+
+
+def split_sheet(spec: str) -> tuple[str, str]:
+    """Return the file or address in a value of the parameter ``source``, and the sheet behind ``#``, or ""."""
+    found = SHEET.fullmatch(spec)
+    return (found[1], found[2]) if found else (spec, "")
+
+
+def unread(spec: str) -> str:
+    """Return what kind of file, that no source reads, a path or address names; "" if it may be readable."""
+    path = spec.partition("?")[0] if "://" in spec else spec
+    ending = path.partition("#")[0].rpartition(".")[2].lower()
+    return UNREAD.get(ending, "") if "." in path else ""
 
 
 def of_origin(origin: str) -> Source:
@@ -197,13 +234,14 @@ def of_origin(origin: str) -> Source:
 
 def choices() -> str:
     """Return how each source is written, in plain text: for help and error messages."""
-    return f"{', '.join(_spelled(_names()))}, or the {' or '.join(_spelled(_addresses()))} of a CSV or Parquet file"
+    return f"{', '.join(_spelled(_names()))}, or the {' or '.join(_spelled(_addresses()))} of a {FORMATS} file"
 
 
 def form_description() -> str:
     """Return the sources in Markdown: for the field ``source`` of the DAG's form."""
     names = [f"{' or '.join(f'`{form}`' for form in one.spelled)} ({one.description})" for one in _names()]
-    return f"{', '.join(names)}, or the {' or '.join(_spelled(_addresses()))} of a CSV or Parquet file."
+    addresses = " or ".join(_spelled(_addresses()))
+    return f"{', '.join(names)}, or the {addresses} of a {FORMATS} file."
 
 
 def query_description() -> str:
@@ -242,7 +280,7 @@ def _spelled(sources: Iterable[Source]) -> list[str]:
     return [form for one in sources for form in one.spelled]
 
 
-def _public(spec: str) -> str:
+def public(spec: str) -> str:
     """Return a value for a message: cut, with invisible characters made visible, and no more than the scheme of a URL.
 
     The rest of a URL may hold a password.

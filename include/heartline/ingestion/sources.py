@@ -6,17 +6,21 @@ another source: a source that cannot be read is an error.
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
-from heartline import contract, origins
+import pandas as pd
+
+from heartline import contract, origins, visible
 from heartline.errors import SourceRefusedError
 from heartline.ingestion import (
     archives,
     encodings,
     files,
     http,
+    mapping_choice,
     networks,
     source_catalog,
     sql,
@@ -25,6 +29,7 @@ from heartline.ingestion import (
     uci,
     uploads,
 )
+from heartline.ingestion.mapping import FileMapping
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +59,7 @@ class Settings:
         uci_sha256: the digest of the Cleveland file in it.
         cache: the folder for copies of downloads, or None.
         database_url: a SQLAlchemy URL, or empty.
-        limits: of downloads; ``seconds`` also limits SQL statements, and ``size`` files.
+        limits: of downloads; ``seconds`` also limits SQL statements, ``size`` files, and ``rows`` every source.
         folders: the folders whose files may be read.
         reach: the addresses that may be read beside public ones.
     """
@@ -72,9 +77,9 @@ class Settings:
         """Return the settings from the ``HEARTLINE_…`` variables; an unset or empty variable keeps the default.
 
         ``HEARTLINE_UCI_URL``, ``HEARTLINE_CACHE_DIR`` (``HEARTLINE_HOME``/cache), ``HEARTLINE_DATABASE_URL``,
-        ``HEARTLINE_SOURCE_SECONDS``, ``HEARTLINE_SOURCE_MAX_BYTES``, ``HEARTLINE_SOURCE_FOLDERS``,
-        ``HEARTLINE_SOURCE_NETWORKS``. The source in ``HEARTLINE_SOURCE`` may be read wherever it is: the stack's owner
-        named it.
+        ``HEARTLINE_SOURCE_SECONDS``, ``HEARTLINE_SOURCE_MAX_BYTES``, ``HEARTLINE_SOURCE_MAX_ROWS``,
+        ``HEARTLINE_SOURCE_FOLDERS``, ``HEARTLINE_SOURCE_NETWORKS``. The source in ``HEARTLINE_SOURCE`` may be read
+        wherever it is: the stack's owner named it.
 
         Raises:
             SourceError: a number or a network cannot be parsed.
@@ -90,6 +95,7 @@ class Settings:
             limits=http.Limits(
                 seconds=_whole_number(environment, "HEARTLINE_SOURCE_SECONDS", int(usual.seconds)),
                 size=_whole_number(environment, "HEARTLINE_SOURCE_MAX_BYTES", usual.size),
+                rows=_whole_number(environment, "HEARTLINE_SOURCE_MAX_ROWS", usual.rows),
             ),
             folders=files.Folders.from_environment(environment),
             reach=reach.also(environment.get("HEARTLINE_SOURCE", "")),
@@ -104,21 +110,35 @@ class Request:
         spec: the parameter ``source``.
         query: the parameter ``query``, or None.
         settings: how sources are reached.
+        mapping: how the records are read, as the user states it, or None.
+        automatic: whether a shipped mapping may be chosen.
     """
 
     spec: str
     query: str | None
     settings: Settings
+    mapping: FileMapping | None = None
+    automatic: bool = True
 
 
-def read(spec: str, *, query: str | None = None, settings: Settings | None = None) -> Records:
+def read(
+    spec: str,
+    *,
+    query: str | None = None,
+    settings: Settings | None = None,
+    mapping: FileMapping | None = None,
+    automatic: bool = True,
+) -> Records:
     """Return the records of a source.
 
     Args:
-        spec: one of the forms in ``source_catalog``; files are CSV or Parquet, as they are or in gzip or zip.
+        spec: one of the forms in ``source_catalog``; files are in one of ``file_kinds.FORMATS``, as they are or in gzip
+            or zip.
         query: SQL for a source that takes a query; for ``postgres`` the default is the contract's columns of the table
             ``patients``.
         settings: how sources are reached; by default those of the environment.
+        mapping: how the records are read, for a source that takes a mapping.
+        automatic: whether a shipped mapping is chosen where it fits exactly.
 
     Raises:
         ParameterError: there is no such source, or it takes no query.
@@ -128,7 +148,7 @@ def read(spec: str, *, query: str | None = None, settings: Settings | None = Non
     settings = settings or Settings.from_environment()
     spec = spec.strip()
     source = source_catalog.choose(spec, query)
-    return READERS[source.origin](Request(spec, query, settings))
+    return READERS[source.origin](Request(spec, query, settings, mapping, automatic))
 
 
 def _read_sample(request: Request) -> Records:
@@ -150,7 +170,7 @@ def _read_uci(request: Request) -> Records:
     data, cached = uci.cleveland(
         archive, where=where, cache=settings.cache, sha256=settings.uci_sha256, size=settings.limits.size
     )
-    return _parsed(data, "uci", f"{uci.MEMBER} of {where}{', kept from an earlier run' if cached else ''}", settings)
+    return _parsed(data, "uci", f"{uci.MEMBER} of {where}{', kept from an earlier run' if cached else ''}", request)
 
 
 def _read_postgres(request: Request) -> Records:
@@ -163,26 +183,33 @@ def _read_postgres(request: Request) -> Records:
             hint="set it where the task runs",
         )
     where = f"{sql.public(settings.database_url)}, query: {sql.shorten(query)}"
-    limits = settings.limits
-    names, frame = sql.select(
-        settings.database_url, query, seconds=limits.seconds, connect_seconds=limits.connect_seconds
-    )
-    return Records(tables.from_frame(frame, names, where=where), "postgres", where)
+
+    def parse(mapping: FileMapping | None) -> tables.Table:
+        def collect(names: list[str], parts: Iterator[pd.DataFrame]) -> tables.Table:
+            return tables.from_frames(parts, names, where=where, mapping=mapping, rows=settings.limits.rows)
+
+        return sql.select(settings.database_url, query, settings.limits, collect)
+
+    # the rows are not kept in memory: each attempt with a mapping runs the query, and most end at its columns
+    return Records(mapping_choice.read(parse, request.mapping, automatic=request.automatic), "postgres", where)
 
 
 def _read_url(request: Request) -> Records:
-    spec, settings = request.spec, request.settings
-    return _parsed(http.fetch(spec, settings.limits, settings.reach), "url", http.public(spec), settings)
+    (address, sheet), settings = source_catalog.split_sheet(request.spec), request.settings
+    content = http.fetch(address, settings.limits, settings.reach)
+    return _parsed(content, "url", _public(address), request, unquote(sheet))
 
 
 def _read_file(request: Request) -> Records:
     settings = request.settings
-    upload = source_catalog.upload(request.spec)
+    spec, sheet = source_catalog.split_sheet(request.spec)
+    upload = source_catalog.upload(spec)
     if upload:
         digest, name = upload
-        return _parsed(uploads.read(digest, settings.limits.size), "file", name, settings)
-    path = files.path_of(request.spec)
-    return _parsed(files.read(settings.folders.find(path), settings.limits.size), "file", str(path), settings)
+        return _parsed(uploads.read(digest, settings.limits.size), "file", visible.path(name), request, sheet)
+    path = files.path_of(spec)
+    content = files.read(settings.folders.find(path), settings.limits.size)
+    return _parsed(content, "file", visible.path(path), request, sheet)
 
 
 READERS: dict[str, Callable[[Request], Records]] = {
@@ -194,13 +221,20 @@ READERS: dict[str, Callable[[Request], Records]] = {
 }  # by origin
 
 
-def _parsed(data: bytes, origin: str, description: str, settings: Settings) -> Records:
-    content = archives.unpack(data, where=description, size=settings.limits.size)
-    return Records(tables.parse(content, where=description), origin, description, hashlib.sha256(data).hexdigest())
+def _parsed(data: bytes, origin: str, description: str, request: Request, sheet: str = "") -> Records:
+    within = request.settings.limits
+    content = archives.unpack(data, where=description, size=within.size)
+    table = mapping_choice.read(
+        lambda mapping: tables.parse(content, where=description, mapping=mapping, sheet=sheet, rows=within.rows),
+        request.mapping,
+        automatic=request.automatic,
+    )
+    description = f"{description}#{visible.visible(sheet)}" if sheet else description
+    return Records(table, origin, description, hashlib.sha256(data).hexdigest())
 
 
 def _public(spec: str) -> str:
-    return http.public(spec) if "://" in spec else spec
+    return visible.path(http.public(spec) if "://" in spec else spec)
 
 
 def _whole_number(environment: Mapping[str, str], name: str, default: int) -> int:
@@ -208,7 +242,7 @@ def _whole_number(environment: Mapping[str, str], name: str, default: int) -> in
     if text.isdecimal() and int(text) > 0:
         return int(text)
     raise SourceRefusedError(
-        f"{text!r} is not a positive whole number",
+        f"'{visible.visible(text)}' is not a positive whole number",
         where=f"setting {name}",
         expected=f"a number such as {default}",
         hint="correct it or leave it unset",

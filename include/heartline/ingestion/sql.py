@@ -1,48 +1,60 @@
 """Reads rows from a database with one SQL query, in a read-only transaction."""
 
+import json
 import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import pandas as pd
 from sqlalchemy import URL, Connection, create_engine, make_url
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from heartline.errors import SourceError, SourceRefusedError
+from heartline import visible
+from heartline.errors import SourceError, SourceRefusedError, TooLargeError
+from heartline.ingestion import limits
+from heartline.ingestion.http import Limits
 
-_CHUNK = 50_000  # rows fetched at a time: the driver's objects need ten times the memory of the numbers
+_SHOWN = 200  # characters of a query in a message
+_FETCH = 1_000  # rows fetched at a time: a cell may be long
+_CHUNK = 50_000  # rows handed over at a time: the driver's objects need ten times the memory of the numbers
+_MISESTIMATE = 4  # a plan's number of rows may exceed the real one by this factor without being refused
+
+T = TypeVar("T")
 
 
-def select(url: str, query: str, *, seconds: float, connect_seconds: float = 5) -> tuple[list[str], pd.DataFrame]:
-    """Return the names of a query's columns, and its rows.
+def select(url: str, query: str, within: Limits, collect: Callable[[list[str], Iterator[pd.DataFrame]], T]) -> T:
+    """Pass the names of a query's columns and its rows, part by part, to ``collect``, and return its result.
 
-    On PostgreSQL the transaction is read only, and the server cancels a statement after ``seconds``. On other databases
-    nothing is committed.
+    On PostgreSQL the transaction is read only, the rows come from a server-side cursor, and the server cancels a
+    statement after ``within.seconds``. A query whose plan has far more rows than allowed is not started. On other
+    databases nothing is committed.
 
     Args:
         url: a SQLAlchemy URL.
         query: one SELECT statement.
-        seconds: the time limit of a statement.
-        connect_seconds: the time limit of the connection.
-
-    Returns:
-        The k names, and the rows, shape [n, k]; the columns are numbered from 0, because a name may occur twice.
+        within: the limits of time and of rows.
+        collect: takes the k names, and frames of shape [n, k] with consecutive rows, at least one; the columns are
+            numbered from 0, because a name may occur twice.
 
     Raises:
         SourceRefusedError: the URL, the login or the query is wrong; a retry cannot change that.
         SourceError: the database is unreachable, or was interrupted.
+        TooLargeError: the plan has too many rows, or a cell is too long.
     """
     address = _address(url)
     statement = _one_statement(query)
     try:
-        engine = create_engine(address, connect_args=_limits(address, seconds, connect_seconds))
+        engine = create_engine(address, connect_args=_limits(address, within.seconds, within.connect_seconds))
         connection = engine.connect()
     except (SQLAlchemyError, ImportError) as error:
         raise _connection_error(error, _public(address)) from None  # the original message may contain the URL
     try:
         with connection:
-            return _rows(connection, statement)
+            _expect_few_rows(connection, statement, _where(address, statement), within.rows)
+            return collect(*_rows(connection, statement, _where(address, statement)))
     except SQLAlchemyError as error:
-        raise _query_error(error, f"{_public(address)}, query: {shorten(statement)}") from None
+        raise _query_error(error, _where(address, statement)) from None
     finally:
         engine.dispose()
 
@@ -114,15 +126,68 @@ def _may_pass(error: Exception) -> bool:
     return (isinstance(error, DBAPIError) and error.connection_invalidated) or isinstance(error, PoolTimeout)
 
 
-def _rows(connection: Connection, statement: str) -> tuple[list[str], pd.DataFrame]:
+def _expect_few_rows(connection: Connection, statement: str, where: str, rows: int) -> None:
+    """Raise if PostgreSQL's plan has far more rows than allowed: some plans fill a disk before their first row."""
+    if connection.dialect.name != "postgresql":
+        return
+    try:
+        plan = connection.exec_driver_sql(
+            f"EXPLAIN (FORMAT JSON) {statement}", execution_options={"no_parameters": True}
+        ).scalar_one()
+    except SQLAlchemyError:
+        return  # no SELECT, or a wrong one: the statement itself says what is wrong
+    finally:
+        connection.rollback()
+    expected = (json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]["Plan Rows"]
+    if expected > _MISESTIMATE * rows:
+        raise TooLargeError(
+            f"the query would return about {expected:,} rows, as PostgreSQL estimates it",
+            where=where,
+            expected=f"at most {rows:,} rows",
+            hint="select fewer rows, or raise HEARTLINE_SOURCE_MAX_ROWS if the machine has memory for them",
+        )
+
+
+def _rows(connection: Connection, statement: str, where: str) -> tuple[list[str], Iterator[pd.DataFrame]]:
     options = {"stream_results": True, "no_parameters": True}
     if connection.dialect.name == "postgresql":
         options["postgresql_readonly"] = True
     result = connection.execution_options(**options).exec_driver_sql(statement)
     names = list(result.keys())
-    numbered = range(len(names))
-    parts = [pd.DataFrame.from_records(part, columns=numbered, coerce_float=True) for part in result.partitions(_CHUNK)]
-    return names, pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=numbered)
+    if len(names) > limits.COLUMNS:
+        raise limits.too_many_columns(where, len(names))
+
+    def parts() -> Iterator[pd.DataFrame]:
+        waiting: list[Any] = []
+        for part in result.partitions(_FETCH):
+            _expect_short(part, names, where)
+            waiting += part
+            if len(waiting) >= _CHUNK:
+                yield _frame(waiting, len(names))
+                waiting = []
+        yield _frame(waiting, len(names))
+
+    return names, parts()
+
+
+def _frame(rows: list[Any], width: int) -> pd.DataFrame:
+    return pd.DataFrame.from_records(rows, columns=range(width), coerce_float=True)
+
+
+def _expect_short(rows: Sequence[Sequence[Any]], names: Sequence[str], where: str) -> None:
+    for row in rows:
+        for name, cell in zip(names, row, strict=True):
+            if isinstance(cell, str | bytes | memoryview) and len(cell) > limits.LINE:
+                raise TooLargeError(
+                    f"a cell of the column {visible.visible(name)} has {len(cell):,} characters",
+                    where=where,
+                    expected=f"cells of at most {limits.LINE:,} characters",
+                    hint="select only the contract's columns",
+                )
+
+
+def _where(address: URL, statement: str) -> str:
+    return f"{_public(address)}, query: {shorten(statement)}"
 
 
 def _one_statement(query: str) -> str:
@@ -166,7 +231,7 @@ def _words(error: Exception) -> str:
     """Return the driver's message on one line, without the statement if the driver separates it."""
     cause = getattr(error, "orig", None) or error
     primary = getattr(getattr(cause, "diag", None), "message_primary", None)
-    return " ".join(str(primary or cause).split())
+    return visible.visible(" ".join(str(primary or cause).split()), visible.LONG)
 
 
 def _public(address: URL) -> str:
@@ -176,5 +241,4 @@ def _public(address: URL) -> str:
 
 def shorten(statement: str) -> str:
     """Return a query on one line, cut to 200 characters."""
-    line = " ".join(statement.split())
-    return line if len(line) <= 200 else f"{line[:199]}…"
+    return visible.visible(" ".join(statement.split()), _SHOWN)

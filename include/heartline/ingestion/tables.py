@@ -1,29 +1,23 @@
-"""Parses CSV and Parquet into a table with the contract's columns.
+"""Parses CSV, JSON, Parquet and Excel files into a table with the contract's columns.
 
 Values are not validated here. Unparseable cells (not a number) and malformed rows (wrong number of fields) are returned
 beside the records with their row number, so that the checkpoint can report them.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from heartline import contract
+from heartline import contract, visible
 from heartline.errors import DataError
-from heartline.ingestion import cells, csv_text, encodings
+from heartline.ingestion import cells, csv_text, encodings, limits, mapping_layout, table_formats
+from heartline.ingestion.mapping import FileMapping
 
 NOT_A_NUMBER = "not a number"
-
-_PARQUET = b"PAR1"
-_BATCH = 1 << 16  # rows of a Parquet file that are converted at a time
-_MIN_COLUMNS = len(contract.COLUMNS) / 2  # of the contract, for a table to be accepted as records
-_SHOWN_NAMES = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +27,14 @@ class Table:
     Attributes:
         frame: shape [n, 14], the contract's columns in its order, float64, NaN for missing and unparseable cells; the
             index ``row`` is the row number in the source, from 1. Malformed rows are not in it, but count in the row
-            numbers. A column that the source lacks is all NaN.
+            numbers. A column that the source lacks is all NaN. A column for whose words the mapping has codes is a
+            category of these words: the frame holds what the file holds, and the task ``validate`` decodes it.
         unparseable: shape [k, 4], sorted by row: ``row`` (int64), ``field`` (empty for a malformed row), ``value`` (the
             text as found, at most 200 characters), ``reason``.
         names: the names of the source's columns as spelled; () for a file without a header.
         absent: columns of the contract that the source lacks.
-        dropped: columns of the source that the contract lacks.
+        dropped: columns of the source that neither the contract nor the mapping has.
+        mapping: how the columns were read; None for the contract's and Kaggle's names.
     """
 
     frame: pd.DataFrame
@@ -46,120 +42,171 @@ class Table:
     names: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    mapping: FileMapping | None = None
 
 
-def parse(data: bytes, *, where: str) -> Table:
-    """Return the records in the bytes of a CSV or Parquet file.
+def parse(
+    data: bytes, *, where: str, mapping: FileMapping | None = None, sheet: str = "", rows: int = limits.ROWS
+) -> Table:
+    """Return the records in the bytes of a CSV, JSON, Parquet or Excel file.
 
     CSV is text in UTF-8, otherwise Windows-1252, with or without a header, separated by comma, semicolon, tab or
     spaces. Without a header the columns are those of the UCI files, in their order. A decimal comma is accepted if the
     separator is a semicolon or a tab. Columns are matched by name or alias, in any order and case. In a Parquet file
-    text is parsed as in CSV, and only a column of the type boolean is read as 0 and 1.
+    text is parsed as in CSV, and only a column of the type boolean is read as 0 and 1. JSON is a list of records, or
+    JSON Lines.
 
     Args:
         data: the complete file.
         where: the file or address, for messages.
+        mapping: the names, words and units of the file, if they are not the contract's.
+        sheet: the sheet of an Excel workbook; "" for the first one.
+        rows: the most rows.
 
     Raises:
-        DataError: the bytes are neither format, hold no rows, are not a table of records, have a column twice or a
-            column of a type that cannot hold numbers, or no row has the right number of fields.
+        TooLargeError: there are more rows, or more of something else, than ``limits`` allows.
+        DataError: the bytes are none of these formats, hold no rows, are not a table of records, have a column twice or
+            a column of a type that cannot hold numbers, no row has the right number of fields, or the mapping does not
+            fit the file.
     """
-    return _parse_parquet(data, where) if data.startswith(_PARQUET) else _parse_text(data, where)
+    return _read(table_formats.rows_of(data, where=where, sheet=sheet, most=rows), where, mapping, rows)
 
 
-def from_frame(frame: pd.DataFrame, names: Sequence[str], *, where: str) -> Table:
+def from_frame(frame: pd.DataFrame, names: Sequence[str], *, where: str, mapping: FileMapping | None = None) -> Table:
     """Return the records of a table in memory, as ``parse`` does for a file.
 
     Args:
         frame: shape [n, k], columns numbered from 0, cells of any type.
         names: the k names as spelled in the source.
         where: the source, for messages.
+        mapping: the names, words and units of the source, if they are not the contract's.
 
     Raises:
         DataError: see ``parse``.
     """
-    positions = locate(names, where=where)
-    columns = {name: _as_arrow(frame[position]) for name, position in positions.items()}
-    _expect_readable({name: column.type for name, column in columns.items()}, where)
-    records = _Collector(list(positions), len(frame))
-    records.add(columns.values())
-    return records.table(names, positions, where)
+    return from_frames([frame], names, where=where, mapping=mapping)
 
 
-def locate(names: Sequence[str], *, where: str) -> dict[str, int]:
-    """Return the position among ``names`` of each column of the contract that is present.
+def from_frames(
+    parts: Iterable[pd.DataFrame],
+    names: Sequence[str],
+    *,
+    where: str,
+    mapping: FileMapping | None = None,
+    rows: int = limits.ROWS,
+) -> Table:
+    """Return the records of a table that comes in parts, each shaped as for ``from_frame``; see there.
 
     Raises:
-        DataError: fewer than half of the columns are present, or one is present more than once.
+        TooLargeError: there are more than ``rows`` rows.
+        DataError: see ``parse``.
     """
-    known = [encodings.ALIASES.get(" ".join(name.split()).lower()) for name in names]
-    counts = Counter(name for name in known if name)
-    more = ", …" if len(names) > _SHOWN_NAMES else ""
-    found = f"{where}, whose columns are: {', '.join(names[:_SHOWN_NAMES])}{more}"
-    if len(counts) < _MIN_COLUMNS:
-        raise DataError(
-            f"this is not a table of records: it has {len(counts)} of the {len(contract.COLUMNS)} columns",
-            where=found,
-            expected=f"the columns {', '.join(contract.COLUMN_NAMES)}",
-            hint="check that this is the right source, and rename its columns",
-        )
-    repeated = [name for name in contract.COLUMN_NAMES if counts[name] > 1]
-    if repeated:
-        raise DataError(
-            f"{'1 column is' if len(repeated) == 1 else f'{len(repeated)} columns are'} present more than once: "
-            f"{', '.join(repeated)}",
-            where=found,
-            expected="each column once, under one of its names",
-            hint="remove or rename the duplicate columns",
-        )
-    return {name: known.index(name) for name in contract.COLUMN_NAMES if name in counts}
+    return _read(table_formats.of_frames(parts, names), where, mapping, rows)
+
+
+def _read(source: table_formats.Rows, where: str, mapping: FileMapping | None, most: int) -> Table:
+    positions = mapping_layout.locate(source.names, mapping, where=where)
+    spelled = [source.names[at] for at in positions.values()]
+    declared = {source.names[at]: source.types[at] for at in positions.values() if at in source.types}
+    _expect_readable(declared, where)
+    records = _Collector(positions, source, where, mapping, most_rows=most)
+    for batch in source.batches(list(positions.values()), mapping.keys() if mapping else ()):
+        columns = list(batch)
+        if not declared:
+            _expect_readable({name: column.type for name, column in zip(spelled, columns, strict=True)}, where)
+        records.add(columns)
+    return records.table()
 
 
 class _Collector:
     """Collects batches of cells in one array, so that the records are in memory once."""
 
-    def __init__(self, fields: Sequence[str], most_rows: int, *, decimal_comma: bool = False) -> None:
-        self._rows = [contract.COLUMN_NAMES.index(name) for name in fields]
-        self._values = np.empty((len(contract.COLUMNS), most_rows))
-        self._values[[row for row in range(len(self._values)) if row not in self._rows]] = np.nan
-        self._decimal_comma = decimal_comma
+    def __init__(
+        self,
+        positions: dict[str, int],
+        source: table_formats.Rows,
+        where: str,
+        mapping: FileMapping | None,
+        *,
+        most_rows: int,
+    ) -> None:
+        """Make room for the expected rows; it grows up to ``most_rows``."""
+        self._source, self._positions, self._where, self._mapping = source, positions, where, mapping
+        self._rows = [contract.COLUMN_NAMES.index(name) for name in positions]
+        self._most_rows = most_rows
+        self._values = np.empty((len(contract.COLUMNS), min(source.expected, most_rows)))
         self._unparseable: list[tuple[int, NDArray[np.int64], list[str]]] = []
+        self._unparseable_count = 0
+        # by row of the values, which are positions in these words
+        self._words: dict[int, dict[str, int]] = {
+            contract.COLUMN_NAMES.index(name): {} for name in (mapping.words if mapping else ())
+        }
         self.count = 0
 
-    def add(self, batch: Iterable[pa.Array]) -> None:
-        """Add the cells of further rows, one array for each field."""
-        added = 0
-        for row, column in zip(self._rows, batch, strict=True):
-            numbers, unparseable, texts = cells.numbers(column, decimal_comma=self._decimal_comma)
-            added = len(numbers)
-            self._values[row, self.count : self.count + added] = numbers
-            if texts:
-                self._unparseable.append((row, self.count + unparseable, texts))
-        self.count += added
-
-    def table(
-        self, names: Sequence[str], positions: dict[str, int], where: str, text: csv_text.Text | None = None
-    ) -> Table:
-        """Return the table of the added rows.
-
-        Args:
-            names: of all columns of the source.
-            positions: the result of ``locate`` for these names.
-            where: the source, for messages.
-            text: the source of the rows, if some of them may be malformed.
+    def add(self, columns: Sequence[pa.Array]) -> None:
+        """Add the cells of further rows, one array for each field.
 
         Raises:
-            DataError: no row was added.
+            TooLargeError: there are too many rows, or too many cells that are no number.
+        """
+        added = len(columns[0])
+        self._make_room(self.count + added)
+        for row, column in zip(self._rows, columns, strict=True):
+            found = self._with_words(row, column) if row in self._words else self._numbers(row, column)
+            self._values[row, self.count : self.count + added] = found
+        self.count += added
+
+    def _numbers(self, row: int, column: pa.Array) -> NDArray[np.float64]:
+        numbers, unparseable, texts = cells.numbers(column, decimal_comma=self._source.decimal_comma)
+        if texts:
+            self._unparseable.append((row, self.count + unparseable, texts))
+            self._unparseable_count += len(texts)
+            self._expect_few_unparseable(row, texts)
+        return numbers
+
+    def _with_words(self, row: int, column: pa.Array) -> NDArray[np.float64]:
+        places, texts = cells.words(column)
+        known = self._words[row]
+        numbers = np.array([*(known.setdefault(text, len(known)) for text in texts), np.nan])
+        if len(known) > limits.UNREADABLE:
+            raise limits.too_many_unreadable(self._where, f"different words, in the column {self._spelled(row)}")
+        return numbers[places]
+
+    def _make_room(self, rows: int) -> None:
+        if rows > self._most_rows:
+            raise limits.too_many_rows(self._where, self._most_rows)
+        if rows > self._values.shape[1]:
+            larger = np.empty((len(self._values), min(2 * rows, self._most_rows)))
+            larger[:, : self.count] = self._values[:, : self.count]
+            self._values = larger
+
+    def _expect_few_unparseable(self, row: int, texts: list[str]) -> None:
+        if self._unparseable_count > limits.UNREADABLE:
+            raise limits.too_many_unreadable(
+                self._where,
+                f"cells are not numbers, in the column {self._spelled(row)} for example: {visible.listed(texts[:1])}",
+            )
+
+    def _spelled(self, row: int) -> str:
+        return visible.visible(self._source.names[self._positions[contract.COLUMN_NAMES[row]]])
+
+    def table(self) -> Table:
+        """Return the table of the added rows.
+
+        Raises:
+            DataError: no row was added, or many rows hold a word for which the mapping has no code.
         """
         if not self.count:
             raise DataError(
                 "there are no records",
-                where=where,
+                where=self._where,
                 expected="at least one row below the header",
                 hint="check how the source was made",
             )
+        self._values[[row for row in range(len(self._values)) if row not in self._rows], : self.count] = np.nan
         index: pd.Index[int] = pd.RangeIndex(1, self.count + 1, name="row")
         unparseable = []
+        text, names = self._source.text, self._source.names
         if text and text.malformed:
             index = pd.Index(text.numbers(self.count), name="row")
             unparseable.append(_malformed_rows(text))
@@ -168,12 +215,19 @@ class _Collector:
         frame = pd.DataFrame(
             self._values[:, : self.count].T, columns=list(contract.COLUMN_NAMES), index=index, copy=False
         )
+        for row, words in self._words.items():
+            codes = np.nan_to_num(self._values[row, : self.count], nan=-1).astype("int32")
+            frame[contract.COLUMN_NAMES[row]] = pd.Categorical.from_codes(codes, categories=pd.Index(list(words)))
+        if self._mapping:
+            mapping_layout.expect_known_words(self._mapping, frame, names, self._positions, where=self._where)
+        dropped = [name for at, name in enumerate(names) if at not in self._positions.values()]
         return Table(
             frame,
             _in_order(unparseable),
-            text.header if text else tuple(names),
-            tuple(name for name in contract.COLUMN_NAMES if name not in positions),
-            tuple(name for position, name in enumerate(names) if position not in positions.values()),
+            self._source.header,
+            tuple(name for name in contract.COLUMN_NAMES if name not in self._positions),
+            tuple(mapping_layout.not_ignored(self._mapping, dropped)),
+            self._mapping,
         )
 
 
@@ -203,37 +257,12 @@ def _in_order(unparseable: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(unparseable).astype(none.dtypes).sort_values("row", kind="stable", ignore_index=True)
 
 
-def _parse_text(data: bytes, where: str) -> Table:
-    text = csv_text.detect_dialect(data, where=where)
-    positions = locate(text.columns, where=where)
-    records = _Collector(list(positions), text.most_rows(), decimal_comma=text.decimal_comma)
-    for batch in text.rows(list(positions.values())):
-        records.add(batch)
-    return records.table(text.columns, positions, where, text)
-
-
-def _parse_parquet(data: bytes, where: str) -> Table:
-    try:
-        file = pq.ParquetFile(pa.BufferReader(data))
-        names = file.schema_arrow.names
-        positions = locate(names, where=where)
-        _expect_readable({names[at]: file.schema_arrow.field(at).type for at in positions.values()}, where)
-        records = _Collector(list(positions), file.metadata.num_rows)
-        spelled = [names[at] for at in positions.values()]
-        for batch in file.iter_batches(_BATCH, columns=spelled):
-            records.add(batch.column(name) for name in spelled)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"the Parquet file cannot be read: {str(error).strip().partition(chr(10))[0]}",
-            where=where,
-            expected="a complete Parquet file",
-            hint="write the file again",
-        ) from None
-    return records.table(names, positions, where)
-
-
 def _expect_readable(types: dict[str, pa.DataType], where: str) -> None:
-    wrong = [f"{name} is {kind}" for name, kind in types.items() if not cells.readable(kind)]
+    wrong = [
+        f"{visible.visible(name)} is {visible.visible(kind)}"
+        for name, kind in types.items()
+        if not cells.readable(kind)
+    ]
     if wrong:
         raise DataError(
             f"the type of {'1 column' if len(wrong) == 1 else f'{len(wrong)} columns'} cannot hold numbers",
@@ -241,11 +270,3 @@ def _expect_readable(types: dict[str, pa.DataType], where: str) -> None:
             expected="numbers, or text that is numbers",
             hint="convert the column, or rename it if it is another quantity",
         )
-
-
-def _as_arrow(column: pd.Series) -> pa.Array:
-    try:
-        found = pa.Array.from_pandas(column)
-        return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
-    except (pa.ArrowException, TypeError, OverflowError):  # mixed types, or a number that Arrow cannot hold
-        return pa.array([None if missing else str(cell) for cell, missing in zip(column, column.isna(), strict=True)])

@@ -7,9 +7,10 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from heartline import files
+from heartline import visible
 from heartline.errors import SourceError, SourceRefusedError
 from heartline.ingestion import archives
+from heartline.storage import durable_files
 
 MEMBER = "processed.cleveland.data"
 SHA256 = "a74b7efa387bc9d108d7d0115d831fe9b414b29ae7124f331b622b4efa0427c8"
@@ -56,13 +57,13 @@ def _member(archive: bytes, where: str, size: int) -> bytes:
                 raise SourceRefusedError(
                     f"the archive does not hold {MEMBER}",
                     where=where,
-                    expected=f"a zip with {MEMBER}; this one holds {', '.join(members.namelist()) or 'nothing'}",
+                    expected=f"a zip with {MEMBER}; this one holds {visible.listed(members.namelist()) or 'nothing'}",
                     hint="check HEARTLINE_UCI_URL",
                 )
             return archives.bounded(members, MEMBER, where=where, size=size)
     except archives.BROKEN_ZIP as error:
         raise SourceError(
-            f"the archive cannot be opened: {error}",
+            f"the archive cannot be opened: {visible.visible(error, visible.LONG)}",
             where=where,
             expected="a complete zip file",
             hint="try again, and check HEARTLINE_UCI_URL",
@@ -84,6 +85,6 @@ def _cached(cache: Path | None, sha256: str) -> bytes | None:
 
 def _keep(data: bytes, cache: Path, sha256: str) -> None:
     try:
-        files.write(cache / sha256, data)
+        durable_files.write(cache / sha256, data)
     except OSError as error:
         _log.warning("the download cannot be cached: %s", error)

@@ -1,7 +1,7 @@
 """Files that the command line put into the object store, because a task may not or cannot read their path."""
 
 from heartline.ingestion import source_catalog
-from heartline.ingestion.http import too_large
+from heartline.ingestion.limits import too_large
 from heartline.storage import object_store
 
 KIND = "uploads"

@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 
-from heartline import contract
+from heartline import contract, visible
 from heartline.arrays import Ints
 from heartline.comparison.candidates import Candidate
 from heartline.comparison.compare import OutOfFoldPredictions
@@ -309,5 +309,6 @@ def note(fitted: Fitted, prepared: Prepared) -> str:
     scores = (fitted.evaluation.out_of_fold, fitted.evaluation.holdout)
     rows = [(metrics.TITLES[name], *(one[name] for one in scores)) for name in metrics.MAIN]
     table = "\n".join(f"| {title} | {fold} | {holdout} |" for title, fold, holdout in rows)
-    data = f"{prepared['used']} records from `{prepared['source']}`, {prepared['profile']} evaluation."
+    source = visible.markdown_code(prepared["source"])
+    data = f"{prepared['used']} records from {source}, {prepared['profile']} evaluation."
     return f"{data}\n\n| | out of fold | hold-out |\n| --- | --- | --- |\n{table}"

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from heartline import contract
 from heartline.comparison.candidates import Candidate
-from heartline.errors import NoCandidateError
+from heartline.errors import NoCandidateError, memory_limit
 from heartline.packaging import export
 from heartline.pipeline import candidates, handovers, model_comparison
 from heartline.pipeline.handovers import Compared, Decision, Prepared, Refused, Trained
@@ -20,6 +20,7 @@ from heartline.storage import object_store
 log = logging.getLogger(__name__)
 
 
+@memory_limit("task compare")
 def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: str = "") -> Compared:
     """Compare the families on their shared folds, store the evidence, and name the winner.
 
@@ -29,6 +30,7 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
         run: Airflow's DAG run id.
 
     Raises:
+        OutOfMemoryError: the records do not fit in memory.
         HandoverError: another version of the code wrote ``trained`` or ``prepared``.
         NoCandidateError: no family converged and can be served.
         ComparisonError: the families were not evaluated on the same snapshot, folds and contract.
@@ -62,7 +64,7 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
     for line in decision["reasons"]:
         log.info("%s", line)
     predictions = [object_store.digest_of(one["predictions"]) for one in servable]
-    comparison_run = _log_run(outcome, decision, participants, remarks, _about(prepared, run), predictions)
+    comparison_run = _log_run(outcome, decision, participants, remarks, prepared, run, predictions)
     mlflow_registry.link_comparison([one["run_id"] for one in servable], comparison_run)
     log.info("verdict: %s. %s", verdict.verdict, verdict.sentence)
     return {
@@ -105,6 +107,13 @@ def _unconverged_folds(participants: Sequence[Candidate]) -> list[str]:
     ]
 
 
+def _mapping(prepared: Prepared) -> dict[str, str]:
+    if "mapping" not in prepared:
+        return {}
+    digest = object_store.digest_of(prepared["mapping"])
+    return {"mapping": f"{prepared['mapping_title']} (sha256 {digest})"}
+
+
 def _about(prepared: Prepared, run: str) -> dict[str, str]:
     """Return the facts that the comparison page and the model cards show."""
     return {
@@ -112,6 +121,7 @@ def _about(prepared: Prepared, run: str) -> dict[str, str]:
         "origin": prepared["origin"],
         "profile": prepared["profile"],
         "encoding": prepared["encoding"],
+        **_mapping(prepared),
         "seed": str(prepared["seed"]),
         "rows": str(prepared["rows"]),
         "used": str(prepared["used"]),
@@ -129,7 +139,8 @@ def _log_run(
     decision: Decision,
     participants: Mapping[str, Candidate],
     remarks: Sequence[str],
-    about: Mapping[str, str],
+    prepared: Prepared,
+    run: str,
     predictions: Sequence[str],
 ) -> str:
     """Log the comparison with its page and the model cards; return the id of the MLflow run.
@@ -139,10 +150,12 @@ def _log_run(
         decision: the verdict over the families.
         participants: the families that took part, by name.
         remarks: sentences for the page, beside the verdict's reasons.
-        about: facts for page and cards.
+        prepared: what ``preprocess`` returned, for the facts on page and cards.
+        run: Airflow's DAG run id.
         predictions: digests of the families' stored predictions.
     """
-    verdict = outcome.verdict
+    verdict, about = outcome.verdict, _about(prepared, run)
+    mapping = object_store.get(prepared["mapping"]).decode() if "mapping" in prepared else ""
     evidence = {
         **decision,
         "comparisons": [asdict(one) for one in outcome.comparisons],
@@ -157,7 +170,8 @@ def _log_run(
         remarks=remarks,
     )
     cards = {
-        f"model_card_{name}.html": model_card.render(one, verdict, about=about) for name, one in participants.items()
+        f"model_card_{name}.html": model_card.render(one, verdict, about=about, mapping=mapping)
+        for name, one in participants.items()
     }
     key = json.dumps([about["run"], sorted(predictions), evidence], sort_keys=True)
     return mlflow_registry.log_run(

@@ -5,7 +5,7 @@ are named by content.
 """
 
 from collections.abc import Mapping
-from typing import Literal, TypedDict, TypeGuard
+from typing import Literal, NotRequired, TypedDict, TypeGuard
 
 from heartline.errors import HandoverError
 
@@ -17,7 +17,7 @@ class Ingested(TypedDict):
     """
 
     raw: str
-    """URI of the rows as they were read; cells that are not numbers are missing in it."""
+    """URI of the rows as they were read; cells that are neither numbers nor words of the mapping are missing in it."""
     unparseable: str
     """URI of the cells and rows that could not be parsed: row, field, value, reason."""
     names: list[str]
@@ -26,6 +26,10 @@ class Ingested(TypedDict):
     """Columns of the contract that the source lacks."""
     extra_columns: list[str]
     """Columns of the source that the contract lacks; they are not used."""
+    mapping: NotRequired[str]
+    """URI of the mapping that the rows were read with and are decoded with, YAML; absent without one."""
+    mapping_title: NotRequired[str]
+    """Name or path of the mapping; absent without one."""
     origin: str
     """Kind of source: the ``origin`` of its entry in ``ingestion.source_catalog``."""
     source: str
@@ -64,7 +68,11 @@ class Validated(ValidationEvidence):
     snapshot: str
     """URI of the records that passed, in canonical order without duplicates."""
     encoding: str
-    """How the codes were read: ``uci`` or ``kaggle``."""
+    """How the codes were read: ``uci``, ``kaggle`` or ``mapping``."""
+    mapping: NotRequired[str]
+    """URI of the mapping that the records were read with, YAML; absent without one."""
+    mapping_title: NotRequired[str]
+    """Name or path of the mapping; absent without one."""
     rows: int
     """Rows in the source."""
     used: int

@@ -4,7 +4,7 @@ import logging
 
 import pandas as pd
 
-from heartline.errors import DataError
+from heartline.errors import DataError, memory_limit
 from heartline.pipeline import handovers
 from heartline.pipeline.handovers import Prepared, Validated
 from heartline.storage import snapshots, splits
@@ -13,6 +13,7 @@ from heartline.training import families
 log = logging.getLogger(__name__)
 
 
+@memory_limit("task preprocess")
 def preprocess(validated: Validated, *, profile: str, seed: int) -> Prepared:
     """Split the snapshot into training set and hold-out, and plan the folds that all families share.
 
@@ -22,6 +23,7 @@ def preprocess(validated: Validated, *, profile: str, seed: int) -> Prepared:
         seed: of the folds and of the models.
 
     Raises:
+        OutOfMemoryError: the records do not fit in memory.
         HandoverError: another version of the code wrote ``validated``.
         DataError: too few records of a class, or too few with a value of a column.
     """

@@ -4,6 +4,7 @@ import hashlib
 import platform
 from datetime import UTC, datetime
 
+from heartline.errors import memory_limit
 from heartline.packaging import export
 from heartline.pipeline import candidates, handovers, validation
 from heartline.pipeline.candidates import Fitted, ServableBundle, TrainingInputs, Unservable
@@ -13,6 +14,7 @@ from heartline.storage import object_store
 from heartline.training import families
 
 
+@memory_limit("task train")
 def train(family: str, prepared: Prepared, *, run: str = "") -> Trained | Refused:
     """Evaluate a family on the shared folds, fit it on the training set, store its bundle and log an MLflow run.
 
@@ -24,6 +26,7 @@ def train(family: str, prepared: Prepared, *, run: str = "") -> Trained | Refuse
         run: Airflow's DAG run id; a tag, nothing depends on it.
 
     Raises:
+        OutOfMemoryError: the records do not fit in memory.
         HandoverError: another version of the code wrote ``prepared``.
         ServiceUnavailableError: the service's environment is missing, so that no bundle can be tested.
         RegistryError: MLflow cannot be reached.
@@ -57,6 +60,7 @@ def train(family: str, prepared: Prepared, *, run: str = "") -> Trained | Refuse
                 "evaluation.json": export.to_json(evidence),
                 "validation.json": object_store.get(prepared["report"]),
                 validation.PAGE: object_store.get(prepared["page"]),
+                **({"mapping.yaml": object_store.get(prepared["mapping"])} if "mapping" in prepared else {}),
                 **{f"pictures/{name}": data for name, data in figures.items()},
             },
             dataset=runs.Dataset(
@@ -101,11 +105,18 @@ def _tags(
         "airflow_run": run,
         "source": prepared["source"],
         "encoding": prepared["encoding"],
+        **_mapping(prepared),
         "validation_run": prepared["validation_run"],
         "python": platform.python_version(),
         "scores": fitted.evaluation.scores_in_words(),
         **refusal,
     }
+
+
+def _mapping(prepared: Prepared) -> dict[str, str]:
+    if "mapping" not in prepared:
+        return {}
+    return {"mapping": prepared["mapping_title"], "mapping_sha256": object_store.digest_of(prepared["mapping"])}
 
 
 def _parameters(fitted: Fitted, inputs: TrainingInputs) -> dict[str, object]:

@@ -3,7 +3,9 @@
 import logging
 
 from heartline import contract
-from heartline.ingestion import encodings
+from heartline.errors import memory_limit
+from heartline.ingestion import encodings, mapping_parser
+from heartline.ingestion.mapping import FileMapping
 from heartline.pipeline import handovers, validation
 from heartline.pipeline.handovers import Ingested, Validated
 from heartline.storage import object_store, snapshots
@@ -12,6 +14,7 @@ from heartline.validation import checkpoint
 log = logging.getLogger(__name__)
 
 
+@memory_limit("task validate")
 def validate(
     ingested: Ingested,
     *,
@@ -30,6 +33,7 @@ def validate(
         run: Airflow's DAG run id, which also names its Data Docs page.
 
     Raises:
+        OutOfMemoryError: the records do not fit in memory.
         HandoverError: another version of the code wrote ``ingested``.
         DataError: the records are refused; names expectations, columns, rows and the page.
         RegistryError: MLflow cannot be reached.
@@ -43,6 +47,7 @@ def validate(
         extra_columns=ingested["extra_columns"],
         origin=ingested["origin"],
         source=ingested["source"],
+        mapping=_mapping(ingested),
     )
     parameters = validation.CheckParameters(encoding, max_quarantine, max_drift)
     result = validation.decide(raw, parameters, run=run)
@@ -51,7 +56,7 @@ def validate(
     evidence = validation.publish(result, raw, parameters, run=run, snapshot=object_store.digest_of(snapshot))
     for line in [*report.evidence, *report.notes, *(str(finding) for finding in report.findings)]:
         log.info("%s", line)
-    validation.stop_on(report, source=ingested["source"], page=evidence["data_docs"])
+    validation.stop_on(report, raw, page=evidence["data_docs"])
     log.info(
         "%d rows: %d used, %d duplicates, %d in quarantine (%s); %d expectations; %s",
         report.rows,
@@ -62,7 +67,7 @@ def validate(
         report.expectations,
         evidence["data_docs"],
     )
-    return {
+    validated: Validated = {
         "origin": ingested["origin"],
         "source": ingested["source"],
         "snapshot": snapshot,
@@ -72,5 +77,21 @@ def validate(
         "duplicates": report.duplicates,
         "quarantined": report.quarantined,
         "expectations": report.expectations,
-        **evidence,
+        "data_docs": evidence["data_docs"],
+        "validation_run": evidence["validation_run"],
+        "report": evidence["report"],
+        "page": evidence["page"],
+        "quarantine": evidence["quarantine"],
+        "quarantine_csv": evidence["quarantine_csv"],
     }
+    if "mapping" in ingested:
+        validated["mapping"], validated["mapping_title"] = ingested["mapping"], ingested["mapping_title"]
+    return validated
+
+
+def _mapping(ingested: Ingested) -> FileMapping | None:
+    """Return the mapping that ``ingest`` read the records with."""
+    if "mapping" not in ingested:
+        return None
+    text = object_store.get(ingested["mapping"]).decode()
+    return mapping_parser.parse(text, title=ingested["mapping_title"])

@@ -7,22 +7,25 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from heartline import contract, origins, resolution
+from heartline import contract, origins, resolution, visible
 from heartline.errors import DataError
 from heartline.ingestion import encodings
+from heartline.ingestion.mapping import NO_CODE, FileMapping
 from heartline.pipeline.handovers import ValidationEvidence
 from heartline.registry import mlflow_registry, runs
 from heartline.reports import data_docs_page, data_docs_site
 from heartline.storage import object_store, snapshots
-from heartline.validation import checkpoint, drift
+from heartline.validation import checkpoint, drift, written
 from heartline.validation.checkpoint import Checked, Report
 
 PAGE = "data_docs.html"
 SHOWN_FINDINGS = 12
+TEXTS = ("field", "value", "reason")  # columns of the quarantine
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,14 @@ class Raw:
     """Records as they were read from a source.
 
     Attributes:
-        frame: (n, 14) float64; the index is the row number in the source.
+        frame: (n, 14) float64, or words of a mapping as categories; the index is the row number in the source.
         unparseable: cells and rows that are not numbers: row, field, value, reason.
         names: the header as spelled; empty without one.
         missing_columns: columns of the contract that the source lacks.
         extra_columns: columns of the source that the contract lacks.
         origin: the kind of source.
         source: the source in words.
+        mapping: how the records become those of the contract; None if an encoding says so.
     """
 
     frame: pd.DataFrame
@@ -61,6 +65,7 @@ class Raw:
     extra_columns: list[str]
     origin: str
     source: str
+    mapping: FileMapping | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,21 +94,21 @@ def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResu
     Raises:
         RegistryError: MLflow cannot be reached, which stores the alias ``production``.
     """
-    records = resolution.frame_at_resolution(raw.frame)
-    decided = encodings.decide_encoding(records, raw.names, parameters.encoding)
-    # an undecided set is checked as UCI's: the page then shows which values do not fit
-    frame, unknown = encodings.decode(records, decided.encoding or encodings.UCI)
+    decoded = _decoded(raw, parameters.encoding)
+    decided, how = decoded.decision, decoded.how
     reference, note = _reference(raw.origin)
     checked = checkpoint.check(
-        frame,
-        pd.concat([raw.unparseable, unknown], ignore_index=True),
-        finer=resolution.finer_values(raw.frame),
+        decoded.frame,
+        decoded.unparseable,
+        written=how,
+        finer=decoded.finer,
         absent=raw.missing_columns,
         reference=reference,
         max_drift=parameters.max_drift,
     )
-    extra = [f"columns that the contract does not have were left out: {', '.join(raw.extra_columns)}"]
+    extra = [f"columns that the contract does not have were left out: {visible.listed(raw.extra_columns)}"]
     undecided = [f"all records: {decided.problem}"] if decided.problem else []
+    lacking = [f"all records: {_lacking(raw.missing_columns)}"] if raw.missing_columns else []
     report = Report(
         rows=checked.rows,
         used=checked.used,
@@ -115,9 +120,58 @@ def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResu
         notes=[*(extra if raw.extra_columns else []), *([note] if note else [])],
         expectations=len(checked.result.results),
         findings=checked.findings,
-        stopped=[*undecided, *checkpoint.reasons_to_stop(checked, parameters.max_quarantine)],
+        stopped=[*lacking, *undecided, *checkpoint.reasons_to_stop(checked, parameters.max_quarantine)],
+        names=dict(how.names),
+        mapping=raw.mapping.text() if raw.mapping else "",
     )
     return ValidationResult(checked, report, data_docs_page.render(checked.result, report, run=run, source=raw.source))
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """Records in the contract's codes and at its resolution, and how they were read.
+
+    Attributes:
+        decision: the encoding.
+        frame: (n, 14) float64.
+        finer: row, field, value of the values that were rounded.
+        unparseable: row, field, value, reason of the cells that have no value in the frame.
+        how: how the source writes the records.
+    """
+
+    decision: encodings.EncodingDecision
+    frame: pd.DataFrame
+    finer: pd.DataFrame
+    unparseable: pd.DataFrame
+    how: written.Written
+
+
+def _decoded(raw: Raw, encoding: str) -> _Decoded:
+    if raw.mapping:
+        frame, unparseable = raw.mapping.decode(raw.frame, raw.unparseable)
+        how = written.of_mapping(raw.mapping, raw.names, raw.extra_columns, raw.frame)
+        # a number without a code is reported by the check of its column's codes
+        numeric = (unparseable["reason"] == NO_CODE) & unparseable["field"].isin(list(how.recoded))
+        records = resolution.frame_at_resolution(frame)
+        decision = encodings.of_mapping(records, raw.mapping, how.names)
+        return _Decoded(decision, records, resolution.finer_values(frame), unparseable[~numeric], how)
+    as_read = resolution.frame_at_resolution(raw.frame)
+    decision = encodings.decide_encoding(as_read, raw.names, encoding)
+    # an undecided set is checked as UCI's: the page then shows which values do not fit
+    frame = encodings.decode(as_read, decision.encoding or encodings.UCI)
+    how = written.of_source(raw.names, raw.extra_columns, as_read, decision.encoding)
+    return _Decoded(decision, frame, resolution.finer_values(raw.frame), raw.unparseable, how)
+
+
+def _lacking(columns: Sequence[str]) -> str:
+    """Return in one sentence what it means that a source lacks columns of the contract."""
+    names = " and ".join([part for part in (", ".join(columns[:-1]), columns[-1]) if part])
+    one = len(columns) == 1
+    return (
+        f"the source has no {'column' if one else 'columns'} {names}, and contract {contract.VERSION} needs "
+        f"{'it' if one else 'them'}: such records can be trained only with a contract that does without "
+        f"{'it' if one else 'them'}"
+    )
 
 
 def publish(
@@ -141,10 +195,14 @@ def publish(
     files = {
         PAGE: result.page,
         "validation.json": json.dumps(report.as_dict(), indent=1, sort_keys=True).encode(),
-        "quarantine.csv": result.checked.quarantine.to_csv(index=False).encode(),
+        "quarantine.csv": _csv(result.checked.quarantine),
         "quarantine.parquet": _parquet(result.checked.quarantine),
     }
-    key = hashlib.sha256(json.dumps([run, snapshot, vars(parameters)]).encode()).hexdigest()
+    mapping = raw.mapping
+    if mapping:
+        files["mapping.yaml"] = mapping.text().encode()
+    stated = [mapping.digest] if mapping else []
+    key = hashlib.sha256(json.dumps([run, snapshot, vars(parameters), *stated]).encode()).hexdigest()
     run_id = mlflow_registry.log_run(
         runs.Run(
             key=key,
@@ -154,6 +212,7 @@ def publish(
             parameters={
                 **vars(parameters),
                 "decided_encoding": report.encoding or "undecided",
+                "mapping": f"{mapping.title} (sha256 {mapping.digest})" if mapping else "none",
                 "contract": contract.VERSION,
             },
             metrics={
@@ -184,14 +243,23 @@ def address(name: str) -> str:
     return f"{site.rstrip('/')}/{name}"
 
 
-def stop_on(report: Report, *, source: str, page: str) -> None:
+def stop_on(report: Report, raw: Raw, *, page: str) -> None:
     """Raise an error if the report has a reason to stop the run.
 
     Raises:
-        DataError: names each finding with its expectation, column, count and up to ten rows, and the page.
+        DataError: names each finding with its expectation, column, count and up to ten rows, and the page; only the
+            columns that the source lacks, if it lacks some, because no correction of values can help then.
     """
     if not report.stopped:
         return
+    source = raw.source
+    if raw.missing_columns:
+        raise DataError(
+            _lacking(raw.missing_columns),
+            where=f"source {source}\n    page: {page}",
+            expected=f"the columns {', '.join(contract.COLUMN_NAMES)}",
+            hint=_advice_on_columns(raw),
+        )
     # the largest first: a message that is cut off has named them
     by_size = sorted(report.findings, key=lambda finding: (finding.layer != "set", -finding.count))
     serious = [str(finding) for finding in by_size if finding.layer != "unusual"]
@@ -217,9 +285,23 @@ def _reasons(report: Report) -> str:
     return report.stopped[0].removeprefix("all records: ")
 
 
+def _advice_on_columns(raw: Raw) -> str:
+    without = "take these columns out of include/heartline/contract.py and raise its version"
+    if not raw.extra_columns:
+        return f"get the columns, or {without}; nothing was trained"
+    shown = written.guesses(raw.extra_columns, raw.missing_columns)
+    return (
+        f"if one of its further columns ({shown}) is meant, state so in a mapping: ./heartline mapping FILE writes a "
+        f"draft; else {without}; nothing was trained"
+    )
+
+
 def _advice(report: Report) -> str:
     if not report.encoding:
-        return "read the evidence, then set the parameter: encoding=uci or encoding=kaggle; nothing was trained"
+        return (
+            "read the evidence, then set the parameter encoding=uci or encoding=kaggle; if the file has neither's "
+            "codes, state them in a mapping: ./heartline mapping FILE writes a draft; nothing was trained"
+        )
     drifted = all("divergence" in one for one in report.stopped)
     accept = "; if the change is intended, run with a larger max_drift" if drifted else ""
     return f"correct the source and run again{accept}; nothing was trained on these records"
@@ -242,6 +324,12 @@ def _reference(origin: str) -> tuple[dict[str, drift.Partition] | None, str]:
         return None, f"{of_production} is of another contract and lacks {', '.join(lacking)}"
     # a snapshot of contract 1.1 or older holds the noise of its source's types, which would move values between bins
     return drift.reference(resolution.frame_at_resolution(snapshot)), ""
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    """Return a table for people: no cell is a formula of a spreadsheet, and every character can be seen."""
+    safe = {name: {text: visible.spreadsheet_cell(text) for text in table[name].unique()} for name in TEXTS}
+    return table.assign(**{name: table[name].map(texts) for name, texts in safe.items()}).to_csv(index=False).encode()
 
 
 def _parquet(table: pd.DataFrame) -> bytes:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from heartline import contract
+from heartline import contract, visible
+from heartline.ingestion import encodings
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
@@ -31,12 +32,15 @@ def title(column: str) -> str:
     return COLUMNS[column].title if column in COLUMNS else column
 
 
-def by_column(result: "ExpectationSuiteValidationResult") -> list[dict[str, Any]]:
+def by_column(
+    result: "ExpectationSuiteValidationResult", names: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """Return the expectations of a run by column, in the contract's order; those about the dataset come first.
 
     Args:
         result: of the suite. In the ``meta`` of an expectation, ``column`` overrides the column under which it is
             shown, and ``layer`` says what its failure means.
+        names: the source's name of each column, if it has a header.
     """
     groups: dict[str, list[dict[str, Any]]] = {name: [] for name in ("", *COLUMNS)}
     for one in _plain(result).results:
@@ -47,7 +51,12 @@ def by_column(result: "ExpectationSuiteValidationResult") -> list[dict[str, Any]
         column = _meta(one).get("column", config.kwargs.get("column", "") if config else "")
         groups.setdefault(column, []).append(_check(one))
     return [
-        {"column": name if name in COLUMNS else "", "title": title(name), "checks": checks, **_tally(checks)}
+        {
+            "column": encodings.titled(name, names or {}) if name in COLUMNS else "",
+            "title": title(name),
+            "checks": checks,
+            **_tally(checks),
+        }
         for name, checks in groups.items()
         if checks
     ]
@@ -120,7 +129,7 @@ def _html(block: Any) -> Markup:
 def _sentence(template: Mapping[str, Any]) -> Markup:
     values = {name: f"<b>{escape(_text(value))}</b>" for name, value in template.get("params", {}).items()}
     # Great Expectations' text is escaped like the values
-    html = Template(str(escape(template["template"].strip()))).safe_substitute(values)
+    html = Template(str(escape(_text(template["template"].strip())))).safe_substitute(values)
     return Markup("<div>{}</div>").format(Markup(html.replace("\n", "<br>")))  # noqa: S704
 
 
@@ -148,4 +157,4 @@ def _distribution(graph: Mapping[str, Any]) -> Markup:
 def _text(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "missing"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else visible.escaped(str(value), keep="\n")

@@ -29,6 +29,7 @@ _LAYERS = (
 _ENCODINGS = {
     "uci": "They were read as the codes of the UCI archive.",
     "kaggle": "They were read as the codes of the Kaggle file, and converted to those of the UCI archive.",
+    "mapping": "They were read with the mapping below, and converted to the codes and units of the contract.",
 }
 _UNDECIDED = "It is uncertain whether the codes are UCI's or Kaggle's."
 
@@ -55,7 +56,7 @@ def render(result: "ExpectationSuiteValidationResult", report: "Report", *, run:
         limit=f"{100 * report.max_quarantine:g}%",
         groups=list(_groups(report)),
         encoding=_ENCODINGS.get(report.encoding, _UNDECIDED),
-        checks=data_docs_checks.by_column(result),
+        checks=data_docs_checks.by_column(result, report.names),
         contract=contract,
         version=result.meta["great_expectations_version"],
     )
@@ -122,10 +123,10 @@ def _described(finding: "Finding", rows: int) -> dict[str, Any]:
     of_row = not finding.column and finding.layer == "row"
     return {
         "title": "Whole rows" if of_row else data_docs_checks.title(finding.column),
-        "name": column.name if column else "",
+        "name": (finding.name or column.name) if column else "",
         "unit": column.unit if column else "",
         "about": column.description if column else "",
-        "codes": ", ".join(f"{code} {label}" for code, label in column.codes.items()) if column else "",
+        "codes": finding.codes,
         "expected": finding.expected,
         "found": _violations(count, rows) if count else finding.found,
         "rows": finding.rows,

@@ -21,13 +21,14 @@ from heartline.ingestion import source_catalog
 from heartline.reports import rendering, tables
 
 
-def render(candidate: Candidate, verdict: Verdict, *, about: Mapping[str, str]) -> bytes:
+def render(candidate: Candidate, verdict: Verdict, *, about: Mapping[str, str], mapping: str = "") -> bytes:
     """Return the card: HTML in UTF-8, the same bytes for the same input.
 
     Args:
         candidate: the model.
         verdict: of the comparison that it took part in.
         about: facts about the training data: at least ``tables.REQUIRED``; all are shown.
+        mapping: the text of the mapping that the records were read with; empty for none.
 
     Raises:
         ValueError: ``about`` is not complete.
@@ -50,6 +51,7 @@ def render(candidate: Candidate, verdict: Verdict, *, about: Mapping[str, str]) 
             tuning=_tuning(found),
             source=source.card,
             facts=tables.facts(about),
+            mapping=mapping,
             training=f"{len(candidate.predictions.labels):,}",
             positives=f"{int(candidate.predictions.labels.sum()):,}",
             scores=tables.score_rows([found.out_of_fold, found.holdout]),

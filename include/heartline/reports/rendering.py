@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from heartline import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,16 +34,25 @@ _STYLE: dict[str, Any] = {
 
 @cache
 def templates() -> Environment:
-    """Return the Jinja environment of all pages. It escapes every value, as values come from records."""
+    """Return the Jinja environment of all pages.
+
+    It escapes every value, as values come from records, and shows characters that cannot be seen.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        finalize=_visible,
     )
     environment.filters["thousands"] = thousands
     return environment
+
+
+def _visible(value: Any) -> Any:
+    """Return a value for a page; HTML that is ready stays as it is."""
+    return visible.escaped(value, keep="\n") if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def thousands(number: int) -> str:

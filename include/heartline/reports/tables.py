@@ -21,6 +21,7 @@ TITLES = {
     "source": "Source",
     "origin": "Origin",
     "encoding": "Codes read as",
+    "mapping": "Mapping",
     "rows": "Rows in the source",
     "used": "Records used",
     "duplicates": "Duplicate rows",

@@ -18,8 +18,8 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from heartline import files
 from heartline.errors import HeartlineError, PermanentError
+from heartline.storage import durable_files
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def write(fs: Any, path: str, data: bytes) -> None:
         OSError: it cannot be written.
     """
     if isinstance(fs, LocalFileSystem):
-        files.write(Path(path), data)
+        durable_files.write(Path(path), data)
     else:
         fs.makedirs(posixpath.dirname(path), exist_ok=True)
         fs.pipe_file(path, data)  # object stores show an object when its upload is complete
@@ -121,7 +121,7 @@ def writing(uri: str, size: int = 0) -> Iterator[tuple[Any, str]]:
     try:
         yield fsspec.core.url_to_fs(uri)
     except OSError as error:
-        full = error.errno in files.FULL
+        full = error.errno in durable_files.FULL
         raise StoreError(
             f"the store is full: {error.strerror}" if full else f"the store cannot be written: {error}",
             where=uri,
@@ -242,7 +242,7 @@ def set_apart(fs: Any, paths: Sequence[str]) -> list[str]:
         apart = _apart(path)
         try:
             if isinstance(fs, LocalFileSystem):
-                apart = str(files.set_apart(Path(path), Path(apart).parent))
+                apart = str(durable_files.set_apart(Path(path), Path(apart).parent))
             else:
                 fs.makedirs(posixpath.dirname(apart), exist_ok=True)
                 fs.mv(path, apart)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import great_expectations as gx
@@ -17,11 +17,13 @@ from great_expectations.data_context.types.base import (
 from great_expectations.expectations.expectation import Expectation
 
 from heartline import contract
-from heartline.arrays import Flags
+from heartline.arrays import Flags, Positions
 from heartline.ingestion import label_polarity
 from heartline.storage import record_identity
 from heartline.validation import drift, findings, suite
+from heartline.validation import written as source
 from heartline.validation.findings import Finding
+from heartline.validation.written import Written
 
 ROW = "row"
 QUARANTINE = [ROW, "field", "value", "reason"]
@@ -37,12 +39,14 @@ class Report:
         duplicates: number of rows that repeat one of these.
         quarantined: number of rows in quarantine.
         max_quarantine: the largest accepted share of rows in quarantine.
-        encoding: ``uci`` or ``kaggle``; empty if it could not be decided.
+        encoding: ``uci``, ``kaggle`` or ``mapping``; empty if it could not be decided.
         evidence: sentences about the decision on the encoding.
         notes: further information.
         expectations: number of evaluated expectations.
         findings: the expectations that were not met.
         stopped: the reasons why the run stops; empty if it continues.
+        names: the source's name of each column, as spelled; empty without a header.
+        mapping: the text of the mapping that the records were read with; empty for none.
     """
 
     rows: int
@@ -56,6 +60,8 @@ class Report:
     expectations: int
     findings: list[Finding]
     stopped: list[str]
+    names: dict[str, str] = field(default_factory=dict)
+    mapping: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain values for JSON."""
@@ -95,6 +101,7 @@ def check(
     unparseable: pd.DataFrame,
     *,
     finer: pd.DataFrame | None = None,
+    written: Written | None = None,
     absent: Collection[str] = (),
     reference: Mapping[str, drift.Partition] | None = None,
     max_drift: float = contract.MAX_DRIFT,
@@ -105,6 +112,8 @@ def check(
         frame: (n, 14) float64 in UCI's codes, at the contract's resolution; the index is the row number in the source.
         unparseable: row, field, value, reason of each unparseable cell, which is missing in ``frame``; with an empty
             field, of each malformed row, which is not in ``frame``.
+        written: how the source writes the records; single cells are checked and quoted as they stand in it. By default
+            as in ``frame``.
         finer: row, field, value of the values that were rounded to the contract's resolution, for a warning.
         absent: columns that the source lacks.
         reference: the distributions of production's snapshot; without it drift is not checked.
@@ -113,41 +122,68 @@ def check(
     Raises:
         RuntimeError: the rows do not add up, which is a bug in this function.
     """
-    frame, unparseable = _without_fractions(frame, unparseable)
+    written = written or Written()
+    frame, as_found, unparseable = _without_fractions(frame, written.cells(frame), unparseable)
     cells, malformed = unparseable[unparseable["field"] != ""], unparseable[unparseable["field"] == ""]
     present = [name for name in contract.COLUMN_NAMES if name not in absent]
     expectations = suite.build(
-        present=present, unparseable=set(cells["field"]), reference=reference, max_drift=max_drift
+        present=present,
+        unparseable=set(cells["field"]),
+        empty=[name for name in present if frame[name].isna().all()] if reference else (),
+        written=written,
+        reference=reference,
+        max_drift=max_drift,
     )
-    order, repeats = record_identity.distinct(frame)
-    batch = _batch(frame, cells, present, repeats, _shown_finer(finer))
+    order, repeats = _distinct(frame, _unreadable(frame, as_found, cells, written))
+    recoded = written.recoded if reference else ()
+    batch = _batch(frame, as_found, cells, present, repeats, recoded=recoded, finer=_shown_finer(finer))
     run = _Run(expectations, batch)
     failed: list[Any] = [one for one in run.result.results if not one.success]
-    offenders = [run.offenders(one, cells) for one in failed if one.expectation_config.meta["layer"] == "row"]
+    offenders = [run.offenders(one, cells, written) for one in failed if _layer(one) == "row"]
     quarantine = pd.concat([malformed, *offenders])[QUARANTINE]
     quarantine = quarantine.sort_values([ROW, "field"], ignore_index=True, kind="stable")
     good = frame
     if offenders:  # a row may be equal to a quarantined row, and is no duplicate then
         good = frame[~frame.index.isin(quarantine[ROW])]
         order, repeats = record_identity.distinct(good)
+    rows = len(frame) + len(malformed)
     checked = Checked(
         records=record_identity.canonical(good, order) if not absent else record_identity.canonical(good.iloc[:0]),
         used=int(len(good) - repeats.sum()),
-        quarantine=quarantine,
+        quarantine=quarantine.assign(field=quarantine["field"].map(written.name)),
         duplicates=good.index[repeats].tolist(),
         result=run.result,
-        findings=[*findings.of_malformed(malformed, len(present)), *findings.of_results(failed)],
-        rows=len(frame) + len(malformed),
+        findings=[*findings.of_malformed(malformed, written.fields), *findings.of_results(failed, rows, written)],
+        rows=rows,
     )
     _expect_that_rows_add_up(checked, len(checked.records) if not absent else checked.used)
     return checked
 
 
+def _layer(result: Any) -> str:
+    return str(result.expectation_config.meta["layer"])
+
+
+def _unreadable(frame: pd.DataFrame, as_found: pd.DataFrame, cells: pd.DataFrame, written: Written) -> Flags:
+    """Return which rows (n,) have a cell that is no number, or a code that the source's encoding lacks."""
+    found = np.asarray(frame.index.isin(cells[ROW]), dtype=np.bool_)
+    for name in written.recoded:
+        found |= as_found[name].notna().to_numpy() & frame[name].isna().to_numpy()
+    return found
+
+
+def _distinct(frame: pd.DataFrame, unreadable: Flags) -> tuple[Positions | None, Flags]:
+    """Return the order and the duplicates of the records; rows that cannot be read are not compared."""
+    if not unreadable.any():
+        return record_identity.distinct(frame)
+    repeats = np.zeros(len(frame), dtype=np.bool_)
+    repeats[~unreadable] = record_identity.distinct(frame[~unreadable])[1]
+    return None, repeats
+
+
 def reasons_to_stop(checked: Checked, max_quarantine: float) -> list[str]:
     """Return the reasons, in words, why no model may be trained on these records; empty if there are none."""
-    reasons = [
-        f"{one.column or 'all records'}: expected {one.expected}" for one in checked.findings if one.layer == "set"
-    ]
+    reasons = [f"{one.subject}: expected {one.expected}" for one in checked.findings if one.layer == "set"]
     share = checked.quarantined / checked.rows
     if share > max_quarantine:
         of = f"{checked.quarantined} of {checked.rows} rows ({share:.1%})"
@@ -161,46 +197,68 @@ def _expect_that_rows_add_up(checked: Checked, records: int) -> None:
         raise RuntimeError(f"{checked.rows} rows in, but {counts}, {records} records out")
 
 
-def _without_fractions(frame: pd.DataFrame, unparseable: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Move fractions in integer columns, and infinite values, to the unparseable cells."""
+def _without_fractions(
+    frame: pd.DataFrame, as_found: pd.DataFrame, unparseable: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Move fractions in integer columns, and infinite values, to the unparseable cells.
+
+    Args:
+        frame: the decoded records.
+        as_found: the numbers of the source; the same object if its codes are the contract's.
+        unparseable: row, field, value, reason.
+    """
     moved = []
+    same = as_found is frame
     for column in contract.COLUMNS:
-        values = frame[column.name].to_numpy()
+        values = as_found[column.name].to_numpy()
         wrong = np.isinf(values)
         if column.whole:  # NaN differs from itself and is not a fraction
             wrong |= (np.trunc(values) != values) & ~np.isnan(values)
         if not wrong.any():
             continue
-        rows = frame.index[wrong]
+        rows = as_found.index[wrong]
         reason = "not a whole number" if column.whole else "not a number"
-        shown = [findings.shown(value) for value in values[wrong]]
+        shown = [source.shown(value) for value in values[wrong]]
         moved.append(pd.DataFrame({ROW: rows, "field": column.name, "value": shown, "reason": reason}))
         frame = frame.assign(**{column.name: frame[column.name].mask(wrong)})
-    return frame, pd.concat([unparseable, *moved], ignore_index=True) if moved else unparseable
+        as_found = frame if same else as_found.assign(**{column.name: as_found[column.name].mask(wrong)})
+    return frame, as_found, pd.concat([unparseable, *moved], ignore_index=True) if moved else unparseable
 
 
 def _shown_finer(finer: pd.DataFrame | None) -> pd.DataFrame:
     """Return the values that were rounded as texts: row, field, value."""
     if finer is None or finer.empty:
         return pd.DataFrame(columns=[ROW, "field", "value"])
-    return finer.assign(value=[findings.shown(value) for value in finer["value"]])
+    return finer.assign(value=[source.shown(value) for value in finer["value"]])
 
 
 def _batch(
-    frame: pd.DataFrame, cells: pd.DataFrame, present: Collection[str], repeats: Flags, finer: pd.DataFrame
+    frame: pd.DataFrame,
+    as_found: pd.DataFrame,
+    cells: pd.DataFrame,
+    present: Collection[str],
+    repeats: Flags,
+    *,
+    recoded: Collection[str],
+    finer: pd.DataFrame,
 ) -> pd.DataFrame:
     """Return the batch for the expectations: the present columns, and helper columns about each row and the dataset."""
-    columns: dict[str, Any] = {name: frame[name] for name in present}
+    columns: dict[str, Any] = {name: as_found[name] for name in present}
+    columns |= {suite.decoded(name): frame[name] for name in recoded if name in present}
     texts = dict(iter(cells.groupby("field")))
     nothing = _texts(frame.index, cells.iloc[:0])
     for name in present:
         columns[suite.not_a_number(name)] = _texts(frame.index, texts[name]) if name in texts else nothing
+        if name in texts:
+            columns[suite.with_a_value(name)] = as_found[name].mask(as_found.index.isin(texts[name][ROW]), 0.0)
     for column in contract.COLUMNS:
         if column.decimals and column.name in present:
             columns[suite.finer(column)] = _texts(frame.index, finer[finer["field"] == column.name])
     columns[suite.REPEATS] = repeats.view("int8")
     if contract.LABEL.name in present:
-        columns[suite.DISEASE] = (frame[contract.LABEL.name].to_numpy() > 0).view("int8")
+        label = frame[contract.LABEL.name].to_numpy()
+        disease, unknown = label > 0, np.isnan(label)
+        columns[suite.DISEASE] = np.where(unknown, np.nan, disease) if unknown.any() else disease.view("int8")
         against = len(label_polarity.contradictions(label_polarity.aucs(frame)))
         columns[suite.CONTRADICTIONS] = np.full(len(frame), against, dtype="int8")
     # with a named index, Great Expectations returns a dictionary for each row
@@ -244,7 +302,7 @@ class _Run:
         outcome = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": batch})
         self.result: ExpectationSuiteValidationResult = next(iter(outcome.run_results.values()))
 
-    def offenders(self, failed: Any, cells: pd.DataFrame) -> pd.DataFrame:
+    def offenders(self, failed: Any, cells: pd.DataFrame, written: Written) -> pd.DataFrame:
         """Return each row that does not meet an expectation: row, field, value, reason."""
         config = failed.expectation_config
         (expectation,) = [
@@ -253,9 +311,9 @@ class _Run:
         batch = self._definition.get_batch({"dataframe": self._batch})
         details = batch.validate(expectation, result_format={"result_format": "COMPLETE"}).result
         rows, name = pd.Index(details["unexpected_index_list"]), config.meta["column"]
-        if config.kwargs["column"] != name:
+        if config.kwargs["column"] == suite.not_a_number(name):
             return pd.DataFrame(cells[(cells["field"] == name) & cells[ROW].isin(rows)])
-        values = [findings.shown(value) for value in self._batch.loc[rows, name]]
+        values = [written.shown(row, name, value) for row, value in self._batch.loc[rows, name].items()]
         return pd.DataFrame(
             {ROW: rows, "field": name, "value": values, "reason": f"expected {config.meta['expected']}"}
         )

@@ -1,20 +1,21 @@
 """Findings: expectations that were not met, with the expected and found values and the rows, in words."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
+from heartline import contract
 from heartline.validation import suite
 from heartline.validation.suite import Layer
+from heartline.validation.written import Written
 
 SHOWN_ROWS = 10
 RANGE = "expect_column_values_to_be_between"
 DRIFT = "expect_column_kl_divergence_to_be_less_than"
 MALFORMED = "rows_that_can_be_read"  # the name of the check for malformed rows, which is no GX expectation
-_NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?(e[-+]?\d+)?", re.IGNORECASE)
+_CODES = {column.name: column for column in contract.COLUMNS if column.codes}
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Finding:
         found: what was found, in words.
         rows: up to ten rows that do not meet it: (row number in the source, value).
         count: the number of such rows; 0 for an expectation about the dataset.
+        name: the column as the source has it, for display.
+        codes: the legal codes of the column as the source writes them, with their labels; empty for other columns.
     """
 
     expectation: str
@@ -38,6 +41,13 @@ class Finding:
     found: str
     rows: list[tuple[int, str]]
     count: int
+    name: str = ""
+    codes: str = ""
+
+    @property
+    def subject(self) -> str:
+        """What the finding is about: a column, under its name in the source, or all records."""
+        return self.name or self.column or "all records"
 
     def __str__(self) -> str:
         """Return the finding on one line."""
@@ -49,22 +59,24 @@ class Finding:
         )
         more = ", …" if self.count > len(self.rows) else ""
         found = f"{self.found}: {shown}{more}" if shown else self.found
-        return f"{self.column or 'all records'}: expected {self.expected}; found {found} [{self.expectation}]"
+        return f"{self.subject}: expected {self.expected}; found {found} [{self.expectation}]"
 
 
-def of_results(failed: Iterable[Any]) -> list[Finding]:
-    """Return the findings of failed expectation results, in the order of the layers: set, row, unusual."""
-    found = [_of_result(one) for one in failed]
+def of_results(failed: Iterable[Any], rows: int, written: Written) -> list[Finding]:
+    """Return the findings of failed expectation results, in the order of the layers: set, row, unusual.
+
+    Args:
+        failed: results of Great Expectations.
+        rows: the number of rows in the source, with the malformed ones.
+        written: how the source writes the records.
+    """
+    found = [_of_result(one, rows, written) for one in failed]
     impossible = {one.column: one for one in found if (one.layer, one.expectation) == ("row", RANGE)}
     for position, one in enumerate(found):
         same = impossible.get(one.column)
-        if (one.layer, one.expectation) == (
-            "unusual",
-            RANGE,
-        ) and same is not None:
-            # an impossible value is not reported as unusual too
-            rows = [row for row in one.rows if row not in same.rows]
-            found[position] = _about_rows(one, rows, one.count - same.count)
+        if (one.layer, one.expectation) == ("unusual", RANGE) and same is not None:  # not reported as unusual too
+            others = [row for row in one.rows if row not in same.rows]
+            found[position] = _about_rows(one, others, one.count - same.count)
     layers: tuple[Layer, ...] = ("set", "row", "unusual")
     return sorted(
         (one for one in found if one.count or one.layer == "set"),
@@ -81,7 +93,7 @@ def _violating_rows(count: int) -> str:
     return "1 row that does not meet this" if count == 1 else f"{count} rows that do not meet this"
 
 
-def _of_result(result: Any) -> Finding:
+def _of_result(result: Any, rows: int, written: Written) -> Finding:
     config, details = result.expectation_config, result.result or {}
     about = Finding(
         expectation=config.type,
@@ -91,12 +103,19 @@ def _of_result(result: Any) -> Finding:
         found="",
         rows=[],
         count=0,
+        name=written.title(config.meta["column"]) if config.meta["column"] else "",
+        codes=_labelled(config.meta["column"], written),
     )
     if about.layer == "set":
-        return replace(about, found=_of_set(config, details, result.exception_info))
+        return replace(about, found=_of_set(config, details, result.exception_info, rows, written))
     numbers, values = details["partial_unexpected_index_list"], details["partial_unexpected_list"]
-    rows = [(int(row), shown(value)) for row, value in zip(numbers, values, strict=True)]
-    return _about_rows(about, rows, int(details["unexpected_count"]))
+    first = [(int(row), written.shown(row, about.column, value)) for row, value in zip(numbers, values, strict=True)]
+    return _about_rows(about, first, int(details["unexpected_count"]))
+
+
+def _labelled(column: str, written: Written) -> str:
+    codes = written.labels(_CODES[column]) if column in _CODES else {}
+    return ", ".join(f"{code} {label}" for code, label in codes.items())
 
 
 def of_malformed(rows: pd.DataFrame, width: int) -> list[Finding]:
@@ -122,23 +141,21 @@ def of_malformed(rows: pd.DataFrame, width: int) -> list[Finding]:
     ]
 
 
-def shown(value: Any) -> str:
-    """Return the value of a cell for display: text in quotes, a number without superfluous digits."""
-    if isinstance(value, str):
-        return value if _NUMBER.fullmatch(value) else repr(value)
-    return "missing" if pd.isna(value) else f"{value:.15g}"  # all significant digits, without rounding noise
-
-
-def _of_set(config: Any, details: Any, problem: Any) -> str:
+def _of_set(config: Any, details: Any, problem: Any, rows: int, written: Written) -> str:
     column, observed = config.kwargs.get("column"), details.get("observed_value")
     if config.type == "expect_table_columns_to_match_set":
-        return f"none of {', '.join(details['details']['mismatched']['missing'])}"
+        return written.lacks(details["details"]["mismatched"]["missing"])
     if config.type == "expect_column_values_to_not_be_null":
-        return f"{1 - details['unexpected_percent'] / 100:.1%}"
+        marked = written.meaning_missing(config.meta["column"])
+        return f"{1 - details['unexpected_percent'] / 100:.1%}" + (f"; {marked}" if marked else "")
+    if column == suite.DISEASE and (observed is None or pd.isna(observed)):
+        return "no row with a label that can be read"
     if observed is None:
         return f"no result ({problem.get('exception_message') or 'no values'})"
     if column in (suite.DISEASE, suite.REPEATS) and config.type == "expect_column_mean_to_be_between":
         return f"{observed:.1%}"
     if column == suite.CONTRADICTIONS:
         return f"{observed:g} of them contradict the label"
+    if config.type == "expect_table_row_count_to_be_between" and observed < rows:
+        return f"{observed} with the right number of fields, of {rows} rows"
     return f"{observed:.3g}" if isinstance(observed, float) else str(observed)

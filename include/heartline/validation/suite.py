@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from great_expectations import expectations as gxe
 from great_expectations.expectations.expectation import Expectation
-from great_expectations.expectations.row_conditions import Column as Cell
 
 from heartline import contract
 from heartline.contract import Column
+from heartline.validation.written import Written
 
 Layer = Literal["set", "row", "unusual"]
 
@@ -32,10 +32,22 @@ def finer(column: Column) -> str:
     return f"{column.name} (more than {column.decimals} decimals)"
 
 
+def with_a_value(name: str) -> str:
+    """Return the name of the batch's column that is missing where the source has no value of ``name``."""
+    return f"{name} (has a value)"
+
+
+def decoded(name: str) -> str:
+    """Return the name of the batch's column with the contract's codes of ``name``, if the source has others."""
+    return f"{name} (decoded)"
+
+
 def build(
     *,
     present: Collection[str],
     unparseable: Collection[str] = (),
+    empty: Collection[str] = (),
+    written: Written | None = None,
     reference: Mapping[str, Mapping[str, list[float]]] | None = None,
     max_drift: float = contract.MAX_DRIFT,
 ) -> list[Expectation]:
@@ -44,21 +56,25 @@ def build(
     Args:
         present: the contract's columns that the source has.
         unparseable: the present columns with unparseable cells.
+        empty: columns without any number, which cannot drift.
+        written: how the source writes the records: the cells are checked as they stand in it.
         reference: the distribution of each column in production's snapshot, as ``drift.reference`` gives it.
         max_drift: the largest accepted Kullback-Leibler divergence from it.
     """
-    suite = [*_about_the_set(present)]
+    written = written or Written()
+    suite = [*_about_the_set(present, written)]
     for column in contract.COLUMNS:
         if column.name in present:
-            suite += _about_rows(column, has_unparseable_cells=column.name in unparseable)
+            suite += _about_rows(column, written, has_unparseable_cells=column.name in unparseable)
     for name, partition in (reference or {}).items():
-        if name in present or name == DISEASE:
-            suite.append(_drift(name, partition, max_drift))
+        if (name in present and name not in empty) or name == DISEASE:
+            suite.append(_drift(name, decoded(name) if name in written.recoded else name, partition, max_drift))
     return suite
 
 
-def _about_the_set(present: Collection[str]) -> list[Expectation]:
+def _about_the_set(present: Collection[str], written: Written) -> list[Expectation]:
     share = contract.MIN_CLASS_SHARE
+    shown = {column.name: written.title(column.name) for column in contract.RISKS}
     suite: list[Expectation] = [
         gxe.ExpectTableColumnsToMatchSet(
             column_set=list(contract.COLUMN_NAMES),
@@ -92,7 +108,7 @@ def _about_the_set(present: Collection[str]) -> list[Expectation]:
                 **_about(
                     "set",
                     contract.LABEL.name,
-                    f"disease to go with {contract.risk_signs()}, with at most {contract.MAX_CONTRADICTIONS} "
+                    f"disease to go with {contract.risk_signs(shown)}, with at most {contract.MAX_CONTRADICTIONS} "
                     "exception: otherwise the label is inverted",
                 ),
             ),
@@ -100,17 +116,17 @@ def _about_the_set(present: Collection[str]) -> list[Expectation]:
     return suite
 
 
-def _about_rows(column: Column, *, has_unparseable_cells: bool) -> list[Expectation]:
+def _about_rows(column: Column, written: Written, *, has_unparseable_cells: bool) -> list[Expectation]:
     name, companion = column.name, not_a_number(column.name)
     whole = "whole numbers" if column.whole else "numbers"
+    readable = f"one of {written.legal(column)}" if name in written.words else whole
     allowed = 1 - contract.MAX_MISSING_SHARE if column.optional else 1.0
     suite: list[Expectation] = [
-        gxe.ExpectColumnValuesToBeNull(column=companion, **_about("row", name, whole)),
+        gxe.ExpectColumnValuesToBeNull(column=companion, **_about("row", name, readable)),
         gxe.ExpectColumnValuesToNotBeNull(
-            column=name,
+            # an unparseable cell is a value, which the expectation before reports
+            column=with_a_value(name) if has_unparseable_cells else name,
             mostly=allowed,
-            # unparseable cells are reported by the expectation before; the filter costs a copy of the batch
-            row_condition=Cell(companion).is_null() if has_unparseable_cells else None,
             **(
                 _about("set", name, f"a value in at least {allowed:.0%} of the rows")
                 if column.optional
@@ -119,12 +135,11 @@ def _about_rows(column: Column, *, has_unparseable_cells: bool) -> list[Expectat
         ),
     ]
     if column.codes:
-        legal = ", ".join(str(code) for code in column.codes)
         suite.append(
             gxe.ExpectColumnValuesToBeInSet(
                 column=name,
-                value_set=[float(code) for code in column.codes],
-                **_about("row", name, f"one of the codes {legal}"),
+                value_set=list(written.codes(column)),
+                **_about("row", name, f"one of {written.legal(column)}"),
             )
         )
     else:
@@ -149,9 +164,9 @@ def _between(column: Column, layer: Layer, limits: tuple[float, float]) -> Expec
     )
 
 
-def _drift(name: str, partition: Mapping[str, list[float]], max_drift: float) -> Expectation:
+def _drift(name: str, column: str, partition: Mapping[str, list[float]], max_drift: float) -> Expectation:
     return gxe.ExpectColumnKLDivergenceToBeLessThan(
-        column=name,
+        column=column,
         partition_object=dict(partition),
         threshold=max_drift,
         # a value that is not in the reference must count, but not make the divergence infinite

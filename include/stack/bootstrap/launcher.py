@@ -30,6 +30,7 @@ from stack.settings import (
 COMMANDS = {
     "up": "Start the stack, train a model if there is none, and print a prediction.",
     "train": "Start a training run and follow it.",
+    "mapping": "Write a first draft of a mapping for a file with other columns or words.",
     "predict": "Ask the service for a prediction.",
     "promote": "Put a registered version into production.",
     "rollback": "Put the previous version back into production.",

@@ -12,7 +12,7 @@ import click
 
 from heartline import parameters
 from heartline.errors import HeartlineError
-from heartline.ingestion import source_catalog
+from heartline.ingestion import mapping_catalog, source_catalog
 from stack import console, source_choice
 from stack.bootstrap.launcher import HELP
 from stack.clients import service
@@ -51,6 +51,12 @@ def _help_of(parameter: parameters.Parameter) -> str:
 
 
 source_option = click.option("--source", metavar="S", help=f"{source_catalog.choices()}.")
+mapping_option = click.option(
+    "--mapping",
+    metavar="M",
+    help=f"How the file's columns and words become the contract's: a file that `mapping` wrote, or one of "
+    f"{', '.join(mapping_catalog.NAMES)}.",
+)
 set_option = click.option(
     "--set", "assigned", metavar="PARAM=VALUE", multiple=True, help="A parameter of the training DAG; may be repeated."
 )
@@ -63,29 +69,47 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 @cli.command("up", cls=_TrainingCommand)
 @source_option
+@mapping_option
 @set_option
-def up_command(source: str | None, assigned: tuple[str, ...]) -> None:
+def up_command(source: str | None, mapping: str | None, assigned: tuple[str, ...]) -> None:
     """Start the stack, train a model if there is none, and print a prediction.
 
     Without --source, the records come from HEARTLINE_SOURCE, else from the UCI archive if it answers, else from a
     synthetic sample. Running processes continue. If there is a model in production, nothing is trained.
     """
     stack = Stack.of(Settings.load())
-    up.up(stack, train.run_parameters(source, assigned, usual_source=source_choice.nightly(stack.settings.home)))
+    usual = source_choice.nightly(stack.settings.home)
+    up.up(stack, train.run_parameters(source, assigned, mapping=mapping, usual_source=usual))
 
 
 @cli.command("train", cls=_TrainingCommand)
 @source_option
+@mapping_option
 @set_option
 @json_option
-def train_command(source: str | None, assigned: tuple[str, ...], as_json: bool) -> None:
+def train_command(source: str | None, mapping: str | None, assigned: tuple[str, ...], as_json: bool) -> None:
     """Start a training run, follow it, and print what it did. Exit code 1 if it fails.
 
     The run registers a version of each family and points `staging` to the winner; `promote` puts it into production.
     """
     stack = Stack.of(Settings.load())
-    given = train.run_parameters(source, assigned, usual_source=source_choice.nightly(stack.settings.home))
+    usual = source_choice.nightly(stack.settings.home)
+    given = train.run_parameters(source, assigned, mapping=mapping, usual_source=usual)
     train.train(stack, given, as_json=as_json)
+
+
+@cli.command("mapping")
+@click.argument("file")
+@click.option("--out", metavar="NEW", help="Write to this file, which must not exist, instead of printing.")
+def mapping_command(file: str, out: str | None) -> None:
+    """Write a first draft of a mapping for a file whose columns, words or units are not the contract's.
+
+    What cannot be told from the file is left open as "?", with a comment. Fill it in, then: train --source FILE
+    --mapping NEW. The draft shows words of columns with few different words, and no other values of the file.
+    """
+    from stack.commands import mapping  # imports pandas, which takes a second and no other command needs
+
+    mapping.draft(Path(file), Path(out) if out else None)
 
 
 @cli.command("predict")

@@ -28,7 +28,8 @@ def for_task(environment: Mapping[str, str], source: str) -> str:
     from heartline.ingestion.sources import Settings  # imports pandas, which takes a second and no other source needs
 
     settings = Settings.from_environment(environment)
-    path = files.path_of(source)
+    spec, sheet = source_catalog.split_sheet(source)
+    path = files.path_of(spec)
     try:
         settings.folders.find(path)
     except SourceRefusedError:
@@ -36,7 +37,7 @@ def for_task(environment: Mapping[str, str], source: str) -> str:
     else:
         return source
     console.say(f"{path} is outside the folders that tasks read ({files.SETTING}): its content is handed over")
-    return _put(data, str(path), environment)
+    return _put(data, f"{path}#{sheet}" if sheet else str(path), environment)
 
 
 def from_stdin(environment: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from heartline import addresses, parameters
 from heartline.errors import ParameterError
-from stack import console
+from stack import console, mapping_choice
 from stack.clients.airflow import Airflow
 from stack.clients.mlflow import Registry
 from stack.commands import source_access, summary
@@ -48,6 +48,8 @@ def assignments(given: Iterable[str]) -> dict[str, Any]:
         found[name] = _value(name, value)
     if found.get("source", "").strip():
         found["source"] = check(found["source"], "--set source")
+    if found.get("mapping", "").strip():
+        found["mapping"] = mapping_choice.check(found["mapping"], "--set mapping")
     return found
 
 
@@ -61,33 +63,43 @@ def _value(name: str, text: str) -> Any:
         return text  # which the check refuses
 
 
-def run_parameters(source: str | None, given: Iterable[str], *, usual_source: str | None = None) -> dict[str, Any]:
-    """Return the ``PARAM=VALUE`` arguments together with ``--source``, after checking them.
+def run_parameters(
+    source: str | None, given: Iterable[str], *, mapping: str | None = None, usual_source: str | None = None
+) -> dict[str, Any]:
+    """Return the ``PARAM=VALUE`` arguments together with ``--source`` and ``--mapping``, after checking them.
 
     Args:
         source: the option ``--source``.
         given: the options ``--set``.
+        mapping: the option ``--mapping``.
         usual_source: the source of this stack's nightly runs, if it is known.
 
     Raises:
-        UsageError: an argument has another form, the source is given twice, it is a file that cannot be used, or a
-            parameter is unknown or has a wrong value.
+        UsageError: an argument has another form, the source or mapping is given twice, it is a file that cannot be
+            used, or a parameter is unknown or has a wrong value.
     """
     found = assignments(given)
     if source is not None:
-        if "source" in found:
-            raise UsageError(
-                "the source is given twice",
-                where="--source and --set source",
-                expected="one of them",
-                hint="remove one",
-            )
+        _expect_once("source", found)
         found = {"source": check(source, "--source")} | found
+    if mapping is not None:
+        _expect_once("mapping", found)
+        found["mapping"] = mapping_choice.check(mapping, "--mapping")
     try:
         parameters.check(found, usual_source=usual_source)
     except ParameterError as error:
         raise UsageError(error.what, where=error.where, expected=error.expected, hint=error.hint) from error
     return found
+
+
+def _expect_once(name: str, found: Mapping[str, Any]) -> None:
+    if name in found:
+        raise UsageError(
+            f"the {name} is given twice",
+            where=f"--{name} and --set {name}",
+            expected="one of them",
+            hint="remove one",
+        )
 
 
 def wait_for_dag(airflow: Airflow) -> None:
@@ -148,9 +160,15 @@ def train(stack: "Stack", given: Mapping[str, Any], *, as_json: bool = False) ->
     if conf.get("source"):
         conf["source"] = source_access.for_task(_task_environment(stack), conf["source"])
     run = airflow.trigger(DAG, conf)
-    shown = ", ".join(f"{name}={value}" for name, value in given.items()) or "the DAG's own parameters"
+    shown = ", ".join(f"{name}={_shown(value)}" for name, value in given.items()) or "the DAG's own parameters"
     console.say(f"training: run {run} with {shown}")
     return _result(stack, airflow, run, patience, as_json=as_json)
+
+
+def _shown(value: Any) -> str:
+    """Return a value on one line: a mapping's text has many."""
+    text = str(value)
+    return f"({len(text.splitlines())} lines)" if "\n" in text else text
 
 
 def _task_environment(stack: "Stack") -> Mapping[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 from heartline import addresses
 from heartline.registry import alias_moves
 from heartline.registry.alias_history import FIRST_UP
-from stack import console, setting_checks, source_choice
+from stack import console, mapping_choice, setting_checks, source_choice
 from stack.clients import service
 from stack.clients.mlflow import PRODUCTION, STAGING, Registry
 from stack.commands import promote, readiness, train
@@ -37,6 +37,7 @@ def up(stack: Stack, given: Mapping[str, Any]) -> None:
         choice = source_choice.choose(given.get("source"), home)
         if source_choice.remembered(home) is None:
             source_choice.remember(home, choice.source)
+            mapping_choice.remember(home, given.get("mapping"))
         lifecycle.start(stack)
         readiness.wait(stack, began)
         registry = stack.registry
@@ -84,8 +85,10 @@ def _first_version(stack: Stack, given: Mapping[str, Any], choice: source_choice
         result = train.train(stack, {**given, "source": source})
     except WorkError:
         source_choice.remember(home, None)
+        mapping_choice.remember(home, None)
         raise
     source_choice.remember(home, source)
+    mapping_choice.remember(home, given.get("mapping"))
     return str(result["version"])
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from heartline import addresses
+from stack import mapping_choice
 from stack.processes.databases import Server
 from stack.processes.env_markers import DIGEST_VARIABLE, PROCESS_VARIABLE, STACK_VARIABLE, start_file
 from stack.processes.environment import base_environment, download_settings, loader_paths
@@ -28,6 +29,7 @@ _PIPELINE = tuple(
         "SCHEDULE",
         "SOURCE_FOLDERS",
         "SOURCE_MAX_BYTES",
+        "SOURCE_MAX_ROWS",
         "SOURCE_NETWORKS",
         "SOURCE_SECONDS",
         "TIMEZONE",
@@ -223,6 +225,8 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
     own = _other_settings() | _given(_PIPELINE) | download_settings()
     if source := nightly(settings.home):
         own["HEARTLINE_SOURCE"] = absolute(source)
+    if mapping := mapping_choice.nightly(settings.home):
+        own["HEARTLINE_MAPPING"] = mapping
     return own | {
         "PYTHONPATH": f"{include}{os.pathsep}{include / 'stack' / 'airflow_config'}",
         "HEARTLINE_HOME": str(settings.home),

@@ -40,6 +40,10 @@ def refused(
         pytest.param(gzip.compress(CONTENT[:40]) + gzip.compress(CONTENT[40:]), id="gzip in two parts"),
         pytest.param(packed("heart.csv"), id="zip"),
         pytest.param(packed("data/", "data/heart.csv", "__MACOSX/data/._heart.csv"), id="zip of a folder, from a Mac"),
+        *(
+            pytest.param(packed("heart.csv", beside), id=f"zip with {beside}")
+            for beside in (".DS_Store", "data/.DS_Store", "Thumbs.db", "Desktop.ini", ".hidden.csv", "~$heart.xlsx")
+        ),
     ],
 )
 def test_packed_data_is_unpacked_unchanged(data):
@@ -50,15 +54,15 @@ def test_a_zip_of_several_files_names_them():
     assert str(refused(packed("a.csv", "b.csv"))) == (
         "the zip holds 2 files\n"
         "  where:    some.file: a.csv, b.csv\n"
-        "  expected: a zip that holds one CSV or Parquet file\n"
-        "  hint:     unpack it and give the path of one file; save a spreadsheet (.xlsx is a zip) as CSV"
+        "  expected: a zip that holds one CSV, JSON, Parquet or Excel (.xlsx) file\n"
+        "  hint:     unpack it and give the path of one file"
     )
 
 
 def test_at_most_ten_files_of_a_zip_are_named():
     error = refused(packed(*[f"{number}.csv" for number in range(1, 21)]))
     assert error.what == "the zip holds 20 files"
-    assert error.where.endswith("9.csv, 10.csv, …")
+    assert error.where.endswith("9.csv, 10.csv … and 10 more")
 
 
 @pytest.mark.parametrize("names", [(), ("folder/",)])

@@ -1,8 +1,11 @@
 """The task ``ingest``: the values of a source are stored before validation."""
 
+import numpy as np
 import pandas as pd
+import pytest
 
 from heartline import contract
+from heartline.errors import OutOfMemoryError, PermanentError
 from heartline.ingestion import sources
 from heartline.pipeline.ingest import ingest
 from heartline.storage import snapshots
@@ -32,3 +35,15 @@ def test_what_differs_from_the_contract_is_returned_beside_the_rows(store, tmp_p
 
 def test_the_same_source_is_ingested_to_the_same_objects(store):
     assert ingest("sample:250") == ingest("sample:250")
+
+
+def test_records_that_do_not_fit_in_memory_are_a_clear_error_that_is_not_retried(monkeypatch):
+    def read(*_: object, **__: object) -> None:
+        np.empty(1 << 60, "int8")
+
+    monkeypatch.setattr(sources, "read", read)
+    with pytest.raises(OutOfMemoryError) as caught:
+        ingest("sample:250")
+    assert isinstance(caught.value, PermanentError)
+    assert caught.value.what.startswith("the records need more memory than the task has: ")
+    assert caught.value.where == "task ingest"

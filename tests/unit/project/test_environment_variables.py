@@ -83,6 +83,14 @@ def test_a_change_of_each_setting_of_the_service_restarts_it():
     assert set(definitions._SERVICE) == _of_the_service() - set_by_the_stack - not_passed_on
 
 
-@pytest.mark.parametrize("name", ["HEARTLINE_SOURCE_MAX_BYTES", "HEARTLINE_SOURCE_SECONDS", "HEARTLINE_UCI_URL"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HEARTLINE_SOURCE_MAX_BYTES",
+        "HEARTLINE_SOURCE_MAX_ROWS",
+        "HEARTLINE_SOURCE_SECONDS",
+        "HEARTLINE_UCI_URL",
+    ],
+)
 def test_docker_compose_passes_on_what_the_tasks_read(name):
     assert re.search(rf"^  {name}:$", (ROOT / "docker-compose.yaml").read_text(), re.MULTILINE)

@@ -6,6 +6,7 @@ import sys
 import matplotlib as mpl
 import pytest
 from jinja2 import UndefinedError
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from heartline.reports import rendering
@@ -49,3 +50,10 @@ def test_pages_do_not_import_matplotlib():
         [sys.executable, "-c", code], cwd=ROOT / "include", capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n"
+
+
+def test_pages_show_characters_that_cannot_be_seen():
+    page = rendering.templates().from_string("<p>{{ value }}</p>{{ ready }}")
+    assert page.render(value="a\x1b[2J<b>\u202e", ready=Markup("<i>1</i>")) == (
+        "<p>a\\x1b[2J&lt;b&gt;\\u202e</p><i>1</i>"
+    )

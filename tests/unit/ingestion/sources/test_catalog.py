@@ -87,12 +87,12 @@ def test_every_source_is_described_in_full(one):
 
 def test_the_texts_as_they_are():
     assert source_catalog.choices() == (
-        "sample, sample:N, uci, postgres, or the path or http(s) URL of a CSV or Parquet file"
+        "sample, sample:N, uci, postgres, or the path or http(s) URL of a CSV, JSON, Parquet or Excel (.xlsx) file"
     )
     assert source_catalog.form_description() == (
         "`sample` or `sample:N` (a synthetic cohort, N from 20; training needs 100), `uci` (the Cleveland file of the "
         "UCI archive), `postgres` (a SQL query on the database at `HEARTLINE_DATABASE_URL`), or the path or http(s) "
-        "URL of a CSV or Parquet file."
+        "URL of a CSV, JSON, Parquet or Excel (.xlsx) file."
     )
     assert source_catalog.query_description() == (
         "For the source `postgres`, and needed there: SQL that returns the contract's columns, such as "

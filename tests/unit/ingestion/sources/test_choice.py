@@ -52,11 +52,12 @@ def test_settings_come_from_the_environment():
             "HEARTLINE_DATABASE_URL": "postgresql://anna:geheim@host/heart",
             "HEARTLINE_SOURCE_SECONDS": "7",
             "HEARTLINE_SOURCE_MAX_BYTES": "1000",
+            "HEARTLINE_SOURCE_MAX_ROWS": "500",
         }
     )
     assert found.uci_url == "https://mirror/heart.zip"
     assert found.cache == Path("/var/lib/heartline/cache")
-    assert (found.limits.seconds, found.limits.size) == (7, 1000)
+    assert (found.limits.seconds, found.limits.size, found.limits.rows) == (7, 1000, 500)
     assert "geheim" not in repr(found)
     assert Settings.from_environment({"HEARTLINE_CACHE_DIR": "/c", "HEARTLINE_HOME": "/h"}).cache == Path("/c")
     assert Settings.from_environment({"HEARTLINE_UCI_URL": ""}) == Settings()

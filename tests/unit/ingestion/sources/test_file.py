@@ -10,6 +10,7 @@ import pytest
 from heartline import contract
 from heartline.errors import DataError
 from heartline.ingestion import files, sources, uci
+from heartline.ingestion.file_kinds import FORMATS
 from tests.unit.ingestion.sources.support import BRIEF, CSV, FRAME, archive, refused
 from tests.unit.messages import message
 
@@ -42,7 +43,7 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path, monkeyp
     (tmp_path / "large.csv").write_bytes(CSV * 100)
     (tmp_path / "closed.csv").write_bytes(CSV)
 
-    def expect(spec: str, what: str, hint: str, expected: str = "a readable CSV or Parquet file") -> None:
+    def expect(spec: str, what: str, hint: str, expected: str = f"a readable {FORMATS} file") -> None:
         assert str(refused(spec)) == message(what, where=spec, expected=expected, hint=hint)
 
     look = "check the path on the machine that runs the task"
@@ -52,7 +53,8 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path, monkeyp
     look = "check the path and its disk"
     os.mkfifo(tmp_path / "pipe")
     expect(str(tmp_path / "pipe"), "the file cannot be read: it is a device or a pipe", look)
-    expect("/" + "x" * 5000, "the file cannot be read: File name too long", look)
+    long = refused("/" + "x" * 5000)
+    assert (long.what, long.where) == ("the file cannot be read: File name too long", f"/{'x' * 299}…")
     expect(
         str(tmp_path / "large.csv"),
         "the source is too large",
@@ -83,7 +85,7 @@ def test_a_file_url_of_another_host_is_refused():
 EMPTY = (
     "the file is empty",
     "",
-    "a CSV or Parquet file with records",
+    "a CSV, JSON, Parquet or Excel (.xlsx) file with records",
     "check how the file was made, and whether it was copied completely",
 )
 
@@ -106,7 +108,8 @@ EMPTY = (
             "this is not a table of records: it has 2 of the 14 columns",
             ", whose columns are: age, sex",
             f"the columns {', '.join(contract.COLUMN_NAMES)}",
-            "check that this is the right source, and rename its columns",
+            "check that this is the right source; if its columns only have other names, "
+            "./heartline mapping FILE writes a mapping for it",
             id="two columns",
         ),
     ],

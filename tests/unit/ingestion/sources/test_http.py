@@ -130,6 +130,6 @@ def test_a_web_page_is_refused(web):
     assert str(refused(f"{web.url}/page.csv", kind=DataError)) == message(
         "this is a web page, not a table",
         where=f"{web.url}/page.csv",
-        expected="a CSV file in UTF-8, or a Parquet file",
+        expected="a CSV, JSON, Parquet or Excel (.xlsx) file",
         hint="check where the file comes from, or convert it to one of these formats",
     )

@@ -1,5 +1,9 @@
+import pickle
+
 import pytest
 
+from heartline.errors import DataError
+from heartline.ingestion import mapping_catalog, tables
 from tests.unit.ingestion.tables.support import NAMES, NO_RECORDS, OTHER, ROW, csv, refused, table
 from tests.unit.messages import message
 
@@ -9,7 +13,7 @@ def test_an_empty_file_is_refused(data):
     assert str(refused(data)) == message(
         "the file is empty",
         where="some.csv",
-        expected="a CSV or Parquet file with records",
+        expected="a CSV, JSON, Parquet or Excel (.xlsx) file with records",
         hint="check how the file was made, and whether it was copied completely",
     )
 
@@ -25,13 +29,49 @@ def test_a_table_with_half_of_the_columns_is_accepted():
         "this is not a table of records: it has 6 of the 14 columns",
         where="some.csv, whose columns are: age, sex, cp, trestbps, chol, fbs",
         expected=f"the columns {', '.join(NAMES)}",
-        hint="check that this is the right source, and rename its columns",
+        hint="check that this is the right source; if its columns only have other names, "
+        "./heartline mapping FILE writes a mapping for it",
     )
 
 
-def test_at_most_thirty_column_names_are_shown():
-    error = refused(csv([f"gene{number}" for number in range(500)], ["1"] * 500))
-    assert error.where.endswith("gene28, gene29, …")
+def test_at_most_twenty_column_names_are_shown_each_cut():
+    error = refused(csv(["age", *[f"gene{number}" + "x" * 500 for number in range(500)]], ["1"] * 501))
+    assert error.where.endswith("… … and 481 more")
+    assert len(error.where) < 1200
+
+
+def test_a_text_without_any_known_name_is_not_quoted():
+    error = refused(b"root:x:0:0:root:/root:/bin/bash\ndaemon:*:1:1\n")
+    assert error.where == "some.csv, whose first line has 1 field"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("ch\u200bol", "ch\\u200bol (contains U+200B ZERO WIDTH SPACE)"),
+        ("\u0430ge", "\\u0430ge (contains U+0430 CYRILLIC SMALL LETTER A)"),
+        ("sex\x1b[2J", "sex\\x1b[2J (contains U+001B ESCAPE)"),
+    ],
+)
+def test_characters_of_a_name_that_cannot_be_seen_are_shown(name, shown):
+    assert shown in refused(csv([name, *NAMES[:5]], ROW[:6])).where
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"  <!DOCTYPE html><html>secret", "a web page, not a table"),
+        (b'<?xml version="1.0"?><Workbook>secret', "XML, not a table"),
+        (b"%PDF-1.7\nsecret\0", "a PDF document"),
+        (pickle.dumps({"secret": 1}), "a Python pickle, which is never opened"),
+        (b"SQLite format 3\0secret", "an SQLite database"),
+        (b"\xd0\xcf\x11\xe0secret", "an old Excel or Word file (.xls, .doc)"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_and_not_quoted(data, kind):
+    error = refused(data)
+    assert error.what == f"this is {kind}"
+    assert "secret" not in str(error)
 
 
 @pytest.mark.parametrize("name", ["Age", " age "])
@@ -107,12 +147,15 @@ def test_records_without_header_and_with_another_number_of_fields_are_refused():
     [
         (
             csv(NAMES, ROW).decode().encode("utf-16-le"),
-            "the file is binary, or text in UTF-16",
+            "the file is binary, or UTF-16 without a byte order mark",
             "some.csv, NUL at byte 2",
         ),
-        (csv(NAMES, ROW) + b"5\0", "the file is binary, or text in UTF-16", "some.csv, NUL at byte 138"),
+        (
+            csv(NAMES, ROW) + b"5\0",
+            "the file is binary, or UTF-16 without a byte order mark",
+            "some.csv, NUL at byte 138",
+        ),
         (b"x" * 200_000, "the first line is neither names nor values", "some.csv"),
-        (b"  <!DOCTYPE html><html>", "this is a web page, not a table", "some.csv"),
     ],
 )
 def test_data_that_is_not_a_table_is_refused(data, problem, where):
@@ -122,3 +165,21 @@ def test_data_that_is_not_a_table_is_refused(data, problem, where):
         expected="a CSV file in UTF-8, or a Parquet file",
         hint="check where the file comes from, or convert it to one of these formats",
     )
+
+
+SECRETS = {
+    "accounts": b"root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n",
+    "a private key": b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQ\n",
+    "settings": b"DATABASE_PASSWORD=hunter2secret\nAPI_KEY=a,b,c\n",
+    "a CSV file of passwords": b"login,secret\nalice,hunter2secret\n",
+}
+TELLING = ("root", "PRIVATE", "b3Blbn", "hunter2", "PASSWORD", "login", "alice")
+
+
+@pytest.mark.parametrize("stated", ["", "hospital", "heart-918"])
+@pytest.mark.parametrize("data", SECRETS.values(), ids=SECRETS)
+def test_nothing_of_a_file_that_is_no_table_is_quoted(data, stated):
+    with pytest.raises(DataError) as caught:
+        tables.parse(data, where="a file", mapping=mapping_catalog.named(stated) if stated else None)
+    assert not [word for word in TELLING if word in str(caught.value)]
+    assert "whose first line has" in str(caught.value)
