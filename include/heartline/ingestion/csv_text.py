@@ -307,7 +307,7 @@ def _without_empty_rows(data: bytes) -> bytes:
     end = len(data)
     while stop := _last_end(data, end):
         begin = max(data.rfind(b"\n", 0, stop), data.rfind(b"\r", 0, stop)) + 1
-        if data[begin:stop].strip(_NO_CONTENT):
+        if stop - begin > _BLOCK or data[begin:stop].strip(_NO_CONTENT):  # a copy of a long line needs memory
             break
         end = begin
     return data[:end]
