@@ -212,6 +212,7 @@ print("RESULT", *sorted(final))
         "OutOfMemoryError",
         "ParameterError",
         "PermanentError",
+        "RegistryRefusedError",
         "SourceRefusedError",
         "TooLargeError",
     ]
