@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from heartline import contract
-from heartline.ingestion import encodings, synthetic
+from heartline.ingestion import encodings, mapping_choice, synthetic
 from serving.settings import Settings
 from tests.conftest import ROOT
 
@@ -135,6 +135,10 @@ def test_there_is_no_second_list_of_columns():
     }
     lists = {str(path.relative_to(ROOT)): found for path in modules if (found := _lists_of_columns(path))}
     codes = lists.pop("include/heartline/ingestion/encodings.py")
+    # what a mapping needs to know of single columns: which codes go with disease, and which words are certain
+    for module in ("mapping_choice", "mapping_draft", "mapping_vocabulary"):
+        lists.pop(f"include/heartline/ingestion/{module}.py", None)
+    assert set(mapping_choice._MORE_DISEASE) <= set(contract.COLUMN_NAMES)
     assert lists == {}
     # the names and codes of the other encoding belong there; each of its columns is a column of the contract
     assert len(codes) == 1
@@ -149,6 +153,11 @@ def test_the_data_files_that_list_columns_are_known():
     ]
     assert sorted(str(path.relative_to(ROOT)) for path in lists) == [
         "include/heartline/ingestion/cohort_facts.json",  # compared with the contract by the next test
+        # checked against the contract when they are read, and by tests/unit/ingestion/mapping/test_shipped.py
+        "include/heartline/ingestion/mappings/heart-297.yaml",
+        "include/heartline/ingestion/mappings/heart-918.yaml",
+        "include/heartline/ingestion/mappings/heart-920.yaml",
+        "include/heartline/ingestion/mappings/hospital.yaml",
         "include/notebooks/preprocessing.ipynb",  # executed by a test
         "serving/postman_collection.json",  # generated, and kept current by a test
     ]

@@ -16,7 +16,7 @@ backlog = 1024
 limit_request_fields = 64
 preload_app = True
 timeout = 60
-graceful_timeout = 5
+graceful_timeout = 20
 keepalive = 15
 control_socket_disable = True
 if os.access("/dev/shm", os.W_OK):

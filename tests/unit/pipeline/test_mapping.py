@@ -43,7 +43,7 @@ def test_a_file_without_ca_and_thal_is_refused_in_one_sentence(run, cohort):
         run(layouts.heart_918(cohort))
     error = caught.value
     assert error.what == (
-        "the source has no columns ca and thal, and contract 1.1.0 needs them: such records can be trained only with a "
+        "the source has no columns ca and thal, and contract 1.2.0 needs them: such records can be trained only with a "
         "contract that does without them"
     )
     assert "expect_" not in str(error)

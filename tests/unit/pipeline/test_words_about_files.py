@@ -149,8 +149,8 @@ CASES: dict[str, Case] = {
         ("missing in row",),
     ),
     "blanks around words": Case(
-        lambda x: _set(x, "sex", "  male "),
-        ("sex: expected whole numbers; found 3 rows that do not meet this: 'male' in rows 1, 2, 3",),
+        lambda x: _set(x, "sex", "  masculine "),
+        ("sex: expected whole numbers; found 3 rows that do not meet this: 'masculine' in rows 1, 2, 3",),
         (),
     ),
     "an empty cell": Case(

@@ -9,6 +9,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from heartline.errors import PermanentError, SourceError
 from heartline.ingestion import sql
+from heartline.ingestion.http import Limits
 from tests.serving.prediction_log.postgres import Postgres
 from tests.unit.ingestion.sources.support import closed_port
 
@@ -22,7 +23,7 @@ def server(tmp_path_factory) -> Iterator[Postgres]:
 
 def _fails(url: str, query: str = "SELECT 1", seconds: float = 30) -> SourceError:
     with pytest.raises(SourceError) as caught:
-        sql.select(url, query, seconds=seconds)
+        sql.select(url, query, Limits(seconds=seconds), lambda names, parts: list(parts))
     return caught.value
 
 
