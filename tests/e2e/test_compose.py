@@ -181,7 +181,7 @@ def trained(server: Server) -> Server:
 
 @pytest.fixture(scope="module")
 def approved(trained: Server) -> Server:
-    trained.documented("approve")
+    trained.documented("promote")
     until(trained.ready, passing=requests.RequestException)
     return trained
 
