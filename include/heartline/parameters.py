@@ -157,7 +157,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         max_length=2000,
         pattern=source_catalog.pattern(),
         examples=source_catalog.examples(),
-        default_words="`HEARTLINE_SOURCE` (`sample`)",
+        default_words="`HEARTLINE_SOURCE`, else the source of the first `up`; with compose `sample`",
     ),
     Parameter(
         "query",
@@ -193,7 +193,8 @@ PARAMETERS: tuple[Parameter, ...] = (
         max_length=mapping_catalog.MAX_CHARACTERS,
         pattern=mapping_catalog.pattern(),
         multiline=True,
-        default_words="`HEARTLINE_MAPPING` for the source of the nightly runs, else none",
+        default_words="with the source of the nightly runs `HEARTLINE_MAPPING`, else the mapping of the first `up`; "
+        "with other sources none",
     ),
     Parameter(
         "max_quarantine",
@@ -247,7 +248,8 @@ PARAMETERS: tuple[Parameter, ...] = (
         PROMOTION,
         choices={
             "manual": "only a user",
-            "if_better": "the run, if the verdict is *better* and production's own recipe took part in the comparison",
+            "if_better": "the run, if the verdict is *better* and the comparison included the family and search space "
+            "of the version in production",
         },
     ),
 )

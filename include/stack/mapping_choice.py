@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from heartline.errors import DataError, ParameterError
 from heartline.ingestion import mapping_catalog
@@ -28,10 +29,18 @@ def nightly(home: Path) -> str | None:
     setting = os.environ.get("HEARTLINE_MAPPING")
     if setting:
         is_name = setting in mapping_catalog.NAMES or mapping_catalog.is_inline(setting)
-        return setting if is_name else str(Path(setting).expanduser().resolve())
+        is_url = setting.startswith("file://")
+        return setting if is_name or is_url else str(path_of(setting).resolve())
     if os.environ.get("HEARTLINE_SOURCE") or not (home / RECORD).exists():
         return None
     return (home / RECORD).read_text(encoding="utf-8")
+
+
+def path_of(given: str) -> Path:
+    """Return the path in a user's value: a path, or a ``file://`` URL."""
+    if given.startswith("file://"):
+        return Path(unquote(urlsplit(given).path))
+    return Path(given).expanduser()
 
 
 def check(given: str, setting: str) -> str:
@@ -53,7 +62,7 @@ def check(given: str, setting: str) -> str:
         if mapping_catalog.is_inline(given):
             mapping_parser.parse(given, title="of the run")
             return given
-        path = Path(name.removeprefix("file://")).expanduser()
+        path = path_of(name)
         if not path.exists() and "/" not in name and not path.suffix:
             raise mapping_catalog.unknown(name)
         text = mapping_catalog.read(path)

@@ -12,7 +12,8 @@ from croniter import croniter  # type: ignore[import-untyped]
 
 from heartline import addresses, contract, parameters
 from heartline.errors import ParameterError, SourceRefusedError
-from heartline.ingestion import networks, source_catalog
+from heartline.ingestion import mapping_catalog, networks, source_catalog
+from stack import mapping_choice
 from stack.errors import UsageError
 from stack.source_choice import absolute
 
@@ -63,6 +64,21 @@ def _is_source(text: str) -> bool:
     return True
 
 
+def _is_mapping(text: str) -> bool:
+    path = mapping_choice.path_of(text)
+    return _names_mapping(text) or (mapping_catalog.has_suffix(path) and path.is_file())
+
+
+def _is_mapping_of_container(text: str) -> bool:
+    # not whether the file exists: the stack must start without it, too
+    named = mapping_catalog.is_path(text) and mapping_catalog.has_suffix(mapping_choice.path_of(text))
+    return _names_mapping(text) or named
+
+
+def _names_mapping(text: str) -> bool:
+    return text.strip() in mapping_catalog.NAMES or mapping_catalog.is_inline(text)
+
+
 def _are_networks(text: str) -> bool:
     try:
         return bool(networks.parse(text))
@@ -78,7 +94,10 @@ def _is_public(text: str) -> bool:
     return not addresses.problem(text.strip().rstrip("/"))
 
 
-_CHECKS: dict[str, tuple[Callable[[str], object], str]] = {
+_Checks = Mapping[str, tuple[Callable[[str], object], str]]
+
+_NAMED_MAPPINGS = f"one of {', '.join(mapping_catalog.NAMES)}, a mapping as YAML or JSON"
+_CHECKS: _Checks = {
     "HEARTLINE_SCHEDULE": (_is_schedule, "a cron expression of five fields that occurs, such as 0 2 * * *"),
     "HEARTLINE_TIMEZONE": (_is_timezone, "the name of a time zone, such as Europe/Berlin or UTC"),
     "HEARTLINE_SOURCE": (_is_source, f"{source_catalog.choices()}, with N from {contract.MIN_ROWS}"),
@@ -86,6 +105,11 @@ _CHECKS: dict[str, tuple[Callable[[str], object], str]] = {
     "HEARTLINE_SOURCE_NETWORKS": (_are_networks, "networks such as 10.0.0.0/8, separated by commas"),
     "HEARTLINE_SOURCE_SECONDS": (_is_count, "a whole number of seconds, at least 1"),
     "HEARTLINE_SOURCE_MAX_BYTES": (_is_count, "a whole number of bytes, at least 1"),
+    "HEARTLINE_SOURCE_MAX_ROWS": (_is_count, "a whole number of rows, at least 1"),
+    "HEARTLINE_MAPPING": (
+        _is_mapping,
+        f"{_NAMED_MAPPINGS}, or the path of a mapping that exists, .yaml, .yml or .json",
+    ),
     "HEARTLINE_CACHE_DIR": (lambda text: Path(text).is_absolute(), "an absolute path"),
     "HEARTLINE_UCI_URL": (_is_archive, "an http(s) URL, a file:// URL or an absolute path"),
     "HEARTLINE_STORE": (_URL.fullmatch, "a URI, such as file:///srv/heartline/store"),
@@ -95,16 +119,27 @@ _CHECKS: dict[str, tuple[Callable[[str], object], str]] = {
     },
     "HEARTLINE_DATABASE_URL": (_URL.fullmatch, "a SQLAlchemy URL: postgresql+psycopg2://user:password@host/database"),
 }
+_CHECKS_OF_CONTAINER: _Checks = {
+    **_CHECKS,
+    "HEARTLINE_MAPPING": (
+        _is_mapping_of_container,
+        f"{_NAMED_MAPPINGS}, or an absolute path inside the containers, .yaml, .yml or .json",
+    ),
+}
 _SECRET = {"HEARTLINE_DATABASE_URL", *map(addresses.setting, addresses.PORTS)}  # values that may contain a password
 
 
-def check(environ: Mapping[str, str]) -> None:
+def check(environ: Mapping[str, str], *, in_container: bool = False) -> None:
     """Check the settings in ``environ``. An empty variable counts as unset.
+
+    Args:
+        environ: the environment variables.
+        in_container: whether paths are those inside the containers of docker compose; they must be absolute.
 
     Raises:
         UsageError: a setting has a value that its reader cannot use.
     """
-    for name, (valid, expected) in _CHECKS.items():
+    for name, (valid, expected) in (_CHECKS_OF_CONTAINER if in_container else _CHECKS).items():
         text = environ.get(name)
         if text and not valid(text):
             value = "its value" if name in _SECRET else repr(text)

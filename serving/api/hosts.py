@@ -28,13 +28,15 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?", re.ASCI
 class AllowedHosts:
     """The names and addresses of the service, from its settings. The port is not compared.
 
-    Loopback names and addresses are always allowed. A service that other machines can reach also answers for every IP
-    address: a browser that was sent to it by DNS rebinding sends a name.
+    Loopback names and addresses are always allowed, and the host of the public address: a reverse proxy passes it on.
+    A service that other machines can reach also answers for every IP address: a browser that was sent to it by DNS
+    rebinding sends a name.
     """
 
     def __init__(self, settings: Settings) -> None:
         named = [name.strip().lower().rstrip(".") for name in settings.allowed_hosts.split(",")]
-        self._names = {"localhost", settings.service_host.lower(), *filter(None, named)}
+        public = (urlsplit(settings.public_service_url).hostname or "").rstrip(".")
+        self._names = {"localhost", settings.service_host.lower(), *filter(None, [*named, public])}
         self._any_address = not auth.is_loopback(settings.service_host)
         self.allows = functools.lru_cache(maxsize=256)(self._allows)
 
@@ -81,6 +83,10 @@ def _check() -> None:
     coding = str(fields.get("HTTP_TRANSFER_ENCODING", "chunked"))
     if coding.strip().lower() != "chunked":
         raise Problem("unsupported-transfer-coding")
+    try:
+        request.query_string.decode()  # Werkzeug would fail at its first use
+    except UnicodeDecodeError:
+        raise Problem("malformed-request") from None
     for host in _hosts(fields):
         if not _HOST.fullmatch(host):
             raise Problem("invalid-host")

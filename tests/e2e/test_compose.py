@@ -168,7 +168,7 @@ def trained(server: Server) -> Server:
         followed = pool.submit(server.documented, "compose")
         until(lambda: ("train", "running") in server.tasks(), passing=requests.RequestException, pause=0.5)
         server.sh("docker compose restart --timeout 0 mlflow")
-        assert '"version"' in followed.result()
+        assert "staging is version" in followed.result()
     until(
         lambda: not {"queued", "running"} & set(server.runs()),
         passing=requests.RequestException,
@@ -181,7 +181,7 @@ def trained(server: Server) -> Server:
 
 @pytest.fixture(scope="module")
 def approved(trained: Server) -> Server:
-    trained.documented("approve")
+    trained.documented("promote")
     until(trained.ready, passing=requests.RequestException)
     return trained
 
@@ -267,13 +267,13 @@ def test_a_prediction_names_the_approved_version(approved: Server) -> None:
     assert 0 < answer["probability"] < 1
     assert answer["has_heart_disease"] is (answer["probability"] >= 0.5)
     served = {key: answer["model"][key] for key in ("name", "version", "alias", "origin")}
-    assert served == {"name": MODEL, "version": "1", "alias": "production", "origin": "sample"}
+    assert served == {"name": MODEL, "version": approved.staged(), "alias": "production", "origin": "sample"}
 
 
 def test_the_history_names_the_user_who_approved(approved: Server) -> None:
     (move,) = approved.documented("history").splitlines()[1:]
     user = approved.sh("id -un").strip()
-    assert move.split()[2:] == ["-", "1", user, "promote"]
+    assert move.split()[2:] == ["-", approved.staged(), user, "promote"]
 
 
 def test_down_and_up_keep_everything(approved: Server) -> None:

@@ -98,7 +98,7 @@ def test_a_cache_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
 
 
 def test_the_readme_names_every_setting_with_its_default_and_no_other() -> None:
-    settings, _ = README.split("These environment variables have an effect too:")
+    settings, _ = README.split("The defaults are those of the service alone.")
     documented = dict(re.findall(r"^\| `HEARTLINE_(\w+)` \| `?(.*?)`? \|", settings, re.MULTILINE))
 
     fields = msgspec.structs.fields(Settings)

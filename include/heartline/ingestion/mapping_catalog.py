@@ -129,6 +129,11 @@ def is_path(given: str) -> bool:
     return given.startswith(("/", "file://")) and "\n" not in given.strip()
 
 
+def has_suffix(path: Path) -> bool:
+    """Return whether a path has the ending of a mapping's file."""
+    return path.suffix.lower() in _SUFFIXES
+
+
 def unknown(given: str) -> ParameterError:
     """Return the error for a value that is neither a name, a path nor a text."""
     near = difflib.get_close_matches(given.lower(), NAMES, n=1)
@@ -148,7 +153,7 @@ def read(path: Path) -> str:
     """
     problem = ""
     try:
-        if path.suffix.lower() not in _SUFFIXES:
+        if not has_suffix(path):
             problem = f"its name does not end in {', '.join(_SUFFIXES)}"
         elif not path.is_file():
             problem = "it is no file" if path.exists() else "there is no such file"

@@ -187,7 +187,7 @@ class _Draft:
         sick = [word for word in found.words if key(word) in vocabulary.DISEASE]
         well = [word for word in found.words if key(word) in vocabulary.NO_DISEASE]
         if found.name.strip().lower() == LABEL and set(found.keys) <= {str(code) for code in BY_NAME[LABEL].codes}:
-            sick, well = [word for word in found.keys if word != "0"], ["0"]  # as in the UCI archive
+            sick, well = sorted((word for word in found.keys if word != "0"), key=float), ["0"]  # as in the UCI archive
         if len(sick) + len(well) == len(found.keys) and sick and well:
             yield f"  disease: [{', '.join(map(_quoted, sick))}]"
             yield f"  no_disease: [{', '.join(map(_quoted, well))}]"

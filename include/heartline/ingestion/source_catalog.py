@@ -85,7 +85,7 @@ SOURCES: tuple[Source, ...] = (
         trains=r"sample(?::0*(?:[1-9][0-9]{2,6}|10000000))?",
         examples=("sample", "sample:500"),
         spelled=("sample", "sample:N"),
-        description=f"a synthetic cohort, N from {SAMPLE_MIN_ROWS}; training needs {contract.MIN_ROWS}",
+        description=f"a synthetic cohort, N from {contract.MIN_ROWS} to {SAMPLE_MAX_ROWS:,}",
         card="Synthetic records with statistics like those of the Cleveland cohort. They are not records of patients.",
         limits="Trained on synthetic records: it must not be used on patients, not even for study.",
     ),

@@ -44,7 +44,7 @@ def add_key(name: str, file: str | None) -> None:
 
 @keys.command("list")
 @file_option
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_keys(file: str | None, as_json: bool) -> None:
     """Show the name and creation day of each key."""
     path = Path(file) if file else api_keys.file_of(Settings.load())

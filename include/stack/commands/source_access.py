@@ -36,7 +36,7 @@ def for_task(environment: Mapping[str, str], source: str) -> str:
         data = files.read(path.resolve(), settings.limits.size)
     else:
         return source
-    console.say(f"{path} is outside the folders that tasks read ({files.SETTING}): its content is handed over")
+    console.say(f"{path} is outside the folders that tasks read ({files.SETTING}): it is copied into the store")
     return _put(data, f"{path}#{sheet}" if sheet else str(path), environment)
 
 

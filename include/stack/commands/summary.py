@@ -12,6 +12,7 @@ from stack.settings import DAG
 
 TOP_REASONS = 3
 COMPARISON = "comparison.html"
+PROMOTE = "./heartline promote"
 
 
 def collect(airflow: Airflow, registry: Registry, run: str, registered: dict[str, Any]) -> dict[str, Any]:
@@ -47,8 +48,13 @@ def collect(airflow: Airflow, registry: Registry, run: str, registered: dict[str
     }
 
 
-def lines(found: dict[str, Any]) -> list[str]:
-    """Return the summary as lines for a terminal."""
+def lines(found: dict[str, Any], promote: str = PROMOTE) -> list[str]:
+    """Return the summary as lines for a terminal.
+
+    Args:
+        found: what ``collect`` returned.
+        promote: the command that puts a version into production.
+    """
     links = found["links"]
     versions = sorted(found.get("versions", {}).items(), key=lambda one: int(one[1]))
     shown = {
@@ -58,9 +64,9 @@ def lines(found: dict[str, Any]) -> list[str]:
         if found["quarantined"]
         else None,
         "left out": f"columns {', '.join(found['columns_left_out'])}" if found["columns_left_out"] else None,
-        "verdict": f"{found.get('verdict')}. {found.get('reason')}",
+        "verdict": found.get("reason") or found.get("verdict"),
         "versions": ", ".join(f"{number} ({family})" for family, number in versions),
-        "aliases": _aliases(found),
+        "aliases": _aliases(found, promote),
         "repaired": "; ".join(found.get("repaired", [])),
         "data docs": links["data_docs"],
         "comparison": links["comparison"],
@@ -78,17 +84,17 @@ def _records(found: dict[str, Any]) -> str | None:
     )
 
 
-def _aliases(found: dict[str, Any]) -> str:
+def _aliases(found: dict[str, Any], promote: str) -> str:
     version, production = found.get("version"), found["production"]
     staging = f"staging is version {version} ({found.get('family')})" if version else "staging was not moved"
     if found.get("promoted"):
         now = f"this run moved production to version {production}"
     elif production is None:
-        now = "no version is in production yet; to promote it: ./heartline promote"
+        now = f"no version is in production yet; to promote it: {promote}"
     elif production == version:
         now = f"version {production} is in production already"
     else:
-        now = f"version {production} stays in production; to replace it: ./heartline promote"
+        now = f"version {production} stays in production; to replace it: {promote}"
     held_back = f" ({found['held_back']})" if found.get("held_back") else ""
     return f"{staging}; {now}{held_back}"
 

@@ -196,6 +196,34 @@ def _result(stack: "Stack", airflow: Airflow, run: str, patience: Patience, *, a
         console.say(f"\nthe run continues: {addresses.airflow_run(run)}")
         raise
     console.done("training", time.monotonic() - started)
+    return conclude(airflow, Registry(stack.settings.mlflow_url), run, result, patience, as_json=as_json)
+
+
+def conclude(
+    airflow: Airflow,
+    registry: Registry,
+    run: str,
+    result: Any,
+    patience: Patience,
+    *,
+    as_json: bool,
+    promote: str = summary.PROMOTE,
+) -> dict[str, Any]:
+    """Print the summary of a run that succeeded, and return what its last task returned.
+
+    Args:
+        airflow: the api-server.
+        registry: MLflow.
+        run: the run's id.
+        result: what its last task returned.
+        patience: how to wait while Airflow or MLflow is away.
+        as_json: whether the summary is printed as JSON.
+        promote: the command that puts a version into production, for the summary.
+
+    Raises:
+        WorkError: the run registered no version, or none that is good enough for `staging`.
+        UnhealthyError: Airflow or MLflow is away for too long.
+    """
     if not isinstance(result, dict) or "version" not in result:
         raise WorkError(
             f"the run registered no version: {LAST_TASK} returned {result!r}",
@@ -203,9 +231,8 @@ def _result(stack: "Stack", airflow: Airflow, run: str, patience: Patience, *, a
             expected="a mapping with the field version",
             hint=f"see the log of {LAST_TASK} in Airflow",
         )
-    registry = Registry(stack.settings.mlflow_url)
     found = patience(lambda: summary.collect(airflow, registry, run, result))
-    print(json.dumps(found, indent=2, default=str) if as_json else "\n".join(summary.lines(found)))
+    print(json.dumps(found, indent=2, default=str) if as_json else "\n".join(summary.lines(found, promote)))
     if result["version"] is None:
         raise WorkError(
             f"no model of this run is good enough for `staging`: {result.get('reason')}",

@@ -55,7 +55,7 @@ def main() -> NoReturn:
     """Check the settings, create the databases and Airflow's login, then hand over to Airflow's migration."""
     credentials = FromEnvironment()
     try:
-        setting_checks.check(os.environ)
+        setting_checks.check(os.environ, in_container=True)
         databases(credentials)
     except StackError as error:
         sys.exit(f"heartline: {error}")

@@ -11,32 +11,46 @@ from typing import NoReturn
 import click
 
 from heartline import addresses
+from heartline.ingestion import mapping_catalog
 from stack import console
 from stack.clients.airflow import Airflow
+from stack.clients.mlflow import Registry
 from stack.commands import source_access, train
 from stack.commands.follow import follow
+from stack.commands.patience import Patience
 from stack.commands.usage import run
 from stack.settings import DAG, USER
 
 URL = "http://airflow-api-server:4200"
+PROMOTE = 'docker compose exec airflow-scheduler python -m stack.compose.promote promote --by "$(id -un)"'
 PASSWORDS = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
 
 
 @click.command()
 @click.option("--source", metavar="S", help="Source of the records; - is a file on standard input.")
+@click.option(
+    "--mapping",
+    metavar="M",
+    help="How the file's columns and words become the contract's: a file in the container, YAML or JSON, or one of "
+    f"{', '.join(mapping_catalog.NAMES)}.",
+)
 @click.option("--set", "assigned", metavar="PARAM=VALUE", multiple=True, help="A parameter; may be repeated.")
-def cli(source: str | None, assigned: tuple[str, ...]) -> None:
-    """Trigger a training run and follow it. Exit code 1 if it fails."""
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def cli(source: str | None, mapping: str | None, assigned: tuple[str, ...], as_json: bool) -> None:
+    """Trigger a training run, follow it, and print what it did. Exit code 1 if it fails."""
     if source == "-":
         source = source_access.from_stdin(os.environ)
-    given = train.run_parameters(source, assigned, usual_source=os.environ.get("HEARTLINE_SOURCE"))
+    given = train.run_parameters(source, assigned, mapping=mapping, usual_source=os.environ.get("HEARTLINE_SOURCE"))
     password = json.loads(Path(os.environ[PASSWORDS]).read_text())[USER]
     airflow = Airflow(URL, password)
     train.wait_for_dag(airflow)
     run_id = airflow.trigger(DAG, given)
     console.say(f"training: {addresses.airflow_run(run_id)}")
-    follow(airflow, DAG, run_id)
-    print(json.dumps(airflow.returned(DAG, run_id, train.LAST_TASK), indent=2, default=str))
+    patience = Patience()
+    follow(airflow, DAG, run_id, patience)
+    result = patience(lambda: airflow.returned(DAG, run_id, train.LAST_TASK))
+    registry = Registry(os.environ["MLFLOW_TRACKING_URI"])
+    train.conclude(airflow, registry, run_id, result, patience, as_json=as_json, promote=PROMOTE)
 
 
 def main() -> NoReturn:

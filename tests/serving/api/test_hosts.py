@@ -64,6 +64,14 @@ def test_the_hosts_that_are_allowed(bound_to: str, setting: str, allowed: list[s
     )
 
 
+def test_the_host_of_the_public_address_is_allowed() -> None:
+    hosts = AllowedHosts(Settings(cache="/tmp", public_service_url="https://ML.example.org:8443/heart"))
+
+    assert hosts.allows("ml.example.org")
+    assert hosts.allows("ml.example.org:8443")
+    assert not hosts.allows("example.org")
+
+
 def test_the_name_of_another_site_gets_nothing_but_the_health_checks(ask: Ask) -> None:
     for path in ("/model", "/metrics", "/", "/docs", "/openapi.json", "/nothing"):
         status, problem = ask(path, HTTP_HOST="evil.example:8080")
@@ -116,6 +124,12 @@ def test_a_byte_that_is_not_utf_8_is_no_error_of_the_service(service: Service) -
         )
     assert client.get("/%ff%fe").status_code == 404
     assert client.get("/predictions/%ff").status_code == 503  # the prediction log is off
+
+
+def test_a_query_that_is_no_text_is_refused(ask: Ask) -> None:
+    for query in ("\x80", "explain=\xff"):
+        status, problem = ask("/predict", QUERY_STRING=query)
+        assert (status, problem["type"]) == (400, "urn:heartline:problem:malformed-request")
 
 
 LATIN = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=30)

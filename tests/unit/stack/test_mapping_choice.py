@@ -66,6 +66,23 @@ def test_the_nightly_run_has_the_mapping_of_the_first_source(tmp_path, monkeypat
     assert not (tmp_path / mapping_choice.RECORD).exists()
 
 
+@pytest.mark.parametrize("setting", ["file:///srv/two%20words.yaml", "/srv/m.yaml", "columns: {age: years}"])
+def test_a_setting_that_does_not_depend_on_the_working_directory_stays(tmp_path, monkeypatch, setting):
+    monkeypatch.setenv("HEARTLINE_MAPPING", setting)
+    assert mapping_choice.nightly(tmp_path) == setting
+
+
+def test_a_relative_setting_is_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEARTLINE_MAPPING", "m.yaml")
+    assert mapping_choice.nightly(tmp_path) == str(tmp_path / "m.yaml")
+
+
+def test_a_file_url_is_handed_over_as_its_text(tmp_path):
+    (tmp_path / "two words.yaml").write_text(TEXT)
+    assert mapping_choice.check((tmp_path / "two words.yaml").as_uri(), "--mapping") == TEXT
+
+
 def test_a_draft_is_written_and_never_overwritten(tmp_path, cohort, capsys):
     file, out = tmp_path / "ward.csv", tmp_path / "ward.yaml"
     layouts.heart_297(cohort).to_csv(file, index=False)

@@ -23,6 +23,12 @@ from stack.setting_checks import check
         ("HEARTLINE_SOURCE_NETWORKS", "the ward"),
         ("HEARTLINE_SOURCE_SECONDS", "5 minutes"),
         ("HEARTLINE_SOURCE_MAX_BYTES", "0"),
+        ("HEARTLINE_SOURCE_MAX_ROWS", "1e6"),
+        ("HEARTLINE_SOURCE_MAX_ROWS", "0"),
+        ("HEARTLINE_MAPPING", "hospitl"),
+        ("HEARTLINE_MAPPING", "/nowhere/m.yaml"),
+        ("HEARTLINE_MAPPING", "file:///nowhere/m.yaml"),
+        ("HEARTLINE_MAPPING", "pyproject.toml"),
         ("HEARTLINE_CACHE_DIR", "cache"),
         ("HEARTLINE_UCI_URL", "archive.zip"),
         ("HEARTLINE_UCI_URL", "https://"),
@@ -66,6 +72,9 @@ def test_a_url_that_may_hold_a_password_is_not_repeated(name, value):
         ("HEARTLINE_SOURCE", "records.csv"),
         ("HEARTLINE_SOURCE_FOLDERS", "/srv/a:~/b"),
         ("HEARTLINE_SOURCE_NETWORKS", "10.0.0.0/8, fd00::/8"),
+        ("HEARTLINE_SOURCE_MAX_ROWS", "1000"),
+        ("HEARTLINE_MAPPING", "hospital"),
+        ("HEARTLINE_MAPPING", "columns: {age: years}"),
         ("HEARTLINE_UCI_URL", "/srv/heart.zip"),
         ("HEARTLINE_UCI_URL", "file:///srv/heart.zip"),
         ("HEARTLINE_UCI_URL", "http://mirror.example/heart.zip"),
@@ -75,3 +84,21 @@ def test_a_url_that_may_hold_a_password_is_not_repeated(name, value):
 )
 def test_usable_values_pass(name, value):
     check({name: value})
+
+
+def test_a_mapping_may_be_a_file_by_any_path(tmp_path, monkeypatch):
+    (tmp_path / "two words.yaml").write_text("columns: {age: years}")
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "two words.yaml"
+    for value in ("two words.yaml", str(path), path.as_uri()):
+        check({"HEARTLINE_MAPPING": value})
+
+
+def test_in_a_container_a_mapping_is_a_name_a_text_or_an_absolute_path(tmp_path, monkeypatch):
+    for value in ("hospital", "columns: {age: years}", "/data/m.yaml", "file:///data/m.json"):
+        check({"HEARTLINE_MAPPING": value}, in_container=True)
+    (tmp_path / "m.yaml").write_text("columns: {age: years}")
+    monkeypatch.chdir(tmp_path)
+    for value in ("m.yaml", "/data/m.txt", "hospitl"):
+        with pytest.raises(UsageError, match="cannot be used"):
+            check({"HEARTLINE_MAPPING": value}, in_container=True)

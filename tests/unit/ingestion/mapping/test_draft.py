@@ -48,6 +48,11 @@ def test_what_cannot_be_told_is_left_open_and_then_refused(cohort, layout, field
         assert f'{last}: "?"' in text, field
 
 
+def test_the_label_of_the_archive_is_in_order(cohort):
+    rows = cohort.assign(num=[(3, 1, 0, 2, 4)[row % 5] for row in range(len(cohort))])
+    assert 'disease: ["1", "2", "3", "4"]\n  no_disease: ["0"]' in draft(rows)
+
+
 def test_a_label_of_zero_and_one_is_never_guessed(cohort):
     text = draft(layouts.binary(cohort).rename(columns={"num": "outcome"}))
     assert 'column: outcome\n  disease: "?"' in text

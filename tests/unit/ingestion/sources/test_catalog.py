@@ -90,7 +90,7 @@ def test_the_texts_as_they_are():
         "sample, sample:N, uci, postgres, or the path or http(s) URL of a CSV, JSON, Parquet or Excel (.xlsx) file"
     )
     assert source_catalog.form_description() == (
-        "`sample` or `sample:N` (a synthetic cohort, N from 20; training needs 100), `uci` (the Cleveland file of the "
+        "`sample` or `sample:N` (a synthetic cohort, N from 100 to 10,000,000), `uci` (the Cleveland file of the "
         "UCI archive), `postgres` (a SQL query on the database at `HEARTLINE_DATABASE_URL`), or the path or http(s) "
         "URL of a CSV, JSON, Parquet or Excel (.xlsx) file."
     )

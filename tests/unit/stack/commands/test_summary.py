@@ -87,7 +87,7 @@ def test_it_says_what_was_dropped_and_why(collected):
     assert "file:///store/q.csv" in text
     assert "thal" not in text
     assert "columns ward, id" in text
-    assert "better. Random forest is better." in text
+    assert "\nverdict     Random forest is better.\n" in text
     assert "4 (random_forest), 5 (logistic_regression)" in text
     assert "version 3 stays in production" in text
     assert "http://airflow/data-docs/x.html" in text
