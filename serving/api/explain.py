@@ -12,7 +12,6 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -142,14 +141,12 @@ def is_additive(model: Model) -> bool:
     return found
 
 
-def asked(query: bytes) -> bool:
-    """Return whether the parameter ``explain`` in the query string ``query`` requests contributions.
+def asked(values: Sequence[str]) -> bool:
+    """Return whether the query parameter ``explain`` with these ``values`` requests contributions.
 
     Raises:
         Problem: the parameter is neither true nor false, or occurs twice.
     """
-    # not Flask's request.args: it fails where a byte is not UTF-8
-    values = [value for name, value in parse_qsl(query.decode(errors="replace"), True) if name == "explain"]
     if len(values) > 1 or not {*values} <= {"true", "false"}:
         raise Problem("invalid-parameter", found=", ".join(values)[:SHOWN_CHARACTERS])
     return "true" in values

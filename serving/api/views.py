@@ -29,7 +29,7 @@ views = Blueprint("heartline", __name__)
 def predict_records() -> Response:
     """Return the prediction for a record, or for each record of a list; all come from the same version."""
     served = _served(_status())
-    explaining = explain.asked(request.query_string) if request.query_string else False
+    explaining = explain.asked(request.args.getlist("explain")) if request.query_string else False
     contract = served.model.contract
     request_id = request.headers.get("X-Request-ID")
     if request.mimetype == csv_body.MEDIA_TYPE:
