@@ -138,7 +138,7 @@ class Parameter:
         wanted = int if self.kind == "whole number" else (int, float)
         if isinstance(value, bool) or not isinstance(value, wanted):
             return f"{_shown(value)} is not a {self.kind}"
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             return f"{_shown(value)} is not a finite number"
         low, high = self.low if self.low is not None else -math.inf, self.high if self.high is not None else math.inf
         if value < low or value > high or (self.above is not None and value <= self.above):

@@ -206,3 +206,9 @@ def test_it_imports_nothing_heavy():
         [sys.executable, "-c", script], env={"PYTHONPATH": str(ROOT / "include")}, capture_output=True, check=True
     )
     assert {"airflow", "numpy", "pandas", "requests", "sklearn"}.isdisjoint(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("name", ["max_drift", "max_quarantine", "seed"])
+def test_a_huge_number_is_out_of_bounds(name):
+    with pytest.raises(ParameterError, match="out of bounds"):
+        parameters.check({name: 10**400})

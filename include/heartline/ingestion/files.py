@@ -64,6 +64,8 @@ class Folders:
             found = path.resolve()
         except (OSError, RuntimeError):  # a name that is too long, or links in a circle
             found = path.absolute()
+        except ValueError:
+            raise self._refused(path, parameter, "a path cannot contain the character NUL") from None
         if any(found.is_relative_to(one) for one in (*self.private, *_SYSTEM)):
             raise self._refused(path, parameter, "the folder holds the state of the stack or the system")
         if path in self.named or any(_is_visible_below(found, one) for one in self.allowed):

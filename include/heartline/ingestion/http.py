@@ -32,8 +32,9 @@ _REASONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] 
         "no secure connection: the certificate or the protocol is not accepted",
     ),
     ((requests.exceptions.ChunkedEncodingError, causes.ProtocolError), "the connection broke before the end"),
-    ((requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema), "this is not an http(s) URL"),
+    ((requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, ValueError), "this is not an http(s) URL"),
 )
+_LASTING = (requests.TooManyRedirects, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, UnicodeError)
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _download(url: str, limits: Limits, reach: Reach) -> bytes:
                 return _body(answer, url, limits, deadline)
     # ValueError: a URL that cannot be parsed
     except (requests.RequestException, causes.HTTPError, ValueError) as error:
-        raise SourceError(
+        raise (SourceRefusedError if isinstance(error, _LASTING) else SourceError)(
             f"the download failed: {_reason(error)}",
             where=public(url),
             expected="a reachable http(s) URL",

@@ -25,6 +25,20 @@ SETTING = "HEARTLINE_SOURCE_NETWORKS"
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+# Networks of the registries of special addresses (RFC 6890) that Python 3.11 takes to be global.
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(one)
+    for one in (
+        "192.0.0.0/24",  # protocol assignments
+        "192.88.99.0/24",  # 6to4 relays
+        "::/96",  # IPv4-compatible
+        "::ffff:0:0:0/96",  # IPv4-translated
+        "64:ff9b:1::/48",  # local NAT64, which carries private IPv4 addresses
+        "fec0::/10",  # site-local
+        "3fff::/20",  # documentation
+        "5f00::/16",  # segment routing
+    )
+)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 
 
@@ -67,6 +81,8 @@ class Reach:
 
 def is_public(address: Address) -> bool:
     """Return whether ``address`` belongs to the public internet."""
+    if any(address in network for network in _NOT_PUBLIC):
+        return False
     return address.is_global and not address.is_multicast
 
 

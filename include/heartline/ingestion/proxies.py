@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from requests.utils import select_proxy, should_bypass_proxies
 
-from heartline.errors import SourceError
+from heartline.errors import SourceRefusedError
 
 VARIABLE = "HEARTLINE_DOWNLOAD_PROXIES"  # JSON: the keys http, https, all, no
 
@@ -29,7 +29,7 @@ def for_url(url: str, environment: Mapping[str, str] = os.environ) -> dict[str, 
     """Return the argument ``proxies`` of requests for a URL; empty if no proxy is to be used.
 
     Raises:
-        SourceError: the proxy is of a kind that cannot be used.
+        SourceRefusedError: the proxy is of a kind that cannot be used.
     """
     given: dict[str, str] = json.loads(environment.get(VARIABLE) or "{}")
     bypassed = given.pop("no", "")
@@ -45,7 +45,7 @@ def _check(proxy: str) -> None:
     scheme = urlsplit(proxy if "://" in proxy else f"http://{proxy}").scheme.lower()
     usable = scheme in ("http", "https") or (scheme.startswith("socks") and importlib.util.find_spec("socks"))
     if not usable:
-        raise SourceError(
+        raise SourceRefusedError(
             f"a proxy of the kind {scheme} cannot be used for downloads",
             where="environment variable HTTPS_PROXY, HTTP_PROXY or ALL_PROXY of the shell that called ./heartline up",
             expected="the address of an HTTP proxy, such as http://proxy.example:3128",

@@ -30,7 +30,7 @@ UNREAD = {
     "ods": "an OpenDocument spreadsheet (.ods)",
     "numbers": "an Apple Numbers document (.numbers)",
 }
-_UNREAD_PATTERN = rf"(?:/|file://|(?i:https?)://)[^#]*\.(?i:{'|'.join(UNREAD)})(?:#.*)?\Z"
+_UNREAD_PATTERN = rf"(?:/|file://|(?i:https?)://)[^#]*\.(?i:{'|'.join(UNREAD)})(?:[?#].*)?\Z"
 
 _UNKNOWN_COLLECTION = "Where and how they were collected is known to their owners, not to Heartline."
 _NOT_VALIDATED = "No records of another centre have tested it. Elsewhere its probabilities may be too high or too low."

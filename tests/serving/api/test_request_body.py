@@ -83,6 +83,13 @@ def test_a_body_is_decompressed_to_the_limit_only(service: Service, members: int
     assert "when decompressed" in problem["detail"]
 
 
+def test_a_body_of_countless_members_is_refused(service: Service) -> None:
+    answered = post(service, gzip.compress(b"") * 1001, "gzip")
+    problem = answered.get_json(force=True)
+    assert (answered.status_code, problem["type"]) == (413, "urn:heartline:problem:content-too-large")
+    assert "1000 gzip members" in problem["detail"]
+
+
 @pytest.mark.parametrize("body", [RECORD, [RECORD]])
 def test_a_byte_order_mark_is_ignored(service: Service, body: object) -> None:
     assert post(service, b"\xef\xbb\xbf" + json.dumps(body).encode(), "identity").status_code == 200

@@ -67,6 +67,8 @@ def test_a_file_below_an_allowed_folder_is_read(folder):
         "/etc/shadow",
         "/proc/self/environ",
         "{0}/data/.hidden",
+        "{0}/data/a\0b.csv",
+        "file://{0}/data/a%00b.csv",
         "{0}/data/.ssh/id_rsa",
     ],
 )
@@ -155,6 +157,23 @@ def test_an_address_that_is_not_public_is_refused_for_good(web, host):
     assert "not public" in error.what
     assert "HEARTLINE_SOURCE_NETWORKS" in error.hint
     assert web.asked == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "fec0::1",
+        "64:ff9b:1::a00:1",
+        "::10.0.0.1",
+        "::ffff:0:127.0.0.1",
+        "3fff::1",
+        "5f00::1",
+        "192.88.99.1",
+        "192.0.0.8",
+    ],
+)
+def test_a_special_address_is_not_public(address):
+    assert not networks.Reach().allows(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("host", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946"])
@@ -252,3 +271,9 @@ def test_a_file_in_the_store_is_read_by_its_digest(store):
     found = sources.read(spec, settings=Settings())
     assert (found.origin, found.description) == ("file", "/home/anna/records.csv")
     assert len(found.table.frame) == 30
+
+
+@pytest.mark.parametrize("url", ["http://[bad", "http://example.org:99999/", "http://a..b/x.csv"])
+def test_an_address_that_is_none_is_refused_for_good(url):
+    error = refused(url, STRICT, kind=SourceRefusedError)
+    assert "this is not an http(s) URL" in error.what
