@@ -275,7 +275,7 @@ def _first_line(data: bytes) -> tuple[slice | None, str]:
     stated, at = "", 0
     while (found := _next_line(data, at)) and found.stop - found.start <= _BLOCK:
         line = data[found].strip()
-        separator = _STATED.fullmatch(line)
+        separator = _STATED.fullmatch(data[found].strip(b" "))  # the separator may be a tab
         comment = line.startswith(b"#") and max(map(line.count, (b",", b";", b"\t", b"|", b" "))) < _WIDTH - 1
         if separator and not stated:
             stated = separator[1].decode()
