@@ -352,7 +352,7 @@ def _no_table(problem: str, where: str) -> DataError:
     return DataError(
         problem,
         where=where,
-        expected="a CSV file in UTF-8, or a Parquet file",
+        expected=f"a {FORMATS} file, with text in UTF-8",
         hint="check where the file comes from, or convert it to one of these formats",
     )
 
