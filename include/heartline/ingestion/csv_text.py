@@ -27,9 +27,10 @@ _MAX_LEADING_MALFORMED = 10_000  # rows: reading stops if the first ones are all
 _SHOWN_ROWS = 10
 _INK = re.compile(rb"\S")
 _BREAK = re.compile(rb"[\r\n]")
+_LINE_END = re.compile(rb"\r\n?|\n")
 _STATED = re.compile(rb'"?sep=(.)"?[;,\t|]*', re.IGNORECASE)  # how Excel is told the separator, in the first line
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks; Excel saves "Unicode text" so
-_CHUNK = 256  # bytes that are looked at for a line break, from the end on
+_CHUNK = 256  # bytes that are looked at for content at a time, from the end on
 _NO_CONTENT = b';,\t|" '  # of a line that Excel writes for an empty row
 _END = b"\x04"  # a sentinel row after the last one: it is missing if a quote is never closed
 _NULLS = sorted({spelled for word in cells.MISSING for spelled in (word, word.upper(), word.capitalize())} | {"NaN"})
@@ -274,7 +275,7 @@ def _first_line(data: bytes) -> tuple[slice | None, str]:
     stated, at = "", 0
     while (found := _next_line(data, at)) and found.stop - found.start <= _BLOCK:
         line = data[found].strip()
-        separator = _STATED.fullmatch(line)
+        separator = _STATED.fullmatch(data[found].strip(b" "))  # the separator may be a tab
         comment = line.startswith(b"#") and max(map(line.count, (b",", b";", b"\t", b"|", b" "))) < _WIDTH - 1
         if separator and not stated:
             stated = separator[1].decode()
@@ -303,21 +304,17 @@ def _expect_short(line: slice, where: str) -> None:
 
 
 def _without_empty_rows(data: bytes) -> bytes:
-    """Return text without the rows of separators at its end."""
+    """Return text without the rows of separators at its end, in time proportional to their length."""
+    end = _LINE_END.search(data, _content_end(data))
+    return data[: end.end()] if end else data
+
+
+def _content_end(data: bytes) -> int:
+    """Return where the last cell that is not empty ends; 0 if there is none."""
     end = len(data)
-    while stop := _last_end(data, end):
-        begin = max(data.rfind(b"\n", 0, stop), data.rfind(b"\r", 0, stop)) + 1
-        if stop - begin > _BLOCK or data[begin:stop].strip(_NO_CONTENT):  # a copy of a long line needs memory
-            break
-        end = begin
-    return data[:end]
-
-
-def _last_end(data: bytes, end: int) -> int:
-    """Return where the last line before ``end`` ends, without its line break; 0 if there is none."""
     while end:
         chunk = data[max(0, end - _CHUNK) : end]
-        if kept := len(chunk.rstrip(b"\r\n")):
+        if kept := len(chunk.rstrip(_NO_CONTENT + b"\r\n")):
             return end - len(chunk) + kept
         end -= len(chunk)
     return 0
@@ -355,7 +352,7 @@ def _no_table(problem: str, where: str) -> DataError:
     return DataError(
         problem,
         where=where,
-        expected="a CSV file in UTF-8, or a Parquet file",
+        expected=f"a {FORMATS} file, with text in UTF-8",
         hint="check where the file comes from, or convert it to one of these formats",
     )
 

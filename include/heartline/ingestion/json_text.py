@@ -17,17 +17,22 @@ from heartline.ingestion import limits
 _BOM = b"\xef\xbb\xbf"
 _CHUNK = 10_000  # records handed over at a time
 _ENDS = 100  # closing braces that are tried as the end of a record: some may stand in a text
+_START = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[ \t\r\n\0]*[\[{]")
 _INK = re.compile(rb"[^ \t\r\n]")
+_OUTER = re.compile(rb'\{\s*"(?:[^"\\]|\\.){0,1000}"\s*:\s*([\[{])', re.DOTALL)  # of objects or of lists
 
 
 class _RepeatedKeyError(ValueError):
     """A record has a key twice."""
 
 
+class _UnreadableError(ValueError):
+    """No record can be read at its place."""
+
+
 def is_json(data: bytes) -> bool:
-    """Return whether a file begins as JSON that could hold records: with a bracket or a brace."""
-    ink = _INK.search(data, len(_BOM) if data.startswith(_BOM) else 0)
-    return ink is not None and ink[0] in (b"[", b"{")
+    """Return whether a file, in any Unicode, begins as JSON that could hold records: with a bracket or a brace."""
+    return _START.match(data) is not None
 
 
 def read(data: bytes, *, where: str) -> tuple[list[str], Iterator[pd.DataFrame]]:
@@ -46,12 +51,17 @@ def read(data: bytes, *, where: str) -> tuple[list[str], Iterator[pd.DataFrame]]
         DataError: it is no list of records; nothing of its content but names of fields is quoted.
         TooLargeError: a record is too long, or has too many columns.
     """
+    encoding = json.detect_encoding(data[:4])
+    if not encoding.startswith("utf-8"):
+        raise _refused(f"the JSON is in {encoding[:6].upper()}, not in UTF-8", where)
     names: dict[str, int] = {}
     for record in _records(data, where):
         for name in record:
             names.setdefault(name, len(names))
         if len(names) > limits.COLUMNS:
             raise limits.too_many_columns(where, len(names))
+    if not names:
+        raise _refused("the JSON holds no records", where)
     return [name.strip() for name in names], _frames(data, where, list(names))
 
 
@@ -75,24 +85,45 @@ def _records(data: bytes, where: str) -> Iterator[dict[str, Any]]:
     at = _skip(data, len(_BOM) if data.startswith(_BOM) else 0)
     in_list = data[at : at + 1] == b"["
     at = _skip(data, at + in_list)
+    outer = None if in_list else _OUTER.match(data, at)
     number = 0
     while at < len(data) and not (in_list and data[at : at + 1] == b"]"):
         number += 1
-        record, at = _record(data, at, number, where)
+        record, at = _plain_record(data, at, number, where, outer if number == 1 else None)
         yield record
         at = _skip(data, at)
         if in_list and data[at : at + 1] == b",":
             at = _skip(data, at + 1)
         elif in_list and data[at : at + 1] != b"]":
-            raise _broken(number, where)
+            raise _refused(_broken(number), where)
     if in_list and at >= len(data):
-        raise _broken(number, where)
+        raise _refused(_broken(number), where)
 
 
 def _skip(data: bytes, at: int) -> int:
     """Return the position of the next character that is not blank."""
     ink = _INK.search(data, at)
     return ink.start() if ink else len(data)
+
+
+def _plain_record(
+    data: bytes, at: int, number: int, where: str, outer: re.Match[bytes] | None
+) -> tuple[dict[str, Any], int]:
+    """Return the record of plain values that begins at a position, and the position after it.
+
+    ``outer`` is the begin of a document whose first value is an object or a list, which may hold all the records.
+    """
+    try:
+        record, end = _record(data, at, number, where)
+    except _UnreadableError as error:
+        raise _nested(outer[1], where) if outer else _refused(str(error), where) from None
+    if outer and all(isinstance(value, dict) for value in record.values()):
+        raise _nested(outer[1], where)
+    for name, value in record.items():
+        if isinstance(value, list | dict):
+            kind = "a list" if isinstance(value, list) else "an object"
+            raise _refused(f"the field {visible.visible(name)} of record {number:,} holds {kind}", where)
+    return record, end
 
 
 def _record(data: bytes, at: int, number: int, where: str) -> tuple[dict[str, Any], int]:
@@ -108,14 +139,10 @@ def _record(data: bytes, at: int, number: int, where: str) -> tuple[dict[str, An
             raise _refused(f"record {number:,} has the field {error} more than once", where) from None
         except (ValueError, RecursionError):  # a brace in a text, or of an inner object; or no JSON at all
             continue
-        for name, value in record.items():
-            if isinstance(value, list | dict):
-                kind = "a list" if isinstance(value, list) else "an object"
-                raise _refused(f"the field {visible.visible(name)} of record {number:,} holds {kind}", where)
         return record, end
     if len(data) - at > limits.RECORD:
-        raise _refused(f"record {number:,} is no JSON object of at most {limits.RECORD:,} bytes", where)
-    raise _broken(number, where)
+        raise _UnreadableError(f"record {number:,} is no JSON object of at most {limits.RECORD:,} bytes")
+    raise _UnreadableError(_broken(number))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -126,8 +153,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _broken(number: int, where: str) -> DataError:
-    return _refused(f"the JSON cannot be read at record {number:,}", where)
+def _broken(number: int) -> str:
+    return f"the JSON cannot be read at record {number:,}"
+
+
+def _nested(first: bytes, where: str) -> DataError:
+    """Return the error for a document like those of pandas with another ``orient``; ``first`` opens its first value."""
+    return _refused(f"the JSON is an object of {'objects' if first == b'{' else 'lists'}, not a list of records", where)
 
 
 def _refused(problem: str, where: str) -> DataError:

@@ -16,26 +16,27 @@ _SHOWN_NAMES = 20
 _DRAFT = "./heartline mapping FILE writes a mapping for it"
 
 
-def locate(names: Sequence[str], mapping: FileMapping | None = None, *, where: str) -> dict[str, int]:
+def locate(names: Sequence[str], mapping: FileMapping | None = None, *, where: str, other: str = "") -> dict[str, int]:
     """Return the position among ``names`` of each column of the contract that is present.
 
     Args:
         names: the header as spelled.
         mapping: states names that are not the contract's.
         where: the source, for messages.
+        other: how another table of the source is read, for messages.
 
     Raises:
         DataError: fewer than half of the columns are present, one is present more than once, or the mapping names a
             column that the file does not have.
     """
-    places = _Names(names, where, mapping.columns.values() if mapping else ())
+    places = _Names(names, where, other, mapping.columns.values() if mapping else ())
     found = places.as_stated(mapping) if mapping else places.as_usual()
     if len(found) < MIN_COLUMNS:
         raise DataError(
             f"this is not a table of records: it has {len(found)} of the {len(contract.COLUMNS)} columns",
             where=places.where,
             expected=f"the columns {', '.join(contract.COLUMN_NAMES)}",
-            hint=f"check that this is the right source; if its columns only have other names, {_DRAFT}",
+            hint=f"{other or 'check that this is the right source'}; if its columns only have other names, {_DRAFT}",
         )
     return {name: found[name] for name in contract.COLUMN_NAMES if name in found}
 
@@ -43,8 +44,8 @@ def locate(names: Sequence[str], mapping: FileMapping | None = None, *, where: s
 class _Names:
     """The header of one file."""
 
-    def __init__(self, names: Sequence[str], where: str, columns: Iterable[ColumnMapping]) -> None:
-        self._spelled = names
+    def __init__(self, names: Sequence[str], where: str, other: str, columns: Iterable[ColumnMapping]) -> None:
+        self._spelled, self._other = names, other
         self._plain = [plain(name) for name in names]
         known = {*encodings.ALIASES, *(plain(one) for column in columns for one in column.names)}
         self._is_table = not known.isdisjoint(self._plain)
@@ -98,7 +99,7 @@ class _Names:
     def _refuse_absent(self, name: str, mapping: FileMapping) -> NoReturn:
         stated = mapping.columns[name].names or (name,)
         field = "label.column" if name == LABEL else f"columns.{name}.column"
-        near = mapping_parser.nearest(stated[0], self._spelled) if self._is_table else ""
+        near = mapping_parser.nearest(stated[0], self._spelled) if self._is_table else self._other
         raise DataError(
             f"the file has no column {' or '.join(map(visible.visible, stated))}",
             where=f"mapping {mapping.title}, field {field}; {self.where}",

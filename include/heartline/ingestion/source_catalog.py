@@ -8,6 +8,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from heartline import contract, origins
 from heartline.errors import ParameterError
@@ -22,6 +23,7 @@ MAX_SHOWN = 60  # characters of a wrong value that a message repeats
 _UPLOAD = r"upload:(?P<digest>[0-9a-f]{64})(?P<path>/.*)"  # a file whose bytes the command line put into the store
 
 SHEET = re.compile(r"(.+?\.(?:xlsx|xlsm|zip|gz))#(.+)", re.IGNORECASE | re.DOTALL)  # a file, # and a sheet in it
+_URL = re.compile(r"(?:file|https?)://", re.IGNORECASE)
 
 # Endings of files that are never read, for a refusal before a run starts; the content decides in the end.
 UNREAD = {
@@ -214,9 +216,14 @@ def examples() -> tuple[str, ...]:
 
 
 def split_sheet(spec: str) -> tuple[str, str]:
-    """Return the file or address in a value of the parameter ``source``, and the sheet behind ``#``, or ""."""
+    """Return the file or address in a value of the parameter ``source``, and the sheet behind ``#``, or "".
+
+    In a URL the sheet is percent-encoded, as its other parts are; behind a path it is written as it is.
+    """
     found = SHEET.fullmatch(spec)
-    return (found[1], found[2]) if found else (spec, "")
+    if not found:
+        return spec, ""
+    return found[1], unquote(found[2]) if _URL.match(spec) else found[2]
 
 
 def unread(spec: str) -> str:

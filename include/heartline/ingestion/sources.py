@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote
 
 import pandas as pd
 
@@ -197,7 +196,7 @@ def _read_postgres(request: Request) -> Records:
 def _read_url(request: Request) -> Records:
     (address, sheet), settings = source_catalog.split_sheet(request.spec), request.settings
     content = http.fetch(address, settings.limits, settings.reach)
-    return _parsed(content, "url", _public(address), request, unquote(sheet))
+    return _parsed(content, "url", _public(address), request, sheet)
 
 
 def _read_file(request: Request) -> Records:

@@ -31,6 +31,7 @@ class Rows:
         decimal_comma: whether a comma in a number is a decimal comma.
         types: of the columns by position, where the file declares them.
         text: the CSV text, whose rows may be malformed.
+        sheet: of a workbook, whose rows these are.
     """
 
     names: Sequence[str]
@@ -40,6 +41,7 @@ class Rows:
     decimal_comma: bool = False
     types: Mapping[int, pa.DataType] = field(default_factory=dict)
     text: csv_text.Text | None = None
+    sheet: workbooks.Sheet | None = None
 
 
 def rows_of(data: bytes, *, where: str, sheet: str = "", most: int = limits.ROWS) -> Rows:
@@ -104,6 +106,7 @@ def _of_sheet(sheet: workbooks.Sheet) -> Rows:
         _BATCH,
         lambda positions, words: sheet.batches(positions),
         decimal_comma=True,
+        sheet=sheet,
     )
 
 

@@ -105,7 +105,8 @@ def from_frames(
 
 
 def _read(source: table_formats.Rows, where: str, mapping: FileMapping | None, most: int) -> Table:
-    positions = mapping_layout.locate(source.names, mapping, where=where)
+    where, other = (source.sheet.where, source.sheet.other) if source.sheet else (where, "")
+    positions = mapping_layout.locate(source.names, mapping, where=where, other=other)
     spelled = [source.names[at] for at in positions.values()]
     declared = {source.names[at]: source.types[at] for at in positions.values() if at in source.types}
     _expect_readable(declared, where)

@@ -83,6 +83,8 @@ class Sheet:
     Attributes:
         header: the names as spelled; () if the first row is a record.
         names: the names of the columns; without a header those of the UCI files.
+        where: the file or address, and the sheet, for messages.
+        other: how another sheet is read, for messages; "" if there is none.
     """
 
     def __init__(self, data: bytes, sheet: str, *, where: str) -> None:
@@ -100,6 +102,8 @@ class Sheet:
         book = _opened(data, where, values=True)
         self._found = _sheet(book, sheet, where)
         self.where = f"{where}, sheet {visible.visible(self._found.title)}"
+        several = len(book.sheetnames) > 1
+        self.other = f"name another sheet after #; the workbook has {_listed(book.sheetnames)}" if several else ""
         rows = self._rows(self._found)
         lead = [row for _, row in zip(range(_LEAD), rows, strict=False)]
         if not lead:
@@ -107,7 +111,7 @@ class Sheet:
                 "the sheet is empty",
                 where=self.where,
                 expected="a header and records",
-                hint=f"name another sheet after #; the workbook has {_listed(book.sheetnames)}",
+                hint=self.other or "write the header and the records into it",
             )
         self.header = self._header(lead)
         self.names = self.header or contract.COLUMN_NAMES
@@ -155,7 +159,8 @@ class Sheet:
                 f"the first row of the sheet is not the header: it fills {filled} of {widest} columns",
                 where=f"{self.where}: {', '.join(name for name in map(visible.visible, first) if name)}",
                 expected="the names of the columns in the first row",
-                hint=f"delete the {'row' if best == 1 else 'rows'} above the names of the columns, and merge no cells",
+                hint=f"delete the {'row' if best == 1 else 'rows'} above the names of the columns, and merge no cells"
+                f"{self.other and f'; or {self.other}'}",
             )
         return first
 

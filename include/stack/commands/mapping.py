@@ -27,7 +27,8 @@ def draft(file: Path, out: Path | None) -> None:
     spec = source_choice.check(str(file), "FILE")
     if not spec.startswith(("/", "file://")):
         raise UsageError("this is not a file", where=str(file), expected=f"a {FORMATS} file", hint="name a file")
-    path, sheet = source_catalog.split_sheet(unquote(urlsplit(spec).path) if spec.startswith("file://") else spec)
+    named, sheet = source_catalog.split_sheet(spec)
+    path = unquote(urlsplit(named).path) if named.startswith("file://") else named
     size = sources.Settings.from_environment().limits.size
     content = archives.unpack(Path(path).read_bytes(), where=path, size=size)
     text = mapping_draft.draft(content, where=path, name=path, sheet=sheet)

@@ -3,6 +3,7 @@ import hashlib
 import os
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote
 
 import pandas as pd
 import pytest
@@ -31,6 +32,18 @@ def test_a_parquet_file_whatever_its_name(tmp_path):
     found = sources.read(str(path), settings=BRIEF)
     pd.testing.assert_frame_equal(found.table.frame, FRAME)
     assert found.table.dropped == ("ward",)
+
+
+@pytest.mark.parametrize("name", ["Other Sheet", "Größe", "100%25"])
+@pytest.mark.parametrize("as_address", [False, True])
+def test_a_sheet_behind_a_file_url_is_decoded_and_behind_a_path_is_not(tmp_path, as_address, name):
+    path = tmp_path / "two sheets.xlsx"
+    with pd.ExcelWriter(path) as book:
+        pd.DataFrame({"note": ["x"]}).to_excel(book, sheet_name="Notes", index=False)
+        FRAME.to_excel(book, sheet_name=name, index=False)
+    found = sources.read(f"{path.as_uri()}#{quote(name)}" if as_address else f"{path}#{name}", settings=BRIEF)
+    pd.testing.assert_frame_equal(found.table.frame, FRAME)
+    assert found.description == f"{path}#{name}"
 
 
 def test_the_real_file(real_data, cleveland):

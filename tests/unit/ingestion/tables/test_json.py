@@ -49,7 +49,8 @@ def test_names_further_columns_and_words_are_reported():
         (json.dumps(RECORDS).replace("}, {", "} {"), "the JSON cannot be read at record 1"),
         ('{"age": 1, "age": 2}', "record 1 has the field age more than once"),
         ("[" * 100_000, "element 1 of the JSON is not a record"),
-        ('{"a":' * 100_000 + "}" * 100, "record 1 is no JSON object of at most 65,536 bytes"),
+        ('[{"a":' * 100_000 + "}" * 100, "record 1 is no JSON object of at most 65,536 bytes"),
+        ('{"a":' * 100_000 + "}" * 100, "the JSON is an object of objects, not a list of records"),
     ],
 )
 def test_other_json_is_refused_by_name(text, what):
@@ -66,8 +67,35 @@ def test_a_long_document_of_another_shape_is_refused_without_quoting_it(orient):
     assert "86753" not in str(error)
 
 
-def test_json_without_records_is_refused():
-    assert refused(b"[]").what == "this is not a table of records: it has 0 of the 14 columns"
+@pytest.mark.parametrize(
+    ("orient", "rows", "values"),
+    [
+        *(("index", rows, "objects") for rows in (2, 50, 150, 5000)),
+        *(("columns", rows, "objects") for rows in (2, 50, 150, 5000)),
+        ("split", 5000, "lists"),
+        ("table", 5000, "objects"),
+    ],
+)
+def test_a_document_of_another_orient_of_pandas_is_named(orient, rows, values):
+    frame = pd.concat([WANTED] * (rows // 2), ignore_index=True)
+    what = refused(frame.to_json(orient=orient, indent=1).encode()).what
+    assert what == f"the JSON is an object of {values}, not a list of records"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", [LINES, json.dumps(RECORDS, indent=1), " " + json.dumps(RECORDS * 100)])
+def test_json_in_utf_16_is_named(encoding, text):
+    assert refused(text.encode(encoding)).what == "the JSON is in UTF-16, not in UTF-8"
+
+
+def test_the_field_of_a_record_that_holds_an_object_is_named():
+    error = refused(json.dumps({"visit": {"n": 1}, **RECORDS[0]}).encode())
+    assert error.what == "the field visit of record 1 holds an object"
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "[{}, {}]", " [ ] \n"])
+def test_json_without_records_is_refused(text):
+    assert refused(text.encode()).what == "the JSON holds no records"
 
 
 def test_too_many_columns_are_refused():

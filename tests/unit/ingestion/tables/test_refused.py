@@ -162,7 +162,7 @@ def test_data_that_is_not_a_table_is_refused(data, problem, where):
     assert str(refused(data)) == message(
         problem,
         where=where,
-        expected="a CSV file in UTF-8, or a Parquet file",
+        expected="a CSV, JSON, Parquet or Excel (.xlsx) file, with text in UTF-8",
         hint="check where the file comes from, or convert it to one of these formats",
     )
 

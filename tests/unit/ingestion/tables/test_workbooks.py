@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from heartline.errors import DataError
-from heartline.ingestion import archives, tables, workbooks
+from heartline.ingestion import archives, mapping_catalog, tables, workbooks
 from tests.unit.ingestion.tables.support import NAMES, OTHER, ROW, WANTED
 
 NUMBERS = [[None if cell == "?" else float(cell) for cell in row] for row in (ROW, OTHER)]
@@ -87,6 +87,28 @@ def test_a_title_above_the_header_is_named():
     assert error.what == "the first row of the sheet is not the header: it fills 1 of 14 columns"
     assert "Patients of 2026" in error.where
     assert error.hint.startswith("delete the row above")
+
+
+@pytest.mark.parametrize("stated", ["", "hospital"])
+@pytest.mark.parametrize("cover", [[["Notes"], ["read me"]], [["Title", "Patients"], ["By", "Ward 3"]]])
+def test_a_cover_in_front_of_the_records_is_named_with_the_other_sheets(cover, stated):
+    data = workbook(*cover, name="Cover", after={"Heart data": [NAMES, *NUMBERS]})
+    with pytest.raises(DataError) as caught:
+        tables.parse(data, where="a.xlsx", mapping=mapping_catalog.named(stated) if stated else None)
+    assert "a.xlsx, sheet Cover" in caught.value.where
+    assert "name another sheet after #; the workbook has Cover, Heart data" in caught.value.hint
+
+
+def test_a_title_above_the_names_of_a_cover_is_named_with_the_other_sheets():
+    data = workbook(["Title"], ["what", "who", "when"], name="Cover", after={"Heart data": [NAMES, *NUMBERS]})
+    assert "the workbook has Cover, Heart data" in refused(data).hint
+
+
+def test_no_other_sheet_is_proposed_if_there_is_none():
+    for rows in ([["Notes"], ["read me"]], []):
+        error = refused(workbook(*rows))
+        assert "another sheet" not in str(error)
+        assert error.hint
 
 
 def test_cells_that_are_no_numbers_are_reported_as_they_stand():

@@ -1,8 +1,11 @@
 """Harmless wrappers around a CSV table: what Excel, R and pandas add is read as if it were not there."""
 
+import time
+
 import pandas as pd
 import pytest
 
+from heartline.ingestion import csv_text
 from tests.unit.ingestion.tables.support import NAMES, OTHER, ROW, WANTED, csv, refused, table
 
 PLAIN = csv(NAMES, ROW, OTHER)
@@ -17,6 +20,9 @@ SEMICOLONS = csv(NAMES, ROW, OTHER, sep=";")
         pytest.param(b"\xef\xbb\xbfsep=;\r\n" + SEMICOLONS, id="sep after a byte order mark"),
         pytest.param(b'"sep=;"\n' + SEMICOLONS, id="sep in quotes"),
         pytest.param(b"sep=,,,,,,,,,,,,,\n" + PLAIN, id="sep, saved again by Excel"),
+        pytest.param(b"sep=\t\n" + csv(NAMES, ROW, OTHER, sep="\t"), id="sep, tabs"),
+        pytest.param(b'"sep=\t"\r\n' + csv(NAMES, ROW, OTHER, sep="\t", end="\r\n"), id="sep in quotes, tabs"),
+        pytest.param(b"sep=\t\t\t\t\n" + csv(NAMES, ROW, OTHER, sep="\t"), id="sep, tabs, saved again by Excel"),
         pytest.param(b"sep=|\n" + csv(NAMES, ROW, OTHER, sep="|"), id="sep, vertical bars"),
         pytest.param(b"sep=:\n" + csv(NAMES, ROW, OTHER, sep=":"), id="sep, a separator of its own"),
         pytest.param(b"sep=;\n" + csv(ROW, OTHER, sep=";").replace(b".", b","), id="sep, no header, decimal commas"),
@@ -63,3 +69,21 @@ def test_missing_cells_at_the_end_of_the_last_row_are_no_empty_row():
 
 def test_a_damaged_utf_16_text_is_named():
     assert refused(b"\xff\xfe\x00\xd8" + b"a").what == "the file is binary, or damaged text in UTF-16"
+
+
+@pytest.mark.parametrize("row", [b",,,,,,,,,,,,,\n", b" \n", b";;;\r\n", b",,\r"])
+def test_the_time_for_empty_rows_below_grows_with_their_number_only(row):
+    def seconds(count: int) -> float:
+        data = PLAIN * 200 + row * count
+        taken = []
+        for _ in range(3):
+            start = time.process_time()
+            csv_text.detect_dialect(data, where="some.csv")
+            taken.append(time.process_time() - start)
+        return min(taken)
+
+    assert seconds(80_000) < 8 * seconds(20_000)
+
+
+def test_a_long_row_of_separators_below_is_an_empty_row():
+    assert len(table(PLAIN + b"," * 100_000).frame) == 2
