@@ -186,7 +186,7 @@ def test_an_undisturbed_run_moves_production_and_leaves_no_orphaned_file(undistu
     assert contents["moves"] == [("", "1"), ("1", "2")]
     assert contents["aliases"] == [{"staging": 2, "production": 2}]
     keys = {key for key, _ in contents["runs"]} | {key for _, key, _ in contents["versions"]}
-    assert len(contents["artifacts"]) == 50
+    assert len(contents["artifacts"]) == 56
     assert [one for one in contents["artifacts"] if keys.isdisjoint(one.split("/"))] == []
 
 
