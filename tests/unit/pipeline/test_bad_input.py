@@ -20,6 +20,10 @@ from tests.unit.messages import message
 HEADER = ",".join(contract.COLUMN_NAMES)
 PAGE = "http://localhost:4200/data-docs/"
 CORRECT_SOURCE = "correct the source and run again; nothing was trained on these records"
+STATE_IN_MAPPING = (
+    "if the file is right, state {} in a mapping, with encoding=auto: ./heartline mapping FILE writes a draft; else "
+    f"{CORRECT_SOURCE}"
+)
 SET_ENCODING = (
     "read the evidence, then set the parameter encoding=uci or encoding=kaggle; if the file has neither's codes, state "
     "them in a mapping: ./heartline mapping FILE writes a draft; nothing was trained"
@@ -153,6 +157,32 @@ def test_a_bad_set_is_refused_with_its_reasons_and_its_page(bench, cohort, chang
 
 
 @pytest.mark.parametrize(
+    ("change", "stated"),
+    [
+        (lambda x: x.assign(sex=x["sex"].map({0: "w", 1: "m"})), "what the values of sex mean"),
+        (
+            lambda x: x.assign(sex=x["sex"].map({0: "F", 1: "M"}), patient_id=range(len(x))),
+            "what the values of sex mean",
+        ),
+        (lambda x: x.assign(thal=x["thal"].map({3: "a", 6: "b", 7: "c"})), "what the values of thal mean"),
+        (lambda x: x.assign(num=np.where(x["num"] > 0, "ill", "well")), "what the values of num mean"),
+        (lambda x: x.assign(cp=x["cp"] - 1), "what the values of cp mean"),
+        (lambda x: x.assign(chol=(x["chol"] / 38.67).round()), "the factor of another unit for chol"),
+    ],
+    ids=["letters", "letters and an extra column", "words", "label", "codes from 0", "unit"],
+)
+def test_a_file_that_only_a_mapping_can_help_is_told_so(bench, cohort, change, stated):
+    error = bench.refused(bench.file(change(cohort)), encoding="uci")
+    assert error.hint == STATE_IN_MAPPING.format(stated)
+
+
+def test_slips_in_a_few_rows_are_to_be_corrected(bench, cohort):
+    slips = cohort.assign(sex=cohort["sex"].astype("object").where(cohort.index > 10, "male?"))
+    error = bench.refused(bench.file(slips), max_quarantine=0.0)
+    assert error.hint == CORRECT_SOURCE
+
+
+@pytest.mark.parametrize(
     ("change", "hint"),
     [
         (lambda x: x.drop(columns="thal"), "get the columns, or take these columns out of"),
@@ -214,7 +244,8 @@ def test_kaggles_codes_under_ucis_names_are_refused_unless_the_parameter_says_ka
     as_ucis = [line.replace("one of the codes", "one of UCI's codes") for line in lines]
     undecided = _refusal(source, CONFLICT, [f"all records: {CONFLICT}", *as_ucis, *evidence], SET_ENCODING)
     assert str(bench.refused(source)) == undecided
-    assert str(bench.refused(source, encoding="uci")) == _refusal(source, ONE_OF_53, lines, CORRECT_SOURCE)
+    stated = STATE_IN_MAPPING.format("what the values of cp, slope, thal mean")
+    assert str(bench.refused(source, encoding="uci")) == _refusal(source, ONE_OF_53, lines, stated)
     outcome = bench.run(source, encoding="kaggle")
     assert (outcome["encoding"], outcome["used"]) == ("kaggle", 303)
 
