@@ -159,7 +159,8 @@ def _decoded(raw: Raw, encoding: str) -> _Decoded:
     decision = encodings.decide_encoding(as_read, raw.names, encoding)
     # an undecided set is checked as UCI's: the page then shows which values do not fit
     frame = encodings.decode(as_read, decision.encoding or encodings.UCI)
-    how = written.of_source(raw.names, raw.extra_columns, as_read, decision.encoding)
+    finer = {column.name: raw.frame[column.name] for column in contract.COLUMNS if not column.whole}
+    how = written.of_source(raw.names, raw.extra_columns, as_read.assign(**finer), decision.encoding)
     return _Decoded(decision, frame, resolution.finer_values(raw.frame), raw.unparseable, how)
 
 

@@ -99,6 +99,8 @@ def _kaggle(cohort: pd.DataFrame) -> pd.DataFrame:
         pytest.param("trestbps", 0, "0", "expected 50 to 300 mm Hg", id="trestbps 0"),
         pytest.param("age", 300, "300", "expected 1 to 120 years", id="age 300"),
         pytest.param("oldpeak", -1.5, "-1.5", "expected 0 to 10 mm", id="negative oldpeak"),
+        pytest.param("oldpeak", -1.005, "-1.005", "expected 0 to 10 mm", id="a value that is rounded"),
+        pytest.param("oldpeak", 10.128, "10.128", "expected 0 to 10 mm", id="another that is rounded"),
         pytest.param("num", 5, "5", "expected one of the codes 0, 1, 2, 3, 4", id="label 5"),
         pytest.param("chol", np.nan, "missing", "expected a value in every row", id="chol missing"),
     ],
@@ -109,6 +111,16 @@ def test_bad_rows_are_quarantined_and_the_run_continues(bench, cohort, field, va
     outcome = bench.run(bench.file(bad))
     assert _quarantine(outcome) == [[3, field, shown, reason], [9, field, shown, reason]]
     assert (outcome["rows"], outcome["used"], outcome["duplicates"], outcome["quarantined"]) == (303, 301, 0, 2)
+
+
+def test_a_value_of_float32_is_shown_without_its_noise(bench, cohort):
+    path = bench.folder / "records.parquet"
+    bad = cohort.astype("float32")
+    bad.loc[3, "oldpeak"] = -1.005
+    bad.loc[9, "age"] = 54.3
+    bad.to_parquet(path)
+    shown = [row[:3] for row in _quarantine(bench.run(str(path)))]
+    assert shown == [[3, "oldpeak", "-1.005"], [9, "age", "54.3"]]
 
 
 def test_rows_of_another_length_are_quarantined_with_their_text(bench, cohort):
