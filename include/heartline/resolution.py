@@ -35,14 +35,14 @@ def at_resolution(values: "pd.Series[Any] | NDArray[Any]", column: Column) -> Fl
     given = _floats(values)
     if values.dtype.kind in "iub":
         return given
-    rounded = _rounded(given, column)
-    return np.where(_differ(given, rounded), given, rounded) if column.whole else rounded
+    rounded = nearest(given, column)
+    return np.where(differ(given, rounded), given, rounded) if column.whole else rounded
 
 
 def is_finer(values: "pd.Series[Any] | NDArray[Any]", column: Column) -> Flags:
     """Return (n,) whether each value has more decimals than its column, beyond the noise of its storage type."""
     given = _floats(values)
-    return _differ(given, _rounded(given, column))
+    return differ(given, nearest(given, column))
 
 
 def frame_at_resolution(frame: pd.DataFrame) -> pd.DataFrame:
@@ -72,25 +72,35 @@ def finer_values(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(found[1:] or found, ignore_index=True)
 
 
-def _floats(values: "pd.Series[Any] | NDArray[Any]") -> Floats:
-    if isinstance(values, pd.Series):
-        return values.to_numpy("float64", na_value=np.nan)
-    return values.astype("float64", copy=False)
+def single(given: Floats) -> Floats:
+    """Return (n,) the float32 nearest to each value: all that each of a measurement's storage types keeps of it."""
+    with np.errstate(over="ignore"):
+        return given.astype("float32").astype("float64")
 
 
-def _rounded(given: Floats, column: Column) -> Floats:
-    """Return (n,) the nearest numbers of the column's decimals; infinite and very large values as they are."""
+def nearest(given: Floats, column: Column) -> Floats:
+    """Return (n,) the nearest numbers of the column's decimals; infinite and very large values as they are.
+
+    Halves are rounded upwards. Unlike ``at_resolution``, it rounds fractions in integer columns too.
+    """
     scale = float(10**column.decimals)
+    value = single(given)
     with np.errstate(over="ignore", invalid="ignore"):
-        single = given.astype("float32").astype("float64")
         # the allowance lets a value that is noise below a half be rounded like the half itself
-        units = np.floor((single + NOISE * np.maximum(1.0, np.abs(single))) * scale + 0.5)
+        units = np.floor((value + NOISE * np.maximum(1.0, np.abs(value))) * scale + 0.5)
         rounded = units / scale + 0.0  # -0.0 becomes 0.0
     large = np.abs(given) * scale > LARGEST  # NaN is not
     return np.where(large, given, rounded) if large.any() else rounded
 
 
-def _differ(given: Floats, rounded: Floats) -> Flags:
+def differ(given: Floats, other: Floats | np.float64) -> Flags:
+    """Return (n,) whether values differ from others by more than the noise of a storage type; NaN differs from none."""
     with np.errstate(invalid="ignore"):  # infinity minus infinity
-        found: Flags = np.abs(given - rounded) > NOISE * np.maximum(1.0, np.abs(given))
+        found: Flags = np.abs(given - other) > NOISE * np.maximum(1.0, np.abs(given))
     return found
+
+
+def _floats(values: "pd.Series[Any] | NDArray[Any]") -> Floats:
+    if isinstance(values, pd.Series):
+        return values.to_numpy("float64", na_value=np.nan)
+    return values.astype("float64", copy=False)

@@ -7,12 +7,14 @@ refused and never guessed.
 import hashlib
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from heartline import contract
+from heartline import contract, resolution
+from heartline.arrays import Flags, Floats, Positions
 from heartline.ingestion import cells
 from heartline.ingestion.mapping_text import Tree
 
@@ -116,12 +118,13 @@ class FileMapping:
             values, unknown = self._decoded(frame[name])
             decoded[name] = values
             if unknown.any():
+                places, texts = _texts(frame.loc[unknown, name])
                 rest.append(
                     pd.DataFrame(
                         {
                             "row": frame.index[unknown].to_numpy("int64"),
                             "field": name,
-                            "value": [_shown(one) for one in frame.loc[unknown, name]],
+                            "value": np.array(texts, "object")[places],
                             "reason": NO_CODE,
                         }
                     )
@@ -137,7 +140,9 @@ class FileMapping:
         for name in frame.columns:
             unknown = self._decoded(frame[name])[1]
             if unknown.any():
-                found[str(name)] = frame.loc[unknown, name].astype("str").value_counts()
+                places, texts = _texts(frame.loc[unknown, name])
+                counts = pd.Series(np.bincount(places), index=texts)
+                found[str(name)] = counts.sort_values(ascending=False, kind="stable")
         return found
 
     def _is_missing(self, name: str, value: str) -> bool:
@@ -150,7 +155,7 @@ class FileMapping:
         known = column.by_key
         if not column.codes:
             absent = [float(word) for word in known if cells.number(word) is not None]
-            numbers = values.mask(values.isin([*absent, cells.MINUS_NINE]))
+            numbers = values.mask(_is_any_of(np.asarray(values, dtype=np.float64), [*absent, cells.MINUS_NINE]))
             return _scaled(numbers, column.factor, str(values.name)), pd.Series(False, index=values.index)
         distinct = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else values.dropna().unique()
         for word in distinct:
@@ -161,11 +166,20 @@ class FileMapping:
         return values.map(table).astype("float64"), unknown
 
 
+def _is_any_of(values: Floats, numbers: list[float]) -> Flags:
+    """Return (n,) whether values are one of some numbers, beyond the noise of their storage type."""
+    found = np.zeros(len(values), dtype=np.bool_)
+    for number in numbers:
+        found |= ~resolution.differ(values, np.float64(number)) & np.isfinite(values)
+    return found
+
+
 def _scaled(values: "pd.Series[float]", factor: float, name: str) -> "pd.Series[float]":
-    """Return measurements in the contract's unit, rounded to its resolution."""
+    """Return measurements in the contract's unit, rounded to its resolution: the same for each storage type."""
     if factor == 1:
         return values
-    return (values * factor).round(BY_NAME[name].decimals)
+    single = resolution.single(np.asarray(values, dtype=np.float64))
+    return pd.Series(resolution.nearest(single * factor, BY_NAME[name]), index=values.index, name=values.name)
 
 
 def _plain(one: ColumnMapping, **label: object) -> object:
@@ -180,6 +194,12 @@ def _plain(one: ColumnMapping, **label: object) -> object:
     if one.factor != 1:
         found["factor"] = one.factor
     return column if list(found) == ["column"] else found
+
+
+def _texts(values: "pd.Series[Any]") -> tuple[Positions, list[str]]:
+    """Return the position (n,) of each value among the distinct ones, and their texts: a long one is kept once."""
+    places, distinct = pd.factorize(values)
+    return places, [_shown(one) for one in distinct]
 
 
 def _shown(value: object) -> str:

@@ -1,7 +1,8 @@
 """Chooses the mapping of a file: the one that the user states, else a shipped one that fits the file exactly.
 
 A shipped mapping is chosen only if nothing is guessed by it: each column of the file is one of the mapping's, each
-value of a code column is one of its words, and the label goes with the other columns as disease does.
+value of a code column is one of its words, measurements have the contract's units, and the label goes with the other
+columns as disease does.
 """
 
 import logging
@@ -79,7 +80,7 @@ def has_header(mapping: FileMapping, names: Sequence[str]) -> bool:
 
 
 def fits(table: Table, mapping: FileMapping) -> bool:
-    """Return whether all values are a mapping's, and the label goes with the other columns as disease does."""
+    """Return whether all values are a mapping's, in its units, and the label goes with the others as disease does."""
     if not _is_needed(table, mapping):
         return False
     if not all(_has_values(table.frame[name], one, name) for name, one in mapping.columns.items() if one.codes):
@@ -91,7 +92,14 @@ def fits(table: Table, mapping: FileMapping) -> bool:
         conclusive
         and len(label_polarity.contradictions(aucs)) <= contract.MAX_CONTRADICTIONS
         and not any(_contradicts(decoded, name) for name in _MORE_DISEASE)
+        and all(_has_unit(decoded, column) for column in contract.FEATURES if column.kind == "measurement")
     )
+
+
+def _has_unit(decoded: pd.DataFrame, column: contract.Column) -> bool:
+    """Return whether the usual value of a measurement is possible in the contract's unit."""
+    values = decoded[column.name].dropna()
+    return values.empty or column.minimum <= values.median() <= column.maximum
 
 
 def _is_needed(table: Table, mapping: FileMapping) -> bool:

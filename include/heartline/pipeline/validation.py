@@ -20,7 +20,7 @@ from heartline.pipeline.handovers import ValidationEvidence
 from heartline.registry import mlflow_registry, runs
 from heartline.reports import data_docs_page, data_docs_site
 from heartline.storage import object_store, snapshots
-from heartline.validation import checkpoint, drift, written
+from heartline.validation import checkpoint, drift, findings, written
 from heartline.validation.checkpoint import Checked, Report
 
 PAGE = "data_docs.html"
@@ -159,7 +159,8 @@ def _decoded(raw: Raw, encoding: str) -> _Decoded:
     decision = encodings.decide_encoding(as_read, raw.names, encoding)
     # an undecided set is checked as UCI's: the page then shows which values do not fit
     frame = encodings.decode(as_read, decision.encoding or encodings.UCI)
-    how = written.of_source(raw.names, raw.extra_columns, as_read, decision.encoding)
+    finer = {column.name: raw.frame[column.name] for column in contract.COLUMNS if not column.whole}
+    how = written.of_source(raw.names, raw.extra_columns, as_read.assign(**finer), decision.encoding)
     return _Decoded(decision, frame, resolution.finer_values(raw.frame), raw.unparseable, how)
 
 
@@ -273,7 +274,7 @@ def stop_on(report: Report, raw: Raw, *, page: str) -> None:
         f"these records are refused: {_reasons(report)}",
         where=f"source {source}" + "".join(f"\n    - {one}" for one in shown) + f"\n    page: {page}",
         expected=f"records as contract {contract.VERSION} describes them",
-        hint=_advice(report),
+        hint=_advice(report, raw),
     )
 
 
@@ -296,7 +297,7 @@ def _advice_on_columns(raw: Raw) -> str:
     )
 
 
-def _advice(report: Report) -> str:
+def _advice(report: Report, raw: Raw) -> str:
     if not report.encoding:
         return (
             "read the evidence, then set the parameter encoding=uci or encoding=kaggle; if the file has neither's "
@@ -304,7 +305,30 @@ def _advice(report: Report) -> str:
         )
     drifted = all("divergence" in one for one in report.stopped)
     accept = "; if the change is intended, run with a larger max_drift" if drifted else ""
-    return f"correct the source and run again{accept}; nothing was trained on these records"
+    correct = f"correct the source and run again{accept}; nothing was trained on these records"
+    by_mapping = _advice_on_a_mapping(report, raw)
+    return f"{by_mapping}; else {correct}" if by_mapping else correct
+
+
+def _advice_on_a_mapping(report: Report, raw: Raw) -> str:
+    """Return what a mapping can state of values that are too frequent to be slips; empty if it cannot help."""
+    rows = [one for one in report.findings if one.layer == "row"]
+    frequent = contract.MAX_QUARANTINE_SHARE * report.rows
+    meanings = [one.subject for one in rows if findings.is_about_codes(one) and one.count > frequent]
+    units = [
+        one.subject
+        for one in rows
+        if findings.is_about_a_range(one) and one.count > report.rows / 2 and raw.frame[one.column].median()
+    ]
+    stated = [f"what the values of {visible.listed(dict.fromkeys(meanings))} mean"] if meanings else []
+    if units:
+        stated.append(f"the factor of another unit for {visible.listed(units)}")
+    if not stated:
+        return ""
+    return (
+        f"if the file is right, state {' and '.join(stated)} in a mapping, with encoding=auto: "
+        "./heartline mapping FILE writes a draft"
+    )
 
 
 def _reference(origin: str) -> tuple[dict[str, drift.Partition] | None, str]:

@@ -14,6 +14,8 @@ from heartline.validation.written import Written
 SHOWN_ROWS = 10
 RANGE = "expect_column_values_to_be_between"
 DRIFT = "expect_column_kl_divergence_to_be_less_than"
+WORDS = "expect_column_values_to_be_null"  # of the helper column with the texts of unparseable cells
+FOREIGN_CODES = "expect_column_values_to_be_in_set"
 MALFORMED = "rows_that_can_be_read"  # the name of the check for malformed rows, which is no GX expectation
 _CODES = {column.name: column for column in contract.COLUMNS if column.codes}
 
@@ -83,6 +85,16 @@ def of_results(failed: Iterable[Any], rows: int, written: Written) -> list[Findi
         # drift is the last of its layer, because it often follows from other findings
         key=lambda one: (layers.index(one.layer), one.expectation == DRIFT),
     )
+
+
+def is_about_codes(finding: Finding) -> bool:
+    """Return whether cells of a column of codes, or of the label, hold words or other codes."""
+    return finding.column in _CODES and finding.expectation in (WORDS, FOREIGN_CODES)
+
+
+def is_about_a_range(finding: Finding) -> bool:
+    """Return whether measurements are out of the range of what is possible."""
+    return (finding.layer, finding.expectation) == ("row", RANGE)
 
 
 def _about_rows(finding: Finding, rows: list[tuple[int, str]], count: int) -> Finding:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from heartline import contract, visible
@@ -14,6 +15,8 @@ from heartline.ingestion import encodings, mapping_layout
 from heartline.ingestion.mapping import FileMapping, key
 
 _NUMBER_OF_SIGNIFICANT_DIGITS = 15  # all that a decimal number keeps in float64, without rounding noise
+_DIGITS_OF_FLOAT32 = 7  # all that a decimal number may have to be told apart in float32
+_LARGEST_SHOWN = 1e6  # beyond it, seven digits leave no decimal
 _ALIKE = 0.6  # difflib's ratio from which two names are taken to be similar
 
 
@@ -126,17 +129,30 @@ class Written:
 
     def _measured(self, row: int, column: str, value: float) -> str:
         """Return a measurement as it stands in the source, with its value in the contract's unit if that differs."""
-        if self.values is None or column not in self.factors or row not in self.values.index:
+        about = next(one for one in contract.COLUMNS if one.name == column)
+        rounded = not about.whole or column in self.factors
+        if self.values is None or not rounded or row not in self.values.index:
             return shown(value)
-        unit = next(one.unit for one in contract.COLUMNS if one.name == column)
-        return f"{shown(self.values.at[row, column])}, which is {shown(value)} {unit}".rstrip()
+        found = shown(self.values.at[row, column])
+        return f"{found}, which is {shown(value)} {about.unit}".rstrip() if column in self.factors else found
 
 
 def shown(value: Any) -> str:
     """Return the value of a cell for display: text in quotes, a number without superfluous digits."""
     if isinstance(value, str):
         return value if visible.is_number(value) else visible.quoted(value)
-    return "missing" if pd.isna(value) else f"{value:.{_NUMBER_OF_SIGNIFICANT_DIGITS}g}"
+    if pd.isna(value):
+        return "missing"
+    digits = _DIGITS_OF_FLOAT32 if _is_noisy(float(value)) else _NUMBER_OF_SIGNIFICANT_DIGITS
+    return f"{value:.{digits}g}"
+
+
+def _is_noisy(value: float) -> bool:
+    """Return whether a fraction is the float32 of a number of few digits, such as 2.29999995231628 of 2.3."""
+    if not math.isfinite(value) or value.is_integer():
+        return False
+    few = float(f"{value:.{_DIGITS_OF_FLOAT32}g}")
+    return abs(value) < _LARGEST_SHOWN and value == float(np.float32(value)) == float(np.float32(few))
 
 
 def guesses(names: Sequence[str], columns: Sequence[str]) -> str:

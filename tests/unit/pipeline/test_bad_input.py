@@ -20,6 +20,10 @@ from tests.unit.messages import message
 HEADER = ",".join(contract.COLUMN_NAMES)
 PAGE = "http://localhost:4200/data-docs/"
 CORRECT_SOURCE = "correct the source and run again; nothing was trained on these records"
+STATE_IN_MAPPING = (
+    "if the file is right, state {} in a mapping, with encoding=auto: ./heartline mapping FILE writes a draft; else "
+    f"{CORRECT_SOURCE}"
+)
 SET_ENCODING = (
     "read the evidence, then set the parameter encoding=uci or encoding=kaggle; if the file has neither's codes, state "
     "them in a mapping: ./heartline mapping FILE writes a draft; nothing was trained"
@@ -95,6 +99,8 @@ def _kaggle(cohort: pd.DataFrame) -> pd.DataFrame:
         pytest.param("trestbps", 0, "0", "expected 50 to 300 mm Hg", id="trestbps 0"),
         pytest.param("age", 300, "300", "expected 1 to 120 years", id="age 300"),
         pytest.param("oldpeak", -1.5, "-1.5", "expected 0 to 10 mm", id="negative oldpeak"),
+        pytest.param("oldpeak", -1.005, "-1.005", "expected 0 to 10 mm", id="a value that is rounded"),
+        pytest.param("oldpeak", 10.128, "10.128", "expected 0 to 10 mm", id="another that is rounded"),
         pytest.param("num", 5, "5", "expected one of the codes 0, 1, 2, 3, 4", id="label 5"),
         pytest.param("chol", np.nan, "missing", "expected a value in every row", id="chol missing"),
     ],
@@ -105,6 +111,16 @@ def test_bad_rows_are_quarantined_and_the_run_continues(bench, cohort, field, va
     outcome = bench.run(bench.file(bad))
     assert _quarantine(outcome) == [[3, field, shown, reason], [9, field, shown, reason]]
     assert (outcome["rows"], outcome["used"], outcome["duplicates"], outcome["quarantined"]) == (303, 301, 0, 2)
+
+
+def test_a_value_of_float32_is_shown_without_its_noise(bench, cohort):
+    path = bench.folder / "records.parquet"
+    bad = cohort.astype("float32")
+    bad.loc[3, "oldpeak"] = -1.005
+    bad.loc[9, "age"] = 54.3
+    bad.to_parquet(path)
+    shown = [row[:3] for row in _quarantine(bench.run(str(path)))]
+    assert shown == [[3, "oldpeak", "-1.005"], [9, "age", "54.3"]]
 
 
 def test_rows_of_another_length_are_quarantined_with_their_text(bench, cohort):
@@ -150,6 +166,32 @@ WHOLE_SETS: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str, list[st
 def test_a_bad_set_is_refused_with_its_reasons_and_its_page(bench, cohort, change, what, lines):
     source = bench.file(change(cohort))
     assert str(bench.refused(source)) == _refusal(source, what, lines, CORRECT_SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("change", "stated"),
+    [
+        (lambda x: x.assign(sex=x["sex"].map({0: "w", 1: "m"})), "what the values of sex mean"),
+        (
+            lambda x: x.assign(sex=x["sex"].map({0: "F", 1: "M"}), patient_id=range(len(x))),
+            "what the values of sex mean",
+        ),
+        (lambda x: x.assign(thal=x["thal"].map({3: "a", 6: "b", 7: "c"})), "what the values of thal mean"),
+        (lambda x: x.assign(num=np.where(x["num"] > 0, "ill", "well")), "what the values of num mean"),
+        (lambda x: x.assign(cp=x["cp"] - 1), "what the values of cp mean"),
+        (lambda x: x.assign(chol=(x["chol"] / 38.67).round()), "the factor of another unit for chol"),
+    ],
+    ids=["letters", "letters and an extra column", "words", "label", "codes from 0", "unit"],
+)
+def test_a_file_that_only_a_mapping_can_help_is_told_so(bench, cohort, change, stated):
+    error = bench.refused(bench.file(change(cohort)), encoding="uci")
+    assert error.hint == STATE_IN_MAPPING.format(stated)
+
+
+def test_slips_in_a_few_rows_are_to_be_corrected(bench, cohort):
+    slips = cohort.assign(sex=cohort["sex"].astype("object").where(cohort.index > 10, "male?"))
+    error = bench.refused(bench.file(slips), max_quarantine=0.0)
+    assert error.hint == CORRECT_SOURCE
 
 
 @pytest.mark.parametrize(
@@ -214,7 +256,8 @@ def test_kaggles_codes_under_ucis_names_are_refused_unless_the_parameter_says_ka
     as_ucis = [line.replace("one of the codes", "one of UCI's codes") for line in lines]
     undecided = _refusal(source, CONFLICT, [f"all records: {CONFLICT}", *as_ucis, *evidence], SET_ENCODING)
     assert str(bench.refused(source)) == undecided
-    assert str(bench.refused(source, encoding="uci")) == _refusal(source, ONE_OF_53, lines, CORRECT_SOURCE)
+    stated = STATE_IN_MAPPING.format("what the values of cp, slope, thal mean")
+    assert str(bench.refused(source, encoding="uci")) == _refusal(source, ONE_OF_53, lines, stated)
     outcome = bench.run(source, encoding="kaggle")
     assert (outcome["encoding"], outcome["used"]) == ("kaggle", 303)
 

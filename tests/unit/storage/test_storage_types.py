@@ -3,7 +3,7 @@
 import io
 import sqlite3
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heartline import contract, resolution
-from heartline.ingestion import sources, synthetic, tables
+from heartline.ingestion import mapping_parser, sources, synthetic, tables
 from heartline.storage import record_identity, snapshots, splits
 
 WHOLE = [column.name for column in contract.COLUMNS if column.whole]
@@ -154,6 +154,40 @@ def test_the_texts_of_csv(frame, kinds, comma):
         stored = stored.apply(lambda texts: texts.str.replace(".", ","))
     text = stored.to_csv(index=False, sep=";" if comma else ",")
     _expect_the_same(tables.parse(text.encode(), where="a.csv").frame, frame)
+
+
+FACTORS = ("10", "0.1", "2", "0.5", "25.4", "38.67", "0.0555")
+
+
+@given(
+    frame=records(),
+    kind=st.sampled_from(sorted(PANDAS)),
+    factor=st.sampled_from(FACTORS),
+    decimals=st.integers(1, 3),
+    name=st.sampled_from(["trestbps", "chol", "oldpeak"]),
+)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+def test_measurements_in_another_unit(frame, kind, factor, decimals, name):
+    (column,) = [one for one in contract.COLUMNS if one.name == name]
+    half = Decimal(5).scaleb(-column.decimals - 1)  # with a factor of ten and the like, products are halves
+    exact = [
+        round((Decimal(repr(float(one))) + half) / Decimal(factor), decimals)
+        for one in frame[name].where(frame[name] > 0, 1)
+    ]
+    missing = frame.index % 20 == 0
+    file = pd.Series([float(one) for one in exact], frame.index).mask(missing, 99.9)
+    mapping = mapping_parser.parse(f"columns: {{{name}: {{factor: {factor}, missing: [99.9]}}}}", title="test")
+    found = []
+    for store in (PANDAS["float64"], PANDAS[kind]):
+        stored = frame.assign(**{name: store(file)})
+        table = tables.from_frame(stored.set_axis(range(stored.shape[1]), axis=1), list(stored), where="a table")
+        found.append(mapping.decode(table.frame, table.unparseable)[0])
+    pd.testing.assert_frame_equal(found[1], found[0], check_exact=True)
+    unit = Decimal(1).scaleb(-column.decimals)
+    nearest = [float((one * Decimal(factor)).quantize(unit, ROUND_HALF_UP)) for one in exact]
+    assert found[0][name][missing].isna().all()
+    if factor in ("10", "0.1", "2", "0.5"):  # products that are never just below a half
+        assert found[0][name][~missing].tolist() == pd.Series(nearest)[~missing].tolist()
 
 
 SQLITE = ("REAL", "NUMERIC", "TEXT", "DOUBLE", "DECIMAL(5,2)")

@@ -1,6 +1,7 @@
 """A mapping is checked against the contract when it is read, and against the file when it is used."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -161,6 +162,18 @@ def test_a_word_without_a_code_in_a_single_row_is_unparseable_there(cohort):
     table = read(file, "columns: {sex: {codes: {M: 1, F: 0}}, chol: Cholesterol, thalach: max_heart_rate}")
     _, unparseable = table.mapping.decode(table.frame, table.unparseable)
     assert unparseable.to_numpy().tolist() == [[9, "sex", "X", "the mapping has no code for this value"]]
+
+
+def test_a_long_word_in_a_dictionary_is_named_once_for_all_its_rows():
+    rows = 200_000
+    texts = pd.Series(pd.Categorical.from_codes(np.zeros(rows, "int8"), ["x" * 10_000]), name="thal")
+    one = mapping("columns: {thal: {codes: {a: 3, b: 6, c: 7}}}")
+    tracemalloc.start()
+    counts = one.unknown_words(texts.to_frame())["thal"]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert counts.tolist() == [rows]
+    assert peak < 100 * rows  # bytes; each row would have 10,000
 
 
 def test_ignored_columns_are_not_reported(cohort):

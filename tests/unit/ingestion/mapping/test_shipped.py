@@ -87,6 +87,13 @@ def test_one_other_word_is_enough_for_no_choice(cohort, word):
     assert chosen(file) == ""
 
 
+def test_a_measurement_in_another_unit_is_no_fit(cohort):
+    file = layouts.hospital(cohort)
+    assert chosen(file) == "hospital"
+    assert chosen(file.assign(Cholesterol=(file["Cholesterol"] / 38.67).round(2))) == ""
+    assert chosen(file.assign(trestbps=file["trestbps"] / 10)) == ""
+
+
 def test_uci_and_kaggle_files_are_read_as_before(cohort):
     for file in (cohort, layouts.kaggle(cohort)):
         table = read(file)
