@@ -131,7 +131,7 @@ def test_the_trigger_form_refuses_what_the_schema_does_not_allow(running, airflo
         "encoding": ["latin1"],
         "max_quarantine": [-0.01, 1.01, "5%"],
         "max_drift": [0, 101],
-        "profile": ["slow", None],
+        "profile": ["slow"],
         "promotion": ["always"],
         "seed": [-1, 0.5, 2**31],
     }
@@ -181,8 +181,10 @@ def test_bad_records_fail_the_run_with_one_clear_message_and_a_page(running, air
 
 
 def test_the_kaggle_file_is_decoded_and_trains_a_model_that_agrees(running, airflow, registry, real_data):
-    done = running.call("train", "--source", str(real_data / "kaggle_heart_303.csv"), "--set", "profile=quick")
-    trained = json.loads(done.stdout[done.stdout.index("{") :])
+    done = running.call(
+        "train", "--source", str(real_data / "kaggle_heart_303.csv"), "--set", "profile=quick", "--json"
+    )
+    trained = json.loads(done.stdout)
     version = registry.get_model_version("heart-disease", trained["version"])
     run = registry.get_run(version.run_id)
     assert run.data.tags["encoding"] == "kaggle"
@@ -291,7 +293,7 @@ def test_a_process_killed_during_a_run(running, airflow, registry, name, kills, 
 def test_promote_moves_production_and_the_service_follows(running, registry):
     staged = str(registry.get_model_version_by_alias("heart-disease", "staging").version)
     running.call("promote", "--force")  # what was staged last is of the sample
-    assert _predict(running)["model"]["version"] == staged
+    until(lambda: _predict(running)["model"]["version"] == staged)  # the last worker may switch a second later
 
 
 def test_export_writes_the_division_that_production_was_trained_on(running, tmp_path):
@@ -329,29 +331,22 @@ def test_production_is_promoted_rolled_back_and_its_history_kept(running, regist
 
 
 def test_the_sample_does_not_replace_real_data_unless_forced(running, registry):
-    before = registry.get_model_version_by_alias("heart-disease", "production")
-    other = next(
-        one for one in registry.search_model_versions("name = 'heart-disease'") if one.version != before.version
+    versions = registry.search_model_versions("name = 'heart-disease'")
+    real, sample = (
+        str(next(one.version for one in versions if one.tags["origin"] == origin)) for origin in ("file", "sample")
     )
-    tagged = {str(one.version): one.tags["origin"] for one in (before, other)}
-    registry.set_model_version_tag("heart-disease", before.version, "origin", "uci")
-    registry.set_model_version_tag("heart-disease", other.version, "origin", "sample")
-    try:
-        done = running.call("promote", str(other.version), check=False)
-        assert done.returncode == 2
-        assert f"version {other.version} was trained on the synthetic sample" in done.stderr
-        assert "--force" in done.stderr
-        production = registry.get_model_version_by_alias("heart-disease", "production")
-        assert production.version == before.version
+    running.call("promote", real)
+    done = running.call("promote", sample, check=False)
+    assert done.returncode == 2
+    assert f"version {sample} was trained on the synthetic sample" in done.stderr
+    assert "--force" in done.stderr
+    assert str(registry.get_model_version_by_alias("heart-disease", "production").version) == real
 
-        running.call("promote", str(other.version), "--force")
-        assert _predict(running)["model"]["version"] == str(other.version)
-        assert json.loads(running.call("history", "--json").stdout)[0]["forced"] is True
-        running.call("rollback")
-        assert _predict(running)["model"]["version"] == str(before.version)
-    finally:
-        for version, origin in tagged.items():
-            registry.set_model_version_tag("heart-disease", version, "origin", origin)
+    running.call("promote", sample, "--force")
+    until(lambda: _predict(running)["model"]["version"] == sample)
+    assert json.loads(running.call("history", "--json").stdout)[0]["forced"] is True
+    running.call("rollback")
+    until(lambda: _predict(running)["model"]["version"] == real)
 
 
 def _log(airflow: requests.Session, running: Running, task: dict) -> list[dict]:
@@ -403,7 +398,7 @@ def test_what_passes_the_edge_fails_the_first_task_once_and_its_log_ends_with_th
     subprocess.run(
         [*command, "--conf", json.dumps({"sorce": "uci"})], env=settings["environment"], check=True, timeout=300
     )
-    until(lambda: _state(airflow, running, run) in ("success", "failed"), pause=0.5, seconds=600)
+    until(lambda: _state_of(airflow, running, run) in ("success", "failed"), pause=0.5, seconds=600)
     (task,) = [one for one in _tasks(airflow, running, run) if one["task_id"] == "ingest"]
     assert (task["state"], task["try_number"]) == ("failed", 1)
     *_, error, last = _log(airflow, running, task)
@@ -413,6 +408,6 @@ def test_what_passes_the_edge_fails_the_first_task_once_and_its_log_ends_with_th
     assert last["event"].startswith("Not tried again: ")
 
 
-def _state(airflow: requests.Session, running: Running, run_id: str) -> str:
+def _state_of(airflow: requests.Session, running: Running, run_id: str) -> str:
     url = running.url("AIRFLOW", f"/api/v2/dags/heart_training/dagRuns/{run_id}")
     return airflow.get(url, timeout=120).json()["state"]
