@@ -167,7 +167,7 @@ def is_readable(sock: Any) -> bool:
 
 
 def refuse_new_connections(listener: Any) -> None:
-    """Make the kernel ignore new connections to a listening socket; those that were begun can still be accepted.
+    """Make the kernel ignore new connections to a listening socket; those in its queue can still be accepted.
 
     Closing the socket would reset the connections that wait in it, also those with a request. An ignored client tries
     again after a second; by then the port is closed, and it is refused. Only Linux can do it.

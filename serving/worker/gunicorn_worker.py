@@ -259,7 +259,7 @@ class Worker(StopsGracefully):
         return min(conn.deadline, self.linger_until) if conn.queue is self.idle else conn.deadline
 
     def _serve_unread(self, conn: Connection) -> bool:
-        """Read what an idle connection has received; return whether a request has begun, so that it must stay open."""
+        """Read what an idle connection has received; return whether a request started, so that it must stay open."""
         deadline = conn.deadline
         if is_readable(conn.sock):
             self._on_readable(conn)

@@ -184,13 +184,16 @@ class _Draft:
             yield f"  no_disease: {OPEN}"
             return
         yield f"  column: {_quoted(found.name)}"
-        sick = [word for word in found.words if key(word) in vocabulary.DISEASE]
-        well = [word for word in found.words if key(word) in vocabulary.NO_DISEASE]
+        disease = [word for word in found.words if key(word) in vocabulary.DISEASE]
+        no_disease = [word for word in found.words if key(word) in vocabulary.NO_DISEASE]
         if found.name.strip().lower() == LABEL and set(found.keys) <= {str(code) for code in BY_NAME[LABEL].codes}:
-            sick, well = sorted((word for word in found.keys if word != "0"), key=float), ["0"]  # as in the UCI archive
-        if len(sick) + len(well) == len(found.keys) and sick and well:
-            yield f"  disease: [{', '.join(map(_quoted, sick))}]"
-            yield f"  no_disease: [{', '.join(map(_quoted, well))}]"
+            disease, no_disease = (
+                sorted((word for word in found.keys if word != "0"), key=float),
+                ["0"],
+            )  # as in the UCI archive
+        if len(disease) + len(no_disease) == len(found.keys) and disease and no_disease:
+            yield f"  disease: [{', '.join(map(_quoted, disease))}]"
+            yield f"  no_disease: [{', '.join(map(_quoted, no_disease))}]"
             return
         seen = ", ".join(map(_escaped, list(found.words)[:MAX_WORDS])) if found.few else "many different values"
         yield f"  disease: {OPEN}  # a list; the file has {seen}"

@@ -5,8 +5,8 @@ no deletion of a version or of the registered model touches, and as a tag of the
 it. Readers take both together. Entries are ordered by a number that is taken under the lock of ``alias_lock``, not by
 time. Entries of version 0.2 and earlier have no number, only a time; they come first.
 
-A mover writes its entry before it moves the alias (``begun``), and again without that mark afterwards. If it is killed
-in between, the next reader sees from the alias whether the move was made.
+A mover writes its entry before it moves the alias (``pending``), and again without that mark afterwards. If it is
+killed in between, the next reader sees from the alias whether the move was made.
 """
 
 import json
@@ -46,7 +46,7 @@ class Move:
         origin: kind of source of the training data of ``after``, "" where it is unknown.
         source: MLflow's address of the files of ``after``. It tells versions of the same number apart after the
             registered model was deleted and made again.
-        begun: whether the mover has not yet seen the move succeed.
+        pending: whether the mover has not yet seen the move succeed.
     """
 
     when: datetime
@@ -58,7 +58,7 @@ class Move:
     number: int | None = None
     origin: str = ""
     source: str = ""
-    begun: bool = False
+    pending: bool = False
 
     @property
     def key(self) -> str:
@@ -81,25 +81,25 @@ class Move:
 
     def as_text(self) -> str:
         """Return the value of its tag."""
-        return json.dumps(self.as_dict() | ({"begun": True} if self.begun else {}))
+        return json.dumps(self.as_dict() | ({"pending": True} if self.pending else {}))
 
     def completed(self) -> "Move":
-        """Return the move without the mark of one that has only begun."""
-        return replace(self, begun=False)
+        """Return the move without the mark of a pending one."""
+        return replace(self, pending=False)
 
 
 def read(*tags: Mapping[str, str]) -> list[Move]:
-    """Return the moves in the tags of an experiment and of a model, oldest first, without those that have only begun.
+    """Return the moves in the tags of an experiment and of a model, oldest first, without pending ones.
 
     Of two copies of an entry the first one counts. Tags that cannot be parsed are skipped.
     """
-    return [move for move in _entries(*tags) if not move.begun]
+    return [move for move in _entries(*tags) if not move.pending]
 
 
-def begun(*tags: Mapping[str, str]) -> Move | None:
-    """Return the move that was begun after the last complete one, if there is one."""
+def pending(*tags: Mapping[str, str]) -> Move | None:
+    """Return the move that is pending after the last complete one, if there is one."""
     last = next(reversed(_entries(*tags)), None)
-    return last if last and last.begun else None
+    return last if last and last.pending else None
 
 
 def _entries(*tags: Mapping[str, str]) -> list[Move]:
@@ -107,7 +107,7 @@ def _entries(*tags: Mapping[str, str]) -> list[Move]:
     for key, text in (item for one in tags for item in one.items() if item[0].startswith(PREFIX)):
         move = _parse(key, text)
         # of two copies, the complete one is the later
-        if move is not None and (key not in found or found[key].begun):
+        if move is not None and (key not in found or found[key].pending):
             found[key] = move
     return [found[key] for key in sorted(found, key=lambda key: (found[key].number or 0, key))]
 
@@ -128,7 +128,7 @@ def _parse(key: str, text: str) -> Move | None:
             number=int(numbered[1]) if numbered else None,
             origin=str(found.get("origin") or ""),
             source=str(found.get("source") or ""),
-            begun=bool(found.get("begun")),
+            pending=bool(found.get("pending")),
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

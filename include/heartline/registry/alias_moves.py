@@ -96,7 +96,7 @@ def _bring_up_to_date(model: Model, now: datetime) -> tuple[str, list[Move]]:
     moves = [_with_origin(model, move, kept) for move in alias_history.read(kept, tags or {})]
     for one in moves:
         _write(model, one, kept=one.key in kept, tagged=tags is None or one.key in tags)
-    missed = _missed(model, production, moves, alias_history.begun(kept, tags or {}), now)
+    missed = _missed(model, production, moves, alias_history.pending(kept, tags or {}), now)
     if missed:
         _write(model, missed, tagged=tags is None)
         moves.append(missed)
@@ -227,7 +227,7 @@ def move(
         if refusal and not force:
             return MoveOutcome(refused=refusal, forcible=True)
         number = alias_history.next_number(moves)
-        entry = Move(now, production, version, by, how, bool(refusal), number, origin, facts.source, begun=True)
+        entry = Move(now, production, version, by, how, bool(refusal), number, origin, facts.source, pending=True)
         found = model.production_and_tags()[0]
         if found != production:
             return MoveOutcome(refused="" if found == version else changed_meanwhile(production, found))

@@ -92,7 +92,7 @@ class Client:
 
 
 def stopping(service: Gunicorn, worker: int) -> None:
-    """Ask one worker to stop, and wait until it has begun to."""
+    """Ask one worker to stop, and wait until it does."""
     os.kill(worker, signal.SIGTERM)
     # a new connection is accepted by its event loop, after the signal
     until(lambda: Client(service).send().receive() == (200, "close"))

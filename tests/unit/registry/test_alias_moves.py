@@ -65,14 +65,14 @@ class Model:
 
     def set_history(self, key, value):
         assert self.locked
-        self.written.append("begun" if json.loads(value).get("begun") else "entry")
+        self.written.append("pending" if json.loads(value).get("pending") else "entry")
         self.kept[key] = value
 
     def moves(self):
         return [(one.before, one.after, one.by, one.how) for one in alias_history.read(self.tags or {}, self.kept)]
 
 
-MOVE = ["begun", "alias 1", "entry", "tag"]
+MOVE = ["pending", "alias 1", "entry", "tag"]
 
 
 def move(model, version, how=PROMOTE, at=NOON, **more):

@@ -40,7 +40,7 @@ def test_promote_uses_the_staged_version_and_records_the_user(registry, holds):
     assert fake.moves() == [("", "2", "bea", "promote"), ("2", "4", "anna", "promote")]
     assert fake.tags[ENTRY] == fake.kept[ENTRY]
     assert fake.written()[-4:] == [
-        ("set-experiment-tag", ENTRY),  # begun
+        ("set-experiment-tag", ENTRY),  # pending
         ("alias", "4"),
         ("set-experiment-tag", ENTRY),
         ("set-tag", ENTRY),
