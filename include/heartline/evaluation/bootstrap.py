@@ -136,12 +136,13 @@ def average_precision(positives: Floats, negatives: Floats) -> Floats:
     return _divide((positives * precision).sum(axis=1), found[:, -1])
 
 
-def recalibration(weights: Floats, labels: Ints, probabilities: Floats) -> tuple[Floats, Floats]:
-    """Return the slope and the intercept of a logistic regression of the labels on the logit of the probabilities.
+def calibration_slopes(weights: Floats, labels: Ints, probabilities: Floats) -> Floats:
+    """Return the slope of a logistic regression of the labels on the logit of the probabilities, for each draw.
 
-    A slope of 1 with an intercept of 0 is perfect calibration; a slope below 1 means probabilities too extreme (Cox
-    1958, "Two further applications of a model for binary regression", Biometrika 45). Newton's method, all draws at
-    once.
+    1 is best; a slope below 1 means probabilities too extreme (Cox 1958, "Two further applications of a model for
+    binary regression", Biometrika 45). The intercept of this regression is not returned: it is the intercept at the
+    fitted slope, and says nothing about whether risks are too high or too low on the whole. Newton's method, all draws
+    at once.
 
     Args:
         weights: (draws, n).
@@ -149,7 +150,7 @@ def recalibration(weights: Floats, labels: Ints, probabilities: Floats) -> tuple
         probabilities: (n,), clipped to ``LOGIT_CLIP`` from 0 and 1.
 
     Returns:
-        slopes (draws,) and intercepts (draws,); NaN where the classes do not overlap, so that there is no maximum.
+        (draws,); NaN where the classes do not overlap, so that there is no maximum.
     """
     clipped = np.clip(probabilities, LOGIT_CLIP, 1 - LOGIT_CLIP)
     logits = np.log(clipped / (1 - clipped))
@@ -168,7 +169,7 @@ def recalibration(weights: Floats, labels: Ints, probabilities: Floats) -> tuple
         if not (np.abs(step) > 1e-9).any():
             break
     diverged = ~(np.abs(step).max(axis=0) < 1e-6)
-    return np.where(diverged, np.nan, slope), np.where(diverged, np.nan, intercept)
+    return np.where(diverged, np.nan, slope)
 
 
 def _divide(above: Floats, below: Floats) -> Floats:

@@ -29,11 +29,11 @@ TITLES = {
     "brier": "Brier score",
     "rmse": "RMSE of the probability",
     "calibration_slope": "Calibration slope",
-    "calibration_intercept": "Calibration intercept",
+    "calibration_in_the_large": "Calibration in the large",
 }
 
 # What MLflow's table of runs shows. The others, and all intervals, are in evaluation.json.
-LOGGED = tuple(name for name in TITLES if name != "calibration_intercept")
+LOGGED = tuple(name for name in TITLES if name != "calibration_in_the_large")
 MAIN = ("roc_auc", "brier", "recall", "specificity")  # where there is room for a few
 
 
@@ -134,7 +134,7 @@ _RESAMPLED = (
     "brier",
     "rmse",
     "calibration_slope",
-    "calibration_intercept",
+    "calibration_in_the_large",
 )
 
 
@@ -153,7 +153,6 @@ def _scores(weights: Floats, labels: Ints, probabilities: Floats, ranked: Ranked
         balanced = (hits / positive + 1 - (predicted - hits) / (total - positive)) / 2
         f1 = np.where(positive > 0, 2 * hits / (predicted + positive), np.nan)
     brier = (weights * scores.squared_errors(labels, probabilities)).sum(axis=1) / total
-    slope, intercept = bootstrap.recalibration(weights, labels, probabilities)
     return np.stack(
         [
             area,
@@ -163,8 +162,8 @@ def _scores(weights: Floats, labels: Ints, probabilities: Floats, ranked: Ranked
             (weights * surprise).sum(axis=1) / total,
             brier,
             np.sqrt(brier),
-            slope,
-            intercept,
+            bootstrap.calibration_slopes(weights, labels, probabilities),
+            (weights * (labels - probabilities)).sum(axis=1) / total,  # observed minus predicted prevalence
         ]
     )
 

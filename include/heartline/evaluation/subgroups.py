@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from heartline import contract
 from heartline.arrays import Floats, Ints
-from heartline.evaluation import bootstrap, intervals, metrics
+from heartline.evaluation import metrics
 from heartline.evaluation.metrics import Estimate
 from heartline.storage.splits import LabelledDataset
 
@@ -20,12 +20,7 @@ AGE_BANDS = (45, 55, 65)
 MIN_RECORDS = 20
 MIN_OF_CLASS = 10
 
-TITLES = {
-    "roc_auc": "ROC AUC",
-    "recall": "Recall (sensitivity)",
-    "specificity": "Specificity",
-    "calibration_in_the_large": "Calibration in the large",
-}
+TITLES = {name: metrics.TITLES[name] for name in ("roc_auc", "recall", "specificity", "calibration_in_the_large")}
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,6 @@ def _subgroup(kind: str, name: str, labels: Ints, probabilities: Floats, groups:
             estimates[score] = Estimate(None, None, None, n, why)
     if missing := [score for score in TITLES if score not in estimates]:
         found = metrics.evaluate(labels, probabilities, groups, seed=seed)
-        found["calibration_in_the_large"] = _in_the_large(labels, probabilities, groups, seed)
         estimates |= {score: found[score] for score in missing}
     warnings = tuple(
         f"{name}: no {TITLES[score]}, {one.note}" for score, one in sorted(estimates.items()) if one.value is None
@@ -129,11 +123,3 @@ def _refusals(n: int, positives: int) -> dict[str, str]:
         "specificity": few or few_without,
         "calibration_in_the_large": few,
     }
-
-
-def _in_the_large(labels: Ints, probabilities: Floats, groups: Ints, seed: int) -> Estimate:
-    gaps = labels - probabilities
-    drawn = bootstrap.over_draws(groups, lambda weights: (weights * gaps).sum(axis=1) / weights.sum(axis=1), seed=seed)
-    ends = intervals.percentile_interval(drawn)
-    low, high = ends if ends else (None, None)
-    return Estimate(float(gaps.mean()), low, high, len(labels))

@@ -84,7 +84,7 @@ def _tuning(found: Evaluation) -> list[tuple[str, str]]:
 
 
 def _calibration(estimates: Mapping[str, Estimate]) -> Iterator[str]:
-    """Explain the calibration's slope and intercept, as far as their intervals allow."""
+    """Explain the calibration slope and the calibration in the large, as far as their intervals allow."""
     for name, best, below, above in (
         (
             "calibration_slope",
@@ -93,15 +93,18 @@ def _calibration(estimates: Mapping[str, Estimate]) -> Iterator[str]:
             "the model is underconfident: its probabilities are too far from 0 and 1",
         ),
         (
-            "calibration_intercept",
+            "calibration_in_the_large",
             0.0,
             "risks are lower than predicted",
             "risks are higher than predicted",
         ),
     ):
         one = estimates.get(name)
+        if one is None:  # stored before 0.4
+            yield f"{metrics.TITLES[name]}: not measured by the release that trained this model."
+            continue
         shown = tables.cell(one)
-        if one is None or one.low is None or one.high is None or not shown["value"]:
+        if one.low is None or one.high is None or not shown["value"]:
             yield f"{metrics.TITLES[name]}: {shown['value'] or shown['note']}."
             continue
         meaning = below if one.high < best else above if one.low > best else f"no detectable deviation from {best:g}"

@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 
 from heartline import contract
 from heartline.arrays import Floats
-from heartline.evaluation import curves, importance
+from heartline.evaluation import curves, importance, metrics
 from heartline.evaluation.cross_validation import CrossValidation, Evaluation
 from heartline.evaluation.metrics import Estimate
 from heartline.reports.rendering import BLUE, GREY, ORANGE, grid, plot_style, to_svg, unit_square
@@ -169,8 +169,10 @@ def _calibration(figure: "Figure", data: FigureData) -> None:
     axis.errorbar(
         found.predicted, found.observed, spread, fmt="o", color=BLUE, capsize=3, label="observed share, 95 % (Wilson)"
     )
-    slope, intercept = (data.estimates[f"calibration_{name}"] for name in ("slope", "intercept"))
-    axis.plot([], [], " ", label=f"slope {slope}\nintercept {intercept}")
+    shown = "\n".join(
+        f"{metrics.TITLES[name]}\n{data.estimates[name]}" for name in ("calibration_slope", "calibration_in_the_large")
+    )
+    axis.text(0.02, 0.97, shown, va="top", fontsize=9, transform=axis.transAxes)
     unit_square(axis, "", "Observed share with disease")
     axis.legend(loc="lower right", fontsize=9, frameon=True, framealpha=0.8, edgecolor="none")
     shares = found.counts / found.counts.sum()

@@ -45,7 +45,7 @@ MEANINGS = {
     "brier": "0 is best: mean squared error of the probability",
     "rmse": "0 is best: root of the Brier score",
     "calibration_slope": "1 is best; below 1 the model is overconfident",
-    "calibration_intercept": "0 is best; above 0 risks are higher than predicted",
+    "calibration_in_the_large": "0 is best: observed minus predicted share; above 0, risks are higher than predicted",
 }
 
 

@@ -24,6 +24,14 @@ def test_it_is_read_with_its_subgroups(stored):
     assert found.out_of_fold["roc_auc"].value == stored["out_of_fold"]["roc_auc"]["value"]
 
 
+def test_its_calibration_keeps_the_name_and_meaning_that_it_was_stored_with(stored):
+    found = Evaluation.from_dict(stored)
+    for place in ("out_of_fold", "holdout"):
+        assert found.as_dict()[place]["calibration_intercept"] == stored[place]["calibration_intercept"]
+        assert "calibration_in_the_large" not in found.as_dict()[place]
+    assert "calibration_slope" in found.metrics()
+
+
 def test_it_is_stored_again_in_todays_form(stored):
     again = Evaluation.from_dict(stored).as_dict()
     assert [one["positives"] for one in again["subgroups"]] == [one["sick"] for one in stored["subgroups"]]

@@ -87,6 +87,26 @@ def test_the_roc_auc_is_the_same_in_every_place(pair, registered):
     assert result["roc_auc"] == pair.forest["roc_auc"]
 
 
+def test_calibration_in_the_large_is_the_same_in_every_place(pair, registered):
+    compared, _ = registered
+    page = _words(artifact(pair.client, compared["comparison_run"], "comparison.html").read_text())
+    for one in pair.trained:
+        stored = json.loads(artifact(pair.client, one["run_id"], "evaluation.json").read_text())
+        bundle = open_bundle(object_store.get(one["bundle"]))
+        served = Model(bundle).evaluation.metrics
+        card = artifact(pair.client, compared["comparison_run"], f"model_card_{one['family']}.html").read_text()
+        for place, shown in (("out_of_fold", served.cross_validation), ("holdout", served.holdout)):
+            score = stored[place]["calibration_in_the_large"]
+            assert shown["calibration_in_the_large"].value == score["value"]
+            text = f"{score['value']:.3f} {score['low']:.3f} to {score['high']:.3f}"
+            assert text in page
+            assert text in _words(card)
+            assert "calibration_intercept" not in stored[place]
+        assert "Calibration in the large" in page
+        assert "Calibration in the large" in _words(card)
+        assert "ntercept" not in page + card
+
+
 def test_the_mean_over_the_folds_has_no_other_scores_name(pair, registered):
     for one in pair.trained:
         run = pair.client.get_run(one["run_id"])

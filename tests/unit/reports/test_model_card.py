@@ -1,14 +1,23 @@
 """The model card: its sections and warnings, and that it runs no script and loads nothing."""
 
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
 
 from heartline.comparison.verdict import Verdict
+from heartline.evaluation import metrics
+from heartline.evaluation.cross_validation import Evaluation
 from heartline.evaluation.metrics import Estimate
 from heartline.reports import model_card
+from tests.conftest import ROOT
 from tests.pages import EVIL, Page
 from tests.unit.comparison.cases import ABOUT, candidate, judged
+
+STORED = ROOT / "tests" / "fixtures" / "v1" / "evaluation" / "evaluation.json"
 
 COUNTS = {"rows": "303", "used": "300", "duplicates": "1", "quarantined": "2", "encoding": "uci"}
 
@@ -100,6 +109,30 @@ def test_scores_have_intervals_and_small_groups_have_words(lr, card):
 def test_the_calibration_is_explained(lr, verdict, slope, meaning):
     one = candidate(out_of_fold={**lr.evaluation.out_of_fold, "calibration_slope": slope})
     assert f"Calibration slope {meaning}" in Page(model_card.render(one, verdict, about=ABOUT)).text
+
+
+def test_risks_are_higher_than_predicted_where_the_intercept_at_the_fitted_slope_is_below_0(lr, verdict):
+    random = np.random.default_rng(0)
+    log_odds = random.normal(-3, 1.5, 4000)  # as predicted
+    labels = (random.random(4000) < expit(0.5 * log_odds - 0.4)).astype("int64")
+    joint = LogisticRegression(C=np.inf, tol=1e-8).fit(log_odds[:, None], labels)
+    probabilities = expit(log_odds)
+    assert joint.intercept_[0] < 0 < labels.mean() - probabilities.mean()
+    found = metrics.evaluate(labels, probabilities, np.arange(4000), seed=0, draws=200)
+    text = Page(model_card.render(candidate(out_of_fold=found), verdict, about=ABOUT)).text
+    shown = f"{found['calibration_in_the_large'].value:.3f}"
+    assert f"Calibration in the large {shown} (95 % interval " in text
+    (sentence,) = (one for one in text.split(". ") if "Calibration in the large 0." in one and "interval" in one)
+    assert sentence.endswith("risks are higher than predicted")
+
+
+def test_an_evaluation_stored_before_0_4_has_a_card(lr, verdict):
+    first = Evaluation.from_dict(json.loads(STORED.read_text()))
+    assert "calibration_intercept" in first.out_of_fold
+    old = candidate(out_of_fold=first.out_of_fold, holdout=first.holdout)
+    text = Page(model_card.render(old, verdict, about=ABOUT)).text
+    assert "Calibration in the large: not measured by the release that trained this model." in text
+    assert "Calibration slope " in text
 
 
 def test_a_calibration_that_is_not_defined_says_why(lr, verdict):

@@ -189,6 +189,15 @@ def test_calibration_bins():
     assert found.high.tolist() == pytest.approx([0.6576, 1, 1], abs=1e-4)
 
 
+def test_the_calibration_figure_names_the_slope_and_the_calibration_in_the_large(evidence):
+    for one in evidence.values():
+        (text,) = (words for words in _words(_drawn(model_figures._calibration, one)) if "Calibration" in words)
+        assert text == (
+            f"Calibration slope\n{one.estimates['calibration_slope']}\n"
+            f"Calibration in the large\n{one.estimates['calibration_in_the_large']}"
+        )
+
+
 def test_odds_ratios_are_the_coefficients_with_their_units(records):
     model = families.fit("logistic_regression", records, profile=PROFILE, seed=0)
     found = importance.odds_ratios(model, records, seed=0)
