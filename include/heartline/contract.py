@@ -289,7 +289,8 @@ def markdown() -> str:
             "model in production.",
         ),
         "## Decision threshold",
-        f"A probability of {THRESHOLD} or more is predicted as heart disease.",
+        f"A probability of {THRESHOLD} or more is predicted as heart disease. This threshold is a convention: it "
+        "counts a missed disease and a false alarm as equally bad.",
     )
     return (
         f"# The data contract, version {VERSION}\n\n"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SIZE = (6.0, 4.5)  # inches: 600 × 450 points of the screen
 DOTS = 100
-CLASSES = (("no disease", BLUE), ("disease", ORANGE))
+CLASSES = (("without disease", BLUE), ("with disease", ORANGE))
 IMPORTANCE_RANGE = (-0.05, 0.15)
 SCORES_RANGE = (0.0, 0.4)
 ODDS_RANGE = (0.25, 6.0)
@@ -148,14 +148,14 @@ def _confusion(figure: "Figure", data: FigureData) -> None:
         axis.text(
             column,
             row,
-            f"{count}\n{share:.0%} of those {('without', 'with')[row]} disease",
+            f"{count}\n{share:.0%} of those\n{CLASSES[row][0]}",
             ha="center",
             va="center",
             fontsize=14,
             color="white" if share > 0.55 else "black",
         )
-    axis.set_xticks([0, 1], ["predicted: no disease", "predicted: disease"])
-    axis.set_yticks([0, 1], ["no disease", "disease"], rotation=90, va="center")
+    axis.set_xticks([0, 1], ["predicted: without disease", "predicted: with disease"])
+    axis.set_yticks([0, 1], ["without disease", "with disease"], rotation=90, va="center")
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     _head(figure, data, f"confusion matrix at {contract.THRESHOLD:g}")

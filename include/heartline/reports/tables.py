@@ -128,7 +128,7 @@ def confusion(predictions: OutOfFoldPredictions) -> list[dict[str, Any]]:
                 for column, count in enumerate(row)
             ],
         }
-        for position, (title, row) in enumerate(zip(("No disease", "Disease"), counts, strict=True))
+        for position, (title, row) in enumerate(zip(("Without disease", "With disease"), counts, strict=True))
     ]
 
 

@@ -117,7 +117,8 @@ def test_the_confusion_matrix_counts_at_the_threshold(lr, two):
     assert [[cell["right"] for cell in row["cells"]] for row in rows] == [[True, False], [False, True]]
     share = f"{100 * counts[0] / (counts[0] + counts[1]):.0f}"
     assert (
-        f"Predicted: no disease Predicted: disease No disease {counts[0]}{share} % right {counts[1]}" in Page(two).text
+        f"Predicted: without disease Predicted: with disease Without disease {counts[0]}{share} % right {counts[1]}"
+        in Page(two).text
     )
 
 

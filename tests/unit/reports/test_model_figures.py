@@ -149,7 +149,7 @@ def test_confusion_matrix_shows_counts_and_shares(evidence):
     words = _words(_drawn(model_figures._confusion, found))
     for row, which in enumerate(("without", "with")):
         for column in range(2):
-            assert f"{counts[row, column]}\n{shares[row, column]:.0%} of those {which} disease" in words
+            assert f"{counts[row, column]}\n{shares[row, column]:.0%} of those\n{which} disease" in words
 
 
 def test_roc_curve_is_inside_its_band_and_its_area_is_the_scores(evidence):
