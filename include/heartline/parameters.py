@@ -211,8 +211,9 @@ PARAMETERS: tuple[Parameter, ...] = (
         "number",
         contract.MAX_DRIFT,
         "Largest drift",
-        "Kullback-Leibler divergence of a column from the snapshot of the version in production. Raise it if a change "
-        "is intended, for example for the records of another hospital.",
+        "Kullback-Leibler divergence of a column from the snapshot of the version in production, above which the run "
+        "stops. 0.25 sees only gross changes; smaller ones give a warning. Raise it if a change is intended, for "
+        "example for the records of another hospital.",
         CHECKS,
         above=0,
         high=100,

@@ -22,6 +22,7 @@ from heartline.reports import data_docs_page, data_docs_site
 from heartline.storage import object_store, snapshots
 from heartline.validation import checkpoint, drift, findings, written
 from heartline.validation.checkpoint import Checked, Report
+from heartline.validation.findings import Finding
 
 PAGE = "data_docs.html"
 SHOWN_FINDINGS = 12
@@ -117,7 +118,7 @@ def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResu
         max_quarantine=parameters.max_quarantine,
         encoding=decided.encoding,
         evidence=decided.evidence,
-        notes=[*(extra if raw.extra_columns else []), *([note] if note else [])],
+        notes=[*(extra if raw.extra_columns else []), *([note] if note else []), *_drifted(checked.findings)],
         expectations=len(checked.result.results),
         findings=checked.findings,
         stopped=[*lacking, *undecided, *checkpoint.reasons_to_stop(checked, parameters.max_quarantine)],
@@ -162,6 +163,17 @@ def _decoded(raw: Raw, encoding: str) -> _Decoded:
     finer = {column.name: raw.frame[column.name] for column in contract.COLUMNS if not column.whole}
     how = written.of_source(raw.names, raw.extra_columns, as_read.assign(**finer), decision.encoding)
     return _Decoded(decision, frame, resolution.finer_values(raw.frame), raw.unparseable, how)
+
+
+def _drifted(found: Sequence[Finding]) -> list[str]:
+    """Return a sentence about the columns with a warning of drift, if there are any."""
+    warned = [f"{one.subject} {one.found}" for one in found if one.layer == "drift"]
+    if not warned:
+        return []
+    return [
+        f"drift: {visible.listed(warned)} diverge from production's snapshot by more than chance. The run does not "
+        f"stop for it. Without a change, {drift.FALSE_ALARM_RATE:.0%} of the runs have such a warning"
+    ]
 
 
 def _lacking(columns: Sequence[str]) -> str:
@@ -263,7 +275,7 @@ def stop_on(report: Report, raw: Raw, *, page: str) -> None:
         )
     # the largest first: a message that is cut off has named them
     by_size = sorted(report.findings, key=lambda finding: (finding.layer != "set", -finding.count))
-    serious = [str(finding) for finding in by_size if finding.layer != "unusual"]
+    serious = [str(finding) for finding in by_size if finding.layer in ("set", "row")]
     others = [reason for reason in report.stopped if not any(line.startswith(reason) for line in serious)]
     shown = [*others, *serious[:SHOWN_FINDINGS]]
     if len(serious) > SHOWN_FINDINGS:

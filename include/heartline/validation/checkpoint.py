@@ -135,6 +135,8 @@ def check(
         max_drift=max_drift,
     )
     order, repeats = _distinct(frame, _unreadable(frame, as_found, cells, written))
+    # copies of a row are no further evidence of a change
+    divergences = drift.divergences(frame[~repeats] if repeats.any() else frame, reference or {})
     recoded = written.recoded if reference else ()
     batch = _batch(frame, as_found, cells, present, repeats, recoded=recoded, finer=_shown_finer(finer))
     run = _Run(expectations, batch)
@@ -147,13 +149,16 @@ def check(
         good = frame[~frame.index.isin(quarantine[ROW])]
         order, repeats = record_identity.distinct(good)
     rows = len(frame) + len(malformed)
+    found = [*findings.of_malformed(malformed, written.fields), *findings.of_results(failed, rows, written)]
+    stopping = {one.column for one in found if one.expectation == findings.DRIFT}
+    compared = [one for one in divergences if one.column not in stopping]
     checked = Checked(
         records=record_identity.canonical(good, order) if not absent else record_identity.canonical(good.iloc[:0]),
         used=int(len(good) - repeats.sum()),
         quarantine=quarantine.assign(field=quarantine["field"].map(written.name)),
         duplicates=good.index[repeats].tolist(),
         result=run.result,
-        findings=[*findings.of_malformed(malformed, written.fields), *findings.of_results(failed, rows, written)],
+        findings=[*found, *findings.of_drift(compared, written, max_drift=max_drift)],
         rows=rows,
     )
     _expect_that_rows_add_up(checked, len(checked.records) if not absent else checked.used)
