@@ -249,8 +249,8 @@ PARAMETERS: tuple[Parameter, ...] = (
         PROMOTION,
         choices={
             "manual": "only a user",
-            "if_better": "the run, if the verdict is *better* and the comparison included the family and search space "
-            "of the version in production",
+            "if_better": "the run, if the verdict is *better*, the comparison included the family and search space "
+            "of the version in production, and it is a look whose p-value is at most the look's level",
         },
     ),
 )

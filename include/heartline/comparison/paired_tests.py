@@ -33,12 +33,15 @@ class Bootstrap:
     Attributes:
         auc: difference in ROC AUC.
         brier: difference in Brier score; below 0 the challenger is better.
-        p_value: of no difference in ROC AUC, two-sided; at most 0.05 exactly where the interval of ``auc`` excludes 0.
+        p_value: two-sided, of the hypothesis that the ROC AUCs do not differ; at most 0.05 exactly where the interval
+            of ``auc`` excludes 0.
+        standard_error: of the difference in ROC AUC: the standard deviation of the draws.
     """
 
     auc: Interval
     brier: Interval
     p_value: float
+    standard_error: float
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class DeLong:
     Attributes:
         auc: difference in ROC AUC.
         standard_error: of that difference.
-        p_value: of no difference, two-sided.
+        p_value: two-sided, of the hypothesis of no difference.
     """
 
     auc: Interval
@@ -126,4 +129,5 @@ def bootstrap(labels: Ints, challenger: Floats, incumbent: Floats, groups: Ints,
         Interval(scores.roc_auc(labels, challenger) - scores.roc_auc(labels, incumbent), *rank_interval(delta_auc)),
         Interval(float(losses.mean()), *rank_interval(delta_brier)),
         min(1.0, 2 * (beyond + 1) / (draws + 1)),
+        float(delta_auc.std(ddof=1)),
     )

@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from heartline import contract
+from heartline.comparison import looks
 from heartline.comparison.candidates import Candidate
+from heartline.comparison.looks import Look
 from heartline.errors import NoCandidateError, memory_limit
 from heartline.packaging import export
 from heartline.pipeline import candidates, handovers, model_comparison
+from heartline.pipeline import looks as recorded_looks
 from heartline.pipeline.handovers import Compared, Decision, Prepared, Refused, Trained
 from heartline.pipeline.model_comparison import ComparisonResult
 from heartline.registry import mlflow_registry, runs
@@ -48,10 +51,21 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
     lost = "" if production else mlflow_registry.lost_production()
     outcome = model_comparison.compare(participants, prepared, production, lost)
     verdict = outcome.verdict
+    predictions = [object_store.digest_of(one["predictions"]) for one in servable]
+    # before anything of the comparison is logged or stored: who has seen it has looked
+    look = recorded_looks.take(
+        outcome,
+        participants[verdict.incumbent].predictions,
+        training=prepared["training"],
+        digests=predictions,
+        run=run,
+    )
+    taken = recorded_looks.handover(look, outcome)
     remarks = [
         *(_why_refused(one) for one in refused),
         *_unconverged_folds(list(participants.values())),
         *([outcome.held_back] if outcome.held_back else []),
+        taken["note"],
     ]
     decision: Decision = {
         "winner": verdict.winner,
@@ -60,11 +74,12 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
         "reason": verdict.sentence,
         "reasons": [*verdict.reasons, *remarks],
         "held_back": outcome.held_back,
+        "look": taken,
+        "cautions": looks.cautions(look, taken["p_values"]),
     }
     for line in decision["reasons"]:
         log.info("%s", line)
-    predictions = [object_store.digest_of(one["predictions"]) for one in servable]
-    comparison_run = _log_run(outcome, decision, participants, remarks, prepared, run, predictions)
+    comparison_run = _log_run(outcome, decision, look, participants, remarks, prepared, run, predictions)
     mlflow_registry.link_comparison([one["run_id"] for one in servable], comparison_run)
     log.info("verdict: %s. %s", verdict.verdict, verdict.sentence)
     return {
@@ -137,6 +152,7 @@ def _about(prepared: Prepared, run: str) -> dict[str, str]:
 def _log_run(
     outcome: ComparisonResult,
     decision: Decision,
+    look: Look,
     participants: Mapping[str, Candidate],
     remarks: Sequence[str],
     prepared: Prepared,
@@ -148,6 +164,7 @@ def _log_run(
     Args:
         outcome: of the comparison.
         decision: the verdict over the families.
+        look: which look it is.
         participants: the families that took part, by name.
         remarks: sentences for the page, beside the verdict's reasons.
         prepared: what ``preprocess`` returned, for the facts on page and cards.
@@ -168,6 +185,7 @@ def _log_run(
         production=outcome.production,
         about=about,
         remarks=remarks,
+        look=look,
     )
     cards = {
         f"model_card_{name}.html": model_card.render(one, verdict, about=about, mapping=mapping)
@@ -185,6 +203,7 @@ def _log_run(
                 "reason": verdict.sentence,
                 "winner": verdict.winner or "none",
                 "incumbent": verdict.incumbent,
+                "look": decision["look"]["note"],
                 "snapshot": about["snapshot"],
                 "origin": about["origin"],
                 "airflow_run": about["run"],

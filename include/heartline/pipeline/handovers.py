@@ -140,6 +140,23 @@ class Refused(TypedDict):
     """ROC AUC of the averaged out-of-fold probabilities; None where it is not defined."""
 
 
+class LookTaken(TypedDict):
+    """Which look a comparison is (``comparison.looks``), as ``Decision`` holds it."""
+
+    number: int | None
+    """Which look of the last 365 days; None for a comparison that is no look."""
+    level: float | None
+    """The one-sided level that it spends; None for no look."""
+    p_values: dict[str, float]
+    """By challenger, one-sided, corrected for their number (Holm)."""
+    new_records: int | None
+    """Training records that were not in the last look; None where they were not counted."""
+    needed_records: int | None
+    """New training records that a look needs; None where they were not counted."""
+    note: str
+    """Which look it is and what it spends, or why it is none."""
+
+
 class Decision(TypedDict):
     """The verdict over the families, as the hand-over ``Compared`` and ``comparison.json`` hold it."""
 
@@ -148,13 +165,17 @@ class Decision(TypedDict):
     incumbent: str
     """The family that had to be beaten."""
     verdict: str
-    """*better*, *worse*, *no detectable difference* or *vetoed*."""
+    """One of ``comparison.verdict_names``, such as *better*."""
     reason: str
     """The verdict in one sentence."""
     reasons: list[str]
     """One sentence for each comparison, violated requirement, refused family and so on."""
     held_back: str
     """Why a run must not move ``production`` whatever the verdict; "" where it may."""
+    look: LookTaken
+    """Which look the comparison is."""
+    cautions: dict[str, str]
+    """By challenger, why the evidence does not suffice to move ``production`` to it; absent where it does."""
 
 
 class Compared(Decision):
@@ -192,6 +213,8 @@ class Registered(TypedDict):
     """As in ``Compared``."""
     reason: str
     """As in ``Compared``."""
+    look: str
+    """The ``note`` of the look in ``Compared``."""
     promoted: bool
     """Whether ``production`` points at the winner's version now because of this run."""
     held_back: str

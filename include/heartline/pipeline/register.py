@@ -15,6 +15,9 @@ from heartline.registry.repair import Registration
 from heartline.storage import object_store
 from heartline.training import families
 
+NO_CAUTION = "none"
+"""The tag ``caution`` of a version to which a run may move ``production``."""
+
 log = logging.getLogger(__name__)
 
 
@@ -62,6 +65,7 @@ def register(compared: Compared, *, promotion: str, run: str = "") -> Registered
         "repaired": [sentence for one in registrations.values() for sentence in one.repairs],
         "verdict": compared["verdict"],
         "reason": compared["reason"],
+        "look": compared["look"]["note"],
         "promoted": promoted,
         "held_back": held_back,
     }
@@ -89,6 +93,9 @@ def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Co
             "scores": scores.scores_in_words(),
             "verdict": compared["verdict"],
             "reason": compared["reason"],
+            "look": compared["look"]["note"],
+            # it replaces that of an earlier comparison of this version
+            "caution": compared["cautions"].get(trained["family"], NO_CAUTION),
         },
         description=f"ROC AUC {roc_auc}, cross-validated: {title}, profile {about['profile']}, "
         f"origin {about['origin']}.",
@@ -100,7 +107,8 @@ def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Co
 def _move_aliases(version: str, compared: Compared, promotion: str, run: str) -> tuple[bool, str]:
     """Point the aliases at the winner; return whether ``production`` was moved, and why not if it was to be."""
     mlflow_registry.stage(version)
-    decision = verdict.may_move_production(promotion, compared["verdict"], compared["held_back"])
+    caution = compared["cautions"].get(compared["winner"] or "", "")
+    decision = verdict.may_move_production(promotion, compared["verdict"], compared["held_back"], caution)
     held_back = decision.reason
     if decision.move:
         held_back = mlflow_registry.move_production(version, by=f"run {run}", expected=compared["production"])

@@ -35,7 +35,16 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME, MLFLOW
 
 from heartline import addresses, contract
 from heartline.errors import RegistryError
-from heartline.registry import alias_history, alias_moves, flavours, registered_model, repair, runs, stored_files
+from heartline.registry import (
+    alias_history,
+    alias_moves,
+    flavours,
+    look_history,
+    registered_model,
+    repair,
+    runs,
+    stored_files,
+)
 from heartline.registry.mlflow_errors import DeletedExperimentError, reaching_mlflow
 from heartline.registry.repair import Registration
 from heartline.registry.runs import EXPERIMENT, REFUSED, Dataset, Run
@@ -284,6 +293,26 @@ def lost_production() -> str:
         model = _model()
         production, moves = alias_moves.record_external_moves(model, datetime.now(UTC))
         return alias_moves.lost_production(production, moves, None if production else model.served())
+
+
+def looks() -> list[look_history.RecordedLook]:
+    """Return the looks that comparisons have taken, oldest first.
+
+    Raises:
+        RegistryError: MLflow cannot be reached.
+    """
+    with reaching_mlflow("read the looks of comparisons"):
+        return look_history.read(_model().history())
+
+
+def record_look(look: look_history.RecordedLook, *, after: Sequence[look_history.RecordedLook]) -> bool:
+    """Record a look after the looks that were read before; return False if another one was recorded since.
+
+    Raises:
+        RegistryError: MLflow cannot be reached, or the lock of all movers could not be had.
+    """
+    with reaching_mlflow("record the look of a comparison"):
+        return look_history.add(_model(), look, after=after)
 
 
 def _model() -> registered_model.RegisteredModel:

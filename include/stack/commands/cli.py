@@ -159,10 +159,14 @@ def _unreadable(what: str, file: str) -> UsageError:
 def promote_command(version: str | None, force: bool) -> None:
     """Put a registered version into production, by default the one at `staging`.
 
-    A model trained on the synthetic sample replaces one trained on real data only with --force.
+    A model trained on the synthetic sample replaces one trained on real data only with --force. A warning says where
+    the evidence of the version's comparison does not suffice for a run to promote it (promotion=if_better).
     """
     stack = Stack.of(Settings.load())
-    _serve(stack, promote.promote(stack.registry, version, by=promote.current_user(), force=force))
+    promoted = promote.promote(stack.registry, version, by=promote.current_user(), force=force)
+    _serve(stack, promoted)
+    if warning := promote.warning(stack.registry, promoted):
+        console.warn(warning)
 
 
 @cli.command("rollback")

@@ -13,6 +13,10 @@ from heartline.registry import alias_history, alias_moves
 from stack.clients.mlflow import PRODUCTION, STAGING, Registry
 from stack.errors import UsageError, WorkError
 
+CAUTION = "caution"
+"""Tag of a version: why its last comparison does not suffice for a run to promote it, or ``NO_CAUTION``."""
+NO_CAUTION = "none"
+
 
 def promote(
     registry: Registry, version: str | None, *, by: str, how: str = alias_history.PROMOTE, force: bool = False
@@ -40,6 +44,22 @@ def promote(
             hint="train, or name a version",
         )
     return _move(registry, registry.named(version), by=by, how=how, force=force, expected=expected)
+
+
+def warning(registry: Registry, version: str) -> str:
+    """Return why the comparison of a version does not suffice for a run to promote it, as a warning; "" if it does.
+
+    Args:
+        registry: the registered model.
+        version: its number.
+
+    Raises:
+        StackError: MLflow does not answer, or refuses the request.
+    """
+    caution = (registry.version(version) or {}).get(CAUTION, NO_CAUTION)
+    if caution == NO_CAUTION:
+        return ""
+    return f"warning: a run would not have promoted version {version} on its last comparison: {caution}"
 
 
 def rollback(registry: Registry, *, by: str, force: bool = False) -> str:

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from heartline.comparison.candidates import ProductionModel
+from heartline.comparison.looks import Look, NewRecords
 from heartline.comparison.paired_tests import Interval
 from heartline.comparison.verdict import Verdict
 from heartline.evaluation.metrics import Estimate
@@ -194,6 +195,25 @@ def test_a_production_model_that_could_not_be_scored_has_the_reason(lr):
     assert "It does not enter the verdict. its bundle is missing Data and settings" in text
 
 
+def test_the_page_says_which_look_it_is_and_what_it_spends(lr, rf, undrawn):
+    new = NewRecords(61, 59, "the look of 2026-05-01 02:00 UTC")
+    text = Page(render(lr, rf, look=Look(2, 0.005, new=new))).text
+    assert "Look 2 of the last 365 days Level that it spends 0.0050, one-sided p-value of Random forest 0." in text
+    assert "New training records 61 since the look of 2026-05-01 02:00 UTC; a look needs 59" in text
+    assert "A run may move production to Random forest no" in text
+
+
+def test_the_page_says_why_a_comparison_is_no_look(lr, rf, undrawn):
+    text = Page(render(lr, rf, look=Look(None, None, "12 new training records since May, the next look needs 59"))).text
+    assert "Look none: 12 new training records since May, the next look needs 59 p-value of Random forest" in text
+    assert "A run may move production to Random forest no" in text
+    assert "Level that it spends" not in text
+
+
+def test_p_values_name_their_hypothesis(two):
+    assert "p-value (two-sided; H0: no difference)" in Page(two).text
+
+
 def test_one_model_alone_has_no_difference_to_show(lr):
     page = Page(render(lr))
     assert page.text.startswith("Nothing to compare with ")
@@ -220,6 +240,8 @@ def test_three_models_stand_side_by_side_the_incumbent_first(lr, rf):
         ("better", "rf", "Random forest is better", "outcome "),
         ("worse", "lr", "Logistic regression is better than its challengers", "outcome same"),
         ("no detectable difference", "lr", "No detectable difference", "outcome same"),
+        ("too small to matter", "lr", "A difference too small to matter", "outcome same"),
+        ("probabilities may be worse", "lr", "Probabilities may be worse", "outcome same"),
         ("vetoed", "lr", "Minimum requirements not met", "outcome fair"),
         ("vetoed", None, "Minimum requirements not met", "outcome bad"),
     ],
