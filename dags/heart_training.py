@@ -52,7 +52,7 @@ def heart_training():
         from heartline.pipeline.ingest import ingest
 
         return ingest(
-            **parameters.chosen(params, "source", "query", "mapping", "encoding"),
+            **parameters.chosen(params, "source", "query", "mapping", "encoding", "patient"),
             given={**params, **(dag_run.conf or {})},
         )
 

@@ -189,6 +189,10 @@ CATEGORICAL: tuple[str, ...] = tuple(column.name for column in FEATURES if colum
 RISKS: tuple[Column, ...] = tuple(column for column in FEATURES if column.risk)
 DTYPES: dict[str, str] = {column.name: column.dtype for column in COLUMNS}
 
+# Two records of one patient may differ by as much, without a patient key: what a measurement changes by between two
+# visits within two years. They are no part of the digest: the meaning of a record does not depend on them.
+TOLERANCES: dict[str, float] = {"age": 2, "trestbps": 15, "chol": 25, "thalach": 12, "oldpeak": 0.5}
+
 # Requirements on a dataset as a whole: the run stops if one of them is not met.
 MIN_ROWS = 100
 MIN_CLASS_SHARE = 0.05

@@ -197,6 +197,19 @@ PARAMETERS: tuple[Parameter, ...] = (
         "with other sources none",
     ),
     Parameter(
+        "patient",
+        "text",
+        None,
+        "Patient",
+        "Name of the source's column that identifies the patient, if a patient may have several rows. Its values are "
+        "hashed before anything is stored. All records of a patient are on the same side of the split and in the same "
+        "fold. Empty: each row is a patient of its own.",
+        DATA,
+        max_length=200,
+        pattern=r"\S(?:.*\S)?",
+        default_words="with the source of the nightly runs `HEARTLINE_PATIENT`; with other sources none",
+    ),
+    Parameter(
         "max_quarantine",
         "number",
         contract.MAX_QUARANTINE_SHARE,
@@ -290,10 +303,12 @@ def check(given: Mapping[str, object], *, usual_source: str | None = None) -> No
                 + _did_you_mean(str(value), known[name].choices if isinstance(value, str) else ()),
             )
     usual = usual_source or by_name()["source"].default
-    values = chosen(given, "source", "mapping", "encoding")
+    values = chosen(given, "mapping", "encoding", "patient")
+    source = str(usual if given.get("source") is None else given["source"])
     if values["mapping"] is not None:
-        source = usual if given.get("source") is None else given["source"]
-        mapping_catalog.expect_usable(values["mapping"], str(source), values["encoding"])
+        mapping_catalog.expect_usable(values["mapping"], source, values["encoding"])
+    if values["patient"] is not None:
+        source_catalog.expect_patients(source)
     _check_source(**chosen(given, "source", "query"), usual=usual)
 
 

@@ -75,6 +75,10 @@ def _is_mapping_of_container(text: str) -> bool:
     return _names_mapping(text) or named
 
 
+def _is_patient(text: str) -> bool:
+    return not parameters.by_name()["patient"].problem(text)
+
+
 def _names_mapping(text: str) -> bool:
     return text.strip() in mapping_catalog.NAMES or mapping_catalog.is_inline(text)
 
@@ -110,6 +114,7 @@ _CHECKS: _Checks = {
         _is_mapping,
         f"{_NAMED_MAPPINGS}, or the path of a mapping that exists, .yaml, .yml or .json",
     ),
+    source_catalog.PATIENT_SETTING: (_is_patient, "the name of a column"),
     "HEARTLINE_CACHE_DIR": (lambda text: Path(text).is_absolute(), "an absolute path"),
     "HEARTLINE_UCI_URL": (_is_archive, "an http(s) URL, a file:// URL or an absolute path"),
     "HEARTLINE_STORE": (_URL.fullmatch, "a URI, such as file:///srv/heartline/store"),

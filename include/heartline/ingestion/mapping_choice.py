@@ -55,7 +55,9 @@ def _chosen(parse: Callable[[FileMapping | None], Table]) -> Table | None:
     fitting = [
         table
         for mapping in mapping_catalog.shipped()
-        if (table := _parsed(parse, mapping)) and has_header(mapping, table.names) and fits(table, mapping)
+        if (table := _parsed(parse, mapping))
+        and has_header(mapping, [name for name in table.names if name != table.patient])
+        and fits(table, mapping)
     ]
     if len(fitting) != 1:
         return None

@@ -17,7 +17,7 @@ from heartline.pipeline import looks as recorded_looks
 from heartline.pipeline.handovers import Compared, Decision, Prepared, Refused, Trained
 from heartline.pipeline.model_comparison import ComparisonResult
 from heartline.registry import mlflow_registry, runs
-from heartline.reports import comparison_page, model_card
+from heartline.reports import comparison_page, model_card, tables
 from heartline.storage import object_store
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
         *_unconverged_folds(list(participants.values())),
         *([outcome.held_back] if outcome.held_back else []),
         taken["note"],
+        *prepared.get("about_patients", []),
     ]
     decision: Decision = {
         "winner": verdict.winner,
@@ -172,6 +173,7 @@ def _log_run(
         predictions: digests of the families' stored predictions.
     """
     verdict, about = outcome.verdict, _about(prepared, run)
+    of_cards = {**about, tables.PATIENTS: " ".join(prepared.get("about_patients", []))}
     mapping = object_store.get(prepared["mapping"]).decode() if "mapping" in prepared else ""
     evidence = {
         **decision,
@@ -188,7 +190,7 @@ def _log_run(
         look=look,
     )
     cards = {
-        f"model_card_{name}.html": model_card.render(one, verdict, about=about, mapping=mapping)
+        f"model_card_{name}.html": model_card.render(one, verdict, about=of_cards, mapping=mapping)
         for name, one in participants.items()
     }
     key = json.dumps([about["run"], sorted(predictions), evidence], sort_keys=True)

@@ -30,6 +30,8 @@ class Ingested(TypedDict):
     """URI of the mapping that the rows were read with and are decoded with, YAML; absent without one."""
     mapping_title: NotRequired[str]
     """Name or path of the mapping; absent without one."""
+    patient: NotRequired[str]
+    """Name of the source's column that identifies the patient; absent without one. Its values are not stored."""
     origin: str
     """Kind of source: the ``origin`` of its entry in ``ingestion.source_catalog``."""
     source: str
@@ -83,6 +85,8 @@ class Validated(ValidationEvidence):
     """Rows in quarantine."""
     expectations: int
     """Number of expectations that were evaluated."""
+    about_patients: NotRequired[list[str]]
+    """Sentences about records that may belong to one patient, for the reports; absent without any."""
 
 
 class Prepared(Validated):

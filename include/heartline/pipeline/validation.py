@@ -20,7 +20,8 @@ from heartline.pipeline.handovers import ValidationEvidence
 from heartline.registry import mlflow_registry, runs
 from heartline.reports import data_docs_page, data_docs_site
 from heartline.storage import object_store, snapshots
-from heartline.validation import checkpoint, drift, findings, written
+from heartline.storage.record_identity import PATIENT
+from heartline.validation import checkpoint, drift, findings, same_patient, written
 from heartline.validation.checkpoint import Checked, Report
 from heartline.validation.findings import Finding
 
@@ -57,6 +58,8 @@ class Raw:
         origin: the kind of source.
         source: the source in words.
         mapping: how the records become those of the contract; None if an encoding says so.
+        patients: (n,) the key of each row's patient, with the index of ``frame``; None without a column of patients.
+        patient: the name of that column; "" without one.
     """
 
     frame: pd.DataFrame
@@ -67,6 +70,8 @@ class Raw:
     origin: str
     source: str
     mapping: FileMapping | None = None
+    patients: "pd.Series[int] | None" = None
+    patient: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +104,7 @@ def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResu
     decided, how = decoded.decision, decoded.how
     reference, note = _reference(raw.origin)
     checked = checkpoint.check(
-        decoded.frame,
+        decoded.frame if raw.patients is None else decoded.frame.assign(**{PATIENT: raw.patients}),
         decoded.unparseable,
         written=how,
         finer=decoded.finer,
@@ -107,6 +112,7 @@ def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResu
         reference=reference,
         max_drift=parameters.max_drift,
     )
+    patients = same_patient.of_records(checked.records, raw.patient)
     extra = [f"columns that the contract does not have were left out: {visible.listed(raw.extra_columns)}"]
     undecided = [f"all records: {decided.problem}"] if decided.problem else []
     lacking = [f"all records: {_lacking(raw.missing_columns)}"] if raw.missing_columns else []
@@ -118,14 +124,21 @@ def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResu
         max_quarantine=parameters.max_quarantine,
         encoding=decided.encoding,
         evidence=decided.evidence,
-        notes=[*(extra if raw.extra_columns else []), *([note] if note else []), *_drifted(checked.findings)],
+        notes=[
+            *patients.notes,
+            *(extra if raw.extra_columns else []),
+            *([note] if note else []),
+            *_drifted(checked.findings),
+        ],
         expectations=len(checked.result.results),
         findings=checked.findings,
         stopped=[*lacking, *undecided, *checkpoint.reasons_to_stop(checked, parameters.max_quarantine)],
         names=dict(how.names),
         mapping=raw.mapping.text() if raw.mapping else "",
+        warnings=list(patients.warnings),
     )
-    return ValidationResult(checked, report, data_docs_page.render(checked.result, report, run=run, source=raw.source))
+    page = data_docs_page.render(checked.result, report, run=run, source=raw.source)
+    return ValidationResult(checked, report, page)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,6 +239,7 @@ def publish(
                 **vars(parameters),
                 "decided_encoding": report.encoding or "undecided",
                 "mapping": f"{mapping.title} (sha256 {mapping.digest})" if mapping else "none",
+                "patient": raw.patient or "none",
                 "contract": contract.VERSION,
             },
             metrics={

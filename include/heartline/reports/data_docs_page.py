@@ -54,7 +54,7 @@ def render(result: "ExpectationSuiteValidationResult", report: "Report", *, run:
     template = rendering.templates().get_template("data_docs_page.html")
     page = template.render(
         verdict=_verdict(report),
-        tone="bad" if report.stopped else "fair" if report.findings or report.quarantined else "",
+        tone="bad" if report.stopped else "fair" if report.findings or report.quarantined or report.warnings else "",
         summary=list(_summary(report)),
         run=run,
         source=source,
@@ -95,6 +95,7 @@ def _summary(report: "Report") -> Iterator[str]:
         yield "Some values are possible but rare. They were used; check whether they are correct."
     if any(one.layer == "drift" for one in report.findings):
         yield "The records differ from production's snapshot by more than chance. Check whether the source has changed."
+    yield from report.warnings
 
 
 def _segments(report: "Report") -> list[dict[str, Any]]:

@@ -47,6 +47,7 @@ class Report:
         stopped: the reasons why the run stops; empty if it continues.
         names: the source's name of each column, as spelled; empty without a header.
         mapping: the text of the mapping that the records were read with; empty for none.
+        warnings: sentences about all records, for readers of the scores too.
     """
 
     rows: int
@@ -62,6 +63,7 @@ class Report:
     stopped: list[str]
     names: dict[str, str] = field(default_factory=dict)
     mapping: str = ""
+    warnings: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain values for JSON."""
@@ -110,6 +112,7 @@ def check(
 
     Args:
         frame: (n, 14) float64 in UCI's codes, at the contract's resolution; the index is the row number in the source.
+            A further column ``PATIENT`` is not checked: rows of different patients are no duplicates.
         unparseable: row, field, value, reason of each unparseable cell, which is missing in ``frame``; with an empty
             field, of each malformed row, which is not in ``frame``.
         written: how the source writes the records; single cells are checked and quoted as they stand in it. By default
