@@ -27,7 +27,8 @@ def test_both_programs_predict_and_choose_the_same(records, name):
     plan = splits.plan_folds(records, splits=4, repeats=1, seed=1)
     ours = cross_validation.cross_validate(name, records, plan, profile=PROFILE, seed=1)
     theirs = plain_evidence.cross_validate(name, records, plan, PROFILE, 1)
-    assert ours.probabilities.tolist() == theirs["probabilities"]
+    tolerance = 1e-9 if families.family(name).tolerance else 0
+    assert np.abs(ours.probabilities - theirs["probabilities"]).max() <= tolerance
     assert theirs["fold_aucs"] == pytest.approx(ours.fold_aucs, abs=1e-15)
     assert [dict(one) for one in ours.chosen] == theirs["chosen"]
     assert np.array(theirs["importance"]) == pytest.approx(ours.importance, abs=1e-15)

@@ -109,6 +109,21 @@ def test_pictures_are_600_pixels_wide_and_not_empty(evidence):
 
 
 @pytest.mark.parametrize("name", [*SHARED, "odds_ratios"])
+def test_no_text_leaves_the_picture(evidence, name):
+    figure = _drawn(getattr(model_figures, f"_{name.removesuffix('_matrix')}"), evidence["logistic_regression"])
+    used, (width, height) = figure.get_tightbbox(), model_figures.SIZE
+    assert 0 <= used.x0 < used.x1 <= width
+    assert 0 <= used.y0 < used.y1 <= height
+
+
+def test_text_is_text_and_the_files_are_small(evidence):
+    for name, data in model_figures.draw(evidence["logistic_regression"]).items():
+        assert b">Logistic regression: " in data, name
+        assert b"DejaVuSans-" not in data, f"{name} draws letters as paths"
+        assert len(data) < 40_000, name
+
+
+@pytest.mark.parametrize("name", [*SHARED, "odds_ratios"])
 def test_every_picture_says_whose_it_is_and_what_it_rests_on(evidence, name):
     found = evidence["logistic_regression"]
     figure = _drawn(getattr(model_figures, f"_{name.removesuffix('_matrix')}"), found)
