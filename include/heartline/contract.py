@@ -290,7 +290,8 @@ def markdown() -> str:
             "contradict the label, the label is taken to be inverted.",
             f"At most {MAX_QUARANTINE_SHARE:.0%} of the rows in quarantine.",
             f"A drift of at most {MAX_DRIFT} in each column: the Kullback-Leibler divergence from the snapshot of the "
-            "model in production.",
+            "model in production. Only gross changes are above it; smaller ones give a "
+            "[warning](data.md#drift).",
         ),
         "## Decision threshold",
         f"A probability of {THRESHOLD} or more is predicted as heart disease. This threshold is a convention: it "
