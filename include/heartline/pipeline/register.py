@@ -72,6 +72,13 @@ def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Co
     about = json.loads(files["manifest.json"])["model"]
     scores = Evaluation.from_dict(json.loads(files["evaluation.json"]))
     title = families.family(trained["family"]).title.lower()
+    roc_auc = scores.out_of_fold["roc_auc"]
+    described = {
+        "roc_auc": str(roc_auc.value),
+        "scores": scores.scores_in_words(),
+        "verdict": compared["verdict"],
+        "reason": compared["reason"],
+    }
     registered = mlflow_registry.register(
         files,
         run_id=trained["run_id"],
@@ -80,16 +87,11 @@ def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Co
             **candidates.tags(about),
             "bundle": object_store.digest_of(trained["bundle"]),
         },
+        described={**described, **mlflow_registry.comparison_tags(compared["comparison_run"])},
     )
-    roc_auc = scores.out_of_fold["roc_auc"]
     mlflow_registry.describe_version(
         registered.number,
-        tags={
-            "roc_auc": str(roc_auc.value),
-            "scores": scores.scores_in_words(),
-            "verdict": compared["verdict"],
-            "reason": compared["reason"],
-        },
+        tags=described,
         description=f"ROC AUC {roc_auc}, cross-validated: {title}, profile {about['profile']}, "
         f"origin {about['origin']}.",
         comparison_run=compared["comparison_run"],
