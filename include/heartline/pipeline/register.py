@@ -76,6 +76,16 @@ def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Co
     about = json.loads(files["manifest.json"])["model"]
     scores = Evaluation.from_dict(json.loads(files["evaluation.json"]))
     title = families.family(trained["family"]).title.lower()
+    roc_auc = scores.out_of_fold["roc_auc"]
+    described = {
+        "roc_auc": str(roc_auc.value),
+        "scores": scores.scores_in_words(),
+        "verdict": compared["verdict"],
+        "reason": compared["reason"],
+        "look": compared["look"]["note"],
+        # it replaces that of an earlier comparison of this version
+        "caution": compared["cautions"].get(trained["family"], NO_CAUTION),
+    }
     registered = mlflow_registry.register(
         files,
         run_id=trained["run_id"],
@@ -84,19 +94,11 @@ def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Co
             **candidates.tags(about),
             "bundle": object_store.digest_of(trained["bundle"]),
         },
+        described={**described, **mlflow_registry.comparison_tags(compared["comparison_run"])},
     )
-    roc_auc = scores.out_of_fold["roc_auc"]
     mlflow_registry.describe_version(
         registered.number,
-        tags={
-            "roc_auc": str(roc_auc.value),
-            "scores": scores.scores_in_words(),
-            "verdict": compared["verdict"],
-            "reason": compared["reason"],
-            "look": compared["look"]["note"],
-            # it replaces that of an earlier comparison of this version
-            "caution": compared["cautions"].get(trained["family"], NO_CAUTION),
-        },
+        tags=described,
         description=f"ROC AUC {roc_auc}, cross-validated: {title}, profile {about['profile']}, "
         f"origin {about['origin']}.",
         comparison_run=compared["comparison_run"],
