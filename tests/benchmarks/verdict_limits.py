@@ -198,7 +198,7 @@ def markdown(results: Result) -> str:
         [
             "Two equally good models, fitted:",
             table(
-                ["", "the interval of ΔAUC excludes 0", "*better* without minimum requirements", "*better*"],
+                ["cohorts", "the interval of ΔAUC excludes 0", "*better* without minimum requirements", "*better*"],
                 [
                     [f"n = 100, {small['times']:,} cohorts", *cells(small, "excludes", "verdict", "moved")],
                     [
@@ -209,7 +209,7 @@ def markdown(results: Result) -> str:
             ),
             f"*Better*, by the incumbent's ROC AUC and the correlation of the scores within a class (true Δ {GAIN}, "
             f"n = 242, {next(iter(results['power'].values()))['times']:,} pairs each):",
-            table(["", *(f"correlation {one}" for one in CORRELATIONS)], power),
+            table(["incumbent", *(f"correlation {one}" for one in CORRELATIONS)], power),
             f"Logistic regression on cohorts like the sample (n = 242, {recall['times']:,} cohorts) violates a minimum "
             "requirement:",
             table(["requirement", "violated"], [[title, *cells(recall, name)] for title, name in requirements.items()]),
