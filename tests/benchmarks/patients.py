@@ -33,7 +33,7 @@ from heartline.storage.splits import GROUP, LabelledDataset
 from heartline.training import families
 from tests import data_page
 
-COHORTS = 30
+COHORTS = 20
 DESIGNS = ((300, 0), (240, 60), (150, 150))  # patients, and how many of them have a second visit
 WAYS = {"features": "equal features only (0.3)", "near": "near duplicates", "key": "patient key"}
 PASSES = verdict.Performance(auc=1.0, slope=1.0)

@@ -1,4 +1,4 @@
-"""Records of one patient stay together from the source to the split; the patient's value is in nothing that is stored."""
+"""Records of one patient stay together from the source to the split; the value itself is stored nowhere."""
 
 import json
 import logging
