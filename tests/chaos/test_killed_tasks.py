@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import mlflow
 import pytest
 
-from heartline.comparison import verdict
+from heartline.comparison import verdict_names
 from heartline.pipeline.compare import compare
 from heartline.pipeline.ingest import ingest
 from heartline.pipeline.preprocess import preprocess
@@ -148,7 +148,7 @@ def _steps(source: str) -> dict[str, Callable[[dict[str, Any]], Any]]:
 
     def promoted(compared: dict[str, Any]) -> Any:
         # a family without a challenger is never better: the verdict is set here, so that production is moved
-        return register({**compared, "verdict": verdict.BETTER}, promotion="if_better", run="a night")
+        return register({**compared, "verdict": verdict_names.BETTER}, promotion="if_better", run="a night")
 
     return {
         "ingest": lambda so_far: ingest(source),

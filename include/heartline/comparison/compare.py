@@ -50,7 +50,7 @@ class Difference:
         delta: mean of challenger minus incumbent over the shared folds.
         low: lower end of the 95 % interval.
         high: upper end of the 95 % interval.
-        p_value: two-sided, of no difference.
+        p_value: two-sided, of the hypothesis of no difference.
     """
 
     challenger: str
@@ -72,7 +72,8 @@ class Comparison:
         aucs: ROC AUC of challenger and incumbent, of the averaged out-of-fold probabilities.
         briers: Brier score of both, likewise.
         auc: difference in ROC AUC with its bootstrap interval; it decides the verdict.
-        p_value: the bootstrap's, two-sided, of no difference in ROC AUC.
+        p_value: the bootstrap's, two-sided, of the hypothesis that the ROC AUCs do not differ.
+        standard_error: of the difference in ROC AUC, by the bootstrap.
         brier: difference in Brier score with its bootstrap interval; below 0 the challenger is better.
         draws: number of bootstrap draws.
         seed: of the bootstrap.
@@ -87,6 +88,7 @@ class Comparison:
     briers: tuple[float, float]
     auc: Interval
     p_value: float
+    standard_error: float
     brier: Interval
     draws: int
     seed: int
@@ -129,6 +131,7 @@ def compare(
         briers=(briers[0], briers[1]),
         auc=resampled.auc,
         p_value=resampled.p_value,
+        standard_error=resampled.standard_error,
         brier=resampled.brier,
         draws=draws,
         seed=seed,

@@ -52,7 +52,7 @@ class DeLong:
     Attributes:
         auc: difference in ROC AUC.
         standard_error: of that difference.
-        p_value: of no difference, two-sided.
+        p_value: two-sided, of the hypothesis of no difference.
     """
 
     auc: Interval

@@ -5,12 +5,8 @@ from dataclasses import dataclass, field
 
 from heartline.comparison import compare, wording
 from heartline.comparison.compare import Comparison
+from heartline.comparison.verdict_names import BETTER, NO_DIFFERENCE, PROBABILITIES, TOO_SMALL, VETOED, WORSE
 from heartline.evaluation.intervals import ALPHA
-
-BETTER = "better"
-WORSE = "worse"
-NO_DIFFERENCE = "no detectable difference"
-VETOED = "vetoed"
 
 MANUAL = "manual"
 """Promotion mode: a run never moves ``production``."""
@@ -29,7 +25,7 @@ class VerdictRules:
         min_auc: minimum ROC AUC of a winner.
         slope: range of a winner's calibration slope. 1 is perfect; below it probabilities are too extreme, above it not
             extreme enough.
-        min_recall: minimum recall of a winner in each subgroup.
+        min_recall: minimum recall of a winner in each subgroup. It is violated where the whole 95 % interval is below.
         min_positives: patients with disease that a subgroup must have before its recall counts.
     """
 
@@ -45,18 +41,33 @@ RULES = VerdictRules()
 
 
 @dataclass(frozen=True)
+class Recall:
+    """The recall at the contract's threshold in a subgroup.
+
+    Attributes:
+        value: the share of its patients with disease that are predicted positive.
+        high: upper end of the 95 % interval.
+        positives: number of its patients with disease.
+    """
+
+    value: float
+    high: float
+    positives: int
+
+
+@dataclass(frozen=True)
 class Performance:
     """The out-of-fold scores that are compared with the minimum requirements.
 
     Attributes:
         auc: ROC AUC.
         slope: calibration slope.
-        recalls: by subgroup, recall at the contract's threshold and the number of patients with disease in it.
+        recalls: by subgroup.
     """
 
     auc: float
     slope: float
-    recalls: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    recalls: Mapping[str, Recall] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,9 @@ class Verdict:
         winner: the model that ``staging`` is moved to; None if no model meets the minimum requirements.
         incumbent: the model that the challengers were compared with.
         verdict: *better* if the winner is better than the incumbent; *worse* if every challenger is worse; *vetoed* if
-            the model that would have won does not meet the minimum requirements; else *no detectable difference*.
+            the model that would have won does not meet the minimum requirements; *probabilities may be worse* or *too
+            small to matter* if a challenger's ROC AUC is higher, but this keeps it from being better; else *no
+            detectable difference*.
         reasons: one sentence for each comparison and each model that violates minimum requirements.
         sentence: the verdict in words, for clinicians.
     """
@@ -92,13 +105,14 @@ class MoveDecision:
     reason: str = ""
 
 
-def may_move_production(promotion: str, verdict: str, held_back: str) -> MoveDecision:
+def may_move_production(promotion: str, verdict: str, held_back: str, caution: str = "") -> MoveDecision:
     """Decide whether a run may move ``production`` to its winner.
 
     Args:
         promotion: the run's promotion mode, one of ``PROMOTION_MODES``.
         verdict: the verdict of the run's model comparison, such as ``BETTER``.
         held_back: why the comparison is not about the version in production; "" where it is, or where there is none.
+        caution: why the evidence for the winner does not suffice (``looks.cautions``); "" where it does.
 
     Raises:
         ValueError: the promotion mode is unknown.
@@ -107,7 +121,8 @@ def may_move_production(promotion: str, verdict: str, held_back: str) -> MoveDec
         raise ValueError(f"unknown promotion mode {promotion!r}: expected one of {', '.join(PROMOTION_MODES)}")
     if promotion != IF_BETTER or verdict != BETTER:
         return MoveDecision(move=False)
-    return MoveDecision(move=not held_back, reason=held_back)
+    reason = held_back or caution
+    return MoveDecision(move=not reason, reason=reason)
 
 
 def choose_incumbent(families: Mapping[str, int], production: str | None) -> str:
@@ -130,10 +145,11 @@ def violations(performance: Performance, rules: VerdictRules) -> list[str]:
         found.append(f"ROC AUC {performance.auc:.3f}, at least {rules.min_auc:g} required")
     if not low <= performance.slope <= high:
         found.append(f"calibration slope {performance.slope:.2f}, {low:g} to {high:g} required")
-    for group, (recall, positives) in performance.recalls.items():
-        if positives >= rules.min_positives and not recall >= rules.min_recall:
+    for group, recall in performance.recalls.items():
+        if recall.positives >= rules.min_positives and not recall.high >= rules.min_recall:
             found.append(
-                f"recall {recall:.2f} among {positives} with disease ({group}), at least {rules.min_recall:g} required"
+                f"recall {recall.value:.2f} among {recall.positives} with disease ({group}), 95 % interval up to "
+                f"{recall.high:.2f}, at least {rules.min_recall:g} required"
             )
     return found
 
@@ -170,6 +186,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+# The verdicts on a challenger; the first one that applies to any of them is the verdict of the run.
+_ORDER = (BETTER, PROBABILITIES, TOO_SMALL, NO_DIFFERENCE, WORSE)
+
+
 @dataclass(frozen=True)
 class _ChallengerVerdict:
     """A challenger with its verdict, and why it is not better."""
@@ -184,13 +204,22 @@ class _ChallengerVerdict:
 
 
 def _outcomes_of(comparisons: Sequence[Comparison], rules: VerdictRules) -> list[_ChallengerVerdict]:
-    """Return the verdict on each challenger, the largest gain first; challengers that are worse come last."""
+    """Return the verdict on each challenger, in the order of ``_ORDER`` and then the largest gain first."""
     found = []
     for one, p_value in zip(comparisons, holm([one.p_value for one in comparisons]), strict=True):
         why = obstacles(one, p_value, rules)
-        verdict = WORSE if one.auc.high < 0 else NO_DIFFERENCE if why else BETTER
-        found.append(_ChallengerVerdict(one, verdict, why))
-    return sorted(found, key=lambda one: (one.verdict == WORSE, -one.comparison.auc.value))
+        found.append(_ChallengerVerdict(one, _challenger_verdict(one, p_value, why, rules), why))
+    return sorted(found, key=lambda one: (_ORDER.index(one.verdict), -one.comparison.auc.value))
+
+
+def _challenger_verdict(one: Comparison, p_value: float, why: Sequence[str], rules: VerdictRules) -> str:
+    if one.auc.high < 0:
+        return WORSE
+    if not why:
+        return BETTER
+    if one.auc.low <= 0 or p_value > ALPHA:
+        return NO_DIFFERENCE
+    return TOO_SMALL if one.auc.value <= rules.margin else PROBABILITIES
 
 
 def decide(
@@ -206,7 +235,7 @@ def decide(
 
     The winner is the *better* challenger with the highest ROC AUC, p-values corrected for the number of challengers;
     without a better one, the incumbent. A model that violates the minimum requirements is replaced by the next one: the
-    next better challenger, the incumbent, then the simplest challenger without a detectable difference. A challenger
+    next better challenger, the incumbent, then the simplest challenger that is neither better nor worse. A challenger
     that is worse never wins.
 
     Args:
@@ -224,8 +253,8 @@ def decide(
     _check(incumbent, comparisons)
     outcomes = _outcomes_of(comparisons, rules)
     better = [one.name for one in outcomes if one.verdict == BETTER]
-    equal = sorted((one.name for one in outcomes if one.verdict == NO_DIFFERENCE), key=lambda name: simplicity[name])
-    ranked = [*better, incumbent, *equal]
+    others = (one.name for one in outcomes if one.verdict not in (BETTER, WORSE))
+    ranked = [*better, incumbent, *sorted(others, key=lambda name: simplicity[name])]
     violated = {name: violations(performances[name], rules) for name in ranked}
     winner = next((name for name in ranked if not violated[name]), None)
     verdict = _verdict(winner, ranked[0], outcomes)
@@ -237,7 +266,9 @@ def decide(
         sentence = wording.alone(incumbent)
     else:
         shown = next((one for one in outcomes if one.name == winner), outcomes[0])
-        sentence = wording.sentence(shown.comparison, shown.why, len(outcomes), in_production=in_production)
+        sentence = wording.sentence(
+            shown.comparison, shown.verdict, shown.why, len(outcomes), in_production=in_production
+        )
     return Verdict(winner, incumbent, verdict, reasons, sentence)
 
 
@@ -257,4 +288,4 @@ def _verdict(winner: str | None, first: str, outcomes: Sequence[_ChallengerVerdi
         return BETTER
     if winner != first:
         return VETOED
-    return WORSE if outcomes and set(verdicts.values()) == {WORSE} else NO_DIFFERENCE
+    return outcomes[0].verdict if outcomes else NO_DIFFERENCE

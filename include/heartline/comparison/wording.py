@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from heartline.comparison.compare import Comparison
 from heartline.comparison.paired_tests import Interval
+from heartline.comparison.verdict_names import BETTER, NO_DIFFERENCE, PROBABILITIES, TOO_SMALL, WORSE
 
 _PAIRS = "of 100 pairs of one patient with and one without heart disease"
 
@@ -32,11 +33,12 @@ def violations(name: str, violated: Sequence[str]) -> str:
     return f"{plain(name)} does not meet the minimum requirements: {'; '.join(violated)}"
 
 
-def sentence(one: Comparison, why: Sequence[str], challengers: int, *, in_production: str) -> str:
+def sentence(one: Comparison, verdict: str, why: Sequence[str], challengers: int, *, in_production: str) -> str:
     """Return the result of one comparison for a clinician.
 
     Args:
-        one: the comparison of the winner, or of the challenger with the largest gain.
+        one: the comparison of the winner, or of the challenger that the verdict is about.
+        verdict: on that challenger.
         why: why that challenger is not better.
         challengers: number of challengers.
         in_production: the version in production, if it is of the incumbent's family; else "".
@@ -51,23 +53,29 @@ def sentence(one: Comparison, why: Sequence[str], challengers: int, *, in_produc
     stays = (
         f"version {in_production} ({incumbent}) stays in production"
         if in_production
-        else f"the simpler model, {incumbent}, is kept"
+        else f"the simpler model, {incumbent}, is put forward"
     )
-    if one.auc.high < 0:
-        return f"{_capital(challenger)}{best} is worse than {incumbent}: {numbers}, so {stays}."
-    if not why:
-        return f"{_capital(challenger)}{best} is better than {incumbent}: {numbers}."
-    if one.auc.low > 0:
-        ahead = f"{_capital(challenger)}{best} looks better than {incumbent}, but {why[0]}"
-        return f"{ahead}: {numbers}, so {stays}."
-    return f"There is no detectable difference between {challenger}{best} and {incumbent}: {numbers}, so {stays}."
+    if verdict == NO_DIFFERENCE and one.auc.low <= 0:
+        return f"There is no detectable difference between {challenger}{best} and {incumbent}: {numbers}, so {stays}."
+    finding = {
+        BETTER: f"is better than {incumbent}",
+        WORSE: f"is worse than {incumbent}",
+        TOO_SMALL: f"ranks patients better than {incumbent}, but by too little to matter ({'; '.join(why)})",
+        PROBABILITIES: f"ranks patients better than {incumbent}, but its probabilities may be worse ({'; '.join(why)})",
+        NO_DIFFERENCE: f"looks better than {incumbent}, but {'; '.join(why)}",
+    }[verdict]
+    conclusion = "" if verdict == BETTER else f", so {stays}"
+    return f"{_capital(challenger)}{best} {finding}: {numbers}{conclusion}."
 
 
 def vetoed(first: str, violated: Sequence[str], winner: str | None) -> str:
-    """Return that a model does not meet the minimum requirements, and which one replaces it."""
-    outcome = f"{plain(winner)} replaces it" if winner else "and no other model does, so no model is selected"
-    joint = ", so " if winner else ", "
-    return f"{_capital(plain(first))} does not meet the minimum requirements ({'; '.join(violated)}){joint}{outcome}."
+    """Return that a model does not meet the minimum requirements, and which one is put forward instead."""
+    outcome = (
+        f"so {plain(winner)} is put forward; production is unchanged until a user promotes a version"
+        if winner
+        else "and no other model does, so no model is selected"
+    )
+    return f"{_capital(plain(first))} does not meet the minimum requirements ({'; '.join(violated)}), {outcome}."
 
 
 def alone(incumbent: str) -> str:

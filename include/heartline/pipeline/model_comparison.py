@@ -14,7 +14,7 @@ from heartline import contract
 from heartline.comparison import compare as comparison
 from heartline.comparison.candidates import Candidate, ProductionModel
 from heartline.comparison.compare import Comparison
-from heartline.comparison.verdict import Performance, Verdict, choose_incumbent, decide
+from heartline.comparison.verdict import Performance, Recall, Verdict, choose_incumbent, decide
 from heartline.errors import ComparisonError, HeartlineError
 from heartline.evaluation import metrics
 from heartline.evaluation.cross_validation import Evaluation
@@ -140,7 +140,9 @@ def _performance(found: Evaluation) -> Performance:
     """Return what the minimum requirements are about; an undefined score violates its requirement."""
     auc, slope = found.out_of_fold["roc_auc"].value, found.out_of_fold["calibration_slope"].value
     recalls = {
-        f"{one.kind} {one.name}": (recall.value, one.positives)
+        f"{one.kind} {one.name}": Recall(
+            recall.value, recall.value if recall.high is None else recall.high, one.positives
+        )
         for one in found.subgroups
         if (recall := one.estimates["recall"]).value is not None
     }

@@ -11,7 +11,8 @@ from heartline.comparison import wording
 from heartline.comparison.candidates import Candidate, ProductionModel
 from heartline.comparison.compare import Comparison
 from heartline.comparison.paired_tests import Interval
-from heartline.comparison.verdict import BETTER, RULES, VETOED, WORSE, Verdict, VerdictRules
+from heartline.comparison.verdict import RULES, Verdict, VerdictRules
+from heartline.comparison.verdict_names import BETTER, PROBABILITIES, TOO_SMALL, VETOED, WORSE
 from heartline.evaluation import subgroups
 from heartline.reports import comparison_figures, rendering, tables
 
@@ -105,7 +106,9 @@ def _headline(verdict: Verdict, comparisons: Sequence[Comparison], titles: Mappi
         return f"{titles[str(verdict.winner)]} is better"
     if verdict.verdict == WORSE:
         return f"{titles[verdict.incumbent]} is better than its challengers"
-    return "No detectable difference"
+    return {TOO_SMALL: "A difference too small to matter", PROBABILITIES: "Probabilities may be worse"}.get(
+        verdict.verdict, "No detectable difference"
+    )
 
 
 def _model(one: Candidate, verdict: Verdict, position: int) -> dict[str, Any]:

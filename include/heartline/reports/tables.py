@@ -9,7 +9,8 @@ import numpy as np
 from heartline import contract, origins
 from heartline.comparison import wording
 from heartline.comparison.compare import OutOfFoldPredictions
-from heartline.comparison.verdict import BETTER, VETOED, Verdict
+from heartline.comparison.verdict import Verdict
+from heartline.comparison.verdict_names import BETTER, VETOED
 from heartline.evaluation import metrics, subgroups
 from heartline.evaluation.cross_validation import Evaluation
 from heartline.evaluation.metrics import Estimate

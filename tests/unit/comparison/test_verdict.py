@@ -10,13 +10,14 @@ import pytest
 from heartline.comparison import verdict as promotion
 from heartline.comparison.compare import Comparison, Difference, OutOfFoldPredictions, compare
 from heartline.comparison.paired_tests import DeLong, Interval
-from heartline.comparison.verdict import BETTER, NO_DIFFERENCE, VETOED, WORSE, MoveDecision, Performance, VerdictRules
+from heartline.comparison.verdict import MoveDecision, Performance, Recall, VerdictRules
+from heartline.comparison.verdict_names import BETTER, NO_DIFFERENCE, PROBABILITIES, TOO_SMALL, VETOED, WORSE
 from heartline.evaluation import cross_validation
 from heartline.scores import roc_auc
 from heartline.storage import record_identity, splits
 from heartline.training.families import PROFILES
 
-GOOD = Performance(auc=0.9, slope=1.0, recalls={"female": (0.7, 20), "male": (0.8, 90)})
+GOOD = Performance(auc=0.9, slope=1.0, recalls={"female": Recall(0.7, 0.9, 20), "male": Recall(0.8, 0.9, 90)})
 SIMPLICITY = {"logistic_regression": 1, "random_forest": 2, "knn": 3, "boosting": 4}
 
 
@@ -35,6 +36,7 @@ def against(
         briers=(0.12 + sum(brier) / 2, 0.12),
         auc=Interval(value, low, high),
         p_value=p_value,
+        standard_error=(high - low) / 3.92,
         brier=Interval(sum(brier) / 2, *brier),
         draws=2000,
         seed=0,
@@ -54,10 +56,12 @@ def decide(*comparisons, performances=None, incumbent="logistic_regression", **o
         (against(-0.02, 0.03), "logistic_regression", NO_DIFFERENCE),
         (against(0.01, 0.03), "random_forest", BETTER),
         (against(-0.03, -0.01), "logistic_regression", WORSE),
-        (against(0.001, 0.018), "logistic_regression", NO_DIFFERENCE),
-        (against(0.01, 0.03, brier=(-0.01, 0.0101)), "logistic_regression", NO_DIFFERENCE),
+        (against(0.001, 0.018), "logistic_regression", TOO_SMALL),
+        (against(0.01, 0.03, brier=(-0.01, 0.0101)), "logistic_regression", PROBABILITIES),
+        (against(0.001, 0.018, brier=(-0.01, 0.0101)), "logistic_regression", TOO_SMALL),
+        (against(-0.001, 0.03, brier=(-0.01, 0.0101)), "logistic_regression", NO_DIFFERENCE),
     ],
-    ids=["interval over 0", "better", "worse", "within the margin", "worse Brier score"],
+    ids=["interval over 0", "better", "worse", "within the margin", "worse Brier score", "both", "neither detected"],
 )
 def test_only_a_better_challenger_wins(one, winner, verdict):
     decided = decide(one)
@@ -66,7 +70,7 @@ def test_only_a_better_challenger_wins(one, winner, verdict):
 
 def test_the_margin_itself_is_not_enough():
     one = replace(against(0.005, 0.015), auc=Interval(0.01, 0.005, 0.015))
-    assert decide(one).verdict == NO_DIFFERENCE
+    assert decide(one).verdict == TOO_SMALL
     assert decide(one, rules=VerdictRules(margin=0.009)).verdict == BETTER
 
 
@@ -97,6 +101,19 @@ def test_worse_needs_every_challenger_to_be_worse():
     worse = against(-0.03, -0.01)
     assert decide(worse, against(-0.04, -0.02, challenger="knn")).verdict == WORSE
     assert decide(worse, against(-0.02, 0.05, challenger="knn")).verdict == NO_DIFFERENCE
+
+
+def test_the_verdict_is_about_the_challenger_whose_difference_is_detected():
+    vague, small = against(-0.01, 0.05), against(0.001, 0.018, challenger="knn", p_value=0.001)
+    decided = decide(vague, small)
+    assert (decided.winner, decided.verdict) == ("logistic_regression", TOO_SMALL)
+    assert decided.sentence.startswith("Knn, the best of 2 challengers, ranks patients better than logistic regression")
+
+
+def test_significance_that_several_challengers_take_away_is_no_detection():
+    others = [against(-0.02, 0.02, challenger=name) for name in ("knn", "boosting")]
+    decided = decide(against(0.001, 0.018, p_value=0.03), *others)
+    assert decided.verdict == NO_DIFFERENCE
 
 
 def test_the_sentence_is_about_the_challenger_that_is_not_worse():
@@ -143,7 +160,7 @@ def test_a_veto_names_the_violations():
     decided = decide(against(0.01, 0.03), performances={"random_forest": POOR})
     assert decided.sentence == (
         "Random forest does not meet the minimum requirements (ROC AUC 0.700, at least 0.75 required), "
-        "so logistic regression replaces it."
+        "so logistic regression is put forward; production is unchanged until a user promotes a version."
     )
     assert decided.reasons[1] == (
         "random forest does not meet the minimum requirements: ROC AUC 0.700, at least 0.75 required"
@@ -164,16 +181,18 @@ def test_a_veto_names_the_violations():
         (replace(GOOD, slope=0.4), ["calibration slope 0.40, 0.5 to 2 required"]),
         (replace(GOOD, slope=math.inf), ["calibration slope inf, 0.5 to 2 required"]),
         (
-            replace(GOOD, recalls={"female": (0.45, 20), "male": (0.8, 90)}),
-            ["recall 0.45 among 20 with disease (female), at least 0.5 required"],
+            replace(GOOD, recalls={"female": Recall(0.25, 0.45, 20), "male": Recall(0.8, 0.9, 90)}),
+            ["recall 0.25 among 20 with disease (female), 95 % interval up to 0.45, at least 0.5 required"],
         ),
-        (replace(GOOD, recalls={"under 45": (0.25, 8)}), []),
+        (replace(GOOD, recalls={"female": Recall(0.45, 0.65, 20)}), []),
+        (replace(GOOD, recalls={"female": Recall(0.3, 0.5, 20)}), []),
+        (replace(GOOD, recalls={"under 45": Recall(0.25, 0.4, 8)}), []),
         (
-            Performance(0.6, 3.0, {"male": (math.nan, 20)}),
+            Performance(0.6, 3.0, {"male": Recall(math.nan, math.nan, 20)}),
             [
                 "ROC AUC 0.600, at least 0.75 required",
                 "calibration slope 3.00, 0.5 to 2 required",
-                "recall nan among 20 with disease (male), at least 0.5 required",
+                "recall nan among 20 with disease (male), 95 % interval up to nan, at least 0.5 required",
             ],
         ),
     ],
@@ -207,18 +226,26 @@ PAIRS = "of 100 pairs of one patient with and one without heart disease, it rank
             "",
             f"Random forest is worse than logistic regression: {PAIRS} 88.0, logistic regression in 90.0 "
             "(95 % interval of the difference -3.0 to -1.0; 242 patients), so the simpler model, logistic regression, "
-            "is kept.",
+            "is put forward.",
         ),
         (
             against(0.002, 0.016),
             "7",
-            "Random forest looks better than logistic regression, but the gain does not exceed the margin of 0.01: "
-            f"{PAIRS} 90.9, logistic regression in 90.0 "
+            "Random forest ranks patients better than logistic regression, but by too little to matter (the gain does "
+            f"not exceed the margin of 0.01): {PAIRS} 90.9, logistic regression in 90.0 "
             "(95 % interval of the difference +0.2 to +1.6; 242 patients), "
             "so version 7 (logistic regression) stays in production.",
         ),
+        (
+            against(0.01, 0.03, brier=(0.0, 0.02)),
+            "7",
+            "Random forest ranks patients better than logistic regression, but its probabilities may be worse (its "
+            f"Brier score may be worse by 0.020, at most 0.01 is allowed): {PAIRS} 92.0, logistic regression in 90.0 "
+            "(95 % interval of the difference +1.0 to +3.0; 242 patients), "
+            "so version 7 (logistic regression) stays in production.",
+        ),
     ],
-    ids=["better", "no difference", "worse", "too little"],
+    ids=["better", "no difference", "worse", "too little", "probabilities"],
 )
 def test_the_verdict_in_one_sentence(one, in_production, sentence):
     assert decide(one, in_production=in_production).sentence == sentence
@@ -228,7 +255,7 @@ def test_a_reason_has_the_numbers():
     assert decide(against(0.002, 0.016, brier=(-0.004, 0.02))).reasons == [
         "random forest against logistic regression: ROC AUC 0.909 against 0.900, difference +0.009 "
         "(95 % interval +0.002 to +0.016); Brier score 0.128 against 0.120, difference +0.008 "
-        "(95 % interval -0.004 to +0.020): no detectable difference (the gain does not exceed the margin of 0.01; "
+        "(95 % interval -0.004 to +0.020): too small to matter (the gain does not exceed the margin of 0.01; "
         "its Brier score may be worse by 0.020, at most 0.01 is allowed)"
     ]
 
@@ -264,10 +291,18 @@ def test_comparisons_that_do_not_belong_together_are_refused():
         ("if_better", NO_DIFFERENCE, "another recipe", MoveDecision(move=False)),
         ("if_better", WORSE, "", MoveDecision(move=False)),
         ("if_better", VETOED, "", MoveDecision(move=False)),
+        ("if_better", TOO_SMALL, "", MoveDecision(move=False)),
+        ("if_better", PROBABILITIES, "", MoveDecision(move=False)),
     ],
 )
 def test_a_run_moves_production_only_where_mode_verdict_and_recipe_allow_it(mode, verdict, held_back, expected):
     assert promotion.may_move_production(mode, verdict, held_back) == expected
+
+
+def test_a_run_does_not_move_production_where_the_evidence_does_not_suffice():
+    assert promotion.may_move_production("if_better", BETTER, "", "no look") == MoveDecision(False, "no look")
+    assert promotion.may_move_production("if_better", BETTER, "recipe", "no look") == MoveDecision(False, "recipe")
+    assert promotion.may_move_production("manual", BETTER, "", "no look") == MoveDecision(move=False)
 
 
 def test_an_unknown_promotion_mode_is_refused():

@@ -219,6 +219,8 @@ def test_three_models_stand_side_by_side_the_incumbent_first(lr, rf):
         ("better", "rf", "Random forest is better", "outcome "),
         ("worse", "lr", "Logistic regression is better than its challengers", "outcome same"),
         ("no detectable difference", "lr", "No detectable difference", "outcome same"),
+        ("too small to matter", "lr", "A difference too small to matter", "outcome same"),
+        ("probabilities may be worse", "lr", "Probabilities may be worse", "outcome same"),
         ("vetoed", "lr", "Minimum requirements not met", "outcome fair"),
         ("vetoed", None, "Minimum requirements not met", "outcome bad"),
     ],
