@@ -16,6 +16,7 @@ from heartline.evaluation import bootstrap
 from heartline.evaluation.intervals import CONFIDENCE
 
 DRAWS = 2000
+MIN_FOLDS = 2  # with a ROC AUC: one has no variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,8 @@ class OutOfFoldPredictions:
         probabilities: (n,) out-of-fold probability of disease, averaged over the repeats.
         labels: (n,) 1 for heart disease, else 0.
         groups: (n,) records with equal features share a number.
-        fold_aucs: (repeats · splits,) ROC AUC within each fold, in the plan's order.
+        fold_aucs: (repeats · splits,) ROC AUC within each fold, in the plan's order; NaN for a fold without a record of
+            a class.
         basis: what the predictions are based on, such as the digests of snapshot, folds and contract. Predictions on
             different bases cannot be compared.
     """
@@ -160,7 +162,7 @@ def paired_difference(challenger: tuple[str, Floats], incumbent: tuple[str, Floa
 
     Args:
         challenger: name and (k,) scores, one for each fold of each repeat.
-        incumbent: the same, on the same folds.
+        incumbent: the same, on the same folds. A fold in which either is NaN is left out.
         splits: folds in a repeat, so that n_test/n_train is 1/(splits - 1).
 
     Raises:
@@ -169,7 +171,7 @@ def paired_difference(challenger: tuple[str, Floats], incumbent: tuple[str, Floa
     (name, values), (other, base) = challenger, incumbent
     if values.shape != base.shape:
         raise ValueError(f"scores of {name} and {other} come from different folds: {values.shape}, {base.shape}")
-    differences = values - base
+    differences = (values - base)[np.isfinite(values) & np.isfinite(base)]
     k = len(differences)
     delta = float(differences.mean())
     spread = math.sqrt(float(differences.var(ddof=1)) * (1 / k + 1 / (splits - 1)))
@@ -206,9 +208,17 @@ def _check_predictions(predictions: OutOfFoldPredictions, splits: int) -> None:
         raise _unusable(predictions, f"{int((~((p >= 0) & (p <= 1))).sum())} records", "probabilities from 0 to 1")
     if not np.all((labels == 0) | (labels == 1)):
         raise _unusable(predictions, "its labels", "0 and 1")
-    if not len(folds) or len(folds) % splits or not np.all(np.isfinite(folds)):
+    if not len(folds) or len(folds) % splits or np.isinf(folds).any():
         raise _unusable(
             predictions, f"{len(folds)} ROC AUCs of folds", f"one for each of {splits} folds in each repeat"
+        )
+    defined = int(np.isfinite(folds).sum())
+    if defined < MIN_FOLDS:
+        raise _unusable(
+            predictions,
+            f"{defined} of {len(folds)} folds with records of both classes",
+            f"at least {MIN_FOLDS}",
+            hint="train on more data",
         )
     distinct = [len(stratum) for stratum in bootstrap.strata(labels, predictions.groups)]
     if min(distinct) < 2:
@@ -240,10 +250,11 @@ def _check_records(challenger: OutOfFoldPredictions, incumbent: OutOfFoldPredict
                 expected="the same records in the same order",
                 hint="evaluate both in one run",
             )
-    if len(challenger.fold_aucs) != len(incumbent.fold_aucs):
+    one, other = np.isfinite(challenger.fold_aucs), np.isfinite(incumbent.fold_aucs)
+    if not np.array_equal(one, other):
         raise ComparisonError(
             f"{challenger.name} and {incumbent.name} were evaluated on different folds",
-            where=f"{len(challenger.fold_aucs)} and {len(incumbent.fold_aucs)} ROC AUCs of folds",
+            where=f"{len(one)} and {len(other)} ROC AUCs of folds, {one.sum()} and {other.sum()} of them defined",
             expected="the same folds",
             hint="evaluate both in one run",
         )

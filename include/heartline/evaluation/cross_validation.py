@@ -28,10 +28,11 @@ class CrossValidation:
 
     Attributes:
         probabilities: (repeats, n) each record's probability, from a model that was not fitted on it.
-        fold_aucs: (repeats · splits,) ROC AUC within each fold, in the plan's order.
+        fold_aucs: (repeats · splits,) ROC AUC within each fold, in the plan's order; NaN for a fold without a record of
+            a class.
         importance: (k, 13) decrease of a fold's ROC AUC when one feature of its records is shuffled, for the folds of
-            the first repeats.
-        chosen: (repeats · splits,) the hyperparameters that each fold chose from the search space.
+            the first repeats that have records of both classes.
+        chosen: (at most repeats · splits,) the hyperparameters that each fold with records chose from the search space.
         unconverged: number of folds in which the model did not converge.
     """
 
@@ -74,8 +75,8 @@ class Evaluation:
         out_of_fold: each score of the averaged out-of-fold probabilities of the training records.
         holdout: each score of the final model on the hold-out, which took no part in fitting or tuning.
         subgroups: out-of-fold, by sex and age band.
-        fold_auc_mean: mean ROC AUC within folds, as the literature reports it. The ROC AUC of the model is
-            ``out_of_fold["roc_auc"]``: the interval and the paired test belong to that one.
+        fold_auc_mean: mean ROC AUC within the folds that have records of both classes, as the literature reports it.
+            The ROC AUC of the model is ``out_of_fold["roc_auc"]``: the interval and the paired test belong to that one.
         fold_auc_sd: its standard deviation over the folds.
         chosen: number of folds that chose each hyperparameter set of the search space.
         unconverged: number of folds in which the model did not converge.
@@ -147,21 +148,23 @@ def cross_validate(name: str, records: LabelledDataset, plan: Ints, *, profile: 
     """
     work = _Work(name, records, profile, seed)
     recipe, splits = families.family(name), int(plan.max()) + 1
-    fast = recipe.fast_equivalent is not None and _fast_equivalent_agrees(work, plan[0] == 0)
-    probabilities, found = np.full(plan.shape, np.nan), []
+    # the first fold with records: only tiny classes leave a fold empty
+    fast = recipe.fast_equivalent is not None and _fast_equivalent_agrees(work, plan[0] == plan[0].min())
+    probabilities, found, aucs = np.full(plan.shape, np.nan), [], np.full((len(plan), splits), np.nan)
     for repeat, of_record in enumerate(plan):
         for fold in range(splits):
             test = of_record == fold
-            found.append(_fold(work, test, with_importance=repeat < IMPORTANCE_REPEATS, fast=fast))
-            probabilities[repeat, test] = found[-1].predictions
-        log.info("%s: %d of %d folds", recipe.title, len(found), splits * len(plan))
+            if test.any():
+                found.append(_fold(work, test, with_importance=repeat < IMPORTANCE_REPEATS, fast=fast))
+                probabilities[repeat, test], aucs[repeat, fold] = found[-1].predictions, found[-1].auc
+        log.info("%s: %d of %d folds", recipe.title, splits * (repeat + 1), splits * len(plan))
     unconverged = sum(not one.converged for one in found)
     if unconverged:
         log.warning("%s did not converge in %d of %d folds", recipe.title, unconverged, len(found))
     return CrossValidation(
         probabilities,
-        np.array([one.auc for one in found]),
-        np.array([one.importance for one in found if one.importance is not None]),
+        aucs.ravel(),
+        np.array([one.importance for one in found if one.importance is not None]).reshape(-1, len(contract.FEATURES)),
         tuple(one.chosen for one in found),
         unconverged,
     )
@@ -179,8 +182,9 @@ class _Work:
 
 def _fold(work: _Work, test: Flags, *, with_importance: bool, fast: bool) -> _Fold:
     records = work.records
-    train = LabelledDataset(records.features[~test], records.labels[~test], records.groups[~test])
+    train = records.take(~test)
     features, labels = records.features[test], records.labels[test]
+    with_importance = with_importance and len(np.unique(labels)) > 1
     # The fast equivalents do not support a column without any value.
     fast = fast and not np.isnan(train.features).all(axis=0).any()
     # A fast equivalent gets checked inputs: validating them and its hyperparameters would take most of its time.
@@ -238,8 +242,8 @@ def evaluate(
         out_of_fold=metrics.evaluate(records.labels, cv.averaged, records.groups, seed=seed),
         holdout=metrics.evaluate(holdout.labels, holdout_probabilities, holdout.groups, seed=seed),
         subgroups=subgroups.evaluate(records, cv.averaged, seed=seed),
-        fold_auc_mean=float(cv.fold_aucs.mean()),
-        fold_auc_sd=float(cv.fold_aucs.std(ddof=1)),
+        fold_auc_mean=float(np.nanmean(cv.fold_aucs)),
+        fold_auc_sd=float(np.nanstd(cv.fold_aucs, ddof=1)),
         chosen=Counter(", ".join(f"{key}={value}" for key, value in sorted(one.items())) for one in cv.chosen),
         unconverged=cv.unconverged,
     )

@@ -6,6 +6,7 @@
 import hashlib
 import json
 import logging
+import math
 import platform
 import warnings
 from collections.abc import Mapping
@@ -125,7 +126,7 @@ class StoredPredictions(TypedDict):
     probabilities: list[float]
     labels: list[int]
     groups: list[int]
-    fold_aucs: list[float]
+    fold_aucs: list[float | None]
     evidence: dict[str, Any]
 
 
@@ -245,7 +246,7 @@ def read(trained: Trained) -> Candidate:
         probabilities=np.array(stored["probabilities"]),
         labels=np.array(stored["labels"], dtype=np.int64),
         groups=np.array(stored["groups"], dtype=np.int64),
-        fold_aucs=np.array(stored["fold_aucs"]),
+        fold_aucs=np.array(stored["fold_aucs"], dtype=np.float64),
         basis={key: evidence["about"][key] for key in ("snapshot", "folds", "contract")},
     )
     return Candidate(
@@ -263,7 +264,7 @@ def stored_predictions(fitted: Fitted, inputs: TrainingInputs, evidence: Mapping
         "probabilities": fitted.cv.averaged.tolist(),
         "labels": inputs.records.labels.tolist(),
         "groups": inputs.records.groups.tolist(),
-        "fold_aucs": fitted.cv.fold_aucs.tolist(),
+        "fold_aucs": [None if math.isnan(auc) else auc for auc in fitted.cv.fold_aucs.tolist()],
         "evidence": dict(evidence),
     }
 

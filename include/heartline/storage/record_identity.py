@@ -56,7 +56,7 @@ def _absorb(hashes: Hashes, frame: pd.DataFrame, names: Sequence[str]) -> Hashes
     return hashes
 
 
-def _mix(states: Hashes, values: Hashes) -> None:
+def _mix(states: Hashes, values: Hashes | np.uint64) -> None:
     """Replace ``states`` (n,) by the outputs of SplitMix64 from the states XOR ``values``."""
     states ^= values
     states += _GAMMA
@@ -64,6 +64,14 @@ def _mix(states: Hashes, values: Hashes) -> None:
         states ^= states >> shift
         states *= factor
     states ^= states >> _LAST_SHIFT
+
+
+def mixed(states: Hashes, value: Hashes | int) -> Hashes:
+    """Return the outputs (n,) of SplitMix64 from the states XOR ``value``: a whole number, or an array that fits."""
+    values = np.uint64(value % 2**64) if isinstance(value, int) else value
+    found = states.copy()
+    _mix(found, values)
+    return found
 
 
 def distinct(frame: pd.DataFrame) -> tuple[Positions, Flags]:

@@ -1,19 +1,24 @@
 """Train/test split and fold plan of a snapshot.
 
-Both depend on the hashes of the records' features, so new records do not move a record to the other side of the split.
+Both depend on the key of a record's group and on no other record, so new records move none to the other side of the
+split, and none to another fold.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from heartline import contract
-from heartline.arrays import Floats, Folds, Ints
+from heartline.arrays import Flags, Floats, Folds, Hashes, Ints, Positions
 from heartline.errors import DataError
-from heartline.storage.record_identity import feature_hashes, run_begins
+from heartline.storage.record_identity import feature_hashes, mixed, run_begins
 
 HOLDOUT_SHARE = 0.2
+# The folds inside a training part must not repeat the outer ones: one of them would be empty.
+OUTER, INNER = 0x6F75746572, 0x696E6E6572
+MIN_FOLDS = 2  # of a repeat, with records of both classes
+_BLOCK = 1 << 20  # records whose folds are computed at a time
 CLASSES = ("without disease", "with disease")
 
 
@@ -25,15 +30,27 @@ class LabelledDataset:
         features: (n, 13) in the contract's order, missing values as NaN.
         labels: (n,) 1 for heart disease, else 0.
         groups: (n,) group number; records with equal features are in the same group.
+        keys: (n,) key of the group, which decides the folds. It does not depend on other records. By default the
+            group's number.
     """
 
     features: Floats
     labels: Ints
     groups: Ints
+    keys: Hashes = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
+
+    def __post_init__(self) -> None:
+        """Use the groups' numbers as keys, if none were given."""
+        if len(self.keys) != len(self.groups):
+            object.__setattr__(self, "keys", self.groups.astype(np.uint64))
 
     def __len__(self) -> int:
         """Return the number of records."""
         return len(self.labels)
+
+    def take(self, rows: Positions | Flags) -> "LabelledDataset":
+        """Return some of the records: m positions, or (n,) flags."""
+        return LabelledDataset(self.features[rows], self.labels[rows], self.groups[rows], self.keys[rows])
 
 
 def expect_values(frame: pd.DataFrame) -> None:
@@ -104,30 +121,32 @@ def labels_and_groups(frame: pd.DataFrame) -> LabelledDataset:
 
     A fold plan needs no features: this takes a fraction of the time and memory of ``to_labelled``.
     """
-    hashes = feature_hashes(frame)
-    order = np.argsort(hashes)
+    keys = feature_hashes(frame)
+    order = np.argsort(keys)
     groups = np.empty(len(frame), dtype=np.int64)
-    groups[order] = np.cumsum(run_begins(hashes[order])) - 1
+    groups[order] = np.cumsum(run_begins(keys[order])) - 1
     return LabelledDataset(
         features=np.empty((len(frame), 0)),
         labels=np.asarray(frame[contract.LABEL.name] > 0, dtype=np.int64),
         groups=groups,
+        keys=keys,
     )
 
 
 def plan_folds(records: LabelledDataset, *, splits: int, repeats: int, seed: int) -> Folds:
     """Return the fold of every record in every repeat: (repeats, n), numbers from 0 to ``splits`` - 1.
 
-    Folds are stratified by label. Records with equal features are in the same fold: such a group counts as one record,
-    which is positive if any of its records is. All model families are evaluated on the same plan.
+    The fold depends on the key of the record's group, the seed and the repeat only, as in ``hashed_folds``: folds are
+    not stratified, and their sizes differ. A fold may hold no record of a class, or no record at all. All model
+    families are evaluated on the same plan.
 
     Raises:
-        DataError: a class has fewer distinct records than there are folds.
+        DataError: a class has fewer distinct records than there are folds, or fewer than two folds of a repeat hold
+            records of both classes. So each fold's training part has both.
     """
-    # Not scikit-learn's StratifiedGroupKFold: it loops over groups in Python, 46 s for one repeat at 100,000 records.
     positive = np.bincount(records.groups, weights=records.labels) > 0
-    members = [np.flatnonzero(positive == bool(label)) for label in range(len(CLASSES))]
-    for label, (title, distinct) in enumerate(zip(CLASSES, map(len, members), strict=True)):
+    for label, title in enumerate(CLASSES):
+        distinct = int((positive == bool(label)).sum())
         if distinct < splits:
             raise DataError(
                 f"too few distinct records {title} to evaluate a model: {distinct}",
@@ -135,13 +154,38 @@ def plan_folds(records: LabelledDataset, *, splits: int, repeats: int, seed: int
                 expected=f"at least {splits}, one for each fold",
                 hint="train on more data",
             )
-    # The second class continues where the first one ends, so that the folds are of equal size too.
-    numbers = np.resize(np.arange(splits, dtype=np.int8), len(positive))
-    shares = np.split(numbers, [len(members[0])])
-    plan, folds = np.empty((repeats, len(records)), dtype=np.int8), np.empty(len(positive), dtype=np.int8)
+    plan = hashed_folds(records.keys, splits=splits, repeats=repeats, seed=seed)
+    sides = [records.labels == label for label in range(len(CLASSES))]
+    for number, folds in enumerate(plan, 1):
+        held = np.logical_and(*(np.bincount(folds[side], minlength=splits) > 0 for side in sides))
+        if held.sum() < MIN_FOLDS:
+            raise DataError(
+                f"only {held.sum()} of {splits} folds holds records of both classes",
+                where=f"repeat {number} of the fold plan of {len(records)} records, with the seed {seed}",
+                expected=f"at least {MIN_FOLDS}, so that each model is fitted and scored on both classes",
+                hint="train on more data, or set another seed",
+            )
+    return plan
+
+
+def hashed_folds(keys: Hashes, *, splits: int, repeats: int, seed: int, salt: int = OUTER) -> Folds:
+    """Return the fold of every key in every repeat: (repeats, n), numbers from 0 to ``splits`` - 1.
+
+    A fold number is a hash (SplitMix64) of the key, the seed, the repeat and the salt, multiplied into the range
+    (Lemire 2019, "Fast random integer generation in an interval", ACM Transactions on Modeling and Computer Simulation
+    29). Other keys play no part: adding, removing or reordering records changes the fold of no other record.
+
+    Args:
+        keys: (n,) keys of the records' groups.
+        splits: folds in a repeat, at most 127.
+        repeats: of the plan, each with other folds.
+        seed: another seed gives other folds.
+        salt: ``INNER`` for folds within a training part, so that they do not depend on the outer ones.
+    """
+    plan = np.empty((repeats, len(keys)), dtype=np.int8)
     for repeat in range(repeats):
-        random = np.random.default_rng([seed % 2**64, repeat])
-        for group, share in zip(members, shares, strict=True):
-            folds[group] = random.permutation(share)
-        plan[repeat] = folds[records.groups]
+        stream = mixed(mixed(mixed(np.zeros(1, np.uint64), salt), seed), repeat)
+        for start in range(0, len(keys), _BLOCK):
+            hashes = mixed(keys[start : start + _BLOCK], stream)
+            plan[repeat, start : start + _BLOCK] = (hashes >> np.uint64(32)) * np.uint64(splits) >> np.uint64(32)
     return plan

@@ -9,9 +9,9 @@ from sklearn.base import ClassifierMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 
-from heartline.arrays import Floats, Ints
+from heartline.arrays import Flags, Floats, Ints
 from heartline.scores import brier
-from heartline.storage.splits import LabelledDataset, plan_folds
+from heartline.storage.splits import INNER, LabelledDataset, hashed_folds
 
 FOLDS = 5
 FOREST = 50  # trees of the forest that estimates a hyperparameter set's loss
@@ -45,16 +45,31 @@ def choose(pipelines: Sequence[Pipeline], records: LabelledDataset, loss: Loss, 
 
 
 def out_of_fold(model: ClassifierMixin, inputs: Floats, records: LabelledDataset, seed: int) -> float:
-    """Return the Brier score of a model in an inner cross-validation, stratified and grouped like the outer one."""
-    _, sizes = np.unique(_positive(records), return_counts=True)
-    splits = min(FOLDS, int(sizes.min()))
-    (plan,) = plan_folds(records, splits=splits, repeats=1, seed=seed)
-    predictions = np.empty(len(records))
-    for fold in range(splits):
-        test = plan == fold
+    """Return the Brier score of a model in an inner cross-validation, grouped like the outer one.
+
+    A record's inner fold depends on its group's key and the seed only, as in the outer folds. A fold whose training
+    part lacks a class is left out, and without any other the score is infinite.
+    """
+    predictions = np.full(len(records), np.nan)
+    for test in inner_folds(records, seed):
         fitted = clone(model).fit(inputs[~test], records.labels[~test])
         predictions[test] = fitted.predict_proba(inputs[test])[:, 1]
-    return brier(records.labels, predictions)
+    scored = np.isfinite(predictions)
+    return brier(records.labels[scored], predictions[scored]) if scored.any() else np.inf
+
+
+def inner_folds(records: LabelledDataset, seed: int) -> list[Flags]:
+    """Return which records (n,) each inner fold holds; without empty folds and those that leave no class for the fit.
+
+    Args:
+        records: n training records.
+        seed: of the folds.
+    """
+    _, sizes = np.unique(_positive(records), return_counts=True)
+    splits = min(FOLDS, int(sizes.min()))
+    (plan,) = hashed_folds(records.keys, splits=splits, repeats=1, seed=seed, salt=INNER)
+    tests = [plan == fold for fold in range(splits)]
+    return [one for one in tests if one.any() and len(np.unique(records.labels[~one])) > 1]
 
 
 def out_of_bag(model: ClassifierMixin, inputs: Floats, records: LabelledDataset, seed: int) -> float:
@@ -87,5 +102,5 @@ def _sample(records: LabelledDataset, seed: int) -> LabelledDataset:
     """Return at most ``MAX_ROWS`` records, their groups numbered from 0 without gaps."""
     if len(records) > MAX_ROWS:
         rows = np.sort(np.random.default_rng(seed).choice(len(records), MAX_ROWS, replace=False))
-        records = LabelledDataset(records.features[rows], records.labels[rows], records.groups[rows])
+        records = records.take(rows)
     return replace(records, groups=np.unique(records.groups, return_inverse=True)[1])

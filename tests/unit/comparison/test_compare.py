@@ -181,6 +181,16 @@ def test_a_comparison_has_the_numbers_of_every_test():
     assert dataclasses.asdict(found)["auc"]["low"] == found.auc.low
 
 
+def test_a_fold_without_a_class_is_left_out_of_the_difference_within_folds():
+    aucs = np.linspace(0.9, 0.95, 10)
+    aucs[3] = np.nan
+    one, other = predictions("rf", fold_aucs=aucs), predictions("lr", fold_aucs=np.where(np.isnan(aucs), np.nan, 0.9))
+    found = compare(one, other, splits=5, seed=3, draws=100).folds
+    left = np.isfinite(aucs)
+    assert found == paired_difference(("rf", aucs[left]), ("lr", np.full(9, 0.9)), splits=5)
+    assert found.delta == pytest.approx(np.nanmean(aucs) - 0.9)
+
+
 def test_a_model_compared_with_itself_shows_no_difference():
     found = compare(predictions("lr"), replace(predictions("lr"), name="again"), splits=5, seed=0, draws=100)
     assert found.auc == found.brier == found.delong.auc == Interval(0, 0, 0)
@@ -225,7 +235,21 @@ def test_a_part_of_the_basis_that_one_side_lacks_is_a_difference():
             "groups: 200 and 200, 199 of them different",
         ),
         ({"n": 100}, "rf and lr have predictions for different records", "labels: 100 and 200"),
-        ({"fold_aucs": np.ones(20)}, "rf and lr were evaluated on different folds", "20 and 10 ROC AUCs of folds"),
+        (
+            {"fold_aucs": np.ones(20)},
+            "rf and lr were evaluated on different folds",
+            "20 and 10 ROC AUCs of folds, 20 and 10 of them defined",
+        ),
+        (
+            {"fold_aucs": np.r_[np.nan, np.ones(9)]},
+            "rf and lr were evaluated on different folds",
+            "10 and 10 ROC AUCs of folds, 9 and 10 of them defined",
+        ),
+        (
+            {"fold_aucs": np.r_[0.9, np.full(9, np.nan)]},
+            "the predictions of rf cannot be compared",
+            "1 of 10 folds with records of both classes",
+        ),
         ({"fold_aucs": np.ones(9)}, "the predictions of rf cannot be compared", "9 ROC AUCs of folds"),
         ({"probabilities": np.full(200, 1.5)}, "the predictions of rf cannot be compared", "200 records"),
         ({"probabilities": np.full(200, np.nan)}, "the predictions of rf cannot be compared", "200 records"),

@@ -363,8 +363,8 @@ def test_a_model_of_flipped_labels_never_wins_and_has_worse_probabilities(agains
 
 
 def test_a_forest_learns_flipped_labels_and_the_clean_one_is_better(against_flipped):
-    """A forest fits single labels, so that every seventh being wrong costs it more than a linear model."""
-    verdicts = [[verdict_on(one) for one in against_flipped(0.15, seed, "random_forest")] for seed in range(4)]
+    """A forest fits single labels, so that every fifth being wrong costs it more than a linear model."""
+    verdicts = [[verdict_on(one) for one in against_flipped(0.2, seed, "random_forest")] for seed in range(4)]
     assert [clean.verdict for clean, _ in verdicts].count(BETTER) >= 2
     assert {clean.verdict for clean, _ in verdicts} <= {BETTER, NO_DIFFERENCE}
     assert {flipped.winner for _, flipped in verdicts} == {"clean"}

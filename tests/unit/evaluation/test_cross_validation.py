@@ -62,6 +62,26 @@ def test_choice_and_predictions_of_a_fold_do_not_depend_on_its_test_labels(recor
     assert one.fold_aucs[1] == pytest.approx(1 - other.fold_aucs[1])
 
 
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_a_fold_without_a_class_has_no_score_and_an_empty_one_is_skipped(records, plan, family, caplog):
+    """Folds follow from hashes, so that chance decides what a small fold holds."""
+    uneven = plan.copy()
+    uneven[0, (plan[0] == 0) & (records.labels == 1)] = 3
+    uneven[1, plan[1] == 1] = 2
+
+    cv = cross_validation.cross_validate(family, records, uneven, profile=PROFILE, seed=0)
+    found = cross_validation.evaluate(cv, records, records, cv.averaged, seed=0)
+
+    assert np.flatnonzero(np.isnan(cv.fold_aucs)).tolist() == [0, 5]
+    assert np.isfinite(cv.probabilities).all()
+    assert cv.importance.shape == (6, 13)
+    assert np.isfinite(cv.importance).all()
+    assert len(cv.chosen) == 7
+    assert found.fold_auc_mean == pytest.approx(np.delete(cv.fold_aucs, [0, 5]).mean())
+    assert found.fold_auc_sd == pytest.approx(np.delete(cv.fold_aucs, [0, 5]).std(ddof=1))
+    assert "fast equivalent" not in caplog.text
+
+
 def test_an_unused_feature_has_no_importance(records, validated):
     mean = dict(zip(contract.FEATURE_NAMES, validated.importance.mean(axis=0), strict=True))
     assert max(mean, key=mean.__getitem__) in ("ca", "thal", "cp")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from heartline.errors import DataError
 from heartline.ingestion import synthetic
 from heartline.storage import record_identity, splits
+from heartline.training import tuning
 from tests.unit.storage.support import FEATURES, features_of
 
 
@@ -109,25 +110,78 @@ def test_labels_and_groups_equal_those_of_the_labelled_dataset(cohort):
     assert (plans[0] == plans[1]).all()
 
 
-@given(
-    positive=st.integers(10, 60),
-    negative=st.integers(10, 60),
-    n_splits=st.integers(2, 10),
-    seed=st.integers(-(2**63), 2**63),
-)
-def test_folds_differ_by_at_most_one_record_of_each_class_and_in_all(positive, negative, n_splits, seed):
-    labels = np.repeat([1, 0], [positive, negative])
-    records = splits.LabelledDataset(np.empty((len(labels), 0)), labels, np.arange(len(labels))[::-1])
+keys = st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=60, unique=True)
 
-    plan = splits.plan_folds(records, splits=n_splits, repeats=2, seed=seed)
 
-    assert plan.shape == (2, len(labels))
-    assert plan.dtype == "int8"
-    for repeat in plan:
-        for members in (labels == 0, labels == 1, labels >= 0):
-            sizes = np.bincount(repeat[members], minlength=n_splits)
-            assert len(sizes) == n_splits
-            assert np.ptp(sizes) <= 1
+@given(all_keys=keys, n_splits=st.integers(2, 10), seed=st.integers(-(2**63), 2**63), data=st.data())
+def test_other_records_change_the_fold_of_no_record(all_keys, n_splits, seed, data):
+    before = dict(zip(all_keys, _folds(all_keys, n_splits, seed), strict=True))
+
+    fewer = data.draw(st.permutations(all_keys))[: data.draw(st.integers(1, len(all_keys)))]
+    more = data.draw(st.permutations([*all_keys, *data.draw(st.lists(st.integers(0, 2**64 - 1)))]))
+
+    for other in (fewer, more):
+        after = zip(other, _folds(other, n_splits, seed), strict=True)
+        assert all(before[key] == folds for key, folds in after if key in before)
+
+
+def _folds(of, n_splits, seed):
+    plan = splits.hashed_folds(np.array(of, dtype="uint64"), splits=n_splits, repeats=3, seed=seed)
+    assert (plan.dtype, plan.shape) == ("int8", (3, len(of)))
+    return [tuple(folds) for folds in plan.T.tolist()]
+
+
+def test_one_new_record_moves_no_other_record_to_another_fold(cohort):
+    """In the plan, which numbers groups over all records, and in the folds within a training part."""
+    new = synthetic.generate(20, seed=99).iloc[:1]
+
+    def folds(frame):
+        records = splits.to_labelled(record_identity.canonical(frame))
+        plan = splits.plan_folds(records, splits=5, repeats=2, seed=3)
+        inner = tuning.inner_folds(records, seed=3)
+        of_each = zip(records.keys.tolist(), plan.T.tolist(), np.array(inner).T.tolist(), strict=True)
+        return {key: (outer, within) for key, outer, within in of_each}
+
+    before, after = folds(cohort), folds(pd.concat([new, cohort]))
+
+    assert len(after) == len(before) + 1
+    assert all(after[key] == of_key for key, of_key in before.items())
+
+
+def test_folds_are_of_nearly_equal_size_and_independent_of_each_other(many):
+    records = splits.labels_and_groups(record_identity.canonical(many))
+    first, second = splits.plan_folds(records, splits=5, repeats=2, seed=0)
+    inner = splits.hashed_folds(records.keys, splits=5, repeats=1, seed=0, salt=splits.INNER)[0]
+    next_seed = splits.plan_folds(records, splits=5, repeats=1, seed=1)[0]
+    for one, other in ((first, second), (first, inner), (first, next_seed), (second, next_seed)):
+        shares = pd.crosstab(one, other) / len(records)
+        assert shares.to_numpy() == pytest.approx(np.full((5, 5), 0.04), abs=0.006)
+    in_first = np.bincount(first[records.labels == 1]) / records.labels.sum()
+    assert in_first == pytest.approx(np.full(5, 0.2), abs=0.02)
+
+
+def test_fold_numbers_never_change():
+    # a change would reshuffle the folds of every record, and so the scores of every model
+    found = splits.hashed_folds(np.arange(8, dtype="uint64"), splits=10, repeats=2, seed=0)
+    assert found.tolist() == [[4, 9, 0, 7, 9, 1, 4, 3], [4, 5, 7, 4, 6, 2, 1, 6]]
+
+
+def test_part_of_the_records_keeps_groups_and_keys(cohort):
+    records = splits.to_labelled(record_identity.canonical(cohort))
+    some = records.take(records.labels == 1)
+    assert (some.keys == records.keys[records.labels == 1]).all()
+    assert len(some) == records.labels.sum()
+    assert splits.LabelledDataset(records.features, records.labels, np.arange(len(records))).keys.tolist() == list(
+        range(len(records))
+    )
+
+
+def test_a_plan_with_one_usable_fold_is_refused():
+    """Both records with disease are in the same of two folds in about half of the repeats."""
+    records = splits.LabelledDataset(np.empty((40, 0)), np.repeat([1, 0], [2, 38]), np.arange(40))
+    with pytest.raises(DataError, match="only 1 of 2 folds holds records of both classes") as caught:
+        splits.plan_folds(records, splits=2, repeats=20, seed=0)
+    assert "another seed" in caught.value.hint
 
 
 def test_a_fold_plan_depends_on_the_seed_and_differs_between_repeats(cohort):

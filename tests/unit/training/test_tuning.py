@@ -78,6 +78,17 @@ def test_with_a_single_record_of_a_class_the_first_pipeline_is_chosen(records):
     assert tuning.choose(pipelines, few, tuning.out_of_fold, seed=0) == 0
 
 
+def test_an_inner_fold_that_leaves_no_class_for_the_fit_is_left_out(records):
+    rows = np.r_[np.flatnonzero(records.labels == 0), np.flatnonzero(records.labels == 1)[:2]]
+    few = records.take(rows)
+    model = families.family("logistic_regression").build({"C": 1.0}, 0)[-1]
+    inputs = np.nan_to_num(few.features) / np.nan_to_num(few.features).max(axis=0)
+    usable = {seed: len(tuning.inner_folds(few, seed)) for seed in range(20)}
+    assert set(usable.values()) == {1, 2}, "the two records with disease are in the same fold for some seeds"
+    for seed in range(20):
+        assert np.isfinite(tuning.out_of_fold(model, inputs, few, seed))
+
+
 def test_the_search_uses_a_bounded_number_of_records(records, monkeypatch):
     monkeypatch.setattr(tuning, "MAX_ROWS", 100)
     seen = []
