@@ -13,8 +13,9 @@ import numpy as np
 from heartline import contract
 from heartline.arrays import Floats, Ints, Positions
 from heartline.evaluation import bootstrap
+from heartline.storage import splits
 
-ROWS = 30_000  # with more records than this, cells are drawn
+ROWS = splits.MANY  # with more records than this, cells are drawn
 LEVELS = 4096
 
 _BLOCK_CELLS = 1 << 19  # draws times cells held at a time: 4 MB

@@ -16,6 +16,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from heartline import contract
 from heartline.arrays import Floats
 
+_BLOCK = 1 << 15  # records that are transformed at a time
+
 
 def preprocessor(*, scale: bool) -> ColumnTransformer:
     """Return the unfitted step that turns (n, 13) raw features into the model's inputs.
@@ -30,7 +32,11 @@ def preprocessor(*, scale: bool) -> ColumnTransformer:
     categories = _categories()
     codes = [
         ("impute", SimpleImputer(strategy="most_frequent")),
-        ("encode", OneHotEncoder(categories=categories, handle_unknown="error", sparse_output=False)),
+        # float32 is exact for 0 and 1, and keeps the inputs of float32 features float32
+        (
+            "encode",
+            OneHotEncoder(categories=categories, handle_unknown="error", sparse_output=False, dtype=np.float32),
+        ),
     ]
     return ColumnTransformer(
         [
@@ -73,6 +79,15 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         Raises:
             ValueError: a code that is not in the contract.
         """
+        if len(features) <= _BLOCK:
+            return self._transformed(features)
+        categories = _categories()
+        inputs = np.empty((len(features), len(contract.NUMERIC) + sum(map(len, categories))), features.dtype)
+        for start in range(0, len(features), _BLOCK):
+            inputs[start : start + _BLOCK] = self._transformed(features[start : start + _BLOCK])
+        return inputs
+
+    def _transformed(self, features: Floats) -> Floats:
         numbers = _filled(features[:, _positions(contract.NUMERIC)], self._medians)
         codes = _filled(features[:, _positions(contract.CATEGORICAL)], self._frequent)
         if self.scale:
@@ -82,11 +97,11 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         indicators = codes[:, which] == np.concatenate(categories)
         if indicators.sum() != codes.size:
             raise ValueError("a code that is not in the contract")
-        return np.ascontiguousarray(np.hstack([numbers, indicators.astype("float64")]))
+        return np.ascontiguousarray(np.hstack([numbers, indicators.astype(features.dtype)]))
 
 
 def _filled(values: Floats, replacements: Floats) -> Floats:
-    return np.where(np.isnan(values), replacements, values)
+    return np.where(np.isnan(values), replacements.astype(values.dtype), values)
 
 
 def _categories() -> list[Floats]:

@@ -14,7 +14,7 @@ from heartline.evaluation import cross_validation
 from heartline.packaging import export
 from heartline.storage import record_identity, splits
 from heartline.storage.splits import LabelledDataset
-from heartline.training import families, fast_forest
+from heartline.training import families, fast_forest, preprocessing
 from heartline.training.preprocessing import Encoder, preprocessor
 
 PROFILE = families.Profile("test", splits=4, repeats=1, trees=60)
@@ -143,3 +143,20 @@ def test_a_fold_whose_training_part_lacks_a_column_is_fitted_by_the_family_itsel
     )
     with pytest.warns(UserWarning, match="Skipping features without any observed values"):
         assert_same(fast, validate("logistic_regression", few, plan))
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_inputs_of_float32_features_are_float32_and_equal(records, scale):
+    """Many records have float32 features; a model of float64 inputs would take twice the memory."""
+    features = records.features.astype("float32")
+    expected = preprocessor(scale=scale).fit(features).transform(features)
+    found = Encoder(scale=scale).fit(features).transform(features)
+    assert found.dtype == expected.dtype == np.float32
+    assert np.array_equal(found, expected)
+
+
+def test_many_records_are_encoded_in_blocks(records, monkeypatch):
+    encoder = Encoder(scale=True).fit(records.features)
+    expected = encoder.transform(records.features)
+    monkeypatch.setattr(preprocessing, "_BLOCK", 64)
+    assert np.array_equal(encoder.transform(records.features), expected)
