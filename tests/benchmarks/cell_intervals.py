@@ -64,14 +64,16 @@ def records(n: int, seed: int) -> Records:
     return labels, one, other, patient
 
 
-def ways(n: int, seed: int, draws: int, of: Records) -> dict[str, tuple[dict[str, Any], Ways]]:
+def ways(
+    n: int, seed: int, draws: int, of: Records, scores: tuple[str, ...] = SCORES
+) -> dict[str, tuple[dict[str, Any], Ways]]:
     """Return the intervals by both bootstraps, by name, and their CPU seconds."""
     labels, one, other, groups = of
     found = {}
     for name, limit in (("records", n), ("cells", n - 1)):
         cells.ROWS = limit
         started = time.process_time()
-        scored = metrics.evaluate(labels, one, groups, seed=seed, draws=draws, names=SCORES)
+        scored = metrics.evaluate(labels, one, groups, seed=seed, draws=draws, names=scores)
         middle = time.process_time()
         paired = paired_tests.bootstrap(labels, one, other, groups, draws=draws, seed=seed)
         intervals = {key: (value.value, value.low, value.high) for key, value in scored.items()}
@@ -102,7 +104,11 @@ def markdown(given: argparse.Namespace) -> str:
                 f"| {titles[name]} | {value:.5f} | {low:.5f} to {high:.5f} | {other_low:.5f} to {other_high:.5f} | "
                 f"{(other_low - low) / error:+.1f}, {(other_high - high) / error:+.1f} |"
             )
-        parts.append("\n".join(["| | value | by records | by cells | difference |", "| --- | ---: | ---: | ---: | ---: |", *rows]))
+        parts.append(
+            "\n".join(
+                ["| | value | by records | by cells | difference |", "| --- | ---: | ---: | ---: | ---: |", *rows]
+            )
+        )
     parts += coverage(given)
     return "\n\n".join(
         part if part.startswith("|") else textwrap.fill(part, 120, break_on_hyphens=False) for part in parts
@@ -114,24 +120,30 @@ def coverage(given: argparse.Namespace) -> list[str]:
     n = min(given.rows)
     names = ("roc_auc", "brier", "delta_auc", "delta_brier")
     large = records(2_000_000, 10**6)
-    truth = {name: metrics.evaluate(*large[:2], large[3], seed=0, draws=2, names=(name,))[name].value for name in names[:2]}
+    truth = {
+        name: metrics.evaluate(*large[:2], large[3], seed=0, draws=2, names=(name,))[name].value for name in names[:2]
+    }
     truth |= {"delta_auc": 0.0, "delta_brier": 0.0}
     covered: dict[str, dict[str, list[bool]]] = {way: {name: [] for name in names} for way in ("records", "cells")}
-    global SCORES
-    SCORES = names[:2]
     for sample in range(given.samples):
-        found = ways(n, sample, given.fast_draws, records(n, sample + 1))
+        found = ways(n, sample, given.fast_draws, records(n, sample + 1), names[:2])
         for way, (intervals, _) in found.items():
             for name in names:
                 covered[way][name].append(intervals[name][1] <= truth[name] <= intervals[name][2])
-    titles = {**metrics.TITLES, "delta_auc": "difference in ROC AUC (true: 0)", "delta_brier": "difference in Brier score (true: 0)"}
+    titles = {
+        **metrics.TITLES,
+        "delta_auc": "difference in ROC AUC (true: 0)",
+        "delta_brier": "difference in Brier score (true: 0)",
+    }
     rows = []
     for name in names:
         one, other = (np.array(covered[way][name]) for way in ("records", "cells"))
-        rows.append(f"| {titles[name]} | {_share(one)} | {_share(other)} | {int((one != other).sum())} of {given.samples} |")
+        rows.append(
+            f"| {titles[name]} | {_share(one)} | {_share(other)} | {int((one != other).sum())} of {given.samples} |"
+        )
     return [
-        f"Coverage of the 95 % intervals in {given.samples} data sets of {n:,} records, {given.fast_draws} draws each; in "
-        "brackets its 95 % interval (Wilson). The models of a data set are equally good, so what does not cover 0 is a "
+        f"Coverage of the 95 % intervals in {given.samples} data sets of {n:,} records, {given.fast_draws} draws each; "
+        "in brackets its 95 % interval (Wilson). The models of a data set are equally good, so what does not cover 0 is a "
         "false difference.",
         "\n".join(["| | by records | by cells | not the same |", "| --- | ---: | ---: | ---: |", *rows]),
     ]

@@ -14,15 +14,21 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import ThreadpoolController
 
 from heartline.errors import HeartlineError
-from heartline.storage.splits import LabelledDataset
+from heartline.storage.splits import MANY, LabelledDataset
 from heartline.training import fast_forest, tuning
 from heartline.training.family_names import LOGISTIC_REGRESSION, RANDOM_FOREST
-from heartline.training.preprocessing import Encoder, preprocessor
+from heartline.training.preprocessing import Encoder, fitted_inputs, preprocessor
 
 T = TypeVar("T")
 
 # A tree on a million records takes 22 MB and three seconds. With more records than this, each tree gets a sample.
 MAX_SAMPLES = 100_000
+# Trees of 20,000 records have about as many leaves. With more records they have at most so many, or a bundle of 300 trees
+# takes 400 MB, and its export 7 GB.
+MAX_LEAVES, LEAVES_FROM = 2_500, 20_000
+# float32 inputs need a solver without second derivatives: with little penalty they are singular in float32. The default
+# ``tol`` would stop at probabilities that differ by 5e-3 from those of the optimum, more than their standard error.
+MANY_TOL = 1e-5
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,10 @@ class Family:
     trusted: tuple[str, ...] = ()
 
 
+def _logistic_parameters(profile: Profile, rows: int = 0) -> dict[str, Any]:
+    return {"C": 1.0, "max_iter": 1000, **({"tol": MANY_TOL} if rows > MANY else {})}
+
+
 def _logistic_regression(parameters: dict[str, Any], seed: int) -> Pipeline:
     model = LogisticRegression(**parameters, random_state=seed)
     return Pipeline([("preprocess", preprocessor(scale=True)), ("model", model)])
@@ -88,7 +98,8 @@ def _fast_logistic_regression(parameters: dict[str, Any], seed: int) -> Pipeline
 
 
 def _forest_size(profile: Profile, rows: int = 0) -> dict[str, Any]:
-    return {"n_estimators": profile.trees, "max_samples": MAX_SAMPLES if rows > MAX_SAMPLES else None}
+    leaves = {"max_leaf_nodes": MAX_LEAVES} if rows > LEAVES_FROM else {}
+    return {"n_estimators": profile.trees, "max_samples": MAX_SAMPLES if rows > MAX_SAMPLES else None, **leaves}
 
 
 def _random_forest(parameters: dict[str, Any], seed: int) -> Pipeline:
@@ -108,7 +119,7 @@ FAMILIES: Mapping[str, Family] = {
             LOGISTIC_REGRESSION,
             "Logistic regression",
             simplicity=1,
-            parameters=lambda profile, rows=0: {"C": 1.0, "max_iter": 1000},
+            parameters=_logistic_parameters,
             build=_logistic_regression,
             grid=({"C": 0.01}, {"C": 0.1}, {"C": 1.0}, {"C": 10.0}),
             fast_equivalent=_fast_logistic_regression,
@@ -151,7 +162,8 @@ def hyperparameter_sets(name: str, profile: Profile, rows: int = 0) -> tuple[dic
     Args:
         name: the family.
         profile: hyperparameters' profile.
-        rows: number of training records; over ``MAX_SAMPLES`` each tree gets a sample.
+        rows: number of training records; over ``MAX_SAMPLES`` each tree gets a sample, over ``LEAVES_FROM`` it has at
+            most ``MAX_LEAVES`` leaves.
 
     Raises:
         HeartlineError: there is no such family.
@@ -182,7 +194,9 @@ def fit(name: str, records: LabelledDataset, *, profile: Profile, seed: int, fas
     with _threadpools().limit(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         chosen = pipelines[tuning.choose(pipelines, records, recipe.loss, seed=seed)]
-        return chosen.fit(records.features, records.labels)
+        steps = chosen[:-1]
+        chosen[-1].fit(fitted_inputs(steps, records.features), records.labels)
+        return Pipeline([*steps.steps, chosen.steps[-1]])
 
 
 def converged(pipeline: Pipeline) -> bool:

@@ -16,6 +16,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from heartline import contract
 from heartline.arrays import Floats
 
+LEARNED_FROM = 1_000_000  # records at most that medians, frequent codes and scales are learned from
+
 _BLOCK = 1 << 15  # records that are transformed at a time
 
 
@@ -46,6 +48,25 @@ def preprocessor(*, scale: bool) -> ColumnTransformer:
     )
 
 
+def fitted_inputs(steps: Pipeline, features: Floats) -> Floats:
+    """Fit the steps before a model on (n, 13) raw features, and return the model's inputs for them.
+
+    With more than ``LEARNED_FROM`` records the steps are fitted on that many of them, evenly spaced, and transform the
+    records in blocks: the imputers and the one-hot encoder hold several copies of what they are fitted on. Records are
+    in the order of hashes, so that evenly spaced ones are a sample at random; its medians and scales differ from those
+    of all records by a thousandth of a standard deviation.
+    """
+    if len(features) <= LEARNED_FROM:
+        return np.asarray(steps.fit_transform(features))
+    rows = np.arange(LEARNED_FROM) * len(features) // LEARNED_FROM
+    steps.fit(features[rows])
+    first = np.asarray(steps.transform(features[:_BLOCK]))
+    inputs = np.empty((len(features), first.shape[1]), first.dtype)
+    for start in range(0, len(features), _BLOCK):
+        inputs[start : start + _BLOCK] = steps.transform(features[start : start + _BLOCK])
+    return inputs
+
+
 class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """The fast equivalent of ``preprocessor``: equal to the last bit, in a thirtieth of the time.
 
@@ -54,6 +75,10 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
 
     def __init__(self, *, scale: bool) -> None:
         self.scale = scale
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether it can transform."""
+        return hasattr(self, "_frequent")
 
     def fit(self, features: Floats, labels: object = None) -> Self:
         """Learn from (n, 13) raw features; ``labels`` are ignored.

@@ -160,3 +160,33 @@ def test_many_records_are_encoded_in_blocks(records, monkeypatch):
     expected = encoder.transform(records.features)
     monkeypatch.setattr(preprocessing, "_BLOCK", 64)
     assert np.array_equal(encoder.transform(records.features), expected)
+
+
+@pytest.mark.parametrize("leaf", [1, 3])
+def test_a_forest_with_bounded_leaves_is_equal_to_the_last_bit(records, leaf):
+    parameters = {"n_estimators": 20, "max_leaf_nodes": 15, "min_samples_leaf": leaf, "random_state": 0}
+    inputs = preprocessor(scale=False).fit_transform(records.features)
+    expected = RandomForestClassifier(**parameters).fit(inputs, records.labels)
+    found = fast_forest.Forest(**parameters).fit(inputs, records.labels)
+    assert max(tree.tree_.n_leaves for tree in expected.estimators_) == 15
+    assert np.array_equal(found.predict_proba(inputs), expected.predict_proba(inputs))
+
+
+def test_only_forests_of_many_records_have_bounded_leaves():
+    few, many = (
+        families.hyperparameter_sets("random_forest", families.profile("full"), families.LEAVES_FROM + more)
+        for more in (0, 1)
+    )
+    assert not any("max_leaf_nodes" in one for one in few)
+    assert {one["max_leaf_nodes"] for one in many} == {families.MAX_LEAVES}
+
+
+@pytest.mark.parametrize("name", ["logistic_regression", "random_forest"])
+def test_the_steps_of_many_records_learn_from_a_sample(records, monkeypatch, name):
+    monkeypatch.setattr(preprocessing, "LEARNED_FROM", 200)
+    monkeypatch.setattr(preprocessing, "_BLOCK", 64)
+    found, fast = (families.fit(name, records, profile=PROFILE, seed=0, fast=fast) for fast in (False, True))
+    sample = records.features[np.arange(200) * len(records) // 200]
+    expected = preprocessor(scale=name == "logistic_regression").fit(sample).transform(records.features)
+    assert np.array_equal(found[:-1].transform(records.features), expected)
+    assert np.array_equal(families.probability(found, records.features), families.probability(fast, records.features))
