@@ -143,8 +143,8 @@ def coverage(given: argparse.Namespace) -> list[str]:
         )
     return [
         f"Coverage of the 95 % intervals in {given.samples} data sets of {n:,} records, {given.fast_draws} draws each; "
-        "in brackets its 95 % interval (Wilson). The models of a data set are equally good, so what does not cover 0 is a "
-        "false difference.",
+        "in brackets its 95 % interval (Wilson). Both models of a data set are equally good: what does not cover 0 "
+        "is a false difference.",
         "\n".join(["| | by records | by cells | not the same |", "| --- | ---: | ---: | ---: |", *rows]),
     ]
 

@@ -1,4 +1,4 @@
-"""Measures cost and scores of a forest by the number of records, with and without the bounds on a tree's sample and leaves.
+"""Measures cost and scores of a forest by the number of records, with the bounds on a tree and without.
 
     .venv/bin/python tests/benchmarks/forest_growth.py --page docs/growth.md --figure docs/images/forest-growth.svg
 

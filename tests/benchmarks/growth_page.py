@@ -53,8 +53,8 @@ def markdown(results: Result) -> str:
     parts = [
         f"{about[0][1]}, {', '.join(f'{name} {value}' for name, value in about[1:])}. A tree has at "
         f"most {results['leaves']:,} leaves with more than {results['leaves_from']:,} training rows, and a sample of "
-        f"{results['bound']:,} rows with more rows than that; with fewer the bounds have no effect. Figures with ≈ are those "
-        f"of {few} trees, times {trees / few:.3g}.",
+        f"{results['bound']:,} rows with more rows than that; with fewer the bounds have no effect. Figures with ≈ are "
+        f"those of {few} trees, times {trees / few:.3g}.",
         _table(
             (
                 "rows",
@@ -79,7 +79,8 @@ def markdown(results: Result) -> str:
             ([*_scores(size, "brier"), _many(size, trees, few)] for size in sizes),
         ),
         f"Export of {results['export']['trees']} trees with the bounds, grown on {results['export']['rows']:,} rows. "
-        f"Both files are in the bundle: {_megabytes(sum(results['export'][name]['bytes'] for name in ('skops', 'onnx')))}.",
+        "Both files are in the bundle: "
+        f"{_megabytes(sum(results['export'][name]['bytes'] for name in ('skops', 'onnx')))}.",
         _table(
             ("format", "size", "writing", "its peak memory", "reading", "its peak memory"),
             (_format(name, results["export"][name]) for name in ("skops", "onnx")),

@@ -23,8 +23,8 @@ T = TypeVar("T")
 
 # A tree on a million records takes 22 MB and three seconds. With more records than this, each tree gets a sample.
 MAX_SAMPLES = 100_000
-# Trees of 20,000 records have about as many leaves. With more records they have at most so many, or a bundle of 300 trees
-# takes 400 MB, and its export 7 GB.
+# Trees of 20,000 records have about as many leaves. With more records they have at most so many, or a bundle of 300
+# trees takes 400 MB, and its export 7 GB.
 MAX_LEAVES, LEAVES_FROM = 2_500, 20_000
 # float32 inputs need a solver without second derivatives: with little penalty they are singular in float32. The default
 # ``tol`` would stop at probabilities that differ by 5e-3 from those of the optimum, more than their standard error.
