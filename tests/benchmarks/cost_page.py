@@ -7,6 +7,8 @@ from typing import Any
 
 Result = dict[str, Any]
 STAGES = ("ingest", "validate", "preprocess")
+LINEAR, FOREST = FAMILIES = ("logistic_regression", "random_forest")
+TRAINING = (*FAMILIES, "compare", "register")
 COLUMNS = (
     "rows",
     "CPU",
@@ -23,6 +25,9 @@ COLUMNS = (
 AIM_ROWS, AIM_CPU = 1_000_000, 3.0
 AIM_MEMORY_ROWS, AIM_MEMORY = 10_000_000, 4e9
 AIM_SLOPE = 1.05
+AIM_LINEAR_CPU, AIM_LINEAR_MEMORY = 60.0, 1e9
+AIM_PATH_SLOPE = 1.1
+AIM_BUNDLE = 100e6
 PER_ROW_FROM = 100_000  # with fewer rows, fixed costs dominate
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -85,6 +90,7 @@ def markdown(results: Result) -> str:
             ),
         ),
         *aims(sizes),
+        *_training([size for size in sizes if "training" in size], results.get("profile", "quick")),
     ]
     return "\n\n".join(
         part if part.startswith("|") else textwrap.fill(part, 120, break_on_hyphens=False) for part in parts
@@ -127,6 +133,67 @@ def aims(sizes: list[Result]) -> list[str]:
             f"most {AIM_SLOPE}: CPU has a slope of {cpu:.2f}, {_met(cpu <= AIM_SLOPE)}; memory of "
             f"{memory:.2f}, {_met(memory <= AIM_SLOPE)}. (`pandas.read_csv` alone: "
             f"{slope(sizes, lambda size: size['pandas']['cpu']):.2f}.)"
+        )
+    return sentences
+
+
+def _training(sizes: list[Result], profile: str) -> list[str]:
+    """Return the table of the tasks from ``train`` on, and which aims are met."""
+    if not sizes:
+        return []
+    titles = ("train, logistic regression", "train, random forest", "compare", "register")
+    table = _table(
+        ("rows", *titles, "bundles"),
+        (
+            [
+                f"{size['rows']:,}",
+                *(_cost(size["training"].get(name)) for name in TRAINING),
+                ", ".join(
+                    _megabytes(one) if one >= 1e6 else f"{one / 1e3:,.0f} kB" for one in size["bundles"].values()
+                ),
+            ]
+            for size in sizes
+        ),
+    )
+    return [f"Training with `profile={profile}`, CPU time and peak memory of each task:", table, *_training_aims(sizes)]
+
+
+def _cost(one: Result | None) -> str:
+    return f"{_seconds(one['cpu'])}, {_megabytes(one['peak'])}" if one else "–"
+
+
+def path(size: Result) -> float:
+    """Return the seconds of CPU from ``ingest`` to a registered logistic regression."""
+    return total(size, "cpu") + float(sum(one["cpu"] for name, one in size["training"].items() if name != FOREST))
+
+
+def _training_aims(sizes: list[Result]) -> list[str]:
+    sentences = []
+    by_rows = {size["rows"]: size for size in sizes}
+    if AIM_ROWS in by_rows:
+        costs, bundles = (by_rows[AIM_ROWS][what] for what in ("training", "bundles"))
+        one = costs[LINEAR]
+        sentences.append(
+            f"At {AIM_ROWS:,} rows the aim for training a logistic regression is at most {AIM_LINEAR_CPU:.0f} s of CPU "
+            f"and {AIM_LINEAR_MEMORY / 1e9:.0f} GB: {one['cpu']:.1f} s, {_met(one['cpu'] <= AIM_LINEAR_CPU)}; "
+            f"{one['peak'] / 1e9:.2f} GB, {_met(one['peak'] <= AIM_LINEAR_MEMORY)}. For a forest it is at most "
+            f"{AIM_MEMORY / 1e9:.0f} GB and a bundle of {_megabytes(AIM_BUNDLE)}: "
+            f"{costs[FOREST]['peak'] / 1e9:.2f} GB, {_met(costs[FOREST]['peak'] <= AIM_MEMORY)}; "
+            f"{_megabytes(bundles[FOREST])}, "
+            f"{_met(bundles[FOREST] <= AIM_BUNDLE)}."
+        )
+    if AIM_MEMORY_ROWS in by_rows:
+        large = by_rows[AIM_MEMORY_ROWS]
+        most = max(peak(large), *(one["peak"] for one in large["training"].values()))
+        sentences.append(
+            f"At {AIM_MEMORY_ROWS:,} rows the aim is at most {AIM_MEMORY / 1e9:.0f} GB in each task up to a registered "
+            f"logistic regression: {most / 1e9:.2f} GB, {_met(most <= AIM_MEMORY)}."
+        )
+    if AIM_ROWS in by_rows and AIM_MEMORY_ROWS in by_rows:
+        found = slope([by_rows[AIM_ROWS], by_rows[AIM_MEMORY_ROWS]], path)
+        sentences.append(
+            f"From {AIM_ROWS:,} to {AIM_MEMORY_ROWS:,} rows the aim for the CPU of this path is a slope of at most "
+            f"{AIM_PATH_SLOPE}: {found:.2f}, {_met(found <= AIM_PATH_SLOPE)}."
         )
     return sentences
 

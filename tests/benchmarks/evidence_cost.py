@@ -138,9 +138,9 @@ def _records(folder: Path) -> tuple[str, str]:
 
 
 def _heartline(prepared: dict[str, Any], clock: Clock) -> dict[str, Any]:
+    from heartline.pipeline import candidates
     from heartline.pipeline.compare import compare
     from heartline.pipeline.register import register
-    from heartline.storage import object_store
     from heartline.training.families import FAMILIES
 
     context = multiprocessing.get_context("fork")
@@ -156,7 +156,7 @@ def _heartline(prepared: dict[str, Any], clock: Clock) -> dict[str, Any]:
         register(compared, promotion="manual", run="heartline")
     numbers: dict[str, Any] = {}
     for outcome, cv in done:
-        evidence = json.loads(object_store.get(outcome["predictions"]))["evidence"]
+        evidence = candidates.read_evidence(outcome)
         numbers[outcome["family"]] = {
             "probabilities": cv.probabilities.tolist(),
             "fold_aucs": cv.fold_aucs.tolist(),

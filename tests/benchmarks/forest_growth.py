@@ -1,4 +1,4 @@
-"""Measures cost and scores of a forest by the number of records, with and without the bound on a tree's sample.
+"""Measures cost and scores of a forest by the number of records, with the bounds on a tree and without.
 
     .venv/bin/python tests/benchmarks/forest_growth.py --page docs/growth.md --figure docs/images/forest-growth.svg
 
@@ -38,7 +38,7 @@ from heartline.training import families
 Result = dict[str, Any]
 
 BEGIN, END = "<!-- growth: begin -->", "<!-- growth: end -->"
-ROWS = (1_000, 10_000, 100_000, 300_000, 1_000_000)
+ROWS = (1_000, 10_000, 30_000, 100_000, 1_000_000)
 FAMILY, LEAF = "random_forest", {"min_samples_leaf": 1}  # full trees: the most expensive setting
 SEED, SEED_TESTED = 1, 2
 Z = 1.96
@@ -53,8 +53,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--bound", type=int, default=families.MAX_SAMPLES, help="rows in the sample of a tree of a bounded forest"
     )
+    parser.add_argument("--leaves", type=int, default=families.MAX_LEAVES, help="leaves of a tree of a bounded forest")
+    parser.add_argument(
+        "--leaves-from", type=int, default=families.LEAVES_FROM, help="rows above which leaves are bounded"
+    )
     parser.add_argument("--tested", type=int, default=200_000, help="other rows, which the forests predict")
-    parser.add_argument("--exported", type=int, default=100_000, help="training rows of the forest that is exported")
+    parser.add_argument("--exported", type=int, default=1_000_000, help="training rows of the forest that is exported")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     parser.add_argument("--page", type=Path, help="a page whose part between the markers is replaced")
     parser.add_argument("--figure", type=Path, help="an SVG file for the curves")
@@ -77,12 +81,14 @@ def measure(given: argparse.Namespace) -> Result:
     sizes = []
     with tempfile.TemporaryDirectory() as folder:
         for rows in sorted(given.rows):
-            plans = [{"bound": given.bound if rows > given.bound else None, "trees": given.trees}]
-            if rows > given.bound:
-                plans.append({"bound": None, "trees": given.few})
+            sample = given.bound if rows > given.bound else None
+            leaves = given.leaves if rows > given.leaves_from else None
+            plans = [{"bound": sample, "leaves": leaves, "trees": given.trees}]
+            if leaves:
+                plans.append({"bound": None, "leaves": None, "trees": given.few})
             grown = [
                 _logged(
-                    f"{rows:,} rows, {plan['trees']} trees, bound {plan['bound']}",
+                    f"{rows:,} rows, {plan['trees']} trees, leaves {plan['leaves']}",
                     lambda plan=plan, rows=rows: grow(rows, **plan, few=given.few, tested=given.tested, kept=folder),
                 )[0]
                 for plan in plans
@@ -91,7 +97,7 @@ def measure(given: argparse.Namespace) -> Result:
             sizes.append({"rows": rows, "forests": grown, "gain": gain})
         exported = _logged(
             f"export of {given.trees} trees on {given.exported:,} rows",
-            lambda: exports(given.exported, given.trees, Path(folder)),
+            lambda: exports(given.exported, given.trees, Path(folder), given),
         )[0]
         for name, read in (("skops", _read_skops), ("onnx", _read_onnx)):
             exported[name]["reading"] = forked(lambda read=read, name=name: read(Path(folder, name).read_bytes()))[1]
@@ -101,7 +107,7 @@ def measure(given: argparse.Namespace) -> Result:
             **{name: about[name] for name in ("processor", "python")},
             **{name: version(name) for name in ("scikit-learn", "skl2onnx", "skops")},
         },
-        **{name: getattr(given, name) for name in ("trees", "few", "bound", "tested")},
+        **{name: getattr(given, name) for name in ("trees", "few", "bound", "leaves", "leaves_from", "tested")},
         "sizes": sizes,
         "export": exported,
     }
@@ -112,19 +118,20 @@ def _logged(what: str, work: Callable[[], Any]) -> Any:
     return forked(work)
 
 
-def grow(rows: int, *, bound: int | None, trees: int, few: int, tested: int, kept: str) -> Result:
+def grow(rows: int, *, bound: int | None, leaves: int | None, trees: int, few: int, tested: int, kept: str) -> Result:
     """Grow one forest in this process, and return its cost and its scores.
 
     Args:
         rows: training rows.
         bound: size of a tree's sample; None for all of them.
+        leaves: of a tree at most; None for no bound.
         trees: in the forest.
         few: number of first trees that are scored separately, and half of them too.
         tested: other rows.
         kept: a folder for the predictions of the first trees, by which two forests of one size are compared.
     """
     records = _records(rows, SEED)
-    (model, cost) = _fitted(records, trees, bound)
+    (model, cost) = _fitted(records, trees, bound, leaves)
     forest = model[-1]
     counter, nodes = _Counter(), _nodes(model)
     pickle.dump(model, counter, protocol=5)
@@ -138,10 +145,11 @@ def grow(rows: int, *, bound: int | None, trees: int, few: int, tested: int, kep
         predictions = families.probability(model, others.features)
         scores[name] = _score(others.labels, predictions)
         if name == "few":
-            np.save(_predictions(kept, bound), predictions)
+            np.save(_predictions(kept, leaves), predictions)
     return {
         **cost,
         "bound": bound,
+        "leaves": leaves,
         "trees": trees,
         "nodes": nodes,
         "bytes": counter.count,
@@ -150,9 +158,10 @@ def grow(rows: int, *, bound: int | None, trees: int, few: int, tested: int, kep
     }
 
 
-def exports(rows: int, trees: int, folder: Path) -> Result:
-    """Fit one forest, write it to a folder in each format, and return the cost."""
-    model, _ = _fitted(_records(rows, SEED), trees, None)
+def exports(rows: int, trees: int, folder: Path, given: argparse.Namespace) -> Result:
+    """Fit one bounded forest, write it to a folder in each format, and return the cost."""
+    sample = given.bound if rows > given.bound else None
+    model, _ = _fitted(_records(rows, SEED), trees, sample, given.leaves if rows > given.leaves_from else None)
     found: Result = {"rows": rows, "trees": trees, "nodes": _nodes(model)}
     for name, write in (("skops", export.to_skops), ("onnx", export.to_onnx)):
         size, cost = forked(lambda write=write, name=name: Path(folder, name).write_bytes(write(model)))
@@ -172,9 +181,9 @@ def _records(rows: int, seed: int) -> splits.LabelledDataset:
     return splits.to_labelled(synthetic.generate(rows, seed))
 
 
-def _fitted(records: splits.LabelledDataset, trees: int, bound: int | None) -> tuple[Any, Result]:
+def _fitted(records: splits.LabelledDataset, trees: int, bound: int | None, leaves: int | None) -> tuple[Any, Result]:
     recipe, profile = families.family(FAMILY), replace(families.profile("full"), trees=trees)
-    parameters = {**recipe.parameters(profile, len(records)), **LEAF, "max_samples": bound}
+    parameters = {**recipe.parameters(profile, len(records)), **LEAF, "max_samples": bound, "max_leaf_nodes": leaves}
     model = recipe.build(parameters, SEED)
     base, started = _peak(), _cpu()
     model.fit(records.features, records.labels)
@@ -185,8 +194,8 @@ def _nodes(model: Any) -> float:
     return float(np.mean([one.tree_.node_count for one in model[-1].estimators_]))
 
 
-def _predictions(folder: str | Path, bound: int | None) -> Path:
-    return Path(folder, f"{'bounded' if bound else 'unbounded'}.npy")
+def _predictions(folder: str | Path, leaves: int | None) -> Path:
+    return Path(folder, f"{'bounded' if leaves else 'unbounded'}.npy")
 
 
 def _gain(folder: Path, tested: int) -> Result:

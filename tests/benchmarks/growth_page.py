@@ -51,23 +51,36 @@ def markdown(results: Result) -> str:
     about = list(results["machine"].items())
     compared = [size for size in sizes if size["gain"]]
     parts = [
-        f"{about[0][1]}, {', '.join(f'{name} {value}' for name, value in about[1:])}. The bound is "
-        f"{results['bound']:,} rows for each tree; with fewer training rows it has no effect. Figures with ≈ are those "
-        f"of {few} trees, times {trees / few:.3g}.",
+        f"{about[0][1]}, {', '.join(f'{name} {value}' for name, value in about[1:])}. A tree has at "
+        f"most {results['leaves']:,} leaves with more than {results['leaves_from']:,} training rows, and a sample of "
+        f"{results['bound']:,} rows with more rows than that; with fewer the bounds have no effect. Figures with ≈ are "
+        f"those of {few} trees, times {trees / few:.3g}.",
         _table(
-            ("rows", "bound", "trees", "CPU", "peak memory", "nodes of a tree", "pickled", "CPU per prediction"),
+            (
+                "rows",
+                "sample",
+                "leaves",
+                "trees",
+                "CPU",
+                "peak memory",
+                "nodes of a tree",
+                "pickled",
+                "CPU per prediction",
+            ),
             (row for size in sizes for row in _costs(size, trees)),
         ),
-        f"ROC AUC on {results['tested']:,} other rows. The difference is with the bound minus without, {few} trees "
+        f"ROC AUC on {results['tested']:,} other rows. The difference is with the bounds minus without, {few} trees "
         "each, with its 95 % interval (DeLong).",
         _table(_headings(trees, few), (_scores(size, "auc") for size in sizes)),
-        f"Brier score on the same rows. ≈ is the estimate for {trees} trees without the bound, from {few} trees and "
+        f"Brier score on the same rows. ≈ is the estimate for {trees} trees without the bounds, from {few} trees and "
         "from half of them.",
         _table(
             (*_headings(trees, few), f"none, {trees}"),
             ([*_scores(size, "brier"), _many(size, trees, few)] for size in sizes),
         ),
-        f"Export of {results['export']['trees']} trees grown on {results['export']['rows']:,} rows:",
+        f"Export of {results['export']['trees']} trees with the bounds, grown on {results['export']['rows']:,} rows. "
+        "Both files are in the bundle: "
+        f"{_megabytes(sum(results['export'][name]['bytes'] for name in ('skops', 'onnx')))}.",
         _table(
             ("format", "size", "writing", "its peak memory", "reading", "its peak memory"),
             (_format(name, results["export"][name]) for name in ("skops", "onnx")),
@@ -93,7 +106,8 @@ def _costs(size: Result, trees: int) -> list[list[str]]:
 def _cost(rows: int, forest: Result, mark: str) -> list[str]:
     return [
         f"{rows:,}",
-        f"{forest['bound']:,}" if forest["bound"] else "none",
+        f"{forest['bound']:,}" if forest["bound"] else "all",
+        f"{forest['leaves']:,}" if forest["leaves"] else "any",
         str(forest["trees"]),
         mark + _seconds(forest["cpu"]),
         mark + _megabytes(forest["peak"]),
@@ -104,7 +118,7 @@ def _cost(rows: int, forest: Result, mark: str) -> list[str]:
 
 
 def _headings(trees: int, few: int) -> list[str]:
-    return ["rows", f"bound, {trees} trees", f"bound, {few}", f"none, {few}", "difference"]
+    return ["rows", f"bounds, {trees} trees", f"bounds, {few}", f"none, {few}", "difference"]
 
 
 def _scores(size: Result, score: str) -> list[str]:
@@ -134,17 +148,13 @@ def _format(name: str, one: Result) -> list[str]:
 
 def _export_grown(size: Result, results: Result) -> str:
     """Return the estimated cost of the exports at a larger size: it grows with the nodes."""
-    found = results["export"]
-    estimates = []
-    for what, forest in zip(("with", "without"), size["forests"], strict=True):
-        times = forest["nodes"] / found["nodes"]
-        onnx = found["onnx"]
-        estimates.append(
-            f"{what} the bound a tree of {size['rows']:,} rows has {times:.1f} times the nodes: about "
-            f"{_megabytes(onnx['bytes'] * times)} of ONNX, {_seconds(onnx['cpu'] * times)} and "
-            f"{_megabytes(onnx['peak'] * times)} of memory to write it"
-        )
-    return f"Size, time and memory grow with the nodes: {'; '.join(estimates)}. {PROTOBUF}"
+    found, forest = results["export"], size["forests"][-1]
+    times, onnx = forest["nodes"] / found["nodes"], found["onnx"]
+    return (
+        "Size, time and memory grow with the nodes, which no longer grow with the records. Without the bounds a tree "
+        f"of {size['rows']:,} rows has {times:.1f} times the nodes: about {_megabytes(onnx['bytes'] * times)} of ONNX, "
+        f"{_seconds(onnx['cpu'] * times)} and {_megabytes(onnx['peak'] * times)} of memory to write it. {PROTOBUF}"
+    )
 
 
 def _night(size: Result, trees: int) -> str:
@@ -152,7 +162,7 @@ def _night(size: Result, trees: int) -> str:
     with_bound, without = size["forests"]
     profiles = [
         f"`{name}` fits {profile.splits * profile.repeats + 1} forests of {profile.trees} trees: "
-        f"{_hours(whole_run(with_bound, size['rows'], name))} of CPU with the bound, "
+        f"{_hours(whole_run(with_bound, size['rows'], name))} of CPU with the bounds, "
         f"{_hours(whole_run(without, size['rows'], name))} without"
         for name, profile in families.PROFILES.items()
     ]
@@ -160,7 +170,7 @@ def _night(size: Result, trees: int) -> str:
         f"By these figures a run that trains on {size['rows']:,} rows takes, including out-of-fold predictions: "
         f"{'; '.join(profiles)}. "
         f"Each of its processes holds a forest of {_megabytes(expected(with_bound, trees)['bytes'])} at most with the "
-        f"bound, of {_megabytes(expected(without, trees)['bytes'])} without."
+        f"bounds, of {_megabytes(expected(without, trees)['bytes'])} without."
     )
 
 
@@ -194,13 +204,17 @@ def draw(results: Result, path: Path) -> None:
     bounded, unbounded = [size["forests"][0] for size in sizes], [size["forests"][-1] for size in sizes]
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(7.5, 3.2), layout="constrained")
     without, with_bound = {"color": "#d55e00", "marker": "s", "linestyle": "--"}, {"color": "#0072b2", "marker": "o"}
-    left.plot(rows, [expected(one, trees)["cpu"] for one in unbounded], **without, label="no bound")
-    left.plot(rows, [one["cpu"] for one in bounded], **with_bound, label=f"bound {results['bound']:,}")
+    left.plot(rows, [expected(one, trees)["cpu"] for one in unbounded], **without, label="no bounds")
+    left.plot(rows, [one["cpu"] for one in bounded], **with_bound, label="bounds")
     left.set(xscale="log", yscale="log", xlabel="training rows", ylabel=f"CPU of {trees} trees, s")
-    right.plot(rows, [one["scores"]["few"]["brier"] for one in unbounded], **without, label=f"no bound, {few} trees")
-    right.plot(rows, [one["scores"]["few"]["brier"] for one in bounded], **with_bound, label=f"bound, {few} trees")
+    right.plot(rows, [one["scores"]["few"]["brier"] for one in unbounded], **without, label=f"no bounds, {few} trees")
+    right.plot(rows, [one["scores"]["few"]["brier"] for one in bounded], **with_bound, label=f"bounds, {few} trees")
     right.plot(
-        rows, [one["scores"]["all"]["brier"] for one in bounded], color="0.4", marker="^", label=f"bound, {trees} trees"
+        rows,
+        [one["scores"]["all"]["brier"] for one in bounded],
+        color="0.4",
+        marker="^",
+        label=f"bounds, {trees} trees",
     )
     right.set(xscale="log", xlabel="training rows", ylabel="Brier score")
     for axes in (left, right):

@@ -1,4 +1,4 @@
-"""Measures ingest, validate and preprocess from 303 rows to ten million, and pandas reading the same file.
+"""Measures the tasks of a training run from 303 rows to ten million, and pandas reading the same file.
 
     .venv/bin/python tests/benchmarks/pipeline_cost.py --page docs/cost.md
 
@@ -21,18 +21,19 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cost_page import BEGIN, END, STAGES, Result, has_place, markdown, replaced
+from cost_page import BEGIN, END, FAMILIES, FOREST, STAGES, Result, has_place, markdown, replaced
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = (303, 10_000, 100_000, 1_000_000, 10_000_000)
 SEED = 0
 JITTER = 0.05  # standard deviation of what is added to a measurement, as a share of its usual range
+FOREST_ROWS = 1_000_000  # with more rows only the logistic regression is trained
 CHUNK = 250_000  # rows that are written at a time
 
 
@@ -40,19 +41,24 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="numbers of rows")
-    parser.add_argument("--json", type=Path, help="a file for the figures")
+    parser.add_argument("--profile", default="quick", help="of training; full takes ten times as long")
+    parser.add_argument("--before-training", action="store_true", help="measure only what comes before training")
+    parser.add_argument("--json", type=Path, help="a file for the figures; sizes that it holds are kept")
     parser.add_argument("--page", type=Path, help="a page whose measured part is replaced")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.one:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(measure(given.one, Path(folder))))
+            print(json.dumps(measure(given.one, Path(folder), given.profile, training=not given.before_training)))
         return
     if given.page and not has_place(given.page.read_text()):
         parser.error(f"{given.page} has no lines {BEGIN} and {END}")
     with tempfile.TemporaryDirectory() as folder, mlflow_server(Path(folder)) as address:
-        sizes = [_in_a_process_of_its_own(rows, address) for rows in sorted(given.rows)]
-    results = {"machine": machine(), "sizes": sizes}
+        sizes = [_in_a_process_of_its_own(rows, address, given) for rows in sorted(given.rows)]
+    if given.json and given.json.exists():
+        kept = json.loads(given.json.read_text())["sizes"]
+        sizes = sorted([*sizes, *(one for one in kept if one["rows"] not in given.rows)], key=lambda one: one["rows"])
+    results = {"machine": machine(), "profile": given.profile, "sizes": sizes}
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n")
     if given.page:
@@ -87,11 +93,21 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         server.wait()
 
 
-def _in_a_process_of_its_own(rows: int, mlflow_address: str) -> Result:
+def _in_a_process_of_its_own(rows: int, mlflow_address: str, given: argparse.Namespace) -> Result:
     print(f"{rows:,} rows", file=sys.stderr, flush=True)
     done = subprocess.run(
-        [sys.executable, __file__, "--one", str(rows)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "include"), "MLFLOW_TRACKING_URI": mlflow_address},
+        [
+            sys.executable,
+            __file__,
+            *("--one", str(rows), "--profile", given.profile),
+            *(["--before-training"] if given.before_training else []),
+        ],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "include"),
+            "MLFLOW_TRACKING_URI": mlflow_address,
+            "OMP_NUM_THREADS": "1",
+        },
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -114,8 +130,15 @@ def machine() -> dict[str, str]:
     }
 
 
-def measure(rows: int, folder: Path) -> Result:
-    """Run all tasks on ``rows`` rows, and return their cost."""
+def measure(rows: int, folder: Path, profile: str, *, training: bool) -> Result:
+    """Run all tasks on ``rows`` rows, and return their cost.
+
+    Args:
+        rows: of the source.
+        folder: for the source and the store.
+        profile: of training.
+        training: whether to run the tasks from ``train`` on.
+    """
     os.environ["HEARTLINE_STORE"] = (folder / "store").as_uri()
     os.environ["HEARTLINE_SOURCE_FOLDERS"] = str(folder)
     import pandas as pd
@@ -139,7 +162,7 @@ def measure(rows: int, folder: Path) -> Result:
     _, pandas_cost = forked(lambda: len(pd.read_csv(source, na_values="?")))
     ingested, ingest_cost = forked(lambda: ingest(str(source)))
     (validated, expectations_cpu), validate_cost = forked(validate_timed)
-    _, preprocess_cost = forked(lambda: preprocess(validated, profile="full", seed=SEED))
+    prepared, preprocess_cost = forked(lambda: preprocess(validated, profile=profile, seed=SEED))
     snapshot = Path(validated["snapshot"].removeprefix("file://"))
     return {
         "rows": rows,
@@ -153,7 +176,30 @@ def measure(rows: int, folder: Path) -> Result:
         "stages": dict(zip(STAGES, (ingest_cost, validate_cost, preprocess_cost), strict=True)),
         "great_expectations_cpu": expectations_cpu,
         "pandas": pandas_cost,
+        **(train_and_register(prepared, FAMILIES if rows <= FOREST_ROWS else FAMILIES[:1]) if training else {}),
     }
+
+
+def train_and_register(prepared: Any, families: Sequence[str]) -> Result:
+    """Run ``train`` for each family, ``compare`` and ``register``; return their cost and the size of the bundles."""
+    from heartline.pipeline.compare import compare
+    from heartline.pipeline.register import register
+    from heartline.pipeline.train import train
+
+    costs, trained, bundles = {}, [], {}
+    for family in families:
+        outcome, costs[family] = forked(lambda family=family: train(family, prepared, run="cost"))
+        if outcome["outcome"] != "trained":
+            raise RuntimeError(outcome["error"])
+        trained.append(outcome)
+        bundles[family] = Path(outcome["bundle"].removeprefix("file://")).stat().st_size
+    compared, costs["compare"] = forked(lambda: compare(trained, prepared, run="cost"))
+    registered, costs["register"] = forked(lambda: register(compared, promotion="manual", run="cost"))
+    if set(registered["versions"]) != set(families):
+        raise RuntimeError(f"not all families were registered: {registered}")
+    if FOREST in families:
+        print(f"{compared['verdict']}: {compared['reason']}", file=sys.stderr)
+    return {"training": costs, "bundles": bundles}
 
 
 def clock_great_expectations() -> list[float]:

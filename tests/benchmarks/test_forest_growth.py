@@ -12,7 +12,8 @@ from tests.conftest import ROOT
 SCRIPT = ROOT / "tests" / "benchmarks" / "forest_growth.py"
 PAGE = ROOT / "docs" / "growth.md"
 BEGIN, END = "<!-- growth: begin -->", "<!-- growth: end -->"
-SIZES = ("--rows", "2000", "300", "--bound", "500", "--trees", "30", "--few", "10", "--tested", "3000")
+BOUNDS = ("--bound", "500", "--leaves", "60", "--leaves-from", "500")
+SIZES = ("--rows", "2000", "300", *BOUNDS, "--trees", "30", "--few", "10", "--tested", "3000")
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +32,8 @@ def measured(tmp_path_factory):
 def test_a_size_above_the_bound_is_grown_with_it_and_without(measured):
     small, large = measured[0]["sizes"]
     assert [small["rows"], large["rows"]] == [300, 2000]
-    assert [(one["bound"], one["trees"]) for one in small["forests"]] == [(None, 30)]
-    assert [(one["bound"], one["trees"]) for one in large["forests"]] == [(500, 30), (None, 10)]
+    found = [[(one["bound"], one["leaves"], one["trees"]) for one in size["forests"]] for size in (small, large)]
+    assert found == [[(None, None, 30)], [(500, 60, 30), (None, None, 10)]]
 
 
 def test_the_bound_makes_trees_smaller(measured):
@@ -79,11 +80,11 @@ def test_the_page_has_complete_tables_and_keeps_its_text(measured):
     for table in found:
         assert {len(row) for row in table} == {len(table[0])}
         assert all(cell for row in table for cell in row)
-    assert [row[:3] for row in found[0][2:]] == [
-        ["300", "none", "30"],
-        ["2,000", "500", "30"],
-        ["2,000", "none", "10"],
-        ["2,000", "none", "30"],
+    assert [row[:4] for row in found[0][2:]] == [
+        ["300", "all", "any", "30"],
+        ["2,000", "500", "60", "30"],
+        ["2,000", "all", "any", "10"],
+        ["2,000", "all", "any", "30"],
     ]
     assert figure.count("<svg") == 1
 

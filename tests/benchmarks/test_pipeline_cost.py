@@ -35,6 +35,9 @@ def test_every_stage_of_every_size_is_measured(measured):
             assert cost["cpu"] > 0
             assert cost["wall"] > 0
             assert cost["peak"] >= cost["base"] > 50e6
+        assert list(size["training"]) == ["logistic_regression", "random_forest", "compare", "register"]
+        assert all(cost["cpu"] > 0 for cost in size["training"].values())
+        assert set(size["bundles"]) == {"logistic_regression", "random_forest"}
         assert 0 < size["great_expectations_cpu"] < size["stages"]["validate"]["cpu"]
 
 
@@ -44,7 +47,7 @@ def test_the_page_holds_complete_tables_and_keeps_its_words(measured):
     before, text, after = split_page(page, BEGIN, END)
     assert (before, after) == split_page(PAGE.read_text(), BEGIN, END)[::2]
     found = tables(text)
-    assert len(found) == 3
+    assert len(found) == 4
     for table in found:
         assert [row[0] for row in table] == ["rows", "---:", "303", "2,000"]
         assert {len(row) for row in table} == {len(table[0])}

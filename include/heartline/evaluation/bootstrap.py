@@ -10,8 +10,6 @@ from heartline import scores
 from heartline.arrays import Floats, Ints, Positions
 
 DRAWS = 1000
-MAX_CELLS = 30_000_000  # draws times records; with more records fewer are drawn, as an interval needs hundreds only
-MIN_DRAWS = 200
 LOGIT_CLIP = 1e-3  # a forest of 300 that predicts 0 means less than 1/300; one such record must not decide a slope
 
 _BLOCK_CELLS = 2_000_000  # draws times records held at a time: 16 MB
@@ -28,10 +26,9 @@ def draws(groups: Ints, *, seed: int, count: int = DRAWS) -> Iterator[Floats]:
     Args:
         groups: (n,) records with the same number are drawn together.
         seed: the same seed gives the same draws.
-        count: at most this many draws; fewer where ``count`` times n is over ``MAX_CELLS``.
+        count: number of draws.
     """
-    numbers, size = _numbered(groups)
-    count = min(count, max(MIN_DRAWS, MAX_CELLS // len(groups)))
+    numbers, size = numbered(groups)
     block = max(1, _BLOCK_CELLS // len(groups))
     for weights in _draw([(np.arange(size), np.random.default_rng(seed))], count, block):
         yield weights[:, numbers]
@@ -48,7 +45,7 @@ def stratified_draws(labels: Ints, groups: Ints, *, seed: int, count: int) -> It
         seed: the same seed gives the same draws.
         count: number of draws.
     """
-    numbers, size = _numbered(groups)
+    numbers, size = numbered(groups)
     # One random stream per stratum, so that the draws do not depend on the block size.
     streams = [
         (members, np.random.default_rng([seed % 2**64, stratum]))
@@ -60,7 +57,7 @@ def stratified_draws(labels: Ints, groups: Ints, *, seed: int, count: int) -> It
 
 def strata(labels: Ints, groups: Ints) -> tuple[Positions, Positions]:
     """Return the groups without and the groups with a positive record, groups numbered in ascending order from 0."""
-    positive = np.bincount(_numbered(groups)[0], labels) > 0
+    positive = np.bincount(numbered(groups)[0], labels) > 0
     return np.flatnonzero(~positive), np.flatnonzero(positive)
 
 
@@ -69,8 +66,11 @@ def over_draws(groups: Ints, score: Callable[[Floats], Floats], *, seed: int, co
     return np.concatenate([score(weights) for weights in draws(groups, seed=seed, count=count)])
 
 
-def _numbered(groups: Ints) -> tuple[Positions, int]:
-    """Return the groups as (n,) numbers from 0 without gaps, and how many groups there are."""
+def numbered(groups: Ints) -> tuple[Positions, int]:
+    """Return the groups as (n,) numbers from 0 without gaps, in their order, and how many groups there are."""
+    if groups.min() >= 0 and groups.max() <= 4 * len(groups):  # small numbers: no sorting, which is slow for millions
+        used = np.bincount(groups) > 0
+        return (np.cumsum(used) - 1)[groups], int(used.sum())
     numbers = np.unique(groups, return_inverse=True)[1]
     return numbers, int(numbers.max()) + 1
 

@@ -10,7 +10,7 @@ import numpy as np
 import sklearn
 
 from heartline import contract, scores
-from heartline.arrays import Flags, Floats, Ints
+from heartline.arrays import Flags, Floats, Folds, Ints
 from heartline.evaluation import importance, metrics, subgroups
 from heartline.evaluation.metrics import Estimate
 from heartline.storage.splits import LabelledDataset
@@ -141,7 +141,9 @@ class Evaluation:
         )
 
 
-def cross_validate(name: str, records: LabelledDataset, plan: Ints, *, profile: Profile, seed: int) -> CrossValidation:
+def cross_validate(
+    name: str, records: LabelledDataset, plan: Ints | Folds, *, profile: Profile, seed: int
+) -> CrossValidation:
     """Fit the family's recipe for each fold and repeat of ``plan``, and predict the records of that fold.
 
     The recipe chooses its hyperparameters in each fold, from that fold's training records. The family's fast equivalent

@@ -6,12 +6,13 @@ import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from heartline.arrays import Floats, Ints
-from heartline.evaluation import bootstrap, intervals
+from heartline.evaluation import cells, intervals
 from heartline.evaluation.bootstrap import Ranked
 
 BINS = 10
 BAND_DRAWS = 500
 GRID = 101
+MAX_POINTS = 5000  # of a curve: more than a figure can show
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +64,9 @@ def roc(labels: Ints, probabilities: Floats, groups: Ints, *, seed: int) -> Roc:
         groups: (n,) records with the same number are drawn together.
         seed: of the bootstrap.
     """
-    false_positives, true_positives, _ = roc_curve(labels, probabilities)
-    ranked = Ranked.of(labels, probabilities)
+    false_positives, true_positives = roc_points(labels, probabilities)
+    sample = cells.sample(labels, probabilities, groups)
+    ranked = Ranked.of(sample.labels, sample.probabilities)
     grid = np.linspace(0, 1, GRID)
     # A curve has one point per level. A thousand points are more than a figure can show.
     kept = np.unique(np.linspace(0, len(ranked.starts) - 1, 1000).astype(int))
@@ -75,15 +77,31 @@ def roc(labels: Ints, probabilities: Floats, groups: Ints, *, seed: int) -> Roc:
         x, y = (np.pad(one[both][:, kept] / one[both][:, -1:], ((0, 0), (1, 0))) for one in (negatives, positives))
         return np.array([np.interp(grid, *one) for one in zip(x, y, strict=True)])
 
-    drawn = bootstrap.over_draws(groups, curves, seed=seed, count=BAND_DRAWS)
+    drawn = sample.over_draws(curves, seed=seed, count=BAND_DRAWS)
     low, high = np.quantile(drawn, intervals.QUANTILES, axis=0)
     return Roc(false_positives, true_positives, grid, low, high)
 
 
+def roc_points(labels: Ints, probabilities: Floats) -> tuple[Floats, Floats]:
+    """Return (k,) false positive rates and (k,) true positive rates, at most ``MAX_POINTS`` points of the curve."""
+    false_positives, true_positives, _ = roc_curve(labels, probabilities)
+    return _thinned(false_positives, true_positives)
+
+
 def precision_recall(labels: Ints, probabilities: Floats) -> tuple[Floats, Floats]:
-    """Return (k,) recalls from 0 to 1 and (k,) precisions."""
+    """Return (k,) recalls from 0 to 1 and (k,) precisions, at most ``MAX_POINTS`` points of the curve."""
     precision, recall, _ = precision_recall_curve(labels, probabilities)
-    return recall[::-1], precision[::-1]
+    return _thinned(recall[::-1], precision[::-1])
+
+
+def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Return points of a curve at equal distances along it, with both ends; all of them if they are few."""
+    if len(x) <= MAX_POINTS:
+        return x, y
+    along = np.append(0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y))))
+    kept = np.searchsorted(along, np.linspace(0, along[-1], MAX_POINTS - 1))
+    kept = np.unique(np.append(kept, len(x) - 1))
+    return x[kept], y[kept]
 
 
 def calibration(labels: Ints, probabilities: Floats) -> Calibration:

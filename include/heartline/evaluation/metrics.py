@@ -5,13 +5,15 @@ bootstrap samples are equal. All other scores have percentile intervals of a boo
 """
 
 import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import numpy as np
 
 from heartline import contract, scores
 from heartline.arrays import Flags, Floats, Ints
-from heartline.evaluation import bootstrap, intervals
+from heartline.evaluation import bootstrap, cells, intervals
 from heartline.evaluation.bootstrap import DRAWS, Ranked
 
 CLIP = 1e-6  # probabilities are clipped to this distance from 0 and 1 before the logarithm
@@ -67,30 +69,44 @@ class Estimate:
 
 
 def evaluate(
-    labels: Ints, probabilities: Floats, groups: Ints, *, seed: int, draws: int = DRAWS
+    labels: Ints,
+    probabilities: Floats,
+    groups: Ints,
+    *,
+    seed: int,
+    draws: int = DRAWS,
+    names: Collection[str] = tuple(TITLES),
 ) -> dict[str, Estimate]:
-    """Return every score in ``TITLES`` with its interval.
+    """Return scores with their intervals.
+
+    Values are those of the records. With more records than ``cells.ROWS`` the bootstrap draws cells of records.
 
     Args:
         labels: (n,) 0 or 1, n at least 1.
         probabilities: (n,) 0 to 1.
         groups: (n,) records with the same number are drawn together.
         seed: of the bootstrap.
-        draws: of the bootstrap; fewer from 30,000 records on (``bootstrap.draws``).
+        draws: of the bootstrap.
+        names: scores in ``TITLES``; by default all of them.
     """
     found = proportions(labels, probabilities, groups)
-    ranked = Ranked.of(labels, probabilities)
-    every = np.ones((1, len(labels)))
-    values = _scores(every, labels, probabilities, ranked)[:, 0]
-    drawn = bootstrap.over_draws(
-        groups, lambda weights: _scores(weights, labels, probabilities, ranked).T, seed=seed, count=draws
-    )
+    resampled = [name for name in _SCORES if name in names]
+    sample = cells.sample(labels, probabilities, groups)
+    values = _scores(resampled, np.ones((1, len(labels))), labels, probabilities, Ranked.of(labels, probabilities))[0]
+    ranked = Ranked.of(sample.labels, sample.probabilities)
+
+    def score(weights: Floats) -> Floats:
+        return _scores(resampled, weights, sample.labels, sample.probabilities, ranked)
+
+    drawn = sample.over_draws(score, seed=seed, count=draws)
+    if isinstance(sample, cells.Cells):
+        drawn += values - score(sample.counts[None].astype("float64"))  # what rounding to levels changes in each draw
     undefined = _undefined(labels, probabilities)
-    for position, name in enumerate(_RESAMPLED):
+    for position, name in enumerate(resampled):
         found[name] = _estimate(float(values[position]), drawn[:, position], len(labels), undefined)
-    if found["roc_auc"].value in (0.0, 1.0):
+    if "roc_auc" in found and found["roc_auc"].value in (0.0, 1.0):
         found["roc_auc"] = _separated(found["roc_auc"], labels)
-    return {name: found[name] for name in TITLES}
+    return {name: found[name] for name in TITLES if name in names}
 
 
 def proportions(labels: Ints, probabilities: Floats, groups: Ints) -> dict[str, Estimate]:
@@ -121,51 +137,85 @@ def share(true: Flags, among: Flags, groups: Ints, if_none: str) -> Estimate:
     if n == 0:
         return Estimate(None, None, None, 0, if_none)
     value = float(true[among].mean())
-    low, high = intervals.wilson(value, len(np.unique(groups[among])))
+    low, high = intervals.wilson(value, bootstrap.numbered(groups[among])[1])
     return Estimate(value, low, high, n)
 
 
-_RESAMPLED = (
-    "roc_auc",
-    "pr_auc",
-    "balanced_accuracy",
-    "f1",
-    "log_loss",
-    "brier",
-    "rmse",
-    "calibration_slope",
-    "calibration_in_the_large",
-)
+@dataclass(frozen=True, eq=False)
+class _Weighted:
+    """Labels and probabilities with the weights of draws, and the sums that several scores need."""
 
+    weights: Floats
+    labels: Ints
+    probabilities: Floats
+    ranked: Ranked
 
-def _scores(weights: Floats, labels: Ints, probabilities: Floats, ranked: Ranked) -> Floats:
-    """Return (scores, draws) the values of ``_RESAMPLED``, NaN where one is not defined."""
-    predictions = probabilities >= contract.THRESHOLD
-    clipped = np.clip(probabilities, CLIP, 1 - CLIP)
-    surprise = -np.log(np.where(labels == 1, clipped, 1 - clipped))
     # No matrix product: the order of its sums depends on the machine.
-    total = weights.sum(axis=1)
-    positive, predicted, hits = ((weights * one).sum(axis=1) for one in (labels, predictions, labels * predictions))
-    counts = ranked.counts(weights)
-    area = scores.roc_auc_from_counts(*counts)
+    def mean(self, values: Floats) -> Floats:
+        """Return the weighted mean of (n,) values in each draw: (draws,)."""
+        found: Floats = (self.weights * values).sum(axis=1) / self.total
+        return found
+
+    @cached_property
+    def total(self) -> Floats:
+        found: Floats = self.weights.sum(axis=1)
+        return found
+
+    @cached_property
+    def confusion(self) -> tuple[Floats, Floats, Floats]:
+        """Positive records, predicted positives, and hits."""
+        predictions = self.probabilities >= contract.THRESHOLD
+        of = (self.labels, predictions, self.labels * predictions)
+        positive, predicted, hits = ((self.weights * one).sum(axis=1) for one in of)
+        return positive, predicted, hits
+
+    @cached_property
+    def counts(self) -> tuple[Floats, Floats]:
+        return self.ranked.counts(self.weights)
+
+    @cached_property
+    def brier(self) -> Floats:
+        return self.mean(scores.squared_errors(self.labels, self.probabilities))
+
+
+def _average_precision(of: _Weighted) -> Floats:
+    return np.where(of.total > of.confusion[0], bootstrap.average_precision(*of.counts), np.nan)
+
+
+def _balanced_accuracy(of: _Weighted) -> Floats:
+    positive, predicted, hits = of.confusion
+    found: Floats = (hits / positive + 1 - (predicted - hits) / (of.total - positive)) / 2
+    return found
+
+
+def _f1(of: _Weighted) -> Floats:
+    positive, predicted, hits = of.confusion
+    return np.where(positive > 0, 2 * hits / (predicted + positive), np.nan)
+
+
+def _log_loss(of: _Weighted) -> Floats:
+    clipped = np.clip(of.probabilities, CLIP, 1 - CLIP)
+    return of.mean(-np.log(np.where(of.labels == 1, clipped, 1 - clipped)))
+
+
+_SCORES: Mapping[str, Callable[[_Weighted], Floats]] = {
+    "roc_auc": lambda of: scores.roc_auc_from_counts(*of.counts),
+    "pr_auc": _average_precision,
+    "balanced_accuracy": _balanced_accuracy,
+    "f1": _f1,
+    "log_loss": _log_loss,
+    "brier": lambda of: of.brier,
+    "rmse": lambda of: np.sqrt(of.brier),
+    "calibration_slope": lambda of: bootstrap.calibration_slopes(of.weights, of.labels, of.probabilities),
+    "calibration_in_the_large": lambda of: of.mean(of.labels - of.probabilities),  # observed minus predicted prevalence
+}
+
+
+def _scores(names: Sequence[str], weights: Floats, labels: Ints, probabilities: Floats, ranked: Ranked) -> Floats:
+    """Return (draws, scores) the values of these scores, NaN where one is not defined."""
+    of = _Weighted(weights, labels, probabilities, ranked)
     with np.errstate(invalid="ignore", divide="ignore"):  # a draw without a class gives NaN
-        precision_area = np.where(total > positive, bootstrap.average_precision(*counts), np.nan)
-        balanced = (hits / positive + 1 - (predicted - hits) / (total - positive)) / 2
-        f1 = np.where(positive > 0, 2 * hits / (predicted + positive), np.nan)
-    brier = (weights * scores.squared_errors(labels, probabilities)).sum(axis=1) / total
-    return np.stack(
-        [
-            area,
-            precision_area,
-            balanced,
-            f1,
-            (weights * surprise).sum(axis=1) / total,
-            brier,
-            np.sqrt(brier),
-            bootstrap.calibration_slopes(weights, labels, probabilities),
-            (weights * (labels - probabilities)).sum(axis=1) / total,  # observed minus predicted prevalence
-        ]
-    )
+        return np.stack([_SCORES[name](of) for name in names], axis=1)
 
 
 def _estimate(value: float, drawn: Floats, n: int, undefined: str) -> Estimate:

@@ -103,8 +103,7 @@ def _subgroup(kind: str, name: str, labels: Ints, probabilities: Floats, groups:
         if why:
             estimates[score] = Estimate(None, None, None, n, why)
     if missing := [score for score in TITLES if score not in estimates]:
-        found = metrics.evaluate(labels, probabilities, groups, seed=seed)
-        estimates |= {score: found[score] for score in missing}
+        estimates |= metrics.evaluate(labels, probabilities, groups, seed=seed, names=missing)
     warnings = tuple(
         f"{name}: no {TITLES[score]}, {one.note}" for score, one in sorted(estimates.items()) if one.value is None
     )

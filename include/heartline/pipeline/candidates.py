@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import io
 import json
 import logging
 import math
@@ -14,27 +15,32 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as installed
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 
 from heartline import contract, visible
-from heartline.arrays import Ints
+from heartline.arrays import Folds
 from heartline.comparison.candidates import Candidate
 from heartline.comparison.compare import OutOfFoldPredictions
-from heartline.errors import HeartlineError
+from heartline.errors import HandoverError, HeartlineError
 from heartline.evaluation import cross_validation, metrics
 from heartline.evaluation.cross_validation import CrossValidation, Evaluation
 from heartline.packaging import export, smoke_test
-from heartline.pipeline.handovers import Prepared, Trained
+from heartline.pipeline.handovers import Prepared, Refused, Trained
 from heartline.reports import model_figures
 from heartline.storage import object_store, snapshots, splits
 from heartline.storage.splits import LabelledDataset
 from heartline.training import families
 
 log = logging.getLogger(__name__)
+
+_COLUMNS = ("probability", "label", "group")  # of the stored predictions
+_EVIDENCE = b"heartline.evaluation"
 
 ENVIRONMENT = ("scikit-learn", "numpy", "scipy", "skl2onnx", "onnxruntime", "skops")
 
@@ -57,7 +63,7 @@ class TrainingInputs:
 
     records: LabelledDataset
     holdout: LabelledDataset
-    folds: Ints
+    folds: Folds
     profile: families.Profile
     seed: int
 
@@ -71,7 +77,7 @@ class TrainingInputs:
         return cls(
             records=splits.to_labelled(snapshots.read_snapshot(prepared["training"])),
             holdout=splits.to_labelled(snapshots.read_snapshot(prepared["holdout"])),
-            folds=snapshots.read_snapshot(prepared["folds"]).to_numpy("int64").T,
+            folds=snapshots.read_snapshot(prepared["folds"]).to_numpy("int8").T,
             profile=families.profile(prepared["profile"]),
             seed=prepared["seed"],
         )
@@ -120,16 +126,6 @@ class Unservable:
 
     bundle: bytes | None
     error: HeartlineError
-
-
-class StoredPredictions(TypedDict):
-    """The object that ``Trained.predictions`` names: n training records, and the evaluation of the family."""
-
-    probabilities: list[float]
-    labels: list[int]
-    groups: list[int]
-    fold_aucs: list[float | None]
-    evidence: dict[str, Any]
 
 
 def fit(recipe: families.Family, inputs: TrainingInputs) -> Fitted:
@@ -267,15 +263,17 @@ def read(trained: Trained) -> Candidate:
 
     Raises:
         StoreError: the object is missing or damaged.
+        HandoverError: another version of the code wrote it.
     """
-    stored: StoredPredictions = json.loads(object_store.get(trained["predictions"]))
-    evidence, name = stored["evidence"], trained["family"]
+    table, evidence = _stored(trained)
+    columns = {name: table.column(name).to_numpy() for name in _COLUMNS}
+    name = trained["family"]
     predictions = OutOfFoldPredictions(
         name=name,
-        probabilities=np.array(stored["probabilities"]),
-        labels=np.array(stored["labels"], dtype=np.int64),
-        groups=np.array(stored["groups"], dtype=np.int64),
-        fold_aucs=np.array(stored["fold_aucs"], dtype=np.float64),
+        probabilities=columns["probability"],
+        labels=columns["label"].astype(np.int64),
+        groups=columns["group"],
+        fold_aucs=np.array(evidence["fold_aucs"], dtype=np.float64),
         basis={key: evidence["about"][key] for key in ("snapshot", "folds", "contract")},
     )
     return Candidate(
@@ -287,15 +285,41 @@ def read(trained: Trained) -> Candidate:
     )
 
 
-def stored_predictions(fitted: Fitted, inputs: TrainingInputs, evidence: Mapping[str, object]) -> StoredPredictions:
-    """Return what ``read`` needs of a family."""
-    return {
-        "probabilities": fitted.cv.averaged.tolist(),
-        "labels": inputs.records.labels.tolist(),
-        "groups": inputs.records.groups.tolist(),
-        "fold_aucs": [None if math.isnan(auc) else auc for auc in fitted.cv.fold_aucs.tolist()],
-        "evidence": dict(evidence),
-    }
+def read_evidence(trained: Trained | Refused) -> dict[str, Any]:
+    """Return the content of a family's ``evaluation.json``, and its ROC AUC within each fold (``fold_aucs``).
+
+    Raises:
+        StoreError: the object is missing or damaged.
+        HandoverError: another version of the code wrote it.
+    """
+    return _stored(trained)[1]
+
+
+def _stored(trained: Trained | Refused) -> tuple[pa.Table, dict[str, Any]]:
+    data = object_store.get(trained["predictions"])
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+        evidence: dict[str, Any] = json.loads((table.schema.metadata or {})[_EVIDENCE])
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise HandoverError(
+            "the stored predictions have another form than this version of Heartline reads",
+            where=trained["predictions"],
+            expected=f"Parquet with the columns {', '.join(_COLUMNS)} and the evaluation in its metadata",
+            hint="another version of Heartline started this run: trigger a new run instead of clearing its tasks",
+        ) from error
+    return table, evidence
+
+
+def stored_predictions(fitted: Fitted, inputs: TrainingInputs, evidence: Mapping[str, object]) -> bytes:
+    """Return what ``read`` needs of a family as Parquet: a row for each training record, the evaluation as metadata."""
+    aucs = [None if math.isnan(auc) else auc for auc in fitted.cv.fold_aucs.tolist()]
+    arrays = (fitted.cv.averaged, inputs.records.labels.astype("int8"), inputs.records.groups)
+    table = pa.table(dict(zip(_COLUMNS, arrays, strict=True)))
+    table = table.replace_schema_metadata({_EVIDENCE: export.to_json({**evidence, "fold_aucs": aucs})})
+    buffer = io.BytesIO()
+    # Nearly every probability occurs once, so a dictionary of them would only cost time.
+    pq.write_table(table, buffer, compression="zstd", use_dictionary=["label"])
+    return buffer.getvalue()
 
 
 def environment() -> dict[str, str]:

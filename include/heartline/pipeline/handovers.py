@@ -114,7 +114,7 @@ class Trained(TypedDict):
     bundle: str
     """URI of the model bundle."""
     predictions: str
-    """URI of the out-of-fold predictions and the evaluation, JSON."""
+    """URI of the out-of-fold predictions and the evaluation, Parquet."""
     run_id: str
     """Id of the family's MLflow run."""
     origin: str
@@ -137,7 +137,7 @@ class Refused(TypedDict):
     error: str
     """The error with all its parts."""
     predictions: str
-    """URI of the out-of-fold predictions and the evaluation, JSON."""
+    """URI of the out-of-fold predictions and the evaluation, Parquet."""
     run_id: str
     """Id of the family's MLflow run, which has failed."""
     roc_auc: float | None

@@ -45,8 +45,8 @@ def train(family: str, prepared: Prepared, *, run: str = "") -> Trained | Refuse
     if isinstance(built, ServableBundle):
         bundle_uri = object_store.put(built.bundle, "bundles", ".tar")
         evidence["smoke_test"] = {"records": built.smoke_test.records, "max_abs_diff": built.smoke_test.max_abs_diff}
-    predictions = export.to_json(candidates.stored_predictions(fitted, inputs, evidence))
-    predictions_uri = object_store.put(predictions, "predictions", ".json")
+    predictions = candidates.stored_predictions(fitted, inputs, evidence)
+    predictions_uri = object_store.put(predictions, "predictions", ".parquet")
     run_id = mlflow_registry.log_run(
         runs.Run(
             # The digest of the result. A recipe does not identify the code that ran it, and a digest of the code would

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup, escape
-from sklearn.metrics import roc_curve
 
 from heartline import contract
 from heartline.comparison.compare import Comparison, OutOfFoldPredictions
@@ -139,7 +138,7 @@ def _roc(figure: "Figure", models: Sequence[tuple[str, OutOfFoldPredictions]]) -
     axis.plot([0, 1], [0, 1], color=GREY, linestyle=(0, (1, 3)), linewidth=1)
     for position, (title, one) in enumerate(models):
         colour, line, marker = LOOKS[position % len(LOOKS)]
-        x, y, _ = roc_curve(one.labels, one.probabilities)
+        x, y = curves.roc_points(one.labels, one.probabilities)
         area = roc_auc(one.labels, one.probabilities)
         axis.plot(x, y, color=colour, linestyle=line, linewidth=1.8, label=f"{title}, AUC {area:.3f}")
         predicted = one.probabilities >= contract.THRESHOLD

@@ -246,7 +246,8 @@ def _odds_ratios(figure: "Figure", data: FigureData) -> None:
     axis.set_xticks([], minor=True)
     axis.set_xlabel("Odds ratio (log scale)")
     grid(axis, only="x")
-    basis = f"Final model, {len(data.records)} training records, middle 95 % of {importance.REFITS} bootstrap refits"
+    intervals = importance.interval_in_words(len(data.records))
+    basis = f"Final model, {len(data.records)} training records, {intervals}"
     _head(figure, data, "odds ratios", basis)
 
 

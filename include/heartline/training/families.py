@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import ThreadpoolController
 
 from heartline.errors import HeartlineError
-from heartline.storage.splits import LabelledDataset
+from heartline.storage.splits import MANY, LabelledDataset
 from heartline.training import fast_forest, fast_logistic_regression, tuning
 from heartline.training.family_names import LOGISTIC_REGRESSION, RANDOM_FOREST
 from heartline.training.preprocessing import Encoder, preprocessor
@@ -23,9 +23,14 @@ T = TypeVar("T")
 
 # A tree on a million records takes 22 MB and three seconds. With more records than this, each tree gets a sample.
 MAX_SAMPLES = 100_000
-# Newton's method: on a few columns it is exact in a few steps, also on a million records. ``lbfgs``, the default, stops
+# Newton's method: on a few columns it is exact in a few steps. ``lbfgs``, the default, stops at its default ``tol``
 # where probabilities still differ by 1e-3 from those of the optimum.
-LOGISTIC_PARAMETERS = {"C": 1.0, "solver": fast_logistic_regression.SOLVER, "tol": 1e-8, "max_iter": 100}
+NEWTON = {"C": 1.0, "solver": fast_logistic_regression.SOLVER, "tol": 1e-8, "max_iter": 100}
+# float32 inputs need a solver without second derivatives: with little penalty they are singular in float32.
+FIRST_ORDER = {"C": 1.0, "solver": "lbfgs", "tol": 1e-5, "max_iter": 1000}
+# Trees of 20,000 records have about as many leaves. With more records they have at most so many, or a bundle of 300
+# trees takes 400 MB, and its export 7 GB.
+MAX_LEAVES, LEAVES_FROM = 2_500, 20_000
 
 
 @dataclass(frozen=True)
@@ -82,18 +87,26 @@ class Family:
     trusted: tuple[str, ...] = ()
 
 
+def _logistic_parameters(profile: Profile, rows: int = 0) -> dict[str, Any]:
+    # half of ``MANY``: the folds of float32 records have fewer records, and need the same solver
+    return dict(FIRST_ORDER if rows > MANY // 2 else NEWTON)
+
+
 def _logistic_regression(parameters: dict[str, Any], seed: int) -> Pipeline:
     model = LogisticRegression(**parameters, random_state=seed)
     return Pipeline([("preprocess", preprocessor(scale=True)), ("model", model)])
 
 
 def _fast_logistic_regression(parameters: dict[str, Any], seed: int) -> Pipeline:
-    model = fast_logistic_regression.NewtonRegression(**parameters, random_state=seed)
+    newton = parameters["solver"] == fast_logistic_regression.SOLVER
+    build = fast_logistic_regression.NewtonRegression if newton else LogisticRegression
+    model = build(**parameters, random_state=seed)
     return Pipeline([("preprocess", Encoder(scale=True)), ("model", model)])
 
 
 def _forest_size(profile: Profile, rows: int = 0) -> dict[str, Any]:
-    return {"n_estimators": profile.trees, "max_samples": MAX_SAMPLES if rows > MAX_SAMPLES else None}
+    leaves = {"max_leaf_nodes": MAX_LEAVES} if rows > LEAVES_FROM else {}
+    return {"n_estimators": profile.trees, "max_samples": MAX_SAMPLES if rows > MAX_SAMPLES else None, **leaves}
 
 
 def _random_forest(parameters: dict[str, Any], seed: int) -> Pipeline:
@@ -113,7 +126,7 @@ FAMILIES: Mapping[str, Family] = {
             LOGISTIC_REGRESSION,
             "Logistic regression",
             simplicity=1,
-            parameters=lambda profile, rows=0: dict(LOGISTIC_PARAMETERS),
+            parameters=_logistic_parameters,
             build=_logistic_regression,
             grid=({"C": 0.01}, {"C": 0.1}, {"C": 1.0}, {"C": 10.0}),
             fast_equivalent=_fast_logistic_regression,
@@ -157,7 +170,8 @@ def hyperparameter_sets(name: str, profile: Profile, rows: int = 0) -> tuple[dic
     Args:
         name: the family.
         profile: hyperparameters' profile.
-        rows: number of training records; over ``MAX_SAMPLES`` each tree gets a sample.
+        rows: number of training records; over ``MAX_SAMPLES`` each tree gets a sample, over ``LEAVES_FROM`` it has at
+            most ``MAX_LEAVES`` leaves.
 
     Raises:
         HeartlineError: there is no such family.

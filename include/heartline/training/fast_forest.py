@@ -20,7 +20,8 @@ from sklearn.ensemble import RandomForestClassifier
 
 from heartline.arrays import Floats, Ints
 
-KNOWN = ("n_estimators", "min_samples_leaf", "max_samples", "random_state", "n_jobs")  # supported hyperparameters
+# supported hyperparameters
+KNOWN = ("n_estimators", "min_samples_leaf", "max_leaf_nodes", "max_samples", "random_state", "n_jobs")
 THREADS_FROM = 5_000  # records: with fewer, a tree is grown before a second thread starts
 
 _MAX_SEED = np.iinfo(np.int32).max
@@ -127,7 +128,11 @@ class Forest(RandomForestClassifier):  # type: ignore[misc]  # scikit-learn has 
         max_features, grown = max(1, int(np.sqrt(count))), []
         # Each build starts the splitter anew, with the state that ``random`` has then.
         splitter = _splitter.BestSplitter(_criterion.Gini(1, sizes), max_features, leaf, 0.0, random, None)
-        builder = _tree.DepthFirstTreeBuilder(splitter, max(2, 2 * leaf), leaf, 0.0, _MAX_DEPTH, 0.0)
+        limits = (splitter, max(2, 2 * leaf), leaf, 0.0, _MAX_DEPTH)
+        if self.max_leaf_nodes is None:
+            builder = _tree.DepthFirstTreeBuilder(*limits, 0.0)
+        else:
+            builder = _tree.BestFirstTreeBuilder(*limits, self.max_leaf_nodes, 0.0)
         for seed in seeds:
             weights = np.bincount(self._drawn(random, seed), minlength=self._rows).astype(np.float64)
             random.seed(seed)

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from heartline.arrays import Floats, Folds, Ints
 from heartline.scores import brier
 from heartline.storage.splits import INNER, LabelledDataset, hashed_folds
-from heartline.training import fast_logistic_regression
+from heartline.training import fast_logistic_regression, preprocessing
 
 FOLDS = 5
 FOREST = 50  # trees of the forest that estimates a hyperparameter set's loss
@@ -63,12 +63,18 @@ def fit(pipelines: Sequence[Pipeline], records: LabelledDataset, loss: Loss, *, 
     found = _search(pipelines, records, loss, seed)
     chosen = pipelines[found.position]
     if found.steps is None or found.inputs is None or len(found.inputs) < len(records):
-        return chosen.fit(records.features, records.labels)
+        return _fitted(chosen, records)
     resume = getattr(found.model, "resume", None)
     if resume is None:
-        return chosen.fit(records.features, records.labels)
+        return _fitted(chosen, records)
     model = resume(chosen[-1], found.inputs, records.labels)
     return Pipeline([*found.steps.steps, (chosen.steps[-1][0], model)])
+
+
+def _fitted(pipeline: Pipeline, records: LabelledDataset) -> Pipeline:
+    steps = pipeline[:-1]
+    pipeline[-1].fit(preprocessing.fitted_inputs(steps, records.features), records.labels)
+    return Pipeline([*steps.steps, pipeline.steps[-1]])
 
 
 def _search(pipelines: Sequence[Pipeline], records: LabelledDataset, loss: Loss, seed: int) -> _Search:

@@ -208,10 +208,6 @@ def test_memory_and_time_are_bounded(monkeypatch):
     monkeypatch.setattr(bootstrap, "_BLOCK_CELLS", 3000)
     blocks = [len(block) for block in bootstrap.draws(np.arange(1000), seed=0, count=10)]
     assert blocks == [3, 3, 3, 1]
-    monkeypatch.setattr(bootstrap, "MAX_CELLS", 250_000)
-    assert sum(len(block) for block in bootstrap.draws(np.arange(1000), seed=0)) == 250
-    monkeypatch.setattr(bootstrap, "MAX_CELLS", 1)
-    assert sum(len(block) for block in bootstrap.draws(np.arange(1000), seed=0)) == bootstrap.MIN_DRAWS
 
 
 def test_the_size_of_a_block_changes_no_draw(monkeypatch):

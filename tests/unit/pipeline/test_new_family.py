@@ -13,6 +13,7 @@ from heartline import contract
 from heartline.evaluation import cross_validation
 from heartline.packaging import export, smoke_test
 from heartline.packaging.bundle import unpack
+from heartline.pipeline import candidates
 from heartline.pipeline.compare import compare
 from heartline.pipeline.ingest import ingest
 from heartline.pipeline.preprocess import preprocess
@@ -84,8 +85,7 @@ def test_a_third_family_is_compared_smoke_tested_and_registered(neighbours, modu
     compared = compare(trained, prepared, run="a third family")
     registered = register(compared, promotion="manual")
     # then the service's predictions are the model's
-    kept = json.loads(stores.get(trained[1]["predictions"]))
-    smoke_test_result = kept["evidence"]["smoke_test"]
+    smoke_test_result = candidates.read_evidence(trained[1])["smoke_test"]
     assert smoke_test_result["records"] == export.REFERENCE_ROWS
     assert smoke_test_result["max_abs_diff"] <= export.TOLERANCE
     # and it was compared on the folds of the other, with a page and a card

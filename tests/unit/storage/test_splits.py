@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heartline import contract
 from heartline.errors import DataError
 from heartline.ingestion import synthetic
 from heartline.storage import record_identity, splits
@@ -205,3 +206,14 @@ def test_too_few_records_of_a_class_are_refused(cohort):
         "  expected: at least 5, one for each fold\n"
         "  hint:     train on more data"
     )
+
+
+def test_features_of_many_records_are_float32_and_those_of_few_float64(cohort, monkeypatch):
+    canonical = record_identity.canonical(cohort)
+    few = splits.to_labelled(canonical)
+    monkeypatch.setattr(splits, "MANY", len(canonical) - 1)
+    many = splits.to_labelled(canonical)
+    assert (few.features.dtype, many.features.dtype) == (np.float64, np.float32)
+    assert np.array_equal(many.features, few.features.astype("float32"), equal_nan=True)
+    whole = [position for position, column in enumerate(contract.FEATURES) if column.whole]
+    assert np.array_equal(many.features[:, whole], few.features[:, whole], equal_nan=True)

@@ -14,7 +14,7 @@ from heartline.evaluation import cross_validation
 from heartline.packaging import export
 from heartline.storage import record_identity, splits
 from heartline.storage.splits import LabelledDataset
-from heartline.training import families, fast_forest, fast_logistic_regression
+from heartline.training import families, fast_forest, fast_logistic_regression, preprocessing
 from heartline.training.preprocessing import Encoder, preprocessor
 
 PROFILE = families.Profile("test", splits=4, repeats=1, trees=60)
@@ -236,3 +236,51 @@ def test_a_fold_whose_training_part_lacks_a_column_is_fitted_by_the_family_itsel
         slow = validate("logistic_regression", few, plan)
     assert_same(fast, slow, tolerance=1e-9)
     assert (fast.probabilities[plan == 2] == slow.probabilities[plan == 2]).all()
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_inputs_of_float32_features_are_float32_and_equal(records, scale):
+    """Many records have float32 features; a model of float64 inputs would take twice the memory."""
+    features = records.features.astype("float32")
+    expected = preprocessor(scale=scale).fit(features).transform(features)
+    found = Encoder(scale=scale).fit(features).transform(features)
+    assert found.dtype == expected.dtype == np.float32
+    assert np.array_equal(found, expected)
+
+
+def test_many_records_are_encoded_in_blocks(records, monkeypatch):
+    encoder = Encoder(scale=True).fit(records.features)
+    expected = encoder.transform(records.features)
+    monkeypatch.setattr(preprocessing, "_BLOCK", 64)
+    assert np.array_equal(encoder.transform(records.features), expected)
+
+
+@pytest.mark.parametrize("leaf", [1, 3])
+def test_a_forest_with_bounded_leaves_is_equal_to_the_last_bit(records, leaf):
+    parameters = {"n_estimators": 20, "max_leaf_nodes": 15, "min_samples_leaf": leaf, "random_state": 0}
+    inputs = preprocessor(scale=False).fit_transform(records.features)
+    expected = RandomForestClassifier(**parameters).fit(inputs, records.labels)
+    found = fast_forest.Forest(**parameters).fit(inputs, records.labels)
+    assert max(tree.tree_.n_leaves for tree in expected.estimators_) == 15
+    assert np.array_equal(found.predict_proba(inputs), expected.predict_proba(inputs))
+
+
+def test_only_forests_of_many_records_have_bounded_leaves():
+    few, many = (
+        families.hyperparameter_sets("random_forest", families.profile("full"), families.LEAVES_FROM + more)
+        for more in (0, 1)
+    )
+    assert not any("max_leaf_nodes" in one for one in few)
+    assert {one["max_leaf_nodes"] for one in many} == {families.MAX_LEAVES}
+
+
+@pytest.mark.parametrize("name", ["logistic_regression", "random_forest"])
+def test_the_steps_of_many_records_learn_from_a_sample(records, monkeypatch, name):
+    monkeypatch.setattr(preprocessing, "LEARNED_FROM", 200)
+    monkeypatch.setattr(preprocessing, "_BLOCK", 64)
+    found, fast = (families.fit(name, records, profile=PROFILE, seed=0, fast=fast) for fast in (False, True))
+    sample = records.features[np.arange(200) * len(records) // 200]
+    expected = preprocessor(scale=name == "logistic_regression").fit(sample).transform(records.features)
+    assert np.array_equal(found[:-1].transform(records.features), expected)
+    probabilities = [families.probability(one, records.features) for one in (found, fast)]
+    assert np.abs(probabilities[0] - probabilities[1]).max() <= families.family(name).tolerance

@@ -11,7 +11,7 @@ from heartline.training import families, fast_logistic_regression
 from heartline.training.fast_logistic_regression import NewtonRegression
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)
-GIVEN = families.LOGISTIC_PARAMETERS
+GIVEN = families.NEWTON
 
 
 def drawn(rows: int, columns: int, seed: int, strength: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
