@@ -14,7 +14,7 @@ from heartline.evaluation import cross_validation
 from heartline.packaging import export
 from heartline.storage import record_identity, splits
 from heartline.storage.splits import LabelledDataset
-from heartline.training import families, fast_forest, fast_logistic_regression, preprocessing
+from heartline.training import families, fast_forest, fast_logistic_regression, preprocessing, tuning
 from heartline.training.preprocessing import Encoder, preprocessor
 
 PROFILE = families.Profile("test", splits=4, repeats=1, trees=60)
@@ -278,6 +278,7 @@ def test_only_forests_of_many_records_have_bounded_leaves():
 def test_the_steps_of_many_records_learn_from_a_sample(records, monkeypatch, name):
     monkeypatch.setattr(preprocessing, "LEARNED_FROM", 200)
     monkeypatch.setattr(preprocessing, "_BLOCK", 64)
+    monkeypatch.setattr(tuning, "MAX_ROWS", 200)
     found, fast = (families.fit(name, records, profile=PROFILE, seed=0, fast=fast) for fast in (False, True))
     sample = records.features[np.arange(200) * len(records) // 200]
     expected = preprocessor(scale=name == "logistic_regression").fit(sample).transform(records.features)
