@@ -51,7 +51,7 @@ def warning(registry: Registry, version: str) -> str:
 
     Args:
         registry: the registered model.
-        version: its number, which is in production by now: an MLflow that does not answer gives no warning, and no error.
+        version: its number. It is in production by now, so an MLflow that does not answer is no error: no warning then.
     """
     try:
         caution = (registry.version(version) or {}).get(CAUTION, NO_CAUTION)
