@@ -11,7 +11,7 @@ from rich.table import Table
 from heartline import addresses
 from heartline.registry import alias_history, alias_moves
 from stack.clients.mlflow import PRODUCTION, STAGING, Registry
-from stack.errors import UsageError, WorkError
+from stack.errors import StackError, UsageError, WorkError
 
 CAUTION = "caution"
 """Tag of a version: why its last comparison does not suffice for a run to promote it, or ``NO_CAUTION``."""
@@ -51,12 +51,12 @@ def warning(registry: Registry, version: str) -> str:
 
     Args:
         registry: the registered model.
-        version: its number.
-
-    Raises:
-        StackError: MLflow does not answer, or refuses the request.
+        version: its number. It is in production by now, so an MLflow that does not answer is no error: no warning then.
     """
-    caution = (registry.version(version) or {}).get(CAUTION, NO_CAUTION)
+    try:
+        caution = (registry.version(version) or {}).get(CAUTION, NO_CAUTION)
+    except StackError:
+        return ""
     if caution == NO_CAUTION:
         return ""
     return f"warning: a run would not have promoted version {version} on its last comparison: {caution}"

@@ -73,6 +73,10 @@ def test_a_version_whose_comparison_does_not_suffice_is_promoted_with_a_warning(
     assert promote.warning(registry, "4") == warning
 
 
+def test_a_registry_that_is_away_after_the_move_gives_no_warning_and_no_error(registry):
+    assert promote.warning(registry, "4") == ""
+
+
 def test_the_sample_replaces_real_data_only_when_forced(registry, holds):
     fake = holds("2", v2="uci", v4="sample")
     with pytest.raises(UsageError) as caught:
