@@ -39,4 +39,7 @@ def downloaded(uri: str) -> dict[str, bytes]:
 
 
 def _download(uri: str, target: str) -> Path:
-    return Path(get_artifact_repository(uri).download_artifacts("", target))  # type: ignore[no-untyped-call]
+    repository = get_artifact_repository(uri)
+    if not repository.list_artifacts():
+        return Path(target)  # the log of a first upload would say that there was nothing to download
+    return Path(repository.download_artifacts("", target))  # type: ignore[no-untyped-call]
