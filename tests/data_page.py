@@ -9,7 +9,9 @@ import pandas as pd
 from great_expectations.expectations.expectation import Expectation
 
 from heartline import contract
-from heartline.ingestion import encodings, files, source_catalog, sources, synthetic
+from heartline.ingestion import encodings, source_catalog, sources
+from heartline.ingestion.access import files
+from heartline.ingestion.sample import synthetic
 from heartline.validation import checkpoint, drift, suite
 from heartline.validation.findings import Finding
 from tests.running import ROOT

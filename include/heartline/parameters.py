@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from heartline import contract
 from heartline.errors import ParameterError
-from heartline.ingestion import mapping_catalog, source_catalog
+from heartline.ingestion import limits, source_catalog
+from heartline.ingestion.mapping import catalog as mapping_catalog
 
 # Airflow's form shows the parameters without a section first and opened, under "Run Parameters"; the others closed.
 DATA, CHECKS, TRAINING, PROMOTION = "", "Checks of the records", "Training", "Promotion"
@@ -190,7 +191,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Mapping",
         mapping_catalog.form_description(),
         DATA,
-        max_length=mapping_catalog.MAX_CHARACTERS,
+        max_length=limits.MAPPING,
         pattern=mapping_catalog.pattern(),
         multiline=True,
         default_words="with the source of the nightly runs `HEARTLINE_MAPPING`, else the mapping of the first `up`; "

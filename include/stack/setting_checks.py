@@ -12,7 +12,9 @@ from croniter import croniter  # type: ignore[import-untyped]
 
 from heartline import addresses, contract, parameters
 from heartline.errors import ParameterError, SourceRefusedError
-from heartline.ingestion import mapping_catalog, networks, source_catalog
+from heartline.ingestion import source_catalog
+from heartline.ingestion.access import networks
+from heartline.ingestion.mapping import catalog as mapping_catalog
 from stack import mapping_choice
 from stack.errors import UsageError
 from stack.source_choice import absolute

@@ -18,7 +18,7 @@ import pandas as pd
 
 from heartline import contract
 from heartline.evaluation import intervals
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.validation import drift
 
 BEGIN, END = "<!-- drift warnings: begin -->", "<!-- drift warnings: end -->"

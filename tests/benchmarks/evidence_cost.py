@@ -128,7 +128,7 @@ def _counting_requests() -> Any:
 
 
 def _records(folder: Path) -> tuple[str, str]:
-    from heartline.ingestion import synthetic
+    from heartline.ingestion.sample import synthetic
 
     real = Path(os.environ.get("HEARTLINE_REAL_DATA", ""), "processed.cleveland.data")
     if os.environ.get("HEARTLINE_REAL_DATA") and real.is_file():

@@ -26,7 +26,7 @@ from heartline.arrays import Folds
 from heartline.comparison import verdict
 from heartline.comparison.compare import OutOfFoldPredictions, compare
 from heartline.evaluation import cross_validation
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.storage import near_duplicates, record_identity, splits
 from heartline.storage.record_identity import PATIENT
 from heartline.storage.splits import GROUP, LabelledDataset

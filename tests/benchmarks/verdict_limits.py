@@ -26,7 +26,7 @@ from heartline.comparison import verdict
 from heartline.comparison.verdict import Performance, Recall
 from heartline.comparison.verdict_names import BETTER
 from heartline.evaluation import metrics, subgroups
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.storage import splits
 from heartline.training.preprocessing import preprocessor
 from tests.benchmarks import verdicts

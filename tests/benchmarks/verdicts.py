@@ -27,7 +27,7 @@ from heartline.comparison import verdict as promotion
 from heartline.comparison.compare import Comparison, OutOfFoldPredictions, compare
 from heartline.comparison.verdict_names import BETTER
 from heartline.evaluation.intervals import ALPHA
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.scores import roc_auc
 from heartline.storage import splits
 from heartline.training.preprocessing import preprocessor

@@ -29,7 +29,7 @@ from heartline.comparison import looks, paired_tests, verdict
 from heartline.comparison.compare import Comparison, OutOfFoldPredictions, compare
 from heartline.comparison.verdict_names import BETTER
 from heartline.evaluation.intervals import Z
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.scores import roc_auc
 from heartline.storage import splits
 from heartline.training.preprocessing import preprocessor

@@ -16,8 +16,9 @@ import pyarrow as pa
 from heartline import contract, origins, visible
 from heartline.arrays import Hashes
 from heartline.errors import DataError, SourceRefusedError
-from heartline.ingestion import cells, source_catalog
-from heartline.ingestion.mapping import plain
+from heartline.ingestion import source_catalog
+from heartline.ingestion.formats import cells
+from heartline.ingestion.mapping.file_mapping import plain
 
 NO_KEY = 0  # of a row without a value
 NOT_SHOWN = "not shown: the row may identify a patient"

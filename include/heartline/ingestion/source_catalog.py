@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from heartline import contract, origins
 from heartline.errors import ParameterError
-from heartline.ingestion.file_kinds import FORMATS
+from heartline.ingestion.formats.file_kinds import FORMATS
 
 UCI_URL = "https://archive.ics.uci.edu/static/public/45/heart+disease.zip"
 SAMPLE_MIN_ROWS, SAMPLE_MAX_ROWS = 20, 10_000_000

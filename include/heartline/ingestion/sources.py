@@ -14,23 +14,13 @@ import pandas as pd
 
 from heartline import contract, origins, visible
 from heartline.errors import SourceRefusedError
-from heartline.ingestion import (
-    archives,
-    encodings,
-    files,
-    http,
-    mapping_choice,
-    networks,
-    patients,
-    source_catalog,
-    sql,
-    synthetic,
-    tables,
-    uci,
-    uploads,
-)
-from heartline.ingestion.mapping import FileMapping
+from heartline.ingestion import encodings, patients, source_catalog, tables
+from heartline.ingestion.access import files, http, networks, sql, uci, uploads
+from heartline.ingestion.formats import archives
+from heartline.ingestion.mapping import choice as mapping_choice
+from heartline.ingestion.mapping.file_mapping import FileMapping
 from heartline.ingestion.patients import PatientColumn
+from heartline.ingestion.sample import synthetic
 
 
 @dataclass(frozen=True, eq=False)

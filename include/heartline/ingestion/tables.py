@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from heartline import contract, visible
 from heartline.arrays import Hashes
 from heartline.errors import DataError
-from heartline.ingestion import cells, csv_text, encodings, limits, mapping_layout, table_formats
-from heartline.ingestion.mapping import FileMapping
+from heartline.ingestion import encodings, limits
+from heartline.ingestion.formats import cells, csv_text, table_formats
+from heartline.ingestion.mapping import layout as mapping_layout
+from heartline.ingestion.mapping.file_mapping import FileMapping
 from heartline.ingestion.patients import NOT_SHOWN, PatientColumn
 
 NOT_A_NUMBER = "not a number"

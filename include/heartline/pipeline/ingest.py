@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from heartline import parameters
 from heartline.errors import memory_limit
-from heartline.ingestion import encodings, mapping_catalog, patients, sources
+from heartline.ingestion import encodings, patients, sources
+from heartline.ingestion.mapping import catalog as mapping_catalog
 from heartline.pipeline.handovers import Ingested
 from heartline.storage import object_store, snapshots
 from heartline.storage.record_identity import PATIENT

@@ -4,8 +4,9 @@ import logging
 
 from heartline import contract
 from heartline.errors import memory_limit
-from heartline.ingestion import encodings, mapping_parser
-from heartline.ingestion.mapping import FileMapping
+from heartline.ingestion import encodings
+from heartline.ingestion.mapping import parser as mapping_parser
+from heartline.ingestion.mapping.file_mapping import FileMapping
 from heartline.pipeline import handovers, validation
 from heartline.pipeline.handovers import Ingested, Validated
 from heartline.storage import object_store, snapshots

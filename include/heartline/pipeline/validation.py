@@ -15,7 +15,7 @@ import pandas as pd
 from heartline import contract, origins, resolution, visible
 from heartline.errors import DataError
 from heartline.ingestion import encodings
-from heartline.ingestion.mapping import NO_CODE, FileMapping
+from heartline.ingestion.mapping.file_mapping import NO_CODE, FileMapping
 from heartline.pipeline.handovers import ValidationEvidence
 from heartline.registry import mlflow_registry, runs
 from heartline.reports import data_docs_page, data_docs_site

@@ -12,7 +12,8 @@ import click
 
 from heartline import parameters
 from heartline.errors import HeartlineError
-from heartline.ingestion import mapping_catalog, source_catalog
+from heartline.ingestion import source_catalog
+from heartline.ingestion.mapping import catalog as mapping_catalog
 from stack import console, source_choice
 from stack.bootstrap.launcher import HELP
 from stack.clients import service

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
 from heartline.errors import DataError, ParameterError, SourceRefusedError
-from heartline.ingestion import files, patients, sources, synthetic, tables
+from heartline.ingestion import patients, sources, tables
+from heartline.ingestion.access import files
 from heartline.ingestion.patients import PatientColumn
+from heartline.ingestion.sample import synthetic
 
 SECRET = "5" * 64
 COLUMN = PatientColumn("MRN", SECRET)

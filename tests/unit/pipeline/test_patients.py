@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from heartline.errors import DataError
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.pipeline import handovers
 from heartline.pipeline.ingest import ingest
 from heartline.pipeline.preprocess import preprocess

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from heartline import contract
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.packaging.bundle import unpack
 from heartline.pipeline.compare import compare
 from heartline.pipeline.handovers import Compared

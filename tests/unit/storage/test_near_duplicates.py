@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from heartline import contract
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.storage import near_duplicates, record_identity, splits
 from tests.unit.storage.support import RECORD, changed, frame_of
 

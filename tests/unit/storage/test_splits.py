@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from heartline import contract
 from heartline.errors import DataError
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.storage import record_identity, splits
 from heartline.training import tuning
 from tests.unit.storage.support import FEATURES, features_of

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from heartline import contract
-from heartline.ingestion import encodings, synthetic
+from heartline.ingestion import encodings
+from heartline.ingestion.sample import synthetic
 from heartline.storage import record_identity
 from heartline.validation import checkpoint, drift, findings
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.validation import drift
 
 RUNS = 100

@@ -13,8 +13,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from heartline import visible
 from heartline.errors import SourceError, SourceRefusedError, TooLargeError
 from heartline.ingestion import limits
-from heartline.ingestion.http import Limits
-from heartline.ingestion.mapping import plain
+from heartline.ingestion.access.http import Limits
+from heartline.ingestion.mapping.file_mapping import plain
 
 _SHOWN = 200  # characters of a query in a message
 _FETCH = 1_000  # rows fetched at a time: a cell may be long

@@ -13,8 +13,10 @@ import pandas as pd
 
 from heartline import contract
 from heartline.errors import DataError
-from heartline.ingestion import cells, encodings, label_polarity, mapping_catalog
-from heartline.ingestion.mapping import BY_NAME, LABEL, ColumnMapping, FileMapping, key, plain
+from heartline.ingestion import encodings, label_polarity
+from heartline.ingestion.formats import cells
+from heartline.ingestion.mapping import catalog as mapping_catalog
+from heartline.ingestion.mapping.file_mapping import BY_NAME, LABEL, ColumnMapping, FileMapping, key, plain
 from heartline.ingestion.tables import Table
 
 log = logging.getLogger(__name__)
