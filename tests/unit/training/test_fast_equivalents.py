@@ -190,3 +190,10 @@ def test_the_steps_of_many_records_learn_from_a_sample(records, monkeypatch, nam
     expected = preprocessor(scale=name == "logistic_regression").fit(sample).transform(records.features)
     assert np.array_equal(found[:-1].transform(records.features), expected)
     assert np.array_equal(families.probability(found, records.features), families.probability(fast, records.features))
+
+
+def test_many_records_are_predicted_in_parts(records, monkeypatch):
+    model = families.fit("random_forest", records, profile=PROFILE, seed=0)
+    expected = families.probability(model, records.features)
+    monkeypatch.setattr(families, "LEARNED_FROM", 100)
+    assert np.array_equal(families.probability(model, records.features), expected)
