@@ -11,8 +11,8 @@ Trains, compares and registers heart-disease models from patient records, every 
 - **register** registers a version of each family, and points `staging` at the winner.
 
 `production` is moved by a user (`./heartline promote`, or MLflow's UI). The run moves it itself if `promotion` is
-`if_better`, the verdict is *better*, and the comparison included the family and search space of the version in
-production.
+`if_better`, the verdict is *better*, the comparison included the family and search space of the version in production,
+and it is a look (at least 25 % new training records) whose p-value is at most the look's level.
 
 When a task fails: its log ends with what was wrong, where, what was expected and a hint. Correct that, then clear
 the task; the results of earlier tasks are kept.
@@ -52,7 +52,7 @@ def heart_training():
         from heartline.pipeline.ingest import ingest
 
         return ingest(
-            **parameters.chosen(params, "source", "query", "mapping", "encoding"),
+            **parameters.chosen(params, "source", "query", "mapping", "encoding", "patient"),
             given={**params, **(dag_run.conf or {})},
         )
 

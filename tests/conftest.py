@@ -118,7 +118,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def cohort() -> pd.DataFrame:
     """Return 303 synthetic records, index from 1."""
-    from heartline.ingestion import synthetic
+    from heartline.ingestion.sample import synthetic
 
     return synthetic.generate(303)
 

@@ -9,7 +9,9 @@ import pandas as pd
 from great_expectations.expectations.expectation import Expectation
 
 from heartline import contract
-from heartline.ingestion import encodings, files, source_catalog, sources, synthetic
+from heartline.ingestion import encodings, source_catalog, sources
+from heartline.ingestion.access import files
+from heartline.ingestion.sample import synthetic
 from heartline.validation import checkpoint, drift, suite
 from heartline.validation.findings import Finding
 from tests.running import ROOT
@@ -18,7 +20,12 @@ PAGE = ROOT / "docs" / "data.md"
 REFRESH = "HEARTLINE_REAL_DATA=… PYTHONPATH=include .venv/bin/python -m tests.data_page"
 DRAWS, SEED = 1000, 0  # of the table of divergence by chance
 
-_OUTCOMES = {"set": "the run stops", "row": "those rows go to quarantine", "unusual": "a warning"}
+_OUTCOMES = {
+    "set": "the run stops",
+    "row": "those rows go to quarantine",
+    "unusual": "a warning",
+    "drift": "a warning",
+}
 _OF_THE_COLUMN = {
     ("row", "expect_column_values_to_be_in_set"): "one of the contract's codes",
     ("row", "expect_column_values_to_be_between"): "a possible value, as the contract has it",
@@ -104,7 +111,7 @@ def hungary(folder: Path) -> str:
 
 
 def _fired(one: Finding) -> str:
-    found = one.found if one.layer == "set" else f"{one.count} {'row' if one.count == 1 else 'rows'}"
+    found = one.found if one.layer in ("set", "drift") else f"{one.count} {'row' if one.count == 1 else 'rows'}"
     if one.expectation == "expect_column_values_to_not_be_null":
         found = f"{one.found} have a value" if one.layer == "set" else f"{found} without a value"
     return f"| `{one.column}` | `{one.expectation}` | {found} | {_OUTCOMES[one.layer]} |"
@@ -112,17 +119,7 @@ def _fired(one: Finding) -> str:
 
 def largest_divergence(reference: pd.DataFrame, records: pd.DataFrame) -> float:
     """Return the largest divergence over the columns, as Great Expectations computes it."""
-    found = []
-    for name, partition in drift.reference(reference).items():
-        values = (records["num"] > 0).astype(float) if name == suite.DISEASE else records[name].dropna()
-        if "bins" in partition:
-            counts = np.histogram(values, partition["bins"])[0]
-        else:
-            counts = values.value_counts().reindex(partition["values"], fill_value=0).to_numpy()
-        seen, expected = counts / counts.sum(), np.array(partition["weights"])
-        some = seen > 0
-        found.append(float((seen[some] * np.log(seen[some] / expected[some])).sum()))
-    return max(found)
+    return max(one.value for one in drift.divergences(records, drift.reference(reference)))
 
 
 def chance(*, draws: int = DRAWS, seed: int = SEED, sizes: tuple[int, ...] = (100, 200, 303, 1000)) -> str:

@@ -189,6 +189,10 @@ CATEGORICAL: tuple[str, ...] = tuple(column.name for column in FEATURES if colum
 RISKS: tuple[Column, ...] = tuple(column for column in FEATURES if column.risk)
 DTYPES: dict[str, str] = {column.name: column.dtype for column in COLUMNS}
 
+# Two records of one patient may differ by as much, without a patient key: what a measurement changes by between two
+# visits within two years. They are no part of the digest: the meaning of a record does not depend on them.
+TOLERANCES: dict[str, float] = {"age": 2, "trestbps": 15, "chol": 25, "thalach": 12, "oldpeak": 0.5}
+
 # Requirements on a dataset as a whole: the run stops if one of them is not met.
 MIN_ROWS = 100
 MIN_CLASS_SHARE = 0.05
@@ -286,10 +290,12 @@ def markdown() -> str:
             "contradict the label, the label is taken to be inverted.",
             f"At most {MAX_QUARANTINE_SHARE:.0%} of the rows in quarantine.",
             f"A drift of at most {MAX_DRIFT} in each column: the Kullback-Leibler divergence from the snapshot of the "
-            "model in production.",
+            "model in production. Only gross changes are above it; smaller ones give a "
+            "[warning](data.md#drift).",
         ),
         "## Decision threshold",
-        f"A probability of {THRESHOLD} or more is predicted as heart disease.",
+        f"A probability of {THRESHOLD} or more is predicted as heart disease. This threshold is a convention: it "
+        "counts a missed disease and a false alarm as equally bad.",
     )
     return (
         f"# The data contract, version {VERSION}\n\n"

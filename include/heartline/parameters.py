@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from heartline import contract
 from heartline.errors import ParameterError
-from heartline.ingestion import mapping_catalog, source_catalog
+from heartline.ingestion import limits, source_catalog
+from heartline.ingestion.mapping import catalog as mapping_catalog
 
 # Airflow's form shows the parameters without a section first and opened, under "Run Parameters"; the others closed.
 DATA, CHECKS, TRAINING, PROMOTION = "", "Checks of the records", "Training", "Promotion"
@@ -190,11 +191,24 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Mapping",
         mapping_catalog.form_description(),
         DATA,
-        max_length=mapping_catalog.MAX_CHARACTERS,
+        max_length=limits.MAPPING,
         pattern=mapping_catalog.pattern(),
         multiline=True,
         default_words="with the source of the nightly runs `HEARTLINE_MAPPING`, else the mapping of the first `up`; "
         "with other sources none",
+    ),
+    Parameter(
+        "patient",
+        "text",
+        None,
+        "Patient",
+        "Name of the source's column that identifies the patient, if a patient may have several rows. Its values are "
+        "hashed before anything is stored. All records of a patient are on the same side of the split and in the same "
+        "fold. Empty: each row is a patient of its own.",
+        DATA,
+        max_length=200,
+        pattern=r"\S(?:.*\S)?",
+        default_words="with the source of the nightly runs `HEARTLINE_PATIENT`; with other sources none",
     ),
     Parameter(
         "max_quarantine",
@@ -211,8 +225,9 @@ PARAMETERS: tuple[Parameter, ...] = (
         "number",
         contract.MAX_DRIFT,
         "Largest drift",
-        "Kullback-Leibler divergence of a column from the snapshot of the version in production. Raise it if a change "
-        "is intended, for example for the records of another hospital.",
+        "Kullback-Leibler divergence of a column from the snapshot of the version in production, above which the run "
+        "stops. 0.25 sees only gross changes; smaller ones give a warning. Raise it if a change is intended, for "
+        "example for the records of another hospital.",
         CHECKS,
         above=0,
         high=100,
@@ -248,8 +263,8 @@ PARAMETERS: tuple[Parameter, ...] = (
         PROMOTION,
         choices={
             "manual": "only a user",
-            "if_better": "the run, if the verdict is *better* and the comparison included the family and search space "
-            "of the version in production",
+            "if_better": "the run, if the verdict is *better*, the comparison included the family and search space "
+            "of the version in production, and it is a look whose p-value is at most the look's level",
         },
     ),
 )
@@ -289,10 +304,12 @@ def check(given: Mapping[str, object], *, usual_source: str | None = None) -> No
                 + _did_you_mean(str(value), known[name].choices if isinstance(value, str) else ()),
             )
     usual = usual_source or by_name()["source"].default
-    values = chosen(given, "source", "mapping", "encoding")
+    values = chosen(given, "mapping", "encoding", "patient")
+    source = str(usual if given.get("source") is None else given["source"])
     if values["mapping"] is not None:
-        source = usual if given.get("source") is None else given["source"]
-        mapping_catalog.expect_usable(values["mapping"], str(source), values["encoding"])
+        mapping_catalog.expect_usable(values["mapping"], source, values["encoding"])
+    if values["patient"] is not None:
+        source_catalog.expect_patients(source)
     _check_source(**chosen(given, "source", "query"), usual=usual)
 
 

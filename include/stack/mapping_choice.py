@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from heartline.errors import DataError, ParameterError
-from heartline.ingestion import mapping_catalog
+from heartline.ingestion.mapping import catalog as mapping_catalog
 from stack.errors import UsageError
 
 RECORD = "mapping.yaml"  # in the state folder
@@ -53,7 +53,9 @@ def check(given: str, setting: str) -> str:
     Raises:
         UsageError: there is no such file or mapping, it leaves something open, or it does not fit the contract.
     """
-    from heartline.ingestion import mapping_parser  # imports pandas, which takes a second and no other command needs
+    from heartline.ingestion.mapping import (
+        parser as mapping_parser,  # imports pandas, which takes a second and no other command needs
+    )
 
     name = given.strip()
     if name in mapping_catalog.NAMES or not name:

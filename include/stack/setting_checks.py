@@ -12,7 +12,9 @@ from croniter import croniter  # type: ignore[import-untyped]
 
 from heartline import addresses, contract, parameters
 from heartline.errors import ParameterError, SourceRefusedError
-from heartline.ingestion import mapping_catalog, networks, source_catalog
+from heartline.ingestion import source_catalog
+from heartline.ingestion.access import networks
+from heartline.ingestion.mapping import catalog as mapping_catalog
 from stack import mapping_choice
 from stack.errors import UsageError
 from stack.source_choice import absolute
@@ -75,6 +77,10 @@ def _is_mapping_of_container(text: str) -> bool:
     return _names_mapping(text) or named
 
 
+def _is_patient(text: str) -> bool:
+    return not parameters.by_name()["patient"].problem(text)
+
+
 def _names_mapping(text: str) -> bool:
     return text.strip() in mapping_catalog.NAMES or mapping_catalog.is_inline(text)
 
@@ -110,6 +116,7 @@ _CHECKS: _Checks = {
         _is_mapping,
         f"{_NAMED_MAPPINGS}, or the path of a mapping that exists, .yaml, .yml or .json",
     ),
+    source_catalog.PATIENT_SETTING: (_is_patient, "the name of a column"),
     "HEARTLINE_CACHE_DIR": (lambda text: Path(text).is_absolute(), "an absolute path"),
     "HEARTLINE_UCI_URL": (_is_archive, "an http(s) URL, a file:// URL or an absolute path"),
     "HEARTLINE_STORE": (_URL.fullmatch, "a URI, such as file:///srv/heartline/store"),

@@ -9,7 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from heartline.ingestion import files, source_catalog
+from heartline.ingestion import source_catalog
+from heartline.ingestion.access import files
 from stack.errors import UsageError
 from stack.secrets.credentials import write_private
 

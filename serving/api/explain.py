@@ -3,7 +3,8 @@
 Only the ONNX model is used. All features of the baseline record are missing, so that the model imputes the typical
 values of its training records. A contribution is a Shapley value (Shapley 1953; Lundberg and Lee 2017, with a single
 baseline): the difference that a value makes, averaged over all orders in which the values of the record can replace the
-typical ones. The contributions add up to the prediction for the record minus the base.
+typical ones. So a typical value contributes nothing, even if it goes with a high risk. The contributions add up to the
+prediction for the record minus the base.
 """
 
 import logging

@@ -35,7 +35,10 @@ class Explanation(msgspec.Struct, frozen=True):
     method: Annotated[
         Literal["exact", "sampled"], Meta(description="sampled: the record has too many values for all subsets.")
     ]
-    base: Annotated[float, Meta(description="The prediction for a record with all values missing.")]
+    base: Annotated[
+        float,
+        Meta(description="The prediction for a typical record: all values missing, so that the model imputes them."),
+    ]
     features: Annotated[dict[str, Contribution], Meta(description="By feature, in the contract's order.")]
 
 
@@ -94,7 +97,7 @@ class ModelResponse(msgspec.Struct, frozen=True):
 
     model: ModelDescription
     bundle: Digest
-    threshold: Annotated[float, Meta(ge=0, le=1, description="Of has_heart_disease.")]
+    threshold: Annotated[float, Meta(ge=0, le=1, description="Of has_heart_disease; a convention.")]
     served_since: Time
     metrics: Annotated[Metrics | None, Meta(description="How good the model is.")]
     metrics_reason: Annotated[str | None, Meta(description="Why there are no metrics.")]

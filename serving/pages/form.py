@@ -128,6 +128,15 @@ def roc_auc(evaluation: Evaluation) -> str:
     return f"{score.value:.3f} ({interval}) {of}"
 
 
+def prevalence(evaluation: Evaluation) -> float | None:
+    """Return the share of the training records with disease, 0 to 1; None where the scores are not known."""
+    found = evaluation.metrics.cross_validation if evaluation.metrics else {}
+    records, positives = found.get("accuracy"), found.get("recall")  # recall is about the records with disease
+    if records is None or positives is None or records.n == 0:
+        return None
+    return positives.n / records.n
+
+
 def _shown(served: Served) -> dict[str, Any]:
     contract = served.model.contract
     return {
@@ -136,6 +145,7 @@ def _shown(served: Served) -> dict[str, Any]:
         "examples": examples(contract),
         "facts": served.describe(),
         "roc_auc": roc_auc(served.evaluation),
+        "prevalence": prevalence(served.evaluation),
         "threshold": served.model.about.threshold,
         "sample": SAMPLE,
     }

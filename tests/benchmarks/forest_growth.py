@@ -29,7 +29,7 @@ from pipeline_cost import forked, machine
 
 from heartline.arrays import Floats, Ints
 from heartline.comparison import paired_tests
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.packaging import export
 from heartline.scores import brier, roc_auc, squared_errors
 from heartline.storage import splits

@@ -269,7 +269,7 @@ def write_records(path: Path, rows: int) -> str:
     from pyarrow import csv
 
     from heartline import contract
-    from heartline.ingestion import synthetic
+    from heartline.ingestion.sample import synthetic
 
     real = Path(os.environ.get("HEARTLINE_REAL_DATA", ""), "processed.cleveland.data")
     names = list(contract.COLUMN_NAMES)

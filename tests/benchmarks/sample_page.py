@@ -13,7 +13,9 @@ import pandas as pd
 from sklearn.model_selection import RepeatedStratifiedKFold, cross_validate
 
 from heartline import contract
-from heartline.ingestion import files, sources, synthetic
+from heartline.ingestion import sources
+from heartline.ingestion.access import files
+from heartline.ingestion.sample import synthetic
 from heartline.training.families import family
 
 CLASSES = {"0": "no disease", "1": "disease"}

@@ -27,7 +27,7 @@ from heartline.comparison import verdict as promotion
 from heartline.comparison.compare import Comparison, OutOfFoldPredictions, compare
 from heartline.comparison.verdict_names import BETTER
 from heartline.evaluation.intervals import ALPHA
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.scores import roc_auc
 from heartline.storage import splits
 from heartline.training.preprocessing import preprocessor
@@ -139,7 +139,7 @@ def refitted_pair(seed: int, *, n: int = 242, draws: int = 2000) -> Result:
         np.array([roc_auc(records.labels[t], p[t]) for t, p in zip(tests, one, strict=True)]) for one in predictions
     ]
     averaged = [np.nanmean(one, axis=0) for one in predictions]
-    one = _compared(records.labels, averaged, folds, draws)
+    one = compared(records.labels, averaged, folds, draws)
 
     split = splits.plan_folds(records, splits=5, repeats=1, seed=seed + 1)[0] == 0
     on_split = [
@@ -195,7 +195,9 @@ def _newton(design: Floats, labels: Ints, trained_on: NDArray[np.bool_], weights
     return weights
 
 
-def drawn_pair(seed: int, *, n: int, gain: float, draws: int = 2000) -> Result:
+def drawn_pair(
+    seed: int, *, n: int, gain: float, draws: int = 2000, auc: float = AUC, correlation: float = CORRELATION
+) -> Result:
     """Draw the probabilities of two models of known ROC AUC, and return the result of each rule for the second.
 
     In each class both scores are normal and correlated; the probability is the true one given the score.
@@ -205,17 +207,17 @@ def drawn_pair(seed: int, *, n: int, gain: float, draws: int = 2000) -> Result:
     labels[: round(PREVALENCE * n)] = 1
     common = random.standard_normal(n)
     probabilities = []
-    for auc in (AUC, AUC + gain):
-        distance = math.sqrt(2) * stats.norm.ppf(auc)
-        noise = math.sqrt(CORRELATION) * common + math.sqrt(1 - CORRELATION) * random.standard_normal(n)
+    for area in (auc, auc + gain):
+        distance = math.sqrt(2) * stats.norm.ppf(area)
+        noise = math.sqrt(correlation) * common + math.sqrt(1 - correlation) * random.standard_normal(n)
         score = noise + distance * labels
         probabilities.append(special.expit(distance * score - distance**2 / 2 + special.logit(PREVALENCE)))
     folds = np.array_split(random.permutation(n), 2)
     aucs = [np.array([roc_auc(labels[fold], p[fold]) for fold in folds]) for p in probabilities]
-    return _decisions(_compared(labels, probabilities, aucs, draws, splits=len(folds)))
+    return _decisions(compared(labels, probabilities, aucs, draws, splits=len(folds)))
 
 
-def _compared(
+def compared(
     labels: Ints, probabilities: Sequence[Floats], folds: Sequence[Floats], draws: int, splits: int = SPLITS
 ) -> Comparison:
     first, second = (

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from heartline import contract
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.packaging import export
 from heartline.packaging.bundle import unpack
 from heartline.storage import splits

@@ -125,6 +125,7 @@ def test_the_task_refuses_before_it_reads(tmp_path):
         ingest(missing, given={"source": missing, "sorce": "uci"})
 
 
+FILE = {"source": "/data/a.csv"}
 VALUES = st.one_of(
     st.none(),
     st.booleans(),
@@ -148,7 +149,7 @@ def test_the_forms_schema_and_the_check_agree(one, value):
         value = int(value)
     schema = {name: part for name, part in one.form().items() if name != "default"}
     try:
-        needed = {"query": {"source": "postgres"}, "mapping": {"source": "/data/a.csv"}}.get(one.name, {})
+        needed = {"query": {"source": "postgres"}, "mapping": FILE, "patient": FILE}.get(one.name, {})
         parameters.check({one.name: value, **(needed if value else {})})
         refused = False
     except ParameterError as error:

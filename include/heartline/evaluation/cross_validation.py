@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from heartline.training.families import Profile
 
 log = logging.getLogger(__name__)
 
+CHECKED_ROWS = 10_000  # records at most on which a fast equivalent is compared with its family
 IMPORTANCE_REPEATS = 2  # repeats of the fold plan: more would take time and reduce the spread only a little
 
 
@@ -59,12 +60,20 @@ class _Fold:
     chosen: Mapping[str, Any]
     converged: bool
 
-    def same(self, other: "_Fold") -> bool:
-        """Return whether the other fold has the same numbers, to the last bit."""
+    def same(self, other: "_Fold", tolerance: float) -> bool:
+        """Return whether the other fold has the same choice, and probabilities that differ by at most ``tolerance``.
+
+        With 0 also the importances are equal, to the last bit. Otherwise they may differ: where two records change
+        places in the order of probabilities, the ROC AUC changes by a step.
+        """
+        if (self.chosen, self.converged) != (other.chosen, other.converged):
+            return False
+        if tolerance:
+            return float(np.abs(self.predictions - other.predictions).max()) <= tolerance
         mine, theirs = (
             np.concatenate([one.predictions, [] if one.importance is None else one.importance]) for one in (self, other)
         )
-        return np.array_equal(mine, theirs) and (self.chosen, self.converged) == (other.chosen, other.converged)
+        return np.array_equal(mine, theirs)
 
 
 @dataclass(frozen=True)
@@ -138,8 +147,8 @@ def cross_validate(
     """Fit the family's recipe for each fold and repeat of ``plan``, and predict the records of that fold.
 
     The recipe chooses its hyperparameters in each fold, from that fold's training records. The family's fast equivalent
-    is used if its numbers for the first fold are the family's own to the last bit; otherwise a warning is logged and
-    the family itself is used.
+    is used if it gives the family's own answers for the first fold, within the family's ``tolerance``; otherwise a
+    warning is logged and the family itself is used. Of a larger fold at most ``CHECKED_ROWS`` records are compared.
 
     Args:
         name: the family.
@@ -151,14 +160,15 @@ def cross_validate(
     work = _Work(name, records, profile, seed)
     recipe, splits = families.family(name), int(plan.max()) + 1
     # the first fold with records: only tiny classes leave a fold empty
-    fast = recipe.fast_equivalent is not None and _fast_equivalent_agrees(work, plan[0] == plan[0].min())
+    fast, first = _compared(work, plan[0] == plan[0].min())
     probabilities, found, aucs = np.full(plan.shape, np.nan), [], np.full((len(plan), splits), np.nan)
     for repeat, of_record in enumerate(plan):
         for fold in range(splits):
             test = of_record == fold
             if test.any():
-                found.append(_fold(work, test, with_importance=repeat < IMPORTANCE_REPEATS, fast=fast))
-                probabilities[repeat, test], aucs[repeat, fold] = found[-1].predictions, found[-1].auc
+                one, first = first or _fold(work, test, with_importance=repeat < IMPORTANCE_REPEATS, fast=fast), None
+                probabilities[repeat, test], aucs[repeat, fold] = one.predictions, one.auc
+                found.append(one)
         log.info("%s: %d of %d folds", recipe.title, splits * (repeat + 1), splits * len(plan))
     unconverged = sum(not one.converged for one in found)
     if unconverged:
@@ -203,29 +213,55 @@ def _fold(work: _Work, test: Flags, *, with_importance: bool, fast: bool) -> _Fo
     )
 
 
-def _fast_equivalent_agrees(work: _Work, test: Flags) -> bool:
-    """Return whether the family's fast equivalent gives the family's numbers on one fold; log a warning if not."""
-    title = families.family(work.name).title
+def _compared(work: _Work, test: Flags) -> tuple[bool, _Fold | None]:
+    """Compare the family's fast equivalent with the family on one fold.
+
+    Returns:
+        whether it gives the same answers, and the fold by what is to be used; None where only some of its records were
+        compared.
+    """
+    if families.family(work.name).fast_equivalent is None:
+        return False, None
+    if len(work.records) <= CHECKED_ROWS:
+        return _fast_equivalent_agrees(work, test)
+    rows = np.sort(np.random.default_rng(work.seed % 2**64).choice(len(work.records), CHECKED_ROWS, replace=False))
+    return _fast_equivalent_agrees(replace(work, records=work.records.take(rows)), test[rows])[0], None
+
+
+def _fast_equivalent_agrees(work: _Work, test: Flags) -> tuple[bool, _Fold]:
+    """Return whether the family's fast equivalent agrees on one fold, and that fold; log a warning if it does not."""
+    recipe = families.family(work.name)
     expected = _fold(work, test, with_importance=True, fast=False)
     try:
         found = _fold(work, test, with_importance=True, fast=True)
     except Exception as error:  # of any kind: the family itself can be fitted
         log.warning(
             "%s: the fast equivalent fails (%s: %s); it is not used, so training takes longer",
-            title,
+            recipe.title,
             type(error).__name__,
             error,
         )
-        return False
-    if found.same(expected):
-        return True
-    max_abs_diff = float(np.abs(found.predictions - expected.predictions).max())
+        return False, expected
+    if found.same(expected, recipe.tolerance):
+        return True, found
+    if found.chosen != expected.chosen:
+        log.warning(
+            "%s: the fast equivalent chooses %s instead of %s; it is not used, so training takes longer",
+            recipe.title,
+            _in_words(found.chosen),
+            _in_words(expected.chosen),
+        )
+        return False, expected
     log.warning(
         "%s: predictions of the fast equivalent differ by up to %.2g; it is not used, so training takes longer",
-        title,
-        max_abs_diff,
+        recipe.title,
+        float(np.abs(found.predictions - expected.predictions).max()),
     )
-    return False
+    return False, expected
+
+
+def _in_words(chosen: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(chosen.items()))
 
 
 def evaluate(
@@ -246,6 +282,6 @@ def evaluate(
         subgroups=subgroups.evaluate(records, cv.averaged, seed=seed),
         fold_auc_mean=float(np.nanmean(cv.fold_aucs)),
         fold_auc_sd=float(np.nanstd(cv.fold_aucs, ddof=1)),
-        chosen=Counter(", ".join(f"{key}={value}" for key, value in sorted(one.items())) for one in cv.chosen),
+        chosen=Counter(_in_words(one) for one in cv.chosen),
         unconverged=cv.unconverged,
     )

@@ -14,8 +14,9 @@ import pandas as pd
 
 from heartline import contract, visible
 from heartline.errors import DataError
-from heartline.ingestion import cells, label_polarity
-from heartline.ingestion.mapping import FileMapping
+from heartline.ingestion import label_polarity
+from heartline.ingestion.formats import cells
+from heartline.ingestion.mapping.file_mapping import FileMapping
 
 UCI = "uci"
 KAGGLE = "kaggle"

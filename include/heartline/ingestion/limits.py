@@ -10,6 +10,7 @@ ROWS = 20_000_000  # twice the largest measured table; a row needs 112 bytes her
 COLUMNS = 1_000  # of the source; the contract has 14
 LINE = 1 << 20  # bytes of one line of text, or of one cell of a query's result
 RECORD = 1 << 16  # characters of one JSON record
+MAPPING = 20_000  # characters of a mapping
 UNREADABLE = 1_000_000  # malformed rows, blank lines, or cells that are no number: each keeps its text and row number
 RATIO = 200  # unpacked to packed: CSV of patients reaches 20, a file of equal bytes 1,000
 RATIO_FREE = 64 << 20  # bytes that may be unpacked whatever the ratio

@@ -12,11 +12,13 @@ from urllib.parse import unquote
 
 from heartline import contract, origins
 from heartline.errors import ParameterError
-from heartline.ingestion.file_kinds import FORMATS
+from heartline.ingestion.formats.file_kinds import FORMATS
 
 UCI_URL = "https://archive.ics.uci.edu/static/public/45/heart+disease.zip"
 SAMPLE_MIN_ROWS, SAMPLE_MAX_ROWS = 20, 10_000_000
 DEFAULT_QUERY = f"SELECT {', '.join(contract.COLUMN_NAMES)} FROM patients"  # noqa: S608 - no user input: the names of the contract
+PATIENT_SETTING = "HEARTLINE_PATIENT"  # the patients' column of the nightly runs
+PATIENT_SECRET = "HEARTLINE_PATIENT_SECRET"  # noqa: S105 - the name of the variable with which tasks get the secret
 
 MAX_SHOWN = 60  # characters of a wrong value that a message repeats
 
@@ -54,7 +56,8 @@ class Source:
         takes_query: whether the parameter ``query`` is used.
         trains: a regular expression for the values that a training can use, if these are not all.
         examples: values for the DAG's form.
-        takes_mapping: whether the parameter ``mapping`` is used: the others have the contract's columns.
+        takes_mapping: whether the parameters ``mapping`` and ``patient`` are used: the others have the contract's
+            columns and no others.
     """
 
     origin: str
@@ -202,6 +205,27 @@ def choose(spec: str, query: str | None = None) -> Source:
             hint="save it as .xlsx or CSV",
         )
     return source
+
+
+def expect_patients(spec: str) -> None:
+    """Check that a source can have a column of patients.
+
+    Raises:
+        ParameterError: it has the contract's columns only.
+    """
+    if not choose(spec).takes_mapping:
+        raise ParameterError(
+            "this source has no column of patients",
+            where=f"parameter patient, with source {public(spec)}",
+            expected="no column: it has the contract's columns only",
+            hint="leave the parameter patient out, or choose another source",
+        )
+
+
+def default_query(patient: str) -> str:
+    """Return the query of a database for which none is given, with the column of the patients, if it has a name."""
+    quoted = patient.replace('"', '""')
+    return DEFAULT_QUERY.replace(" FROM ", f', "{quoted}" FROM ', 1) if patient else DEFAULT_QUERY
 
 
 def pattern() -> str:

@@ -14,21 +14,13 @@ import pandas as pd
 
 from heartline import contract, origins, visible
 from heartline.errors import SourceRefusedError
-from heartline.ingestion import (
-    archives,
-    encodings,
-    files,
-    http,
-    mapping_choice,
-    networks,
-    source_catalog,
-    sql,
-    synthetic,
-    tables,
-    uci,
-    uploads,
-)
-from heartline.ingestion.mapping import FileMapping
+from heartline.ingestion import encodings, patients, source_catalog, tables
+from heartline.ingestion.access import files, http, networks, sql, uci, uploads
+from heartline.ingestion.formats import archives
+from heartline.ingestion.mapping import choice as mapping_choice
+from heartline.ingestion.mapping.file_mapping import FileMapping
+from heartline.ingestion.patients import PatientColumn
+from heartline.ingestion.sample import synthetic
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +53,7 @@ class Settings:
         limits: of downloads; ``seconds`` also limits SQL statements, ``size`` files, and ``rows`` every source.
         folders: the folders whose files may be read.
         reach: the addresses that may be read beside public ones.
+        patient_secret: of the stack, with which patients' values are hashed; "" without one.
     """
 
     uci_url: str = source_catalog.UCI_URL
@@ -70,6 +63,7 @@ class Settings:
     limits: http.Limits = field(default_factory=http.Limits)
     folders: files.Folders = field(default_factory=files.Folders)
     reach: networks.Reach = field(default_factory=networks.Reach)
+    patient_secret: str = field(default="", repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -77,8 +71,8 @@ class Settings:
 
         ``HEARTLINE_UCI_URL``, ``HEARTLINE_CACHE_DIR`` (``HEARTLINE_HOME``/cache), ``HEARTLINE_DATABASE_URL``,
         ``HEARTLINE_SOURCE_SECONDS``, ``HEARTLINE_SOURCE_MAX_BYTES``, ``HEARTLINE_SOURCE_MAX_ROWS``,
-        ``HEARTLINE_SOURCE_FOLDERS``, ``HEARTLINE_SOURCE_NETWORKS``. The source in ``HEARTLINE_SOURCE`` may be read
-        wherever it is: the stack's owner named it.
+        ``HEARTLINE_SOURCE_FOLDERS``, ``HEARTLINE_SOURCE_NETWORKS``, ``HEARTLINE_PATIENT_SECRET``. The source in
+        ``HEARTLINE_SOURCE`` may be read wherever it is: the stack's owner named it.
 
         Raises:
             SourceError: a number or a network cannot be parsed.
@@ -98,6 +92,7 @@ class Settings:
             ),
             folders=files.Folders.from_environment(environment),
             reach=reach.also(environment.get("HEARTLINE_SOURCE", "")),
+            patient_secret=environment.get(source_catalog.PATIENT_SECRET, ""),
         )
 
 
@@ -111,6 +106,7 @@ class Request:
         settings: how sources are reached.
         mapping: how the records are read, as the user states it, or None.
         automatic: whether a shipped mapping may be chosen.
+        patient: the column that identifies the patient, or None.
     """
 
     spec: str
@@ -118,6 +114,7 @@ class Request:
     settings: Settings
     mapping: FileMapping | None = None
     automatic: bool = True
+    patient: PatientColumn | None = None
 
 
 def read(
@@ -127,6 +124,7 @@ def read(
     settings: Settings | None = None,
     mapping: FileMapping | None = None,
     automatic: bool = True,
+    patient: str = "",
 ) -> Records:
     """Return the records of a source.
 
@@ -138,16 +136,25 @@ def read(
         settings: how sources are reached; by default those of the environment.
         mapping: how the records are read, for a source that takes a mapping.
         automatic: whether a shipped mapping is chosen where it fits exactly.
+        patient: the name of the column that identifies the patient, for a source that takes a mapping; "" for none.
 
     Raises:
-        ParameterError: there is no such source, or it takes no query.
+        ParameterError: there is no such source, or it takes no query or no patients' column.
         SourceError: it cannot be reached or read.
         DataError: what was read is not a table of records.
     """
     settings = settings or Settings.from_environment()
     spec = spec.strip()
     source = source_catalog.choose(spec, query)
-    return READERS[source.origin](Request(spec, query, settings, mapping, automatic))
+    column = None
+    if patient:
+        source_catalog.expect_patients(spec)
+        column = PatientColumn(patient, settings.patient_secret)
+        column.expect_secret()
+    records = READERS[source.origin](Request(spec, query, settings, mapping, automatic, column))
+    if records.table.patients is not None:
+        patients.expect_patients(records.table.patients, records.table.patient, where=records.description)
+    return records
 
 
 def _read_sample(request: Request) -> Records:
@@ -173,7 +180,8 @@ def _read_uci(request: Request) -> Records:
 
 
 def _read_postgres(request: Request) -> Records:
-    settings, query = request.settings, request.query or source_catalog.DEFAULT_QUERY
+    settings, column = request.settings, request.patient
+    query = request.query or source_catalog.default_query(column.name if column else "")
     if not settings.database_url:
         raise SourceRefusedError(
             "no database is configured",
@@ -185,9 +193,11 @@ def _read_postgres(request: Request) -> Records:
 
     def parse(mapping: FileMapping | None) -> tables.Table:
         def collect(names: list[str], parts: Iterator[pd.DataFrame]) -> tables.Table:
-            return tables.from_frames(parts, names, where=where, mapping=mapping, rows=settings.limits.rows)
+            return tables.from_frames(
+                parts, names, where=where, mapping=mapping, patient=column, rows=settings.limits.rows
+            )
 
-        return sql.select(settings.database_url, query, settings.limits, collect)
+        return sql.select(settings.database_url, query, settings.limits, collect, exact=column.name if column else "")
 
     # the rows are not kept in memory: each attempt with a mapping runs the query, and most end at its columns
     return Records(mapping_choice.read(parse, request.mapping, automatic=request.automatic), "postgres", where)
@@ -224,7 +234,9 @@ def _parsed(data: bytes, origin: str, description: str, request: Request, sheet:
     within = request.settings.limits
     content = archives.unpack(data, where=description, size=within.size)
     table = mapping_choice.read(
-        lambda mapping: tables.parse(content, where=description, mapping=mapping, sheet=sheet, rows=within.rows),
+        lambda mapping: tables.parse(
+            content, where=description, mapping=mapping, patient=request.patient, sheet=sheet, rows=within.rows
+        ),
         request.mapping,
         automatic=request.automatic,
     )

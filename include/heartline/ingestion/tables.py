@@ -13,9 +13,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from heartline import contract, visible
+from heartline.arrays import Hashes
 from heartline.errors import DataError
-from heartline.ingestion import cells, csv_text, encodings, limits, mapping_layout, table_formats
-from heartline.ingestion.mapping import FileMapping
+from heartline.ingestion import encodings, limits
+from heartline.ingestion.formats import cells, csv_text, table_formats
+from heartline.ingestion.mapping import layout as mapping_layout
+from heartline.ingestion.mapping.file_mapping import FileMapping
+from heartline.ingestion.patients import NOT_SHOWN, PatientColumn
 
 NOT_A_NUMBER = "not a number"
 
@@ -35,6 +39,8 @@ class Table:
         absent: columns of the contract that the source lacks.
         dropped: columns of the source that neither the contract nor the mapping has.
         mapping: how the columns were read; None for the contract's and Kaggle's names.
+        patients: (n,) the key of each row's patient, 0 where it has none; None without a column of patients.
+        patient: the name of that column as spelled; "" without one.
     """
 
     frame: pd.DataFrame
@@ -43,10 +49,18 @@ class Table:
     absent: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     mapping: FileMapping | None = None
+    patients: Hashes | None = None
+    patient: str = ""
 
 
 def parse(
-    data: bytes, *, where: str, mapping: FileMapping | None = None, sheet: str = "", rows: int = limits.ROWS
+    data: bytes,
+    *,
+    where: str,
+    mapping: FileMapping | None = None,
+    patient: PatientColumn | None = None,
+    sheet: str = "",
+    rows: int = limits.ROWS,
 ) -> Table:
     """Return the records in the bytes of a CSV, JSON, Parquet or Excel file.
 
@@ -60,16 +74,18 @@ def parse(
         data: the complete file.
         where: the file or address, for messages.
         mapping: the names, words and units of the file, if they are not the contract's.
+        patient: the column that identifies the patient, or None.
         sheet: the sheet of an Excel workbook; "" for the first one.
         rows: the most rows.
 
     Raises:
         TooLargeError: there are more rows, or more of something else, than ``limits`` allows.
         DataError: the bytes are none of these formats, hold no rows, are not a table of records, have a column twice or
-            a column of a type that cannot hold numbers, no row has the right number of fields, or the mapping does not
-            fit the file.
+            a column of a type that cannot hold numbers, no row has the right number of fields, or the mapping or the
+            patients' column does not fit the file.
     """
-    return _read(table_formats.rows_of(data, where=where, sheet=sheet, most=rows), where, mapping, rows)
+    source = table_formats.rows_of(data, where=where, sheet=sheet, most=rows)
+    return _read(source, where, mapping, patient, rows)
 
 
 def from_frame(frame: pd.DataFrame, names: Sequence[str], *, where: str, mapping: FileMapping | None = None) -> Table:
@@ -93,6 +109,7 @@ def from_frames(
     *,
     where: str,
     mapping: FileMapping | None = None,
+    patient: PatientColumn | None = None,
     rows: int = limits.ROWS,
 ) -> Table:
     """Return the records of a table that comes in parts, each shaped as for ``from_frame``; see there.
@@ -101,22 +118,66 @@ def from_frames(
         TooLargeError: there are more than ``rows`` rows.
         DataError: see ``parse``.
     """
-    return _read(table_formats.of_frames(parts, names), where, mapping, rows)
+    return _read(table_formats.of_frames(parts, names), where, mapping, patient, rows)
 
 
-def _read(source: table_formats.Rows, where: str, mapping: FileMapping | None, most: int) -> Table:
+def _read(
+    source: table_formats.Rows, where: str, mapping: FileMapping | None, patient: PatientColumn | None, most: int
+) -> Table:
     where, other = (source.sheet.where, source.sheet.other) if source.sheet else (where, "")
     positions = mapping_layout.locate(source.names, mapping, where=where, other=other)
     spelled = [source.names[at] for at in positions.values()]
     declared = {source.names[at]: source.types[at] for at in positions.values() if at in source.types}
     _expect_readable(declared, where)
+    keys = _PatientKeys(patient, source, positions, where) if patient else None
     records = _Collector(positions, source, where, mapping, most_rows=most)
-    for batch in source.batches(list(positions.values()), mapping.keys() if mapping else ()):
+    wanted = [*positions.values(), *([keys.position] if keys else [])]
+    for batch in source.batches(wanted, mapping.keys() if mapping else ()):
         columns = list(batch)
+        if keys:
+            keys.add(columns.pop())
         if not declared:
             _expect_readable({name: column.type for name, column in zip(spelled, columns, strict=True)}, where)
         records.add(columns)
-    return records.table()
+    return records.table(keys)
+
+
+class _PatientKeys:
+    """Collects the keys of the rows' patients, a batch at a time: no value is kept."""
+
+    def __init__(
+        self, column: PatientColumn, source: table_formats.Rows, positions: dict[str, int], where: str
+    ) -> None:
+        """Find the column.
+
+        Raises:
+            DataError: the source has no such column, or the contract has it.
+        """
+        self.position = column.locate(source.names, positions, where=where, header=bool(source.header))
+        self.name = source.names[self.position]
+        self._column, self._where = column, where
+        self._parts: list[Hashes] = []
+
+    def add(self, cells_of_column: pa.Array) -> None:
+        """Add the cells of further rows.
+
+        Raises:
+            DataError: they are of a type that is no text.
+        """
+        try:
+            self._parts.append(self._column.keys(cells_of_column))
+        except pa.ArrowException:  # its message may quote a value
+            raise DataError(
+                f"the column {visible.visible(self.name)} cannot identify patients: "
+                f"it is {visible.visible(cells_of_column.type)}",
+                where=f"parameter patient; {self._where}",
+                expected="text or numbers",
+                hint="convert the column to text",
+            ) from None
+
+    def all(self) -> Hashes:
+        """Return the keys of all rows."""
+        return np.concatenate(self._parts)
 
 
 class _Collector:
@@ -191,8 +252,8 @@ class _Collector:
     def _spelled(self, row: int) -> str:
         return visible.visible(self._source.names[self._positions[contract.COLUMN_NAMES[row]]])
 
-    def table(self) -> Table:
-        """Return the table of the added rows.
+    def table(self, patients: _PatientKeys | None) -> Table:
+        """Return the table of the added rows, with their patients' keys.
 
         Raises:
             DataError: no row was added, or many rows hold a word for which the mapping has no code.
@@ -210,7 +271,7 @@ class _Collector:
         text, names = self._source.text, self._source.names
         if text and text.malformed:
             index = pd.Index(text.numbers(self.count), name="row")
-            unparseable.append(_malformed_rows(text))
+            unparseable.append(_malformed_rows(text, shown=not patients))
         unparseable += [_unparseable_cells(index[at], row, texts) for row, at, texts in self._unparseable]
         # pandas uses the transposed array without a copy.
         frame = pd.DataFrame(
@@ -221,7 +282,8 @@ class _Collector:
             frame[contract.COLUMN_NAMES[row]] = pd.Categorical.from_codes(codes, categories=pd.Index(list(words)))
         if self._mapping:
             mapping_layout.expect_known_words(self._mapping, frame, names, self._positions, where=self._where)
-        dropped = [name for at, name in enumerate(names) if at not in self._positions.values()]
+        used = {*self._positions.values(), *([patients.position] if patients else [])}
+        dropped = [name for at, name in enumerate(names) if at not in used]
         return Table(
             frame,
             _in_order(unparseable),
@@ -229,15 +291,17 @@ class _Collector:
             tuple(name for name in contract.COLUMN_NAMES if name not in self._positions),
             tuple(mapping_layout.not_ignored(self._mapping, dropped)),
             self._mapping,
+            patients.all() if patients else None,
+            patients.name if patients else "",
         )
 
 
-def _malformed_rows(text: csv_text.Text) -> pd.DataFrame:
+def _malformed_rows(text: csv_text.Text, *, shown: bool) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "row": [one.number for one in text.malformed],
             "field": "",
-            "value": [one.text for one in text.malformed],
+            "value": [one.text if shown else NOT_SHOWN for one in text.malformed],
             "reason": [
                 f"{one.fields} {'field' if one.fields == 1 else 'fields'} instead of {len(text.columns)}"
                 for one in text.malformed

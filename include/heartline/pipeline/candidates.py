@@ -10,7 +10,9 @@ import logging
 import math
 import platform
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from typing import Any
@@ -177,30 +179,57 @@ def figures(fitted: Fitted, inputs: TrainingInputs) -> dict[str, bytes]:
         )
 
 
-def build(
-    fitted: Fitted, about: Mapping[str, str], evidence: Mapping[str, object], *, seed: int
-) -> ServableBundle | Unservable:
-    """Build the family's bundle and run the smoke test on it.
+def pack(fitted: Fitted, about: Mapping[str, str], evidence: Mapping[str, object], *, seed: int) -> bytes | Unservable:
+    """Build the family's bundle.
 
     Args:
         fitted: the family after its fit.
         about: what ``identity`` returned.
         evidence: the content of ``evaluation.json``.
         seed: of the records that the export is checked with.
-
-    Raises:
-        ServiceUnavailableError: the service's environment is missing. That says nothing about the family.
     """
-    bundle = None
     try:
         _expect_convergence(fitted)
-        bundle = export.build_bundle(fitted.model, about=about, evaluation=evidence, seed=seed)
-        return ServableBundle(bundle, smoke_test.run(bundle))
-    except smoke_test.ServiceUnavailableError:
-        raise
-    except (ConvergenceError, export.ExportError, smoke_test.SmokeTestError) as error:
-        log.error("%s is not registered: %s", fitted.recipe.title, error)
-        return Unservable(bundle, error)
+        return export.build_bundle(fitted.model, about=about, evaluation=evidence, seed=seed)
+    except (ConvergenceError, export.ExportError) as error:
+        return _refused(fitted, None, error)
+
+
+@contextmanager
+def smoke_testing(fitted: Fitted, packed: bytes | Unservable) -> Iterator[Callable[[], ServableBundle | Unservable]]:
+    """Run the smoke test beside the body of the ``with`` statement, and yield what waits for its result.
+
+    The test takes more than a second, most of which its service needs to start. However the body ends, the test has
+    ended after it.
+
+    Args:
+        fitted: the family after its fit.
+        packed: what ``pack`` returned; a family that is refused already is not tested.
+
+    Raises:
+        ServiceUnavailableError: by the yielded function: the service's environment is missing. That says nothing about
+            the family.
+    """
+    if isinstance(packed, Unservable):
+        yield lambda: packed
+        return
+
+    def result() -> ServableBundle | Unservable:
+        try:
+            return ServableBundle(packed, test.result())
+        except smoke_test.ServiceUnavailableError:
+            raise
+        except smoke_test.SmokeTestError as error:
+            return _refused(fitted, packed, error)
+
+    with ThreadPoolExecutor(1, "smoke-test") as pool:
+        test = pool.submit(smoke_test.run, packed)
+        yield result
+
+
+def _refused(fitted: Fitted, bundle: bytes | None, error: HeartlineError) -> Unservable:
+    log.error("%s is not registered: %s", fitted.recipe.title, error)
+    return Unservable(bundle, error)
 
 
 def _expect_convergence(fitted: Fitted) -> None:

@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from heartline import contract
+from heartline.comparison import looks
 from heartline.comparison.candidates import Candidate
+from heartline.comparison.looks import Look
 from heartline.errors import NoCandidateError, memory_limit
 from heartline.packaging import export
 from heartline.pipeline import candidates, handovers, model_comparison
+from heartline.pipeline import looks as recorded_looks
 from heartline.pipeline.handovers import Compared, Decision, Prepared, Refused, Trained
 from heartline.pipeline.model_comparison import ComparisonResult
 from heartline.registry import mlflow_registry, runs
-from heartline.reports import comparison_page, model_card
+from heartline.reports import comparison_page, model_card, tables
 from heartline.storage import object_store
 
 log = logging.getLogger(__name__)
@@ -48,10 +51,22 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
     lost = "" if production else mlflow_registry.lost_production()
     outcome = model_comparison.compare(participants, prepared, production, lost)
     verdict = outcome.verdict
+    predictions = [object_store.digest_of(one["predictions"]) for one in servable]
+    # before anything of the comparison is logged or stored: who has seen it has looked
+    look = recorded_looks.take(
+        outcome,
+        participants[verdict.incumbent].predictions,
+        training=prepared["training"],
+        digests=predictions,
+        run=run,
+    )
+    taken = recorded_looks.handover(look, outcome)
     remarks = [
         *(_why_refused(one) for one in refused),
         *_unconverged_folds(list(participants.values())),
         *([outcome.held_back] if outcome.held_back else []),
+        taken["note"],
+        *prepared.get("about_patients", []),
     ]
     decision: Decision = {
         "winner": verdict.winner,
@@ -60,11 +75,12 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
         "reason": verdict.sentence,
         "reasons": [*verdict.reasons, *remarks],
         "held_back": outcome.held_back,
+        "look": taken,
+        "cautions": looks.cautions(look, taken["p_values"]),
     }
     for line in decision["reasons"]:
         log.info("%s", line)
-    predictions = [object_store.digest_of(one["predictions"]) for one in servable]
-    comparison_run = _log_run(outcome, decision, participants, remarks, prepared, run, predictions)
+    comparison_run = _log_run(outcome, decision, look, participants, remarks, prepared, run, predictions)
     mlflow_registry.link_comparison([one["run_id"] for one in servable], comparison_run)
     log.info("verdict: %s. %s", verdict.verdict, verdict.sentence)
     return {
@@ -137,6 +153,7 @@ def _about(prepared: Prepared, run: str) -> dict[str, str]:
 def _log_run(
     outcome: ComparisonResult,
     decision: Decision,
+    look: Look,
     participants: Mapping[str, Candidate],
     remarks: Sequence[str],
     prepared: Prepared,
@@ -148,6 +165,7 @@ def _log_run(
     Args:
         outcome: of the comparison.
         decision: the verdict over the families.
+        look: which look it is.
         participants: the families that took part, by name.
         remarks: sentences for the page, beside the verdict's reasons.
         prepared: what ``preprocess`` returned, for the facts on page and cards.
@@ -155,6 +173,7 @@ def _log_run(
         predictions: digests of the families' stored predictions.
     """
     verdict, about = outcome.verdict, _about(prepared, run)
+    of_cards = {**about, tables.PATIENTS: " ".join(prepared.get("about_patients", []))}
     mapping = object_store.get(prepared["mapping"]).decode() if "mapping" in prepared else ""
     evidence = {
         **decision,
@@ -168,9 +187,10 @@ def _log_run(
         production=outcome.production,
         about=about,
         remarks=remarks,
+        look=look,
     )
     cards = {
-        f"model_card_{name}.html": model_card.render(one, verdict, about=about, mapping=mapping)
+        f"model_card_{name}.html": model_card.render(one, verdict, about=of_cards, mapping=mapping)
         for name, one in participants.items()
     }
     key = json.dumps([about["run"], sorted(predictions), evidence], sort_keys=True)
@@ -185,6 +205,7 @@ def _log_run(
                 "reason": verdict.sentence,
                 "winner": verdict.winner or "none",
                 "incumbent": verdict.incumbent,
+                "look": decision["look"]["note"],
                 "snapshot": about["snapshot"],
                 "origin": about["origin"],
                 "airflow_run": about["run"],

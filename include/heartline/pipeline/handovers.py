@@ -30,6 +30,8 @@ class Ingested(TypedDict):
     """URI of the mapping that the rows were read with and are decoded with, YAML; absent without one."""
     mapping_title: NotRequired[str]
     """Name or path of the mapping; absent without one."""
+    patient: NotRequired[str]
+    """Name of the source's column that identifies the patient; absent without one. Its values are not stored."""
     origin: str
     """Kind of source: the ``origin`` of its entry in ``ingestion.source_catalog``."""
     source: str
@@ -83,6 +85,8 @@ class Validated(ValidationEvidence):
     """Rows in quarantine."""
     expectations: int
     """Number of expectations that were evaluated."""
+    about_patients: NotRequired[list[str]]
+    """Sentences about records that may belong to one patient, for the reports; absent without any."""
 
 
 class Prepared(Validated):
@@ -140,6 +144,23 @@ class Refused(TypedDict):
     """ROC AUC of the averaged out-of-fold probabilities; None where it is not defined."""
 
 
+class LookTaken(TypedDict):
+    """Which look a comparison is (``comparison.looks``), as ``Decision`` holds it."""
+
+    number: int | None
+    """Which look of the last 365 days; None for a comparison that is no look."""
+    level: float | None
+    """The one-sided level that it spends; None for no look."""
+    p_values: dict[str, float]
+    """By challenger, one-sided, corrected for their number (Holm)."""
+    new_records: int | None
+    """Training records that were not in the last look; None where they were not counted."""
+    needed_records: int | None
+    """New training records that a look needs; None where they were not counted."""
+    note: str
+    """Which look it is and what it spends, or why it is none."""
+
+
 class Decision(TypedDict):
     """The verdict over the families, as the hand-over ``Compared`` and ``comparison.json`` hold it."""
 
@@ -148,13 +169,17 @@ class Decision(TypedDict):
     incumbent: str
     """The family that had to be beaten."""
     verdict: str
-    """*better*, *worse*, *no detectable difference* or *vetoed*."""
+    """One of ``comparison.verdict_names``, such as *better*."""
     reason: str
     """The verdict in one sentence."""
     reasons: list[str]
     """One sentence for each comparison, violated requirement, refused family and so on."""
     held_back: str
     """Why a run must not move ``production`` whatever the verdict; "" where it may."""
+    look: LookTaken
+    """Which look the comparison is."""
+    cautions: dict[str, str]
+    """By challenger, why the evidence does not suffice to move ``production`` to it; absent where it does."""
 
 
 class Compared(Decision):
@@ -192,6 +217,8 @@ class Registered(TypedDict):
     """As in ``Compared``."""
     reason: str
     """As in ``Compared``."""
+    look: str
+    """The ``note`` of the look in ``Compared``."""
     promoted: bool
     """Whether ``production`` points at the winner's version now because of this run."""
     held_back: str

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 
 from heartline import parameters
 from heartline.errors import memory_limit
-from heartline.ingestion import encodings, mapping_catalog, sources
+from heartline.ingestion import encodings, patients, sources
+from heartline.ingestion.mapping import catalog as mapping_catalog
 from heartline.pipeline.handovers import Ingested
 from heartline.storage import object_store, snapshots
+from heartline.storage.record_identity import PATIENT
 from heartline.validation import checkpoint
 
 log = logging.getLogger(__name__)
@@ -20,6 +22,7 @@ def ingest(
     query: str | None = None,
     mapping: str | None = None,
     encoding: str = encodings.AUTO,
+    patient: str | None = None,
     given: Mapping[str, object] | None = None,
 ) -> Ingested:
     """Check the run's parameters, parse a source, and store its values before validation.
@@ -31,13 +34,16 @@ def ingest(
             path of a file, or YAML or JSON. Without it that of the nightly runs applies to their source, and for
             others a shipped one is chosen where it fits exactly.
         encoding: ``uci`` and ``kaggle`` state that the source has known names and codes, so that no mapping applies.
+        patient: the name of the source's column that identifies the patient. Without it that of the nightly runs
+            applies to their source.
         given: all that the run was given, to be checked before anything is read: Airflow passes unknown keys on.
 
     Raises:
         ParameterError: there is no such parameter or source, or a value is none that it takes.
         OutOfMemoryError: the records do not fit in memory.
         SourceError: the source cannot be reached or read.
-        DataError: it holds no table of records, or the mapping is not valid or does not fit it.
+        DataError: it holds no table of records, the mapping is not valid or does not fit it, or the patients' column
+            is not in it or holds too few values.
     """
     if given is not None:
         parameters.check(given)
@@ -47,14 +53,22 @@ def ingest(
     if wanted:
         mapping_catalog.expect_usable(wanted, source, encoding)
     stated = mapping_catalog.resolve(wanted, settings.folders) if wanted else None
-    records = sources.read(source, query=query, settings=settings, mapping=stated, automatic=automatic)
+    records = sources.read(
+        source,
+        query=query,
+        settings=settings,
+        mapping=stated,
+        automatic=automatic,
+        patient=patient or patients.of_nightly(source),
+    )
     table = records.table
+    frame = table.frame if table.patients is None else table.frame.assign(**{PATIENT: table.patients})
     log.info("%d rows from %s (origin %s)", len(table.frame), records.description, records.origin)
     used = table.mapping
     if used:
         log.info("read with the mapping %s (sha256 %s):\n%s", used.title, used.digest, used.text())
     ingested: Ingested = {
-        "raw": snapshots.write_snapshot(table.frame.rename_axis(checkpoint.ROW).reset_index(), snapshots.RAW),
+        "raw": snapshots.write_snapshot(frame.rename_axis(checkpoint.ROW).reset_index(), snapshots.RAW),
         "unparseable": snapshots.write_snapshot(table.unparseable, snapshots.RAW),
         "names": list(table.names),
         "missing_columns": list(table.absent),
@@ -66,4 +80,6 @@ def ingest(
     if used:
         ingested["mapping"] = object_store.put(used.text().encode(), "mappings", ".yaml")
         ingested["mapping_title"] = used.title
+    if table.patients is not None:
+        ingested["patient"] = table.patient
     return ingested

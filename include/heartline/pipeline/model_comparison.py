@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
@@ -23,7 +22,7 @@ from heartline.packaging import export
 from heartline.packaging.bundle import open_bundle
 from heartline.pipeline.handovers import Prepared
 from heartline.registry.mlflow_registry import Version
-from heartline.storage import object_store, record_identity, snapshots, splits
+from heartline.storage import object_store, snapshots, splits
 from heartline.training import families
 
 log = logging.getLogger(__name__)
@@ -166,9 +165,8 @@ def _score_production(production: Version, prepared: Prepared, seed: int) -> Pro
     except HeartlineError as error:
         log.warning("version %s in production was not scored: %s", production.number, error.what)
         return ProductionModel(production.number, origin, note=f"its own model was not scored: {error.what}")
-    trained_on = record_identity.feature_hashes(splits.train_test_split(seen)[0])
-    today = snapshots.read_snapshot(prepared["snapshot"])
-    unseen = today[~np.isin(record_identity.feature_hashes(today), trained_on)]
+    today = splits.with_groups(snapshots.read_snapshot(prepared["snapshot"]))
+    unseen = today[~splits.seen(today, splits.train_test_split(seen)[0])]
     holdout = snapshots.read_snapshot(prepared["holdout"])
     return ProductionModel(
         production.number,

@@ -15,6 +15,9 @@ from heartline.registry.repair import Registration
 from heartline.storage import object_store
 from heartline.training import families
 
+NO_CAUTION = "none"
+"""The tag ``caution`` of a version to which a run may move ``production``."""
+
 log = logging.getLogger(__name__)
 
 
@@ -62,6 +65,7 @@ def register(compared: Compared, *, promotion: str, run: str = "") -> Registered
         "repaired": [sentence for one in registrations.values() for sentence in one.repairs],
         "verdict": compared["verdict"],
         "reason": compared["reason"],
+        "look": compared["look"]["note"],
         "promoted": promoted,
         "held_back": held_back,
     }
@@ -72,6 +76,16 @@ def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Co
     about = json.loads(files["manifest.json"])["model"]
     scores = Evaluation.from_dict(json.loads(files["evaluation.json"]))
     title = families.family(trained["family"]).title.lower()
+    roc_auc = scores.out_of_fold["roc_auc"]
+    described = {
+        "roc_auc": str(roc_auc.value),
+        "scores": scores.scores_in_words(),
+        "verdict": compared["verdict"],
+        "reason": compared["reason"],
+        "look": compared["look"]["note"],
+        # it replaces that of an earlier comparison of this version
+        "caution": compared["cautions"].get(trained["family"], NO_CAUTION),
+    }
     registered = mlflow_registry.register(
         files,
         run_id=trained["run_id"],
@@ -80,16 +94,11 @@ def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Co
             **candidates.tags(about),
             "bundle": object_store.digest_of(trained["bundle"]),
         },
+        described={**described, **mlflow_registry.comparison_tags(compared["comparison_run"])},
     )
-    roc_auc = scores.out_of_fold["roc_auc"]
     mlflow_registry.describe_version(
         registered.number,
-        tags={
-            "roc_auc": str(roc_auc.value),
-            "scores": scores.scores_in_words(),
-            "verdict": compared["verdict"],
-            "reason": compared["reason"],
-        },
+        tags=described,
         description=f"ROC AUC {roc_auc}, cross-validated: {title}, profile {about['profile']}, "
         f"origin {about['origin']}.",
         comparison_run=compared["comparison_run"],
@@ -100,7 +109,8 @@ def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Co
 def _move_aliases(version: str, compared: Compared, promotion: str, run: str) -> tuple[bool, str]:
     """Point the aliases at the winner; return whether ``production`` was moved, and why not if it was to be."""
     mlflow_registry.stage(version)
-    decision = verdict.may_move_production(promotion, compared["verdict"], compared["held_back"])
+    caution = compared["cautions"].get(compared["winner"] or "", "")
+    decision = verdict.may_move_production(promotion, compared["verdict"], compared["held_back"], caution)
     held_back = decision.reason
     if decision.move:
         held_back = mlflow_registry.move_production(version, by=f"run {run}", expected=compared["production"])

@@ -37,8 +37,10 @@ def train(family: str, prepared: Prepared, *, run: str = "") -> Trained | Refuse
     fitted = candidates.fit(families.family(family), inputs)
     about = candidates.identity(family, prepared, rows=len(inputs.records))
     evidence = candidates.evidence(fitted, inputs, about)
-    figures = candidates.figures(fitted, inputs)
-    built = candidates.build(fitted, about, evidence, seed=inputs.seed)
+    packed = candidates.pack(fitted, about, evidence, seed=inputs.seed)
+    with candidates.smoke_testing(fitted, packed) as tested:
+        figures = candidates.figures(fitted, inputs)  # while the service of the smoke test starts
+        built = tested()
     bundle_uri = ""
     if isinstance(built, ServableBundle):
         bundle_uri = object_store.put(built.bundle, "bundles", ".tar")

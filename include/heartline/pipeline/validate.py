@@ -4,11 +4,13 @@ import logging
 
 from heartline import contract
 from heartline.errors import memory_limit
-from heartline.ingestion import encodings, mapping_parser
-from heartline.ingestion.mapping import FileMapping
+from heartline.ingestion import encodings
+from heartline.ingestion.mapping import parser as mapping_parser
+from heartline.ingestion.mapping.file_mapping import FileMapping
 from heartline.pipeline import handovers, validation
 from heartline.pipeline.handovers import Ingested, Validated
 from heartline.storage import object_store, snapshots
+from heartline.storage.record_identity import PATIENT
 from heartline.validation import checkpoint
 
 log = logging.getLogger(__name__)
@@ -39,8 +41,10 @@ def validate(
         RegistryError: MLflow cannot be reached.
     """
     handovers.expect("ingest", ingested)
+    frame = snapshots.read_snapshot(ingested["raw"]).set_index(checkpoint.ROW)
+    patients = frame.pop(PATIENT) if PATIENT in frame else None
     raw = validation.Raw(
-        frame=snapshots.read_snapshot(ingested["raw"]).set_index(checkpoint.ROW),
+        frame=frame,
         unparseable=snapshots.read_snapshot(ingested["unparseable"]),
         names=ingested["names"],
         missing_columns=ingested["missing_columns"],
@@ -48,6 +52,8 @@ def validate(
         origin=ingested["origin"],
         source=ingested["source"],
         mapping=_mapping(ingested),
+        patients=patients,
+        patient=ingested.get("patient", ""),
     )
     parameters = validation.CheckParameters(encoding, max_quarantine, max_drift)
     result = validation.decide(raw, parameters, run=run)
@@ -56,6 +62,8 @@ def validate(
     evidence = validation.publish(result, raw, parameters, run=run, snapshot=object_store.digest_of(snapshot))
     for line in [*report.evidence, *report.notes, *(str(finding) for finding in report.findings)]:
         log.info("%s", line)
+    for line in report.warnings:
+        log.warning("%s", line)
     validation.stop_on(report, raw, page=evidence["data_docs"])
     log.info(
         "%d rows: %d used, %d duplicates, %d in quarantine (%s); %d expectations; %s",
@@ -86,6 +94,8 @@ def validate(
     }
     if "mapping" in ingested:
         validated["mapping"], validated["mapping_title"] = ingested["mapping"], ingested["mapping_title"]
+    if report.warnings:
+        validated["about_patients"] = report.warnings
     return validated
 
 

@@ -15,13 +15,15 @@ import pandas as pd
 from heartline import contract, origins, resolution, visible
 from heartline.errors import DataError
 from heartline.ingestion import encodings
-from heartline.ingestion.mapping import NO_CODE, FileMapping
+from heartline.ingestion.mapping.file_mapping import NO_CODE, FileMapping
 from heartline.pipeline.handovers import ValidationEvidence
 from heartline.registry import mlflow_registry, runs
 from heartline.reports import data_docs_page, data_docs_site
 from heartline.storage import object_store, snapshots
-from heartline.validation import checkpoint, drift, findings, written
+from heartline.storage.record_identity import PATIENT
+from heartline.validation import checkpoint, drift, findings, same_patient, written
 from heartline.validation.checkpoint import Checked, Report
+from heartline.validation.findings import Finding
 
 PAGE = "data_docs.html"
 SHOWN_FINDINGS = 12
@@ -56,6 +58,8 @@ class Raw:
         origin: the kind of source.
         source: the source in words.
         mapping: how the records become those of the contract; None if an encoding says so.
+        patients: (n,) the key of each row's patient, with the index of ``frame``; None without a column of patients.
+        patient: the name of that column; "" without one.
     """
 
     frame: pd.DataFrame
@@ -66,6 +70,8 @@ class Raw:
     origin: str
     source: str
     mapping: FileMapping | None = None
+    patients: "pd.Series[int] | None" = None
+    patient: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +104,7 @@ def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResu
     decided, how = decoded.decision, decoded.how
     reference, note = _reference(raw.origin)
     checked = checkpoint.check(
-        decoded.frame,
+        decoded.frame if raw.patients is None else decoded.frame.assign(**{PATIENT: raw.patients}),
         decoded.unparseable,
         written=how,
         finer=decoded.finer,
@@ -106,6 +112,7 @@ def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResu
         reference=reference,
         max_drift=parameters.max_drift,
     )
+    patients = same_patient.of_records(checked.records, raw.patient)
     extra = [f"columns that the contract does not have were left out: {visible.listed(raw.extra_columns)}"]
     undecided = [f"all records: {decided.problem}"] if decided.problem else []
     lacking = [f"all records: {_lacking(raw.missing_columns)}"] if raw.missing_columns else []
@@ -117,14 +124,21 @@ def decide(raw: Raw, parameters: CheckParameters, *, run: str) -> ValidationResu
         max_quarantine=parameters.max_quarantine,
         encoding=decided.encoding,
         evidence=decided.evidence,
-        notes=[*(extra if raw.extra_columns else []), *([note] if note else [])],
+        notes=[
+            *patients.notes,
+            *(extra if raw.extra_columns else []),
+            *([note] if note else []),
+            *_drifted(checked.findings),
+        ],
         expectations=len(checked.result.results),
         findings=checked.findings,
         stopped=[*lacking, *undecided, *checkpoint.reasons_to_stop(checked, parameters.max_quarantine)],
         names=dict(how.names),
         mapping=raw.mapping.text() if raw.mapping else "",
+        warnings=list(patients.warnings),
     )
-    return ValidationResult(checked, report, data_docs_page.render(checked.result, report, run=run, source=raw.source))
+    page = data_docs_page.render(checked.result, report, run=run, source=raw.source)
+    return ValidationResult(checked, report, page)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +176,17 @@ def _decoded(raw: Raw, encoding: str) -> _Decoded:
     finer = {column.name: raw.frame[column.name] for column in contract.COLUMNS if not column.whole}
     how = written.of_source(raw.names, raw.extra_columns, as_read.assign(**finer), decision.encoding)
     return _Decoded(decision, frame, resolution.finer_values(raw.frame), raw.unparseable, how)
+
+
+def _drifted(found: Sequence[Finding]) -> list[str]:
+    """Return a sentence about the columns with a warning of drift, if there are any."""
+    warned = [f"{one.subject} {one.found}" for one in found if one.layer == "drift"]
+    if not warned:
+        return []
+    return [
+        f"drift: {visible.listed(warned)} diverge from production's snapshot by more than chance. The run does not "
+        f"stop for it. Without a change, {drift.FALSE_ALARM_RATE:.0%} of the runs have such a warning"
+    ]
 
 
 def _lacking(columns: Sequence[str]) -> str:
@@ -214,6 +239,7 @@ def publish(
                 **vars(parameters),
                 "decided_encoding": report.encoding or "undecided",
                 "mapping": f"{mapping.title} (sha256 {mapping.digest})" if mapping else "none",
+                "patient": raw.patient or "none",
                 "contract": contract.VERSION,
             },
             metrics={
@@ -263,7 +289,7 @@ def stop_on(report: Report, raw: Raw, *, page: str) -> None:
         )
     # the largest first: a message that is cut off has named them
     by_size = sorted(report.findings, key=lambda finding: (finding.layer != "set", -finding.count))
-    serious = [str(finding) for finding in by_size if finding.layer != "unusual"]
+    serious = [str(finding) for finding in by_size if finding.layer in ("set", "row")]
     others = [reason for reason in report.stopped if not any(line.startswith(reason) for line in serious)]
     shown = [*others, *serious[:SHOWN_FINDINGS]]
     if len(serious) > SHOWN_FINDINGS:

@@ -18,8 +18,8 @@ from typing import Any
 
 EXPERIMENT = "heart-disease-production"
 EXPERIMENT_TAGS = {
-    "mlflow.note.content": "The history of the alias production of heart-disease, one tag for each move. "
-    "It holds no runs.",
+    "mlflow.note.content": "The history of the alias production of heart-disease, one tag for each move, and the looks "
+    "of its comparisons. It holds no runs.",
     "mlflow.experimentKind": "custom_model_development",  # without it, MLflow's UI shows pages for GenAI
 }
 PREFIX = "heartline.production."

@@ -35,7 +35,16 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME, MLFLOW
 
 from heartline import addresses, contract
 from heartline.errors import RegistryError
-from heartline.registry import alias_history, alias_moves, flavours, registered_model, repair, runs, stored_files
+from heartline.registry import (
+    alias_history,
+    alias_moves,
+    flavours,
+    look_history,
+    registered_model,
+    repair,
+    runs,
+    stored_files,
+)
 from heartline.registry.mlflow_errors import DeletedExperimentError, reaching_mlflow
 from heartline.registry.repair import Registration
 from heartline.registry.runs import EXPERIMENT, REFUSED, Dataset, Run
@@ -121,7 +130,14 @@ def log_run(run: Run) -> str:
         return run_id
 
 
-def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mapping[str, str]) -> Registration:
+def register(
+    bundle: Mapping[str, bytes],
+    *,
+    run_id: str,
+    key: str,
+    tags: Mapping[str, str],
+    described: Mapping[str, str] | None = None,
+) -> Registration:
     """Register a bundle as a version, unless a version has the same key.
 
     A version with the same key is checked, and repaired where its run was deleted or its files were. If it cannot be
@@ -131,7 +147,8 @@ def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mappin
         bundle: the bundle's files by name.
         run_id: the run that trained it.
         key: sha256 of the bundle; the same key is the same version.
-        tags: of the version: family, origin, snapshot and so on.
+        tags: of the version and its logged model: family, origin, snapshot and so on.
+        described: further tags of a new version, those of ``describe_version``: one request instead of two for each.
 
     Raises:
         RegistryError: MLflow cannot be reached or refuses.
@@ -150,7 +167,7 @@ def register(bundle: Mapping[str, bytes], *, run_id: str, key: str, tags: Mappin
             source=f"models:/{model_id}",
             run_id=run_id,
             model_id=model_id,
-            tags={**tags, KEY: key, stored_files.FILES: stored_files.digests(files)},
+            tags={**(described or {}), **tags, KEY: key, stored_files.FILES: stored_files.digests(files)},
         )
         return repair.replacement(client, str(created.version), replaced)
 
@@ -166,8 +183,8 @@ def link_comparison(run_ids: Sequence[str], comparison_run: str) -> None:
         tags = _comparison_tags(client, comparison_run)
         for run_id in run_ids:
             note = client.get_run(run_id).data.tags.get(MLFLOW_RUN_NOTE, "")
-            for name, value in {**tags, MLFLOW_RUN_NOTE: with_link(note, tags[COMPARISON])}.items():
-                client.set_tag(run_id, name, value)
+            linked = {**tags, MLFLOW_RUN_NOTE: with_link(note, tags[COMPARISON])}
+            client.log_batch(run_id, tags=[RunTag(name, value) for name, value in linked.items()])
 
 
 def with_link(text: str, page: str) -> str:
@@ -180,6 +197,16 @@ def _comparison_tags(client: mlflow.MlflowClient, comparison_run: str) -> dict[s
     """Return the tags of what took part in a comparison: the id of its run, and the address of its page."""
     page = addresses.mlflow_run(_experiment(client, runs.COMPARISON_EXPERIMENT), comparison_run, runs.COMPARISON_PAGE)
     return {"comparison_run": comparison_run, COMPARISON: page}
+
+
+def comparison_tags(comparison_run: str) -> dict[str, str]:
+    """Return the tags of what took part in a comparison: the id of its run, and the address of its page.
+
+    Raises:
+        RegistryError: MLflow cannot be reached.
+    """
+    with reaching_mlflow("look up the comparison"):
+        return _comparison_tags(mlflow.MlflowClient(), comparison_run)
 
 
 def describe_version(version: str, *, tags: Mapping[str, str], description: str, comparison_run: str) -> None:
@@ -199,7 +226,8 @@ def describe_version(version: str, *, tags: Mapping[str, str], description: str,
         found = client.get_model_version(contract.MODEL_NAME, version)
         compared = _comparison_tags(client, comparison_run)
         for name, value in {**tags, **compared}.items():
-            client.set_model_version_tag(contract.MODEL_NAME, version, name, value)
+            if found.tags.get(name) != value:
+                client.set_model_version_tag(contract.MODEL_NAME, version, name, value)
         if _FORMER_SCORE in found.tags:
             client.delete_model_version_tag(contract.MODEL_NAME, version, _FORMER_SCORE)
         if not found.description or _OUR_DESCRIPTION.match(found.description):
@@ -286,18 +314,40 @@ def lost_production() -> str:
         return alias_moves.lost_production(production, moves, None if production else model.served())
 
 
+def looks() -> list[look_history.RecordedLook]:
+    """Return the looks that comparisons have taken, oldest first.
+
+    Raises:
+        RegistryError: MLflow cannot be reached.
+    """
+    with reaching_mlflow("read the looks of comparisons"):
+        return look_history.read(_model().history())
+
+
+def record_look(look: look_history.RecordedLook, *, after: Sequence[look_history.RecordedLook]) -> bool:
+    """Record a look after the looks that were read before; return False if another one was recorded since.
+
+    Raises:
+        RegistryError: MLflow cannot be reached, or the lock of all movers could not be had.
+    """
+    with reaching_mlflow("record the look of a comparison"):
+        return look_history.add(_model(), look, after=after)
+
+
 def _model() -> registered_model.RegisteredModel:
     return registered_model.RegisteredModel(mlflow.MlflowClient())
 
 
 def _experiment(client: mlflow.MlflowClient, name: str = EXPERIMENT) -> str:
     tags = {MLFLOW_RUN_NOTE: runs.DESCRIPTIONS.get(name, ""), _EXPERIMENT_KIND: "custom_model_development"}
-    try:
-        return str(client.create_experiment(name, tags=tags))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
     found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, tags=tags))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        found = client.get_experiment_by_name(name)  # another task made it in between
     if found is None or found.lifecycle_stage != "active":
         raise DeletedExperimentError(name, found.experiment_id if found else "ID")
     for key, value in tags.items():

@@ -108,8 +108,7 @@ def complete_files(
 
 def _stored(uri: str, bundle: Mapping[str, bytes], digests: Mapping[str, str]) -> tuple[dict[str, bytes], list[str]]:
     """Return all files below a URI, and the names of those that are missing or differ."""
-    with artifact_files.reader(uri) as read:
-        files = {name: read(name) or b"" for name in sorted(artifact_files.listed(uri))}
+    files = artifact_files.downloaded(uri)
     expected = {**digests, **{name: hashlib.sha256(data).hexdigest() for name, data in bundle.items()}}
     damaged = [
         name for name, digest in sorted(expected.items()) if hashlib.sha256(files.get(name, b"")).hexdigest() != digest

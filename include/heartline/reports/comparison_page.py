@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from heartline import contract
-from heartline.comparison import wording
+from heartline.comparison import looks, wording
 from heartline.comparison.candidates import Candidate, ProductionModel
 from heartline.comparison.compare import Comparison
+from heartline.comparison.looks import Look
 from heartline.comparison.paired_tests import Interval
 from heartline.comparison.verdict import RULES, Verdict, VerdictRules
 from heartline.comparison.verdict_names import BETTER, PROBABILITIES, TOO_SMALL, VETOED, WORSE
@@ -26,6 +27,7 @@ def render(
     about: Mapping[str, str],
     rules: VerdictRules = RULES,
     remarks: Sequence[str] = (),
+    look: Look | None = None,
 ) -> bytes:
     """Return the page: HTML in UTF-8, the same bytes for the same input.
 
@@ -37,6 +39,7 @@ def render(
         about: facts about the data: at least ``tables.REQUIRED``; all are shown.
         rules: the margins of the verdict.
         remarks: further reasons, for example which family could not be served.
+        look: which look the comparison is; None to leave that out.
 
     Raises:
         ValueError: a candidate is missing or comes twice, or ``about`` is not complete.
@@ -62,6 +65,9 @@ def render(
             models=[_model(one, verdict, position) for position, one in enumerate(ordered)],
             differences=[_differences(one, titles) for one in comparisons],
             rules=rules,
+            look=_look(look, comparisons, titles) if look else [],
+            new_share=f"{looks.MIN_NEW_SHARE:.0%}".replace("%", " %"),
+            error_rate=looks.ERROR_RATE,
             tables=[
                 (
                     "Out of fold",
@@ -109,6 +115,30 @@ def _headline(verdict: Verdict, comparisons: Sequence[Comparison], titles: Mappi
     return {TOO_SMALL: "A difference too small to matter", PROBABILITIES: "Probabilities may be worse"}.get(
         verdict.verdict, "No detectable difference"
     )
+
+
+def _look(look: Look, comparisons: Sequence[Comparison], titles: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return which look it is, what it spends, and the evidence that it has, as facts."""
+    p_values = looks.p_values(comparisons)
+    found = [
+        ("Look", f"{look.number} of the last {looks.WINDOW.days} days" if look.number else f"none: {look.why_none}")
+    ]
+    if look.level:
+        found.append(("Level that it spends", f"{looks.figure(look.level)}, one-sided"))
+    corrected = f", corrected for {len(p_values)} challengers" if len(p_values) > 1 else ""
+    found += [
+        (f"p-value of {titles[name]}", f"{looks.figure(p_value)}, one-sided{corrected}")
+        for name, p_value in p_values.items()
+    ]
+    if look.new:
+        counted = f"{look.new.count:,} since {look.new.since}; a look needs {look.new.needed:,}"
+        found.append(("New training records", look.new.note or counted))
+    found += [
+        (f"A run may move production to {titles[name]}", "no" if caution else "if the verdict is better")
+        for name in p_values
+        for caution in [looks.cautions(look, p_values).get(name)]
+    ]
+    return found
 
 
 def _model(one: Candidate, verdict: Verdict, position: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from heartline import contract
 from heartline.reports import data_docs_checks, rendering
+from heartline.validation import drift
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult
@@ -25,6 +26,13 @@ _LAYERS = (
         "Values that are impossible, missing or not numbers. Their rows are in quarantine and are not used.",
     ),
     ("unusual", "unusual, only a warning", "fair", "Values that are possible but rare. Their rows are used."),
+    (
+        "drift",
+        "drift, only a warning",
+        "fair",
+        "Columns that differ from production's snapshot by more than chance. Without a change, "
+        f"{drift.FALSE_ALARM_RATE:.0%} of the runs have such a warning.",
+    ),
 )
 _ENCODINGS = {
     "uci": "They were read as the codes of the UCI archive.",
@@ -46,7 +54,7 @@ def render(result: "ExpectationSuiteValidationResult", report: "Report", *, run:
     template = rendering.templates().get_template("data_docs_page.html")
     page = template.render(
         verdict=_verdict(report),
-        tone="bad" if report.stopped else "fair" if report.findings or report.quarantined else "",
+        tone="bad" if report.stopped else "fair" if report.findings or report.quarantined or report.warnings else "",
         summary=list(_summary(report)),
         run=run,
         source=source,
@@ -69,7 +77,7 @@ def _verdict(report: "Report") -> str:
     if report.quarantined:
         return f"The run continued, with {_counted(report.quarantined, 'row')} in quarantine"
     if report.findings:
-        return "The run continued, with some unusual values"
+        return "The run continued, with warnings"
     return "The run continued: all checks passed"
 
 
@@ -85,6 +93,9 @@ def _summary(report: "Report") -> Iterator[str]:
         )
     if any(one.layer == "unusual" for one in report.findings):
         yield "Some values are possible but rare. They were used; check whether they are correct."
+    if any(one.layer == "drift" for one in report.findings):
+        yield "The records differ from production's snapshot by more than chance. Check whether the source has changed."
+    yield from report.warnings
 
 
 def _segments(report: "Report") -> list[dict[str, Any]]:

@@ -74,7 +74,7 @@ def publish(page: bytes, run: str, *, source: str, report: "Report", now: dateti
         "used": report.used,
         "duplicates": report.duplicates,
         "quarantined": report.quarantined,
-        "warnings": sum(one.layer == "unusual" for one in report.findings),
+        "warnings": sum(one.layer in ("unusual", "drift") for one in report.findings),
     }
     with object_store.writing(_uri()) as (fs, folder):
         path = posixpath.join(folder, name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -20,10 +20,17 @@ if TYPE_CHECKING:
 
 SIZE = (6.0, 4.5)  # inches: 600 × 450 points of the screen
 DOTS = 100
-CLASSES = (("no disease", BLUE), ("disease", ORANGE))
+CLASSES = (("without disease", BLUE), ("with disease", ORANGE))
 IMPORTANCE_RANGE = (-0.05, 0.15)
 SCORES_RANGE = (0.0, 0.4)
 ODDS_RANGE = (0.25, 6.0)
+TOP, BOTTOM, RIGHT = 0.87, 0.12, 0.97  # of the axes, as shares of the figure; the title is above them
+_STYLE = {
+    "font.size": 10,
+    # Text stays text, in the fonts of the browser: it can be selected and searched, and the files are a fraction as
+    # large. DejaVu Sans, with which matplotlib measures, is the widest of those that it names.
+    "svg.fonttype": "none",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,18 +92,26 @@ class FigureData:
 def draw(data: FigureData) -> dict[str, bytes]:
     """Return the figures by file name: ``roc.svg`` and so on, ``odds_ratios.svg`` only for a linear model."""
     from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     pictures = dict(_PICTURES)
     if data.odds:
         pictures["odds_ratios"] = _odds_ratios
     files = {}
-    with plot_style({"font.size": 10}):
+    with plot_style(_STYLE):
         for name, picture in pictures.items():
-            figure = Figure(figsize=SIZE, layout=ConstrainedLayoutEngine(rect=(0, 0, 1, 0.89)))
+            figure = Figure(figsize=SIZE)
             picture(figure, data)
             files[f"{name}.svg"] = to_svg(figure, dpi=DOTS)
     return files
+
+
+def _axes(figure: "Figure", *, left: float = 0.11, rows: int = 1, heights: tuple[float, ...] | None = None) -> Any:
+    """Return the axes in fixed margins.
+
+    matplotlib's layout engines would measure the margins, which takes as long as the drawing. The labels are known.
+    """
+    margins = {"left": left, "right": RIGHT, "bottom": BOTTOM, "top": TOP, "hspace": 0.12}
+    return figure.subplots(rows, sharex=True, height_ratios=heights, gridspec_kw=margins)
 
 
 def _head(figure: "Figure", data: FigureData, what: str, basis: str = "") -> None:
@@ -106,7 +121,7 @@ def _head(figure: "Figure", data: FigureData, what: str, basis: str = "") -> Non
 
 
 def _roc(figure: "Figure", data: FigureData) -> None:
-    axis = figure.subplots()
+    axis = _axes(figure)
     records = data.records
     curve = curves.roc(records.labels, data.cv.averaged, records.groups, seed=data.seed)
     axis.fill_between(curve.grid, curve.low, curve.high, color=BLUE, alpha=0.2, linewidth=0, label="95 %, pointwise")
@@ -122,7 +137,7 @@ def _roc(figure: "Figure", data: FigureData) -> None:
 
 
 def _precision_recall(figure: "Figure", data: FigureData) -> None:
-    axis = figure.subplots()
+    axis = _axes(figure)
     labels = data.records.labels
     recall, precision = curves.precision_recall(labels, data.cv.averaged)
     label = f"PR AUC {data.estimates['pr_auc']}"
@@ -138,7 +153,7 @@ def _precision_recall(figure: "Figure", data: FigureData) -> None:
 
 
 def _confusion(figure: "Figure", data: FigureData) -> None:
-    axis = figure.subplots()
+    axis = _axes(figure, left=0.05)
     predictions = (data.cv.averaged >= contract.THRESHOLD).astype(int)
     counts = np.bincount(2 * data.records.labels + predictions, minlength=4).reshape(2, 2)
     shares = counts / counts.sum(axis=1, keepdims=True)
@@ -148,21 +163,21 @@ def _confusion(figure: "Figure", data: FigureData) -> None:
         axis.text(
             column,
             row,
-            f"{count}\n{share:.0%} of those {('without', 'with')[row]} disease",
+            f"{count}\n{share:.0%} of those\n{CLASSES[row][0]}",
             ha="center",
             va="center",
-            fontsize=14,
+            fontsize=12,
             color="white" if share > 0.55 else "black",
         )
-    axis.set_xticks([0, 1], ["predicted: no disease", "predicted: disease"])
-    axis.set_yticks([0, 1], ["no disease", "disease"], rotation=90, va="center")
+    axis.set_xticks([0, 1], ["predicted: without disease", "predicted: with disease"])
+    axis.set_yticks([0, 1], ["without disease", "with disease"], rotation=90, va="center")
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     _head(figure, data, f"confusion matrix at {contract.THRESHOLD:g}")
 
 
 def _calibration(figure: "Figure", data: FigureData) -> None:
-    axis, below = figure.subplots(2, sharex=True, height_ratios=(4, 1))
+    axis, below = _axes(figure, left=0.13, rows=2, heights=(4, 1))
     found = curves.calibration(data.records.labels, data.cv.averaged)
     spread = np.abs([found.observed - found.low, found.high - found.observed])
     axis.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect")
@@ -184,7 +199,7 @@ def _calibration(figure: "Figure", data: FigureData) -> None:
 
 
 def _scores(figure: "Figure", data: FigureData) -> None:
-    axis = figure.subplots()
+    axis = _axes(figure)
     edges = np.linspace(0, 1, 21)
     highest = np.zeros(1)
     for label, ((name, colour), hatch) in enumerate(zip(CLASSES, ("", "///"), strict=True)):
@@ -203,7 +218,7 @@ def _scores(figure: "Figure", data: FigureData) -> None:
 def _importance(figure: "Figure", data: FigureData) -> None:
     from matplotlib.ticker import MultipleLocator
 
-    axis = figure.subplots()
+    axis = _axes(figure, left=0.3)
     drops = data.cv.importance
     mean, spread = drops.mean(axis=0), drops.std(axis=0, ddof=1)
     positions = np.arange(len(mean))[::-1]
@@ -217,7 +232,7 @@ def _importance(figure: "Figure", data: FigureData) -> None:
 
 
 def _odds_ratios(figure: "Figure", data: FigureData) -> None:
-    axis = figure.subplots()
+    axis = _axes(figure, left=0.5)
     values, lows, highs = (np.array([getattr(one, name) for one in data.odds]) for name in ("value", "low", "high"))
     positions = np.arange(len(values))[::-1]
     spread = np.abs([values - lows, highs - values])

@@ -17,6 +17,7 @@ from heartline.evaluation.metrics import Estimate
 
 # the required facts in ``about``, and the titles of all known facts in the order of the page
 REQUIRED = ("run", "source", "origin", "snapshot", "folds", "contract", "profile")
+PATIENTS = "patients"  # in ``about``: what is uncertain about the records of one patient, a warning and no fact
 TITLES = {
     "run": "Run",
     "source": "Source",
@@ -69,12 +70,14 @@ def warnings(about: Mapping[str, str]) -> list[str]:
             "Quick profile: fewer folds, repeats and trees than the full profile. Its numbers are for experiments, not "
             "for decisions."
         )
+    if about.get(PATIENTS):
+        found.append(about[PATIENTS])
     return found
 
 
 def facts(about: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return the facts in ``about`` with their titles, in the order of ``TITLES``, then the rest."""
-    names = [*(name for name in TITLES if name in about), *(name for name in about if name not in TITLES)]
+    names = [*(name for name in TITLES if name in about), *(name for name in about if name not in (*TITLES, PATIENTS))]
     return [(TITLES.get(name, _words(name)), about[name]) for name in names]
 
 
@@ -129,7 +132,7 @@ def confusion(predictions: OutOfFoldPredictions) -> list[dict[str, Any]]:
                 for column, count in enumerate(row)
             ],
         }
-        for position, (title, row) in enumerate(zip(("No disease", "Disease"), counts, strict=True))
+        for position, (title, row) in enumerate(zip(("Without disease", "With disease"), counts, strict=True))
     ]
 
 

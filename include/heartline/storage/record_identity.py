@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from heartline import contract, resolution
 from heartline.arrays import Flags, Hashes, Positions
 
+PATIENT = "patient"  # column with the key of each record's patient, 0 for an unknown one; beside the contract's
+
 # SplitMix64: Steele, Lea, Flood (2014), "Fast splittable pseudorandom number generators". A change of these numbers
 # would change the train/test split of every record.
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
@@ -77,10 +79,11 @@ def mixed(states: Hashes, value: Hashes | int) -> Hashes:
 def distinct(frame: pd.DataFrame) -> tuple[Positions, Flags]:
     """Return the positions of the distinct records, and which rows are duplicates of an earlier row in all columns.
 
-    Two missing values are equal. Equal features are rare, so the slow comparison is limited to such rows.
+    With a column ``PATIENT``, only rows of the same patient are duplicates. Two missing values are equal. Equal
+    features are rare, so the slow comparison is limited to such rows.
 
     Args:
-        frame: (n, ≥14) numeric columns, at least those of the contract.
+        frame: (n, ≥14) numeric columns, at least those of the contract, and ``PATIENT`` if it is known.
 
     Returns:
         the positions (m,) of the distinct records, ordered by the hash of their features, then by value; and (n,) True
@@ -95,13 +98,17 @@ def distinct(frame: pd.DataFrame) -> tuple[Positions, Flags]:
         return order, repeats
     rows = np.sort(order[tied])  # argsort is not stable, and the earliest row has to come first
     some = frame.iloc[rows]
-    repeats[rows] = _repeats(some, _absorb(hashes[rows], some, [contract.LABEL.name]))
+    whole = _absorb(hashes[rows], some, [contract.LABEL.name])
+    if PATIENT in frame:
+        _mix(whole, some[PATIENT].to_numpy("uint64"))
+    repeats[rows] = _repeats(some, whole)
     again = repeats[order]
     places = tied[~again[tied]]
     once = order[places]
     ties = frame.iloc[once]
     values = [resolution.at_resolution(ties[column.name], column) for column in reversed(contract.COLUMNS)]
-    order[places] = once[np.lexsort((*values, hashes[once]))]
+    patient = [ties[PATIENT].to_numpy("uint64")] if PATIENT in frame else []
+    order[places] = once[np.lexsort((*patient, *values, hashes[once]))]
     return order[~again], repeats
 
 
@@ -116,10 +123,14 @@ def _repeats(frame: pd.DataFrame, hashes: Hashes) -> Flags:
         values = resolution.at_resolution(frame[column.name], column)
         one, other = values[rows], values[firsts]
         equal &= (one == other) | (np.isnan(one) & np.isnan(other))
+    if PATIENT in frame:
+        patients = frame[PATIENT].to_numpy("uint64")
+        equal &= patients[rows] == patients[firsts]
     found[rows[equal & ~begins]] = True
     if not equal.all():  # different records have the same hash
         clash = np.isin(hashes, hashes[rows[~equal]])
-        clashing = resolution.frame_at_resolution(frame.loc[clash, list(contract.COLUMN_NAMES)])
+        names = [name for name in (*contract.COLUMN_NAMES, PATIENT) if name in frame]
+        clashing = resolution.frame_at_resolution(frame.loc[clash, names])
         found[clash] = clashing.duplicated()
     return found
 
@@ -137,11 +148,11 @@ def canonical(frame: pd.DataFrame, order: Positions | None = None) -> pd.DataFra
     The order is by the hash of the features, then by value, so records with equal features are neighbours.
 
     Args:
-        frame: (n, ≥14) validated records.
+        frame: (n, ≥14) validated records, with ``PATIENT`` if it is known.
         order: the positions that ``distinct`` returned for this frame, if known.
 
     Returns:
-        (m, 14) with m ≤ n, index from 0.
+        (m, 14) with m ≤ n, index from 0; (m, 15) with ``PATIENT``.
 
     Raises:
         ValueError: a value does not fit the contract's type, so the records were not validated.
@@ -149,7 +160,10 @@ def canonical(frame: pd.DataFrame, order: Positions | None = None) -> pd.DataFra
     if order is None:
         order = distinct(frame)[0]
     # column by column: pandas takes three times as long to select rows of mixed types
-    return pd.DataFrame({name: _packed(frame[name])[order] for name in contract.COLUMN_NAMES}, copy=False)
+    columns = {name: _packed(frame[name])[order] for name in contract.COLUMN_NAMES}
+    if PATIENT in frame:
+        columns[PATIENT] = frame[PATIENT].to_numpy("uint64")[order]
+    return pd.DataFrame(columns, copy=False)
 
 
 def _packed(values: "pd.Series[float]") -> NDArray[Any]:

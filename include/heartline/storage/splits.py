@@ -12,9 +12,11 @@ import pandas as pd
 from heartline import contract
 from heartline.arrays import Flags, Floats, Folds, Hashes, Ints, Positions
 from heartline.errors import DataError
-from heartline.storage.record_identity import feature_hashes, mixed, run_begins
+from heartline.storage import near_duplicates
+from heartline.storage.record_identity import PATIENT, feature_hashes, mixed, run_begins
 
 HOLDOUT_SHARE = 0.2
+GROUP = "group"  # column with the key of each record's group, where near duplicates are grouped
 # The folds inside a training part must not repeat the outer ones: one of them would be empty.
 OUTER, INNER = 0x6F75746572, 0x696E6E6572
 MIN_FOLDS = 2  # of a repeat, with records of both classes
@@ -30,7 +32,8 @@ class LabelledDataset:
     Attributes:
         features: (n, 13) in the contract's order, missing values as NaN.
         labels: (n,) 1 for heart disease, else 0.
-        groups: (n,) group number; records with equal features are in the same group.
+        groups: (n,) group number; records of one patient are in the same group. Without a patient key these are records
+            with equal features, and near duplicates where they are certain.
         keys: (n,) key of the group, which decides the folds. It does not depend on other records. By default the
             group's number.
     """
@@ -80,19 +83,21 @@ def expect_values(frame: pd.DataFrame) -> None:
 def train_test_split(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split records into a training set and a hold-out of about 20 %.
 
-    A record is held out if the hash of its features is below a fixed threshold. So new records or a corrected label
-    never move it, and records with equal features are on the same side.
+    A record is held out if the key of its group is below a fixed threshold: that of its patient, else the hash of its
+    features. So new records or a corrected label never move it, and records of one patient, or with equal features, are
+    on the same side. Near duplicates are too where they are certain (``with_groups``).
 
     Args:
-        frame: (n, 14) canonical records.
+        frame: (n, ≥14) canonical records.
 
     Returns:
-        the training set and the hold-out, both canonical.
+        the training set and the hold-out, both canonical, with ``GROUP`` if ``with_groups`` adds it.
 
     Raises:
         DataError: one of the two has no record of a class.
     """
-    in_holdout = feature_hashes(frame) < np.uint64(HOLDOUT_SHARE * 2**64)
+    frame = with_groups(frame)
+    in_holdout = group_keys(frame) < np.uint64(HOLDOUT_SHARE * 2**64)
     train, holdout = frame[~in_holdout].reset_index(drop=True), frame[in_holdout].reset_index(drop=True)
     for side, records in (("training set", train), ("hold-out", holdout)):
         for title, present in zip(CLASSES, _present(records), strict=True):
@@ -104,6 +109,49 @@ def train_test_split(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
                     hint="train on more data: this happens only if a class has very few records",
                 )
     return train, holdout
+
+
+def with_groups(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return records with the column ``GROUP`` where near duplicates are certain; otherwise the frame itself.
+
+    With a patient key, the key decides which records belong together.
+
+    Args:
+        frame: (n, ≥14) canonical records.
+    """
+    if GROUP in frame or PATIENT in frame:
+        return frame
+    found = near_duplicates.find(frame)
+    if not found.certain:
+        return frame
+    return frame.assign(**{GROUP: near_duplicates.grouped(feature_hashes(frame), found.pairs)})
+
+
+def group_keys(frame: pd.DataFrame) -> Hashes:
+    """Return the key (n,) of each record's group: ``GROUP``, else its patient's, else the hash of its features."""
+    if GROUP in frame:
+        return frame[GROUP].to_numpy("uint64")
+    if PATIENT not in frame:
+        return feature_hashes(frame)
+    patients = frame[PATIENT].to_numpy("uint64")
+    known = patients != 0
+    return patients if known.all() else np.where(known, patients, feature_hashes(frame))
+
+
+def seen(frame: pd.DataFrame, trained: pd.DataFrame) -> Flags:
+    """Return which records (n,) a model knows: by their features or their patient, or as one of a group with such.
+
+    Args:
+        frame: (n, ≥14) canonical records.
+        trained: (m, ≥14) canonical records that the model was trained on.
+    """
+    known = np.isin(feature_hashes(frame), feature_hashes(trained))
+    if PATIENT in frame and PATIENT in trained:
+        patients = frame[PATIENT].to_numpy("uint64")
+        known |= np.isin(patients, trained[PATIENT].to_numpy("uint64")) & (patients != 0)
+    keys = group_keys(with_groups(frame))
+    found: Flags = np.isin(keys, keys[known])
+    return found
 
 
 def _present(frame: pd.DataFrame) -> tuple[bool, bool]:
@@ -128,7 +176,7 @@ def labels_and_groups(frame: pd.DataFrame) -> LabelledDataset:
 
     A fold plan needs no features: this takes a fraction of the time and memory of ``to_labelled``.
     """
-    keys = feature_hashes(frame)
+    keys = group_keys(frame)
     order = np.argsort(keys)
     groups = np.empty(len(frame), dtype=np.int64)
     groups[order] = np.cumsum(run_begins(keys[order])) - 1

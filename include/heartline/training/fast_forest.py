@@ -59,6 +59,25 @@ class Forest(RandomForestClassifier):  # type: ignore[misc]  # scikit-learn has 
         Raises:
             ValueError: an unsupported hyperparameter is set, or a class is missing.
         """
+        return self._fit(inputs, labels, {})
+
+    def resume(self, model: "Forest", inputs: Floats, labels: Ints) -> "Forest":
+        """Fit ``model`` to the records that this smaller forest was fitted to, and keep this forest's trees.
+
+        The seeds of a smaller forest are the first ones of a larger one, so that the trees are the same.
+
+        Args:
+            model: unfitted, with the hyperparameters of this one but another number of trees.
+            inputs: (n, p) as for ``fit``.
+            labels: (n,) as for ``fit``.
+
+        Raises:
+            ValueError: as ``fit``.
+        """
+        grown = {} if model.max_samples else {tree.seed: tree for tree in self.estimators_}
+        return model._fit(inputs, labels, grown)
+
+    def _fit(self, inputs: Floats, labels: Ints, grown: dict[int, Tree]) -> Self:
         self._check(labels)
         self._rows = len(inputs)
         features = np.ascontiguousarray(inputs, dtype=np.float32)
@@ -66,9 +85,11 @@ class Forest(RandomForestClassifier):  # type: ignore[misc]  # scikit-learn has 
         self.classes_ = np.array([0, 1])
         seeds = np.asarray(np.random.RandomState(self.random_state).randint(_MAX_SEED, size=self.n_estimators)).tolist()
         threads = joblib.cpu_count() if len(inputs) >= THREADS_FROM else 1
+        missing = [seed for seed in seeds if seed not in grown]
         with ThreadPoolExecutor(threads) as pool:
-            batches = pool.map(lambda batch: self._grow(batch, features, classes), _batches(seeds, threads))
-            self.estimators_ = [tree for batch in batches for tree in batch]
+            batches = pool.map(lambda batch: self._grow(batch, features, classes), _batches(missing, threads))
+            grown = grown | {tree.seed: tree for batch in batches for tree in batch}
+        self.estimators_ = [grown[seed] for seed in seeds]
         return self
 
     def predict_proba(self, inputs: Floats) -> Floats:
@@ -105,16 +126,17 @@ class Forest(RandomForestClassifier):  # type: ignore[misc]  # scikit-learn has 
         random = np.random.RandomState(0)
         count, sizes, leaf = features.shape[1], np.array([2], dtype=np.intp), int(self.min_samples_leaf)
         max_features, grown = max(1, int(np.sqrt(count))), []
+        # Each build starts the splitter anew, with the state that ``random`` has then.
+        splitter = _splitter.BestSplitter(_criterion.Gini(1, sizes), max_features, leaf, 0.0, random, None)
+        limits = (splitter, max(2, 2 * leaf), leaf, 0.0, _MAX_DEPTH)
+        if self.max_leaf_nodes is None:
+            builder = _tree.DepthFirstTreeBuilder(*limits, 0.0)
+        else:
+            builder = _tree.BestFirstTreeBuilder(*limits, self.max_leaf_nodes, 0.0)
         for seed in seeds:
             weights = np.bincount(self._drawn(random, seed), minlength=self._rows).astype(np.float64)
             random.seed(seed)
             tree = _tree.Tree(count, sizes, 1)
-            splitter = _splitter.BestSplitter(_criterion.Gini(1, sizes), max_features, leaf, 0.0, random, None)
-            limits = (splitter, max(2, 2 * leaf), leaf, 0.0, _MAX_DEPTH)
-            if self.max_leaf_nodes is None:
-                builder = _tree.DepthFirstTreeBuilder(*limits, 0.0)
-            else:
-                builder = _tree.BestFirstTreeBuilder(*limits, self.max_leaf_nodes, 0.0)
             builder.build(tree, features, classes, weights, None)
             grown.append(Tree(tree, seed))
         return grown
@@ -122,5 +144,5 @@ class Forest(RandomForestClassifier):  # type: ignore[misc]  # scikit-learn has 
 
 def _batches(seeds: list[int], threads: int) -> Iterator[list[int]]:
     """Yield the seeds that a thread takes at a time: all of them for one thread, else one tree's."""
-    size = 1 if threads > 1 else len(seeds)
+    size = 1 if threads > 1 else max(1, len(seeds))
     return (seeds[at : at + size] for at in range(0, len(seeds), size))

@@ -119,10 +119,13 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
             numbers = self._scaler.transform(numbers)
         categories = _categories()
         which = np.repeat(np.arange(len(categories)), [len(known) for known in categories])
-        indicators = codes[:, which] == np.concatenate(categories)
+        inputs = np.empty((len(features), numbers.shape[1] + len(which)), features.dtype)
+        inputs[:, : numbers.shape[1]] = numbers
+        indicators = inputs[:, numbers.shape[1] :]
+        np.equal(codes[:, which], np.concatenate(categories), out=indicators)
         if indicators.sum() != codes.size:
             raise ValueError("a code that is not in the contract")
-        return np.ascontiguousarray(np.hstack([numbers, indicators.astype(features.dtype)]))
+        return inputs
 
 
 def _filled(values: Floats, replacements: Floats) -> Floats:

@@ -47,6 +47,7 @@ class Report:
         stopped: the reasons why the run stops; empty if it continues.
         names: the source's name of each column, as spelled; empty without a header.
         mapping: the text of the mapping that the records were read with; empty for none.
+        warnings: sentences about all records, for readers of the scores too.
     """
 
     rows: int
@@ -62,6 +63,7 @@ class Report:
     stopped: list[str]
     names: dict[str, str] = field(default_factory=dict)
     mapping: str = ""
+    warnings: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain values for JSON."""
@@ -110,6 +112,7 @@ def check(
 
     Args:
         frame: (n, 14) float64 in UCI's codes, at the contract's resolution; the index is the row number in the source.
+            A further column ``PATIENT`` is not checked: rows of different patients are no duplicates.
         unparseable: row, field, value, reason of each unparseable cell, which is missing in ``frame``; with an empty
             field, of each malformed row, which is not in ``frame``.
         written: how the source writes the records; single cells are checked and quoted as they stand in it. By default
@@ -135,6 +138,8 @@ def check(
         max_drift=max_drift,
     )
     order, repeats = _distinct(frame, _unreadable(frame, as_found, cells, written))
+    # copies of a row are no further evidence of a change
+    divergences = drift.divergences(frame[~repeats] if repeats.any() else frame, reference or {})
     recoded = written.recoded if reference else ()
     batch = _batch(frame, as_found, cells, present, repeats, recoded=recoded, finer=_shown_finer(finer))
     run = _Run(expectations, batch)
@@ -147,13 +152,16 @@ def check(
         good = frame[~frame.index.isin(quarantine[ROW])]
         order, repeats = record_identity.distinct(good)
     rows = len(frame) + len(malformed)
+    found = [*findings.of_malformed(malformed, written.fields), *findings.of_results(failed, rows, written)]
+    stopping = {one.column for one in found if one.expectation == findings.DRIFT}
+    compared = [one for one in divergences if one.column not in stopping]
     checked = Checked(
         records=record_identity.canonical(good, order) if not absent else record_identity.canonical(good.iloc[:0]),
         used=int(len(good) - repeats.sum()),
         quarantine=quarantine.assign(field=quarantine["field"].map(written.name)),
         duplicates=good.index[repeats].tolist(),
         result=run.result,
-        findings=[*findings.of_malformed(malformed, written.fields), *findings.of_results(failed, rows, written)],
+        findings=[*found, *findings.of_drift(compared, written, max_drift=max_drift)],
         rows=rows,
     )
     _expect_that_rows_add_up(checked, len(checked.records) if not absent else checked.used)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from heartline import contract
 from heartline.validation import suite
+from heartline.validation.drift import Divergence
 from heartline.validation.suite import Layer
 from heartline.validation.written import Written
 
@@ -27,7 +28,7 @@ class Finding:
     Attributes:
         expectation: its Great Expectations type.
         column: the column, or the empty string for an expectation about the dataset.
-        layer: ``set`` stops the run, ``row`` quarantines rows, ``unusual`` gives a warning.
+        layer: ``set`` stops the run, ``row`` quarantines rows, ``unusual`` and ``drift`` give a warning.
         expected: what was expected, in words.
         found: what was found, in words.
         rows: up to ten rows that do not meet it: (row number in the source, value).
@@ -85,6 +86,33 @@ def of_results(failed: Iterable[Any], rows: int, written: Written) -> list[Findi
         # drift is the last of its layer, because it often follows from other findings
         key=lambda one: (layers.index(one.layer), one.expectation == DRIFT),
     )
+
+
+def of_drift(divergences: Iterable[Divergence], written: Written, *, max_drift: float) -> list[Finding]:
+    """Return a warning for each column that differs from production's snapshot by more than chance.
+
+    Args:
+        divergences: of the columns from the snapshot.
+        written: how the source writes the records.
+        max_drift: the stop level.
+    """
+    return [
+        Finding(
+            expectation=DRIFT,
+            column=one.column,
+            layer="drift",
+            expected=(
+                f"a divergence from production's snapshot up to the chance level of {one.chance:.3f} ({one.records:,} "
+                f"records against {one.referenced:,}; the run stops above {max_drift:g})"
+            ),
+            found=f"{one.value:.3f}",
+            rows=[],
+            count=0,
+            name=written.title(one.column),
+        )
+        for one in divergences
+        if one.value > one.chance
+    ]
 
 
 def is_about_codes(finding: Finding) -> bool:

@@ -11,8 +11,9 @@ import pandas as pd
 
 from heartline import contract, visible
 from heartline.contract import Column
-from heartline.ingestion import encodings, mapping_layout
-from heartline.ingestion.mapping import FileMapping, key
+from heartline.ingestion import encodings
+from heartline.ingestion.mapping import layout as mapping_layout
+from heartline.ingestion.mapping.file_mapping import FileMapping, key
 
 _NUMBER_OF_SIGNIFICANT_DIGITS = 15  # all that a decimal number keeps in float64, without rounding noise
 _DIGITS_OF_FLOAT32 = 7  # all that a decimal number may have to be told apart in float32

@@ -12,7 +12,8 @@ import click
 
 from heartline import parameters
 from heartline.errors import HeartlineError
-from heartline.ingestion import mapping_catalog, source_catalog
+from heartline.ingestion import source_catalog
+from heartline.ingestion.mapping import catalog as mapping_catalog
 from stack import console, source_choice
 from stack.bootstrap.launcher import HELP
 from stack.clients import service
@@ -159,10 +160,14 @@ def _unreadable(what: str, file: str) -> UsageError:
 def promote_command(version: str | None, force: bool) -> None:
     """Put a registered version into production, by default the one at `staging`.
 
-    A model trained on the synthetic sample replaces one trained on real data only with --force.
+    A model trained on the synthetic sample replaces one trained on real data only with --force. A warning says where
+    the evidence of the version's comparison does not suffice for a run to promote it (promotion=if_better).
     """
     stack = Stack.of(Settings.load())
-    _serve(stack, promote.promote(stack.registry, version, by=promote.current_user(), force=force))
+    promoted = promote.promote(stack.registry, version, by=promote.current_user(), force=force)
+    _serve(stack, promoted)
+    if warning := promote.warning(stack.registry, promoted):
+        console.warn(warning)
 
 
 @cli.command("rollback")

@@ -4,8 +4,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from heartline.errors import DataError
-from heartline.ingestion import archives, mapping_choice, mapping_draft, source_catalog, sources, tables
-from heartline.ingestion.file_kinds import FORMATS
+from heartline.ingestion import source_catalog, sources, tables
+from heartline.ingestion.formats import archives
+from heartline.ingestion.formats.file_kinds import FORMATS
+from heartline.ingestion.mapping import choice as mapping_choice
+from heartline.ingestion.mapping import draft as mapping_draft
 from stack import console, source_choice
 from stack.errors import UsageError
 

@@ -11,7 +11,11 @@ from rich.table import Table
 from heartline import addresses
 from heartline.registry import alias_history, alias_moves
 from stack.clients.mlflow import PRODUCTION, STAGING, Registry
-from stack.errors import UsageError, WorkError
+from stack.errors import StackError, UsageError, WorkError
+
+CAUTION = "caution"
+"""Tag of a version: why its last comparison does not suffice for a run to promote it, or ``NO_CAUTION``."""
+NO_CAUTION = "none"
 
 
 def promote(
@@ -40,6 +44,22 @@ def promote(
             hint="train, or name a version",
         )
     return _move(registry, registry.named(version), by=by, how=how, force=force, expected=expected)
+
+
+def warning(registry: Registry, version: str) -> str:
+    """Return why the comparison of a version does not suffice for a run to promote it, as a warning; "" if it does.
+
+    Args:
+        registry: the registered model.
+        version: its number. It is in production by now, so an MLflow that does not answer is no error: no warning then.
+    """
+    try:
+        caution = (registry.version(version) or {}).get(CAUTION, NO_CAUTION)
+    except StackError:
+        return ""
+    if caution == NO_CAUTION:
+        return ""
+    return f"warning: a run would not have promoted version {version} on its last comparison: {caution}"
 
 
 def rollback(registry: Registry, *, by: str, force: bool = False) -> str:

@@ -4,7 +4,8 @@ import sys
 from collections.abc import Mapping
 
 from heartline.errors import SourceRefusedError
-from heartline.ingestion import files, source_catalog
+from heartline.ingestion import source_catalog
+from heartline.ingestion.access import files
 from stack import console
 from stack.errors import UsageError
 
@@ -63,6 +64,6 @@ def from_stdin(environment: Mapping[str, str]) -> str:
 
 
 def _put(data: bytes, path: str, environment: Mapping[str, str]) -> str:
-    from heartline.ingestion import uploads
+    from heartline.ingestion.access import uploads
 
     return uploads.write(data, path, environment["HEARTLINE_STORE"])

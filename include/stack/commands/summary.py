@@ -65,6 +65,7 @@ def lines(found: dict[str, Any], promote: str = PROMOTE) -> list[str]:
         else None,
         "left out": f"columns {', '.join(found['columns_left_out'])}" if found["columns_left_out"] else None,
         "verdict": found.get("reason") or found.get("verdict"),
+        "look": found.get("look"),
         "versions": ", ".join(f"{number} ({family})" for family, number in versions),
         "aliases": _aliases(found, promote),
         "repaired": "; ".join(found.get("repaired", [])),

@@ -31,7 +31,10 @@ def cli() -> None:
 @force_option
 def promote_command(version: str | None, by: str, force: bool) -> None:
     """Put a registered version into production, by default the one at `staging`."""
-    print(f"production is at version {promote.promote(_registry(), version, by=by, force=force)}")
+    promoted = promote.promote(_registry(), version, by=by, force=force)
+    print(f"production is at version {promoted}")
+    if warning := promote.warning(_registry(), promoted):
+        console.warn(warning)
 
 
 @cli.command("rollback")

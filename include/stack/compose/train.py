@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from heartline import addresses
-from heartline.ingestion import mapping_catalog
+from heartline.ingestion.mapping import catalog as mapping_catalog
 from stack import console
 from stack.clients.airflow import Airflow
 from stack.clients.mlflow import Registry

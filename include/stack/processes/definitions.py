@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from heartline import addresses
+from heartline.ingestion import source_catalog
 from stack import mapping_choice
 from stack.processes.databases import Server
 from stack.processes.env_markers import DIGEST_VARIABLE, PROCESS_VARIABLE, STACK_VARIABLE, start_file
@@ -26,6 +27,7 @@ _PIPELINE = tuple(
     for name in (
         "CACHE_DIR",
         "DATA",
+        "PATIENT",
         "SCHEDULE",
         "SOURCE_FOLDERS",
         "SOURCE_MAX_BYTES",
@@ -77,7 +79,7 @@ POSTGRES, MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR, SERVICE = (
 # The stack sets these itself, or only the launcher reads them.
 _NOT_PASSED_ON = re.compile(
     r"HEARTLINE_(\w+_PORT|API_KEYS|BUNDLE|CACHE|DATABASE_URL|HOME|LOCK|MLFLOW_URL|PART|PART_DIGEST|POSTGRES_URL"
-    r"|PREDICTION_LOG_URL|PROCESS|PROCESS_DIGEST|PYTHON|REAL_DATA|SOURCE|STACK|STORE)$"
+    r"|PATIENT_SECRET|PREDICTION_LOG_URL|PROCESS|PROCESS_DIGEST|PYTHON|REAL_DATA|SOURCE|STACK|STORE)$"
 )
 
 
@@ -144,9 +146,13 @@ def define_processes(settings: Settings, credentials: Credentials) -> list[Proce
             settings.airflow_port,
             "HEARTLINE_AIRFLOW_PORT",
         ),
-        # Without its log server: the api-server reads the task logs from the same disk.
+        # Without its log server: the api-server reads the task logs from the same disk. Its tasks hash the values of
+        # patients; no other process gets that secret.
         ProcessDefinition(
-            SCHEDULER, (python, "-m", "airflow", "scheduler", "--skip-serve-logs"), airflow, settings.home
+            SCHEDULER,
+            (python, "-m", "airflow", "scheduler", "--skip-serve-logs"),
+            airflow | {source_catalog.PATIENT_SECRET: credentials["patient_secret"]},
+            settings.home,
         ),
         ProcessDefinition(DAG_PROCESSOR, (python, "-m", "airflow", "dag-processor"), airflow, settings.home),
         _service(settings, server, credentials),

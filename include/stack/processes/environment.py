@@ -7,7 +7,7 @@ proxies: the processes only talk to each other. Downloads of records are the exc
 import json
 import os
 
-from heartline.ingestion import proxies
+from heartline.ingestion.access import proxies
 from stack.settings import HOST
 
 _INHERITED = ("HOME", "TMPDIR", "TZ", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -18,6 +18,7 @@ SHARED = (
     "airflow_fernet_key",
     "airflow_api_secret_key",
     "airflow_jwt_secret",
+    "patient_secret",
 )
 LOCAL = (*SHARED, "supervisor_password")
 

@@ -115,7 +115,8 @@ function drawProbability(answer) {
   byId("picture").setAttribute("aria-label", `A bar from 0 to 100 %, filled to ${percent(probability)}; the threshold is at ${limit}.`);
   byId("meaning").textContent =
     `The model predicts heart disease with a probability of ${percent(probability)}. ` +
-    `This ${has ? "reaches" : "is below"} the threshold of ${limit}, so the prediction is: ${words}.`;
+    `This ${has ? "reaches" : "is below"} the threshold of ${limit}, so the prediction is: ${words}. ` +
+    "The threshold is a convention: it counts a missed disease and a false alarm as equally bad.";
 }
 
 function drawImputed(names) {
@@ -148,6 +149,12 @@ function contributionRow(control, one, largest, onLogOdds) {
   );
 }
 
+// The share is that of the version that the page was loaded with.
+function prevalenceOf(model) {
+  const share = form.dataset.prevalence;
+  return share && model.version === form.dataset.version ? `; ${percent(Number(share))} of its training records have disease` : "";
+}
+
 function drawContributions(answer) {
   const found = answer.contributions;
   byId("why").hidden = !found;
@@ -160,11 +167,12 @@ function drawContributions(answer) {
   const moved = known.filter(([, one]) => Math.abs(one.contribution) >= VISIBLE);
   const same = known.filter(([, one]) => Math.abs(one.contribution) < VISIBLE);
   byId("same").hidden = same.length === 0;
-  byId("same").textContent = `Without an effect on this prediction: ${same.map(([name]) => titleOf(form.elements[name])).join(", ")}.`;
+  byId("same").textContent = `Without a contribution, because the value is the typical one or changes nothing: ${same.map(([name]) => titleOf(form.elements[name])).join(", ")}.`;
   const largest = Math.max(0, ...known.map(([, one]) => Math.abs(one.contribution)));
   byId("unit-head").textContent = onLogOdds ? "odds" : "points";
   byId("scale-text").textContent =
-    `For a record with all values missing, which the model treats as a typical record, it predicts ${percent(start)}. ` +
+    `For a typical record (the median of each measurement, the most frequent code of each category) the model predicts ${percent(start)}` +
+    `${prevalenceOf(answer.model)}. ` +
     (onLogOdds
       ? `Each value multiplies the odds of heart disease: ×\u00a02 doubles them, ×\u00a00.5 halves them. Together they give ${percent(answer.probability)}.`
       : `Each value changes this by a number of percentage points, averaged over all orders in which the values can be added. Together they give ${percent(answer.probability)}.`) +

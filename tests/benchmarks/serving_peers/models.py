@@ -45,7 +45,7 @@ def store(folder: str, trees: int) -> None:
     from mlflow.models import infer_signature
 
     from heartline import contract
-    from heartline.ingestion import synthetic
+    from heartline.ingestion.sample import synthetic
     from heartline.packaging import export
     from heartline.packaging.bundle import unpack
     from heartline.storage import record_identity, splits

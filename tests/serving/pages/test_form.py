@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from serving.model.evaluation import Evaluation, Metrics, Score
 from serving.model.records import Contract
 from serving.pages import form
 from tests.serving import trained
@@ -90,6 +91,30 @@ def test_every_feature_has_one_labelled_control_in_the_contracts_order(document:
         for described in str(one["aria-describedby"]).split():
             assert document.ids().count(described) == 1
     assert len(set(document.ids())) == len(document.ids())
+
+
+def test_the_page_has_the_prevalence_and_says_what_contributions_are_relative_to(
+    document: Document, files: dict[str, bytes]
+) -> None:
+    ((attributes, _),) = document.all("form")
+    scores = json.loads(files["evaluation.json"])["out_of_fold"] if "evaluation.json" in files else {}
+    if {"accuracy", "recall"} <= scores.keys():
+        assert float(str(attributes["data-prevalence"])) == scores["recall"]["n"] / scores["accuracy"]["n"]
+    else:
+        assert attributes["data-prevalence"] == ""
+    text = " ".join(text for _, text in document.all("p"))
+    assert "a value that equals the typical one contributes nothing, even if it goes with a high risk" in text
+
+
+def test_the_prevalence_is_not_known_without_scores() -> None:
+    def evaluation(**counts: int) -> Evaluation:
+        scores = {name: Score(None, None, None, n) for name, n in counts.items()}
+        return Evaluation(Metrics("quick", scores, {}))
+
+    assert form.prevalence(evaluation(accuracy=200, recall=92)) == 0.46
+    assert form.prevalence(evaluation(accuracy=0, recall=0)) is None
+    assert form.prevalence(evaluation(accuracy=200)) is None
+    assert form.prevalence(Evaluation(reason="lost")) is None
 
 
 def test_numbers_show_their_range_and_codes_are_options(served: Service, document: Document) -> None:

@@ -292,3 +292,13 @@ def test_corrected_interval_is_wider_than_the_naive_one_by_the_published_factor(
 def test_scores_from_different_folds_are_not_compared():
     with pytest.raises(ValueError, match="different folds"):
         paired_difference(("rf", np.ones(10)), ("lr", np.ones(20)), splits=5)
+
+
+def test_the_bootstraps_standard_error_is_the_spread_of_its_draws_and_near_delongs():
+    labels, challenger, incumbent = draw(gain=0.4)
+    found = paired_tests.bootstrap(labels, challenger, incumbent, np.arange(len(labels)), draws=2000, seed=0)
+    assert found.standard_error == pytest.approx(
+        paired_tests.delong(labels, challenger, incumbent).standard_error, rel=0.1
+    )
+    one = compare(predictions("rf"), predictions(), splits=10, seed=0)
+    assert one.standard_error > 0

@@ -94,7 +94,8 @@ def test_an_unused_feature_has_no_importance(records, validated):
 
 
 def test_folds_that_do_not_converge_are_counted_and_named(records, plan, monkeypatch, caplog):
-    hasty = replace(families.family("logistic_regression"), parameters=lambda profile, rows=0: {"max_iter": 1})
+    recipe = families.family("logistic_regression")
+    hasty = replace(recipe, parameters=lambda *given: {**recipe.parameters(*given), "max_iter": 1})
     monkeypatch.setitem(families.FAMILIES, "logistic_regression", hasty)
     with caplog.at_level(logging.WARNING):
         cv = cross_validation.cross_validate("logistic_regression", records, plan, profile=PROFILE, seed=0)

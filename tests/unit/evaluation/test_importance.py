@@ -5,7 +5,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from heartline.evaluation import bootstrap, cells, importance
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.storage import record_identity, splits
 from heartline.storage.splits import LabelledDataset
 from heartline.training import families

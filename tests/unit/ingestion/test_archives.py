@@ -6,7 +6,7 @@ import zipfile
 import pytest
 
 from heartline.errors import DataError, SourceError
-from heartline.ingestion import archives
+from heartline.ingestion.formats import archives
 
 CONTENT = b"age,sex\n63,1\n" * 50
 

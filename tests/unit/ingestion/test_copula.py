@@ -3,8 +3,8 @@ from math import asin, pi
 import numpy as np
 import pytest
 
-from heartline.ingestion import copula
-from heartline.ingestion.copula import Margin
+from heartline.ingestion.sample import copula
+from heartline.ingestion.sample.copula import Margin
 
 
 def even(k: int) -> Margin:

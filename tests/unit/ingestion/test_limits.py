@@ -17,7 +17,8 @@ import resource, sys, gzip, io, json
 import numpy as np, pandas as pd, pyarrow as pa, pyarrow.parquet as pq
 from heartline import contract
 from heartline.errors import HeartlineError
-from heartline.ingestion import archives, tables
+from heartline.ingestion import tables
+from heartline.ingestion.formats import archives
 NAMES = list(contract.COLUMN_NAMES)
 HEADER = ",".join(NAMES).encode() + b"\\n"
 ROW = b"52,0,3,124,221,0,2,148,1,0.6,2,0,7,1\\n"

@@ -4,7 +4,7 @@ import pytest
 import requests
 
 from heartline.errors import SourceError
-from heartline.ingestion import http, networks, proxies
+from heartline.ingestion.access import http, networks, proxies
 from tests.running import free_ports
 
 URL = "https://archive.example/records.zip"

@@ -9,7 +9,7 @@ from sample_page import describe, flatten, scores, statistics_tables
 
 from heartline import contract
 from heartline.errors import SourceError
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 
 ROOT = Path(__file__).parents[3]
 

@@ -10,7 +10,7 @@ import mlflow
 import pandas as pd
 import pytest
 
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.pipeline.handovers import Prepared, Refused, Trained
 from heartline.pipeline.ingest import ingest
 from heartline.pipeline.preprocess import preprocess

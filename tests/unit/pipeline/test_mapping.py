@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from heartline.errors import DataError, ParameterError, SourceRefusedError
-from heartline.ingestion import mapping_catalog, mapping_draft
+from heartline.ingestion.mapping import catalog as mapping_catalog
+from heartline.ingestion.mapping import draft as mapping_draft
 from heartline.pipeline.ingest import ingest
 from heartline.pipeline.validate import validate
 from heartline.storage import object_store, snapshots

@@ -52,6 +52,22 @@ def test_a_version_holds_the_bundle_that_was_trained(pair, better, tmp_path):
         assert mlflow.sklearn.load_model(str(folder)).predict(export.legal_rows(5, seed=0)).shape == (5,)
 
 
+def test_a_new_version_gets_its_tags_with_its_creation_and_only_changed_ones_later(pair, better, monkeypatch):
+    later, set_tag = [], mlflow.MlflowClient.set_model_version_tag
+
+    def recording(self, name, version, key, value, *more):
+        later.append(key)
+        return set_tag(self, name, version, key, value, *more)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "set_model_version_tag", recording)
+    registered = register(better, promotion="manual")
+    assert later == []
+    register({**better, "reason": "another"}, promotion="manual")
+    assert later == ["reason", "reason"]
+    tags = pair.client.get_model_version(contract.MODEL_NAME, registered["version"]).tags
+    assert tags["reason"] == "another"
+
+
 def test_a_refused_family_is_not_registered(pair):
     compared = compare([pair.linear, refused(pair.forest)], pair.prepared)
     assert set(register(compared, promotion="manual")["versions"]) == {LINEAR}

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,8 +11,10 @@ import mlflow
 import numpy as np
 import pytest
 
+from heartline.errors import HeartlineError
 from heartline.packaging import export, smoke_test
 from heartline.packaging.bundle import open_bundle
+from heartline.pipeline import candidates
 from heartline.pipeline.train import train
 from heartline.registry import mlflow_registry, runs
 from heartline.storage import object_store
@@ -115,6 +119,32 @@ def test_a_family_that_fails_the_smoke_test_is_refused_and_its_run_says_why(pair
     run = pair.client.get_run(refused["run_id"])
     assert refused["run_id"] != pair.forest["run_id"]
     assert (run.info.status, run.data.tags[runs.REFUSED]) == ("FAILED", refused["error"])
+
+
+def test_the_figures_are_drawn_while_the_service_of_the_smoke_test_starts(pair, monkeypatch):
+    drawing, passed = threading.Event(), smoke_test.SmokeTestResult("0" * 64, 32, 0.0)
+    monkeypatch.setattr(smoke_test, "run", lambda bundle: passed if drawing.wait(60) else None)
+    draw = candidates.figures
+    monkeypatch.setattr(candidates, "figures", lambda *given: drawing.set() or draw(*given))
+    assert train(LINEAR, pair.prepared)["outcome"] == "trained"
+
+
+def test_where_the_figures_fail_the_smoke_test_has_ended_too(pair, monkeypatch):
+    ended = []
+
+    def run(bundle: bytes) -> smoke_test.SmokeTestResult:
+        time.sleep(0.2)
+        ended.append(True)
+        return smoke_test.SmokeTestResult("0" * 64, 32, 0.0)
+
+    def fail(*given):
+        raise MemoryError
+
+    monkeypatch.setattr(smoke_test, "run", run)
+    monkeypatch.setattr(candidates, "figures", fail)
+    with pytest.raises(HeartlineError, match="memory"):
+        train(LINEAR, pair.prepared)
+    assert ended == [True]
 
 
 def test_a_missing_service_environment_stops_the_task(pair, monkeypatch):

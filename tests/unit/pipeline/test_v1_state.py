@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from heartline import contract
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.packaging.bundle import unpack
 from heartline.pipeline.compare import compare
 from heartline.pipeline.handovers import Compared
@@ -187,6 +187,15 @@ def test_a_bundle_that_is_registered_is_not_registered_again(v1):
         "reason": "a reason",
         "reasons": [],
         "held_back": "",
+        "look": {
+            "number": 1,
+            "level": 0.015,
+            "p_values": {},
+            "new_records": None,
+            "needed_records": None,
+            "note": "look 1",
+        },
+        "cautions": {},
         "production": "1",
         "comparison_run": "0" * 32,
     }

@@ -12,6 +12,7 @@ from heartline.pipeline.handovers import Validated
 from heartline.pipeline.ingest import ingest
 from heartline.pipeline.validate import validate
 from heartline.storage import object_store, record_identity, snapshots
+from tests.pages import Page
 from tests.unit.pipeline.support import move_by_hand
 
 
@@ -52,6 +53,22 @@ def test_records_that_drifted_from_productions_snapshot_are_refused(in_productio
     assert "age: expected " in caught.value.where
     assert "distribution like that of production" in caught.value.where
     assert "run with a larger max_drift" in caught.value.hint
+
+
+def test_drift_above_chance_is_a_note_and_a_warning_on_the_page(in_production, cohort, tmp_path):
+    in_production(origin="file", snapshot=_snapshot(cohort))
+    path = tmp_path / "older.csv"
+    cohort.assign(age=(cohort["age"] + 4).clip(upper=110)).to_csv(path, index=False)
+    validated = validate(ingest(str(path)), run="a little older")
+    report = json.loads(object_store.get(validated["report"]))
+    (finding,) = [one for one in report["findings"] if one["layer"] == "drift"]
+    assert (finding["column"], report["stopped"]) == ("age", [])
+    (note,) = [one for one in report["notes"] if one.startswith("drift: ")]
+    assert f"age {finding['found']} diverge from production's snapshot by more than chance" in note
+    page = Page(object_store.get(validated["page"])).text
+    assert "drift, only a warning Columns that differ from production's snapshot by more than chance." in page
+    assert f"Expected {finding['expected']} Found {finding['found']}" in page
+    assert note in page
 
 
 def test_a_larger_max_drift_accepts_the_drift(in_production, cohort, older):

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from heartline import contract
-from heartline.ingestion import encodings, source_catalog, sources, synthetic
+from heartline.ingestion import encodings, source_catalog, sources
+from heartline.ingestion.sample import synthetic
 from heartline.validation import checkpoint, drift
 from tests import data_page
 

@@ -27,6 +27,7 @@ INTERNAL = {
     "HEARTLINE_READYZ_URL": "set by the stack and docker-compose.yaml, which know the port of the service",
     "HEARTLINE_DATA_DOCS_URL": "set by the stack and docker-compose.yaml, which know the port of Airflow",
     "HEARTLINE_SERVING_PYTHON": "set by the stack and docker-compose.yaml, which create the service's environment",
+    "HEARTLINE_PATIENT_SECRET": "a secret that the stack and `./heartline init` generate, for the tasks only",
     "HEARTLINE_DB_PASSWORD": "a secret that `./heartline init` generates, like the passwords without this prefix",
 }
 

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
 
 from heartline import contract
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.packaging import export
 from heartline.packaging.bundle import unpack
 from heartline.registry import flavours
@@ -179,6 +179,33 @@ def test_a_model_that_differs_from_its_manifest_is_not_loaded(folder, tmp_path):
     (copy / "model.onnx").write_bytes((copy / "model.onnx").read_bytes() + b"\0")
     with pytest.raises(ValueError, match=r"^model\.onnx differs from its digest"):
         mlflow.pyfunc.load_model(str(copy))
+
+
+def test_its_files_are_those_that_mlflow_itself_writes(bundle, folder, tmp_path):
+    mlflow.sklearn.save_model(
+        export.from_skops(bundle["model.skops"]),
+        tmp_path / "model",
+        serialization_format="skops",
+        skops_trusted_types=export.trusted_types(),
+        signature=flavours.signature(),
+        input_example=flavours.input_example(),
+        conda_env=str(folder / "conda.yaml"),
+    )
+    for name in ("conda.yaml", "requirements.txt", "input_example.json", "serving_input_example.json"):
+        assert (folder / name).read_text() == (tmp_path / "model" / name).read_text(), name
+    ours, theirs = (mlflow.models.Model.load(str(one)) for one in (folder, tmp_path / "model"))
+    assert ours.flavors["sklearn"] == theirs.flavors["sklearn"]
+    assert ours.saved_input_example_info == theirs.saved_input_example_info
+    assert ours.mlflow_version == theirs.mlflow_version
+    environment = (folder / "python_env.yaml").read_text()
+    assert environment.splitlines()[0] == (tmp_path / "model" / "python_env.yaml").read_text().splitlines()[0]
+    assert environment.endswith("dependencies:\n- -r requirements.txt\n")
+
+
+def test_the_model_is_neither_read_nor_written_again(bundle, tmp_path):
+    damaged = {**bundle, "model.skops": b"not a model", "model.onnx": b"not a model"}
+    flavours.save(damaged, tmp_path / "model", run_id="0" * 32, model_id=f"m-{'1' * 32}")
+    assert not list((tmp_path / "model").glob("model.*"))
 
 
 def test_scikit_learn_users_get_the_pipeline(folder):

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from heartline.comparison.candidates import ProductionModel
+from heartline.comparison.looks import Look, NewRecords
 from heartline.comparison.paired_tests import Interval
 from heartline.comparison.verdict import Verdict
 from heartline.evaluation.metrics import Estimate
@@ -117,7 +118,8 @@ def test_the_confusion_matrix_counts_at_the_threshold(lr, two):
     assert [[cell["right"] for cell in row["cells"]] for row in rows] == [[True, False], [False, True]]
     share = f"{100 * counts[0] / (counts[0] + counts[1]):.0f}"
     assert (
-        f"Predicted: no disease Predicted: disease No disease {counts[0]}{share} % right {counts[1]}" in Page(two).text
+        f"Predicted: without disease Predicted: with disease Without disease {counts[0]}{share} % right {counts[1]}"
+        in Page(two).text
     )
 
 
@@ -191,6 +193,25 @@ def test_the_production_model_is_shown_on_the_hold_out_and_on_unseen_records(lr)
 def test_a_production_model_that_could_not_be_scored_has_the_reason(lr):
     text = Page(render(lr, production=ProductionModel("5", "uci", note="its bundle is missing"))).text
     assert "It does not enter the verdict. its bundle is missing Data and settings" in text
+
+
+def test_the_page_says_which_look_it_is_and_what_it_spends(lr, rf, undrawn):
+    new = NewRecords(61, 59, "the look of 2026-05-01 02:00 UTC")
+    text = Page(render(lr, rf, look=Look(2, 0.005, new=new))).text
+    assert "Look 2 of the last 365 days Level that it spends 0.0050, one-sided p-value of Random forest 0." in text
+    assert "New training records 61 since the look of 2026-05-01 02:00 UTC; a look needs 59" in text
+    assert "A run may move production to Random forest no" in text
+
+
+def test_the_page_says_why_a_comparison_is_no_look(lr, rf, undrawn):
+    text = Page(render(lr, rf, look=Look(None, None, "12 new training records since May, the next look needs 59"))).text
+    assert "Look none: 12 new training records since May, the next look needs 59 p-value of Random forest" in text
+    assert "A run may move production to Random forest no" in text
+    assert "Level that it spends" not in text
+
+
+def test_p_values_name_their_hypothesis(two):
+    assert "p-value (two-sided; H0: no difference)" in Page(two).text
 
 
 def test_one_model_alone_has_no_difference_to_show(lr):

@@ -50,6 +50,10 @@ def test_it_starts_with_the_model_and_that_it_is_no_medical_device(card):
     )
 
 
+def test_the_threshold_is_called_a_convention(card):
+    assert "A probability of 0.5 or more is the prediction “with disease”. This threshold is a convention" in card.text
+
+
 def test_its_sections_are_those_of_a_model_card(card):
     headings = (
         "Intended use",

@@ -109,6 +109,21 @@ def test_pictures_are_600_pixels_wide_and_not_empty(evidence):
 
 
 @pytest.mark.parametrize("name", [*SHARED, "odds_ratios"])
+def test_no_text_leaves_the_picture(evidence, name):
+    figure = _drawn(getattr(model_figures, f"_{name.removesuffix('_matrix')}"), evidence["logistic_regression"])
+    used, (width, height) = figure.get_tightbbox(), model_figures.SIZE
+    assert 0 <= used.x0 < used.x1 <= width
+    assert 0 <= used.y0 < used.y1 <= height
+
+
+def test_text_is_text_and_the_files_are_small(evidence):
+    for name, data in model_figures.draw(evidence["logistic_regression"]).items():
+        assert b">Logistic regression: " in data, name
+        assert b"DejaVuSans-" not in data, f"{name} draws letters as paths"
+        assert len(data) < 40_000, name
+
+
+@pytest.mark.parametrize("name", [*SHARED, "odds_ratios"])
 def test_every_picture_says_whose_it_is_and_what_it_rests_on(evidence, name):
     found = evidence["logistic_regression"]
     figure = _drawn(getattr(model_figures, f"_{name.removesuffix('_matrix')}"), found)
@@ -149,7 +164,7 @@ def test_confusion_matrix_shows_counts_and_shares(evidence):
     words = _words(_drawn(model_figures._confusion, found))
     for row, which in enumerate(("without", "with")):
         for column in range(2):
-            assert f"{counts[row, column]}\n{shares[row, column]:.0%} of those {which} disease" in words
+            assert f"{counts[row, column]}\n{shares[row, column]:.0%} of those\n{which} disease" in words
 
 
 def test_roc_curve_is_inside_its_band_and_its_area_is_the_scores(evidence):

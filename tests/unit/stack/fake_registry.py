@@ -30,6 +30,7 @@ class FakeRegistry:
         tags: of the registered model; None where there is none.
         kept: tags of the history's experiment; None where there is none.
         files: by version, the files that differ from those that were registered; None for a missing one.
+        version_tags: by version, its tags beside the origin.
         before_read: called with the number of the request before the registered model is read.
     """
 
@@ -40,6 +41,7 @@ class FakeRegistry:
         self.tags = dict(tags or {})
         self.kept = None
         self.files = {}
+        self.version_tags = {}
         self.reads = 0
         self.before_read = lambda number: None
         server.answers = {
@@ -73,7 +75,7 @@ class FakeRegistry:
         version = query["version"]
         if version not in self.origins:
             return ABSENT
-        tags = [{"key": "origin", "value": self.origins[version]}]
+        tags = _listed({"origin": self.origins[version], **self.version_tags.get(version, {})})
         return 200, {"model_version": {"version": version, "tags": tags, "source": f"models:/m-{version}"}}
 
     def _uri(self, query, body):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from heartline.ingestion import files, mapping_catalog
+from heartline.ingestion.access import files
+from heartline.ingestion.mapping import catalog as mapping_catalog
 from stack import console, mapping_choice, source_choice
 from stack.commands import mapping, train
 from stack.errors import UsageError

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from heartline import contract
 from heartline.errors import DataError
-from heartline.ingestion import synthetic
+from heartline.ingestion.sample import synthetic
 from heartline.storage import record_identity, splits
 from heartline.training import tuning
 from tests.unit.storage.support import FEATURES, features_of
@@ -139,8 +139,8 @@ def test_one_new_record_moves_no_other_record_to_another_fold(cohort):
     def folds(frame):
         records = splits.to_labelled(record_identity.canonical(frame))
         plan = splits.plan_folds(records, splits=5, repeats=2, seed=3)
-        inner = tuning.inner_folds(records, seed=3)
-        of_each = zip(records.keys.tolist(), plan.T.tolist(), np.array(inner).T.tolist(), strict=True)
+        inner, _ = tuning.inner_folds(records, seed=3)
+        of_each = zip(records.keys.tolist(), plan.T.tolist(), inner.tolist(), strict=True)
         return {key: (outer, within) for key, outer, within in of_each}
 
     before, after = folds(cohort), folds(pd.concat([new, cohort]))

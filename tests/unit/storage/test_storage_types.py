@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heartline import contract, resolution
-from heartline.ingestion import mapping_parser, sources, synthetic, tables
+from heartline.ingestion import sources, tables
+from heartline.ingestion.mapping import parser as mapping_parser
+from heartline.ingestion.sample import synthetic
 from heartline.storage import record_identity, snapshots, splits
 
 WHOLE = [column.name for column in contract.COLUMNS if column.whole]

@@ -33,8 +33,7 @@ def test_the_pipeline_with_the_smallest_loss_is_chosen_and_on_a_tie_the_first(re
     pipelines = [recipe.build({"C": c, "max_iter": 1000}, 0) for c in (3.0, 2.0, 1.0)]
 
     def chosen(*losses: float) -> int:
-        left = iter(losses)
-        return tuning.choose(pipelines, records, lambda *_: next(left), seed=0)
+        return tuning.choose(pipelines, records, lambda *_: losses, seed=0)
 
     assert chosen(0.2, 0.1, 0.3) == 1
     assert chosen(0.2, 0.1, 0.1) == 1
@@ -52,7 +51,7 @@ def test_noise_needs_more_shrinkage_than_signal():
         records = LabelledDataset(features, labels, np.arange(200))
         for c in (0.001, 10.0):
             model = recipe.build({"C": c, "max_iter": 1000}, 0)[-1]
-            losses[name, c] = tuning.out_of_fold(model, inputs, records, 0)
+            (losses[name, c],) = tuning.out_of_fold([model], inputs, records, 0)
     assert losses["noise", 0.001] < losses["noise", 10.0]
     assert losses["signal", 10.0] < losses["signal", 0.001]
 
@@ -63,12 +62,32 @@ def test_a_small_forest_estimates_the_loss_of_a_large_one(records):
     small, uncorrected = [], []
     for seed in range(30):
         forest = RandomForestClassifier(50, random_state=seed, oob_score=True)
-        small.append(tuning.out_of_bag(forest, inputs, records, seed))
+        small.extend(tuning.out_of_bag([forest], inputs, records, seed))
         uncorrected.append(np.mean((forest.oob_decision_function_[:, 1] - records.labels) ** 2))
     large = RandomForestClassifier(500, random_state=0, oob_score=True).fit(inputs, records.labels)
     expected = np.mean((large.oob_decision_function_[:, 1] - records.labels) ** 2)
     assert np.mean(small) == pytest.approx(expected, abs=0.003)
     assert np.mean(uncorrected) > expected + 0.004
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_folds_of_any_size_are_scored_and_one_without_which_a_class_is_missing_is_not(records, monkeypatch, fast):
+    recipe = families.family("logistic_regression")
+    labels = np.arange(60) % 2
+    few = LabelledDataset(records.features[:60], labels, np.arange(60))
+    inputs = np.random.default_rng(0).normal(size=(60, 5)) + labels[:, None]
+
+    def losses(plan):
+        monkeypatch.setattr(tuning, "hashed_folds", lambda *_, **__: np.array([plan]))
+        build = recipe.fast_equivalent if fast else recipe.build
+        models = [build({**recipe.parameters(PROFILE), "C": c}, 0)[-1] for c in (0.01, 1.0)]
+        return tuning.out_of_fold(models, inputs, few, 0)
+
+    uneven = np.where(np.arange(60) < 3, 0, np.where(np.arange(60) < 25, 2, 4))
+    assert all(0 < loss < 0.25 for loss in losses(uneven))
+    one_class = np.where(labels == 1, 0, 1 + np.arange(60) % 3)  # without fold 0, no record is positive
+    assert all(0 < loss < 0.6 for loss in losses(one_class))
+    assert losses(np.zeros(60, dtype="int64")) == [0.0, 0.0]
 
 
 def test_with_a_single_record_of_a_class_the_first_pipeline_is_chosen(records):
@@ -83,23 +102,23 @@ def test_an_inner_fold_that_leaves_no_class_for_the_fit_is_left_out(records):
     few = records.take(rows)
     model = families.family("logistic_regression").build({"C": 1.0}, 0)[-1]
     inputs = np.nan_to_num(few.features) / np.nan_to_num(few.features).max(axis=0)
-    usable = {seed: len(tuning.inner_folds(few, seed)) for seed in range(20)}
+    usable = {seed: len(tuning.inner_folds(few, seed)[1]) for seed in range(20)}
     assert set(usable.values()) == {1, 2}, "the two records with disease are in the same fold for some seeds"
     for seed in range(20):
-        assert np.isfinite(tuning.out_of_fold(model, inputs, few, seed))
+        assert np.isfinite(tuning.out_of_fold([model], inputs, few, seed)).all()
 
 
 def test_the_search_uses_a_bounded_number_of_records(records, monkeypatch):
     monkeypatch.setattr(tuning, "MAX_ROWS", 100)
     seen = []
 
-    def loss(model, inputs, few, seed):
-        seen.append((len(inputs), len(few), int(few.groups.max()) + 1 == len(np.unique(few.groups))))
-        return 0.0
+    def loss(models, inputs, few, seed):
+        seen.append((len(models), len(inputs), len(few), int(few.groups.max()) + 1 == len(np.unique(few.groups))))
+        return [0.0] * len(models)
 
     pipelines = [families.family("logistic_regression").build({"C": c}, 0) for c in (1.0, 2.0)]
     tuning.choose(pipelines, records, loss, seed=0)
-    assert seen == [(100, 100, True)] * 2
+    assert seen == [(2, 100, 100, True)]
 
 
 def test_a_forest_is_bounded_from_a_hundred_thousand_records_on():

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from heartline import contract
-from heartline.ingestion import encodings, synthetic
+from heartline.ingestion import encodings
+from heartline.ingestion.sample import synthetic
 from heartline.storage import record_identity
-from heartline.validation import checkpoint, drift
+from heartline.validation import checkpoint, drift, findings
 
 NONE = encodings.no_unparseable_cells()
 REQUIRED = [column for column in contract.COLUMNS if not column.optional]
@@ -184,7 +185,28 @@ def test_drift_is_found_for_a_shifted_column_only(cohort):
     )
     assert _serious(alike) == []
     assert _serious(older) == [("set", "age", "expect_column_kl_divergence_to_be_less_than")]
-    assert _serious(meant) == []
+    assert [layer for layer, column, _ in _serious(meant) if column == "age"] == ["drift"]
+    assert checkpoint.reasons_to_stop(meant, 0.05) == []
+
+
+def test_drift_above_chance_and_below_the_stop_level_is_a_warning(cohort):
+    older = cohort.assign(age=np.minimum(cohort["age"] + 4, 110))
+    reference = drift.reference(record_identity.canonical(cohort))
+    checked = checkpoint.check(older, NONE, reference=reference)
+    (finding,) = [one for one in checked.findings if one.expectation == findings.DRIFT]
+    chance = drift.chance_level(303, 303, cells=10, columns=14)
+    assert (finding.layer, finding.column) == ("drift", "age")
+    assert f"up to the chance level of {chance:.3f} (303 records against 303; the run stops above 0.25)" in str(finding)
+    assert chance < float(finding.found) < 0.25
+    assert checkpoint.reasons_to_stop(checked, 0.05) == []
+
+
+def test_a_column_that_stops_the_run_has_no_warning_of_drift_too(cohort):
+    older = cohort.assign(age=np.minimum(cohort["age"] + 15, 110))
+    checked = checkpoint.check(older, NONE, reference=drift.reference(record_identity.canonical(cohort)))
+    assert [one.layer for one in checked.findings if one.column == "age" and one.expectation == findings.DRIFT] == [
+        "set"
+    ]
 
 
 def test_a_value_that_is_not_in_the_reference_is_drift_and_not_an_error(cohort):

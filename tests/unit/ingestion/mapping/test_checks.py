@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heartline.errors import DataError, PermanentError
-from heartline.ingestion import files, mapping_catalog, mapping_parser, tables
-from heartline.ingestion.mapping import FileMapping
+from heartline.ingestion import tables
+from heartline.ingestion.access import files
+from heartline.ingestion.mapping import catalog as mapping_catalog
+from heartline.ingestion.mapping import parser as mapping_parser
+from heartline.ingestion.mapping.file_mapping import FileMapping
 from tests.unit.ingestion.mapping import layouts
 
 LABEL = "label: {column: num, disease: [1, 2, 3, 4], no_disease: [0]}\n"

@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 
 from heartline.errors import DataError
-from heartline.ingestion import mapping_catalog, mapping_draft, mapping_parser, tables
+from heartline.ingestion import tables
+from heartline.ingestion.mapping import catalog as mapping_catalog
+from heartline.ingestion.mapping import draft as mapping_draft
+from heartline.ingestion.mapping import parser as mapping_parser
 from tests.unit.ingestion.mapping import layouts
 
 
@@ -88,7 +91,7 @@ def test_odd_names_and_words_are_escaped_and_read_back(cohort):
 
 @pytest.mark.parametrize("name", mapping_catalog.NAMES)
 def test_a_shipped_mappings_names_are_in_the_vocabulary(name):
-    from heartline.ingestion.mapping_vocabulary import NAMES
+    from heartline.ingestion.mapping.vocabulary import NAMES
 
     for column, one in mapping_catalog.named(name).columns.items():
         known = (column, *NAMES[column])

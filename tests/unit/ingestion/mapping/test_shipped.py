@@ -3,7 +3,10 @@
 import pandas as pd
 import pytest
 
-from heartline.ingestion import encodings, mapping_catalog, mapping_choice, mapping_parser, tables
+from heartline.ingestion import encodings, tables
+from heartline.ingestion.mapping import catalog as mapping_catalog
+from heartline.ingestion.mapping import choice as mapping_choice
+from heartline.ingestion.mapping import parser as mapping_parser
 from tests.unit.ingestion.mapping import layouts
 
 

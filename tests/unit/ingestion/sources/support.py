@@ -10,8 +10,10 @@ import zipfile
 import pytest
 
 from heartline.errors import HeartlineError, SourceError
-from heartline.ingestion import files, networks, sources, synthetic, uci
-from heartline.ingestion.http import Limits
+from heartline.ingestion import sources
+from heartline.ingestion.access import files, networks, uci
+from heartline.ingestion.access.http import Limits
+from heartline.ingestion.sample import synthetic
 from heartline.ingestion.sources import Settings
 
 STALL_SECONDS = 120  # without a response of a stalled server

@@ -11,8 +11,9 @@ import pytest
 from requests import Session
 
 from heartline.errors import PermanentError, SourceRefusedError
-from heartline.ingestion import networks, sources, uploads
-from heartline.ingestion.files import Folders
+from heartline.ingestion import sources
+from heartline.ingestion.access import networks, uploads
+from heartline.ingestion.access.files import Folders
 from heartline.ingestion.sources import Settings
 from tests.unit.ingestion.sources.support import BRIEF, CSV, refused
 

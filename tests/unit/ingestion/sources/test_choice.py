@@ -5,7 +5,8 @@ import pytest
 
 from heartline import contract
 from heartline.errors import ParameterError, SourceError
-from heartline.ingestion import sources, synthetic
+from heartline.ingestion import sources
+from heartline.ingestion.sample import synthetic
 from heartline.ingestion.sources import Settings
 from tests.unit.ingestion.sources.support import BRIEF, refused
 

@@ -10,8 +10,9 @@ import pytest
 
 from heartline import contract
 from heartline.errors import DataError
-from heartline.ingestion import files, sources, uci
-from heartline.ingestion.file_kinds import FORMATS
+from heartline.ingestion import sources
+from heartline.ingestion.access import files, uci
+from heartline.ingestion.formats.file_kinds import FORMATS
 from tests.unit.ingestion.sources.support import BRIEF, CSV, FRAME, archive, refused
 from tests.unit.messages import message
 

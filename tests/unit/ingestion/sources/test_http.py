@@ -8,7 +8,7 @@ import pytest
 
 from heartline.errors import DataError
 from heartline.ingestion import sources
-from heartline.ingestion.http import Limits
+from heartline.ingestion.access.http import Limits
 from tests.unit.ingestion.sources.support import BRIEF, CSV, FRAME, STALL_SECONDS, archive, closed_port, refused
 from tests.unit.messages import message
 

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from heartline import contract
-from heartline.ingestion import sources, synthetic
+from heartline.ingestion import sources
+from heartline.ingestion.sample import synthetic
 from heartline.storage import record_identity
 from tests.serving.prediction_log.postgres import Postgres
 

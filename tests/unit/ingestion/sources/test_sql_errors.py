@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from heartline.errors import PermanentError, SourceError
-from heartline.ingestion import sql
-from heartline.ingestion.http import Limits
+from heartline.ingestion.access import sql
+from heartline.ingestion.access.http import Limits
 from tests.serving.prediction_log.postgres import Postgres
 from tests.unit.ingestion.sources.support import closed_port
 

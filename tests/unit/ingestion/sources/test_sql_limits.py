@@ -7,7 +7,8 @@ import pytest
 
 from heartline import contract
 from heartline.errors import TooLargeError
-from heartline.ingestion import http, sources
+from heartline.ingestion import sources
+from heartline.ingestion.access import http
 from heartline.ingestion.sources import Settings
 from tests.serving.prediction_log.postgres import Postgres
 

@@ -3,7 +3,8 @@ import hashlib
 import pandas as pd
 import pytest
 
-from heartline.ingestion import sources, uci
+from heartline.ingestion import sources
+from heartline.ingestion.access import uci
 from heartline.ingestion.sources import Settings
 from tests.unit.ingestion.sources.support import BRIEF, CSV, FRAME, archive, refused
 

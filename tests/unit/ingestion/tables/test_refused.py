@@ -3,7 +3,8 @@ import pickle
 import pytest
 
 from heartline.errors import DataError
-from heartline.ingestion import mapping_catalog, tables
+from heartline.ingestion import tables
+from heartline.ingestion.mapping import catalog as mapping_catalog
 from tests.unit.ingestion.tables.support import NAMES, NO_RECORDS, OTHER, ROW, csv, refused, table
 from tests.unit.messages import message
 

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from heartline.errors import DataError
-from heartline.ingestion import archives, mapping_catalog, tables, workbooks
+from heartline.ingestion import tables
+from heartline.ingestion.formats import archives, workbooks
+from heartline.ingestion.mapping import catalog as mapping_catalog
 from tests.unit.ingestion.tables.support import NAMES, OTHER, ROW, WANTED
 
 NUMBERS = [[None if cell == "?" else float(cell) for cell in row] for row in (ROW, OTHER)]

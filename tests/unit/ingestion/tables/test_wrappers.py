@@ -5,7 +5,7 @@ import time
 import pandas as pd
 import pytest
 
-from heartline.ingestion import csv_text
+from heartline.ingestion.formats import csv_text
 from tests.unit.ingestion.tables.support import NAMES, OTHER, ROW, WANTED, csv, refused, table
 
 PLAIN = csv(NAMES, ROW, OTHER)

@@ -91,10 +91,11 @@ def _in_production(pair, family: str) -> str:
 
 
 def _promote_challenger(trained, prepared: Prepared, run: str) -> tuple[Compared, Registered]:
-    """Compare two families, pretend that the challenger is better, and register it in a run that may promote it."""
+    """Compare two families, pretend that the challenger is better on enough evidence, and register it."""
     compared = compare(trained, prepared, run=run)
     (winner,) = (one["family"] for one in compared["trained"] if one["family"] != compared["incumbent"])
-    return compared, register({**compared, "verdict": "better", "winner": winner}, promotion="if_better", run=run)
+    better = {**compared, "verdict": "better", "winner": winner, "cautions": {}}
+    return compared, register(better, promotion="if_better", run=run)
 
 
 def _expect_held_back(pair, compared: Compared, registered: Registered, number: str, why: str, caplog) -> None:

@@ -117,9 +117,13 @@ def test_promote_and_rollback_wait_until_the_service_has_switched(call, monkeypa
         cli.promote, command, lambda registry, *version, by, force: done.append((*version, by, force)) or "4"
     )
     monkeypatch.setattr(cli.service, "wait_until_served", lambda settings, version: done.append(version))
+    shown = []
+    monkeypatch.setattr(cli.promote, "warning", lambda registry, version: f"warning: {version}")
+    monkeypatch.setattr(cli.console, "warn", shown.append)
     code, said = call(command, *arguments, *given)
     assert code == Exit.OK
     assert said.startswith("production is at version 4\n")
+    assert shown == (["warning: 4"] if command == "promote" else [])
     assert done == [(*arguments, "anna", bool(given)), "4"]
 
 

@@ -54,6 +54,29 @@ def test_promoting_the_version_in_production_moves_nothing(registry, holds):
     assert ("alias", "4") not in fake.written()
 
 
+@pytest.mark.parametrize(
+    ("tags", "warning"),
+    [
+        ({}, ""),
+        ({"caution": "none"}, ""),
+        (
+            {"caution": "this comparison is no look"},
+            "warning: a run would not have promoted version 4 on its last comparison: this comparison is no look",
+        ),
+    ],
+    ids=["earlier version", "evidence", "no look"],
+)
+def test_a_version_whose_comparison_does_not_suffice_is_promoted_with_a_warning(registry, holds, tags, warning):
+    fake = holds("2", v2="uci", v4="uci")
+    fake.version_tags["4"] = tags
+    assert promote.promote(registry, "4", by="anna") == "4"
+    assert promote.warning(registry, "4") == warning
+
+
+def test_a_registry_that_is_away_after_the_move_gives_no_warning_and_no_error(registry):
+    assert promote.warning(registry, "4") == ""
+
+
 def test_the_sample_replaces_real_data_only_when_forced(registry, holds):
     fake = holds("2", v2="uci", v4="sample")
     with pytest.raises(UsageError) as caught:

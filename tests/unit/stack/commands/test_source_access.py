@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from heartline.ingestion import source_catalog, sources, synthetic
+from heartline.ingestion import source_catalog, sources
+from heartline.ingestion.sample import synthetic
 from heartline.ingestion.sources import Settings
 from stack import source_choice
 from stack.commands import source_access

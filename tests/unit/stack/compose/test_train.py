@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from heartline.ingestion import mapping_catalog
+from heartline.ingestion.mapping import catalog as mapping_catalog
 from stack.compose import train
 from stack.errors import Exit
 

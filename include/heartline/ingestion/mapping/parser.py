@@ -7,9 +7,11 @@ from typing import NoReturn
 
 from heartline import contract, visible
 from heartline.errors import DataError
-from heartline.ingestion import cells, mapping, mapping_text
-from heartline.ingestion.mapping import BY_NAME, LABEL, ColumnMapping, FileMapping, key
-from heartline.ingestion.mapping_text import Tree
+from heartline.ingestion.formats import cells
+from heartline.ingestion.mapping import file_mapping as mapping
+from heartline.ingestion.mapping import text as mapping_text
+from heartline.ingestion.mapping.file_mapping import BY_NAME, LABEL, ColumnMapping, FileMapping, key
+from heartline.ingestion.mapping.text import Tree
 
 _FIELDS = ("name", "description", "columns", "label", "ignore")
 _COLUMN_FIELDS = ("column", "codes", "missing", "factor")

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from heartline import contract, visible
 from heartline.errors import DataError
-from heartline.ingestion.file_kinds import FORMATS
+from heartline.ingestion.formats.file_kinds import FORMATS
 
 MAX_CELLS = 20_000_000  # of a sheet, filled or between filled ones
 MAX_ROWS = 1 << 20  # Excel's own limit

@@ -8,8 +8,9 @@ import pandas as pd
 
 from heartline import contract, visible
 from heartline.errors import DataError
-from heartline.ingestion import encodings, mapping_parser
-from heartline.ingestion.mapping import LABEL, ColumnMapping, FileMapping, plain
+from heartline.ingestion import encodings
+from heartline.ingestion.mapping import parser as mapping_parser
+from heartline.ingestion.mapping.file_mapping import LABEL, ColumnMapping, FileMapping, plain
 
 MIN_COLUMNS = len(contract.COLUMNS) / 2  # of the contract, for a table to be accepted as records
 _SHOWN_NAMES = 20

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 from heartline import visible
 from heartline.errors import DataError
-from heartline.ingestion import limits, workbooks
-from heartline.ingestion.file_kinds import FORMATS
+from heartline.ingestion import limits
+from heartline.ingestion.formats import workbooks
+from heartline.ingestion.formats.file_kinds import FORMATS
 
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"

@@ -12,9 +12,9 @@ from urllib3 import exceptions as causes
 from urllib3.util.retry import Retry
 
 from heartline.errors import SourceError, SourceRefusedError
-from heartline.ingestion import proxies
+from heartline.ingestion.access import proxies
+from heartline.ingestion.access.networks import CheckedAdapter, Reach
 from heartline.ingestion.limits import ROWS, SIZE, too_large
-from heartline.ingestion.networks import CheckedAdapter, Reach
 
 _CHUNK = 1 << 16
 _MAX_REDIRECTS = 5

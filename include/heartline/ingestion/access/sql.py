@@ -13,7 +13,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from heartline import visible
 from heartline.errors import SourceError, SourceRefusedError, TooLargeError
 from heartline.ingestion import limits
-from heartline.ingestion.http import Limits
+from heartline.ingestion.access.http import Limits
+from heartline.ingestion.mapping.file_mapping import plain
 
 _SHOWN = 200  # characters of a query in a message
 _FETCH = 1_000  # rows fetched at a time: a cell may be long
@@ -23,7 +24,14 @@ _MISESTIMATE = 4  # a plan's number of rows may exceed the real one by this fact
 T = TypeVar("T")
 
 
-def select(url: str, query: str, within: Limits, collect: Callable[[list[str], Iterator[pd.DataFrame]], T]) -> T:
+def select(
+    url: str,
+    query: str,
+    within: Limits,
+    collect: Callable[[list[str], Iterator[pd.DataFrame]], T],
+    *,
+    exact: str = "",
+) -> T:
     """Pass the names of a query's columns and its rows, part by part, to ``collect``, and return its result.
 
     On PostgreSQL the transaction is read only, the rows come from a server-side cursor, and the server cancels a
@@ -36,6 +44,7 @@ def select(url: str, query: str, within: Limits, collect: Callable[[list[str], I
         within: the limits of time and of rows.
         collect: takes the k names, and frames of shape [n, k] with consecutive rows, at least one; the columns are
             numbered from 0, because a name may occur twice.
+        exact: the name of a column whose numbers stay as they are: as float64, long ones would become equal.
 
     Raises:
         SourceRefusedError: the URL, the login or the query is wrong; a retry cannot change that.
@@ -52,7 +61,7 @@ def select(url: str, query: str, within: Limits, collect: Callable[[list[str], I
     try:
         with connection:
             _expect_few_rows(connection, statement, _where(address, statement), within.rows)
-            return collect(*_rows(connection, statement, _where(address, statement)))
+            return collect(*_rows(connection, statement, _where(address, statement), exact))
     except SQLAlchemyError as error:
         raise _query_error(error, _where(address, statement)) from None
     finally:
@@ -105,6 +114,7 @@ def _query_error(error: SQLAlchemyError, where: str) -> SourceError:
 _PASSING_CLASSES = ("08", "40", "53", "57", "58")
 _PASSING_STATES = ("25P03", "55P03", "55006")  # idle for too long, a lock, an object in use
 _LASTING_STATES = ("57P04",)  # the database was dropped
+_ABOUT_VALUES = "22"  # data exceptions: the message quotes the value, which may be that of a patient
 # What libpq says where a connection fails; psycopg2 gives no SQLSTATE there.
 _LASTING_WORDS = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|permission denied|is not permitted to log in|"
@@ -148,7 +158,7 @@ def _expect_few_rows(connection: Connection, statement: str, where: str, rows: i
         )
 
 
-def _rows(connection: Connection, statement: str, where: str) -> tuple[list[str], Iterator[pd.DataFrame]]:
+def _rows(connection: Connection, statement: str, where: str, exact: str) -> tuple[list[str], Iterator[pd.DataFrame]]:
     options = {"stream_results": True, "no_parameters": True}
     if connection.dialect.name == "postgresql":
         options["postgresql_readonly"] = True
@@ -157,21 +167,26 @@ def _rows(connection: Connection, statement: str, where: str) -> tuple[list[str]
     if len(names) > limits.COLUMNS:
         raise limits.too_many_columns(where, len(names))
 
+    as_they_are = [at for at, name in enumerate(names) if plain(name) == plain(exact)]
+
     def parts() -> Iterator[pd.DataFrame]:
         waiting: list[Any] = []
         for part in result.partitions(_FETCH):
             _expect_short(part, names, where)
             waiting += part
             if len(waiting) >= _CHUNK:
-                yield _frame(waiting, len(names))
+                yield _frame(waiting, len(names), as_they_are)
                 waiting = []
-        yield _frame(waiting, len(names))
+        yield _frame(waiting, len(names), as_they_are)
 
     return names, parts()
 
 
-def _frame(rows: list[Any], width: int) -> pd.DataFrame:
-    return pd.DataFrame.from_records(rows, columns=range(width), coerce_float=True)
+def _frame(rows: list[Any], width: int, as_they_are: Sequence[int]) -> pd.DataFrame:
+    frame = pd.DataFrame.from_records(rows, columns=range(width), coerce_float=True)
+    for at in as_they_are:
+        frame[at] = pd.Series([row[at] for row in rows], dtype="object", index=frame.index)
+    return frame
 
 
 def _expect_short(rows: Sequence[Sequence[Any]], names: Sequence[str], where: str) -> None:
@@ -231,7 +246,10 @@ def _words(error: Exception) -> str:
     """Return the driver's message on one line, without the statement if the driver separates it."""
     cause = getattr(error, "orig", None) or error
     primary = getattr(getattr(cause, "diag", None), "message_primary", None)
-    return visible.visible(" ".join(str(primary or cause).split()), visible.LONG)
+    words = " ".join(str(primary or cause).split())
+    if str(getattr(cause, "pgcode", None) or "").startswith(_ABOUT_VALUES):
+        words = re.sub('"[^"]*"', '"…"', words)
+    return visible.visible(words, visible.LONG)
 
 
 def _public(address: URL) -> str:

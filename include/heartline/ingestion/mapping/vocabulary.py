@@ -3,7 +3,7 @@
 A draft is read by a person before it is used. An entry here is still only one whose meaning is certain.
 """
 
-from heartline.ingestion.mapping import LABEL
+from heartline.ingestion.mapping.file_mapping import LABEL
 
 # Other names of a column, without case and signs between words.
 NAMES: dict[str, tuple[str, ...]] = {

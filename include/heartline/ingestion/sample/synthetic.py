@@ -22,7 +22,7 @@ from heartline import contract
 from heartline.arrays import Floats
 from heartline.errors import SourceError
 from heartline.ingestion import source_catalog
-from heartline.ingestion.copula import Margin, complete, match_correlation, match_cramers_v
+from heartline.ingestion.sample.copula import Margin, complete, match_correlation, match_cramers_v
 
 DEFAULT_ROWS = 303  # the size of the Cleveland file
 DEFAULT_SEED = 3  # of the first hundred, one whose 303 rows give scores like Cleveland's

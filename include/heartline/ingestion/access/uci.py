@@ -9,7 +9,7 @@ from pathlib import Path
 
 from heartline import visible
 from heartline.errors import SourceError, SourceRefusedError
-from heartline.ingestion import archives
+from heartline.ingestion.formats import archives
 from heartline.storage import durable_files
 
 MEMBER = "processed.cleveland.data"

@@ -15,9 +15,10 @@ import pyarrow as pa
 
 from heartline import contract
 from heartline.contract import Column
-from heartline.ingestion import cells, mapping_parser, table_formats
-from heartline.ingestion import mapping_vocabulary as vocabulary
-from heartline.ingestion.mapping import BY_NAME, LABEL, key
+from heartline.ingestion.formats import cells, table_formats
+from heartline.ingestion.mapping import parser as mapping_parser
+from heartline.ingestion.mapping import vocabulary
+from heartline.ingestion.mapping.file_mapping import BY_NAME, LABEL, key
 
 MAX_WORDS = 12  # distinct values of a column that are shown
 OPEN = '"?"'

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from heartline import visible
 from heartline.errors import SourceError, SourceRefusedError
-from heartline.ingestion.file_kinds import FORMATS
+from heartline.ingestion.formats.file_kinds import FORMATS
 from heartline.ingestion.limits import too_large
 from heartline.ingestion.source_catalog import split_sheet
 

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 import yaml
 
 from heartline.errors import DataError
-from heartline.ingestion import cells
-from heartline.ingestion.mapping_catalog import MAX_CHARACTERS
+from heartline.ingestion import limits
+from heartline.ingestion.formats import cells
 
 Tree = str | list["Tree"] | dict[str, "Tree"]
 
@@ -27,8 +27,8 @@ def parse(text: str, *, where: str) -> Tree:
     Raises:
         DataError: it is too long, cannot be parsed, states a key twice, or uses YAML's anchors.
     """
-    if len(text) > MAX_CHARACTERS:
-        _refuse(f"the mapping has {len(text):,} characters", where, f"at most {MAX_CHARACTERS:,}")
+    if len(text) > limits.MAPPING:
+        _refuse(f"the mapping has {len(text):,} characters", where, f"at most {limits.MAPPING:,}")
     try:
         if text.lstrip("\ufeff \t\r\n").startswith("{"):
             return _from_json(text.lstrip("\ufeff"))

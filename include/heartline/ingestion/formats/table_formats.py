@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from heartline import visible
 from heartline.errors import DataError
-from heartline.ingestion import cells, csv_text, file_kinds, json_text, limits, workbooks
+from heartline.ingestion import limits
+from heartline.ingestion.formats import cells, csv_text, file_kinds, json_text, workbooks
 
 _PARQUET = b"PAR1"
 _BATCH = 1 << 16  # rows of a Parquet file that are converted at a time

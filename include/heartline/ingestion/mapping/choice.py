@@ -13,8 +13,10 @@ import pandas as pd
 
 from heartline import contract
 from heartline.errors import DataError
-from heartline.ingestion import cells, encodings, label_polarity, mapping_catalog
-from heartline.ingestion.mapping import BY_NAME, LABEL, ColumnMapping, FileMapping, key, plain
+from heartline.ingestion import encodings, label_polarity
+from heartline.ingestion.formats import cells
+from heartline.ingestion.mapping import catalog as mapping_catalog
+from heartline.ingestion.mapping.file_mapping import BY_NAME, LABEL, ColumnMapping, FileMapping, key, plain
 from heartline.ingestion.tables import Table
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,9 @@ def _chosen(parse: Callable[[FileMapping | None], Table]) -> Table | None:
     fitting = [
         table
         for mapping in mapping_catalog.shipped()
-        if (table := _parsed(parse, mapping)) and has_header(mapping, table.names) and fits(table, mapping)
+        if (table := _parsed(parse, mapping))
+        and has_header(mapping, [name for name in table.names if name != table.patient])
+        and fits(table, mapping)
     ]
     if len(fitting) != 1:
         return None

@@ -15,8 +15,8 @@ import yaml
 
 from heartline import contract, resolution
 from heartline.arrays import Flags, Floats, Positions
-from heartline.ingestion import cells
-from heartline.ingestion.mapping_text import Tree
+from heartline.ingestion.formats import cells
+from heartline.ingestion.mapping.text import Tree
 
 NO_CODE = "the mapping has no code for this value"
 MISSING = "missing"  # as a code: the word stands for a missing value

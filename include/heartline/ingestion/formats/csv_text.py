@@ -14,8 +14,9 @@ from pyarrow import csv as arrow
 
 from heartline import contract
 from heartline.errors import DataError
-from heartline.ingestion import cells, limits
-from heartline.ingestion.file_kinds import FORMATS
+from heartline.ingestion import limits
+from heartline.ingestion.formats import cells
+from heartline.ingestion.formats.file_kinds import FORMATS
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = " "

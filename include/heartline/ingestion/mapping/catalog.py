@@ -12,15 +12,15 @@ from urllib.parse import unquote, urlsplit
 
 from heartline import origins, visible
 from heartline.errors import DataError, ParameterError
-from heartline.ingestion import files, source_catalog
+from heartline.ingestion import source_catalog
+from heartline.ingestion.access import files
 
 if TYPE_CHECKING:
-    from heartline.ingestion.mapping import FileMapping
+    from heartline.ingestion.mapping.file_mapping import FileMapping
 
 SETTING = "HEARTLINE_MAPPING"
-MAX_CHARACTERS = 20_000
 
-_FOLDER = Path(__file__).with_name("mappings")
+_FOLDER = Path(__file__).with_name("shipped")
 _SUFFIXES = (".yaml", ".yml", ".json")
 _MAX_BYTES = 80_000
 
@@ -48,7 +48,7 @@ def text_of(name: str) -> str:
 
 def named(name: str) -> "FileMapping":
     """Return a shipped mapping."""
-    from heartline.ingestion import mapping_parser
+    from heartline.ingestion.mapping import parser as mapping_parser
 
     return mapping_parser.parse(text_of(name), title=name)
 
@@ -106,7 +106,7 @@ def resolve(given: str, folders: files.Folders) -> "FileMapping":
         SourceRefusedError: the file may not be read.
         DataError: the file cannot be read, or the mapping is not valid.
     """
-    from heartline.ingestion import mapping_parser
+    from heartline.ingestion.mapping import parser as mapping_parser
 
     text = given.strip()
     if text in NAMES:

@@ -1,0 +1,1 @@
+"""Parses tables: CSV, JSON, Excel, Parquet, and archives of them."""
