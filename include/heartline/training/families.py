@@ -17,7 +17,7 @@ from heartline.errors import HeartlineError
 from heartline.storage.splits import MANY, LabelledDataset
 from heartline.training import fast_forest, fast_logistic_regression, tuning
 from heartline.training.family_names import LOGISTIC_REGRESSION, RANDOM_FOREST
-from heartline.training.preprocessing import Encoder, preprocessor
+from heartline.training.preprocessing import LEARNED_FROM, Encoder, preprocessor
 
 T = TypeVar("T")
 
@@ -224,7 +224,11 @@ def chosen_parameters(name: str, pipeline: Pipeline) -> dict[str, Any]:
 
 def probability(pipeline: Pipeline, features: np.ndarray) -> np.ndarray:
     """Return the probability of heart disease for (n, 13) features: (n,)."""
-    return np.asarray(pipeline.predict_proba(features)[:, 1], dtype="float64")
+    if len(features) <= LEARNED_FROM:
+        return np.asarray(pipeline.predict_proba(features)[:, 1], dtype="float64")
+    # In parts: the encoder holds several copies of what it transforms.
+    parts = range(0, len(features), LEARNED_FROM)
+    return np.concatenate([probability(pipeline, features[start : start + LEARNED_FROM]) for start in parts])
 
 
 def _entry(table: Mapping[str, T], name: str, kind: str) -> T:

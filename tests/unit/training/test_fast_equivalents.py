@@ -285,3 +285,10 @@ def test_the_steps_of_many_records_learn_from_a_sample(records, monkeypatch, nam
     assert np.array_equal(found[:-1].transform(records.features), expected)
     probabilities = [families.probability(one, records.features) for one in (found, fast)]
     assert np.abs(probabilities[0] - probabilities[1]).max() <= families.family(name).tolerance
+
+
+def test_many_records_are_predicted_in_parts(records, monkeypatch):
+    model = families.fit("random_forest", records, profile=PROFILE, seed=0)
+    expected = families.probability(model, records.features)
+    monkeypatch.setattr(families, "LEARNED_FROM", 100)
+    assert np.array_equal(families.probability(model, records.features), expected)
