@@ -53,7 +53,7 @@ def evidence(
     for name in families.FAMILIES:
         with clock.counting(f"{name}: folds"):
             one = cross_validate(name, records, plan, profile, seed)
-            models[name] = tuned(name, records, profile, seed)
+            models[name] = tuned(name, records, profile, seed, seed)
             held_out = models[name].predict_proba(holdout.features)[:, 1]
         with clock.counting("intervals of the scores"):
             one["cv"] = scores(records, np.mean(one["probabilities"], axis=0), seed)
@@ -74,8 +74,7 @@ def cross_validate(
     for repeat, of_record in enumerate(plan):
         for fold in range(plan.max() + 1):
             test = of_record == fold
-            train = LabelledDataset(records.features[~test], records.labels[~test], records.groups[~test])
-            model = tuned(name, train, profile, seed)
+            model = tuned(name, records.take(~test), profile, seed, cross_validation.search_seed(seed, repeat, fold))
             probabilities[repeat, test] = model.predict_proba(records.features[test])[:, 1]
             aucs.append(roc_auc_score(records.labels[test], probabilities[repeat, test]))
             chosen.append({key: model[-1].get_params()[key] for one in families.family(name).grid for key in one})
@@ -89,20 +88,19 @@ def cross_validate(
     }
 
 
-def tuned(name: str, train: LabelledDataset, profile: families.Profile, seed: int) -> Pipeline:
+def tuned(name: str, train: LabelledDataset, profile: families.Profile, seed: int, search_seed: int) -> Pipeline:
     """Return the candidate with the smallest Brier score, fitted."""
     recipe = families.family(name)
     candidates = [recipe.build(one, seed) for one in families.hyperparameter_sets(name, profile, len(train))]
     inputs = candidates[0][:-1].fit_transform(train.features)
     loss = out_of_bag if hasattr(candidates[0][-1], "oob_score") else out_of_fold
-    losses = [loss(clone(one[-1]), inputs, train, seed) for one in candidates]
+    losses = [loss(clone(one[-1]), inputs, train, search_seed) for one in candidates]
     return candidates[int(np.argmin(losses))].fit(train.features, train.labels)
 
 
 def out_of_fold(model: Any, inputs: Floats, train: LabelledDataset, seed: int) -> float:
     """Return the Brier score of an inner cross-validation."""
-    numbered = LabelledDataset(train.features, train.labels, np.unique(train.groups, return_inverse=True)[1])
-    (plan,) = splits.plan_folds(numbered, splits=tuning.FOLDS, repeats=1, seed=seed)
+    (plan,) = splits.hashed_folds(train.keys, splits=tuning.FOLDS, repeats=1, seed=seed, salt=splits.INNER)
     predictions = cross_val_predict(model, inputs, train.labels, cv=PredefinedSplit(plan), method="predict_proba")
     return float(brier_score_loss(train.labels, predictions[:, 1]))
 

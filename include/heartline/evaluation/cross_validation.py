@@ -157,7 +157,7 @@ def cross_validate(
         profile: hyperparameters' profile.
         seed: of the models' own randomness.
     """
-    work = _Work(name, records, profile, seed)
+    work = _Work(name, records, profile, seed, search_seed(seed, 0, int(plan[0].min())))
     recipe, splits = families.family(name), int(plan.max()) + 1
     # the first fold with records: only tiny classes leave a fold empty
     fast, first = _compared(work, plan[0] == plan[0].min())
@@ -166,6 +166,7 @@ def cross_validate(
         for fold in range(splits):
             test = of_record == fold
             if test.any():
+                work = replace(work, search_seed=search_seed(seed, repeat, fold))
                 one, first = first or _fold(work, test, with_importance=repeat < IMPORTANCE_REPEATS, fast=fast), None
                 probabilities[repeat, test], aucs[repeat, fold] = one.predictions, one.auc
                 found.append(one)
@@ -190,6 +191,21 @@ class _Work:
     records: LabelledDataset
     profile: Profile
     seed: int
+    search_seed: int
+
+
+def search_seed(seed: int, repeat: int, fold: int) -> int:
+    """Return the seed of the hyperparameter search of one fold.
+
+    A record's inner fold follows from its hash and this seed. With one seed for all folds, all of them would search on
+    the same inner folds, and make the same choice by chance.
+
+    Args:
+        seed: of the cross-validation.
+        repeat: of the fold plan, from 0.
+        fold: number in that repeat, from 0.
+    """
+    return int(np.random.SeedSequence([seed % 2**64, repeat, fold]).generate_state(1)[0])
 
 
 def _fold(work: _Work, test: Flags, *, with_importance: bool, fast: bool) -> _Fold:
@@ -201,7 +217,9 @@ def _fold(work: _Work, test: Flags, *, with_importance: bool, fast: bool) -> _Fo
     fast = fast and not np.isnan(train.features).all(axis=0).any()
     # A fast equivalent gets checked inputs: validating them and its hyperparameters would take most of its time.
     with sklearn.config_context(assume_finite=fast, skip_parameter_validation=fast):
-        model = families.fit(work.name, train, profile=work.profile, seed=work.seed, fast=fast)
+        model = families.fit(
+            work.name, train, profile=work.profile, seed=work.seed, fast=fast, search_seed=work.search_seed
+        )
         predictions = families.probability(model, features)
         decreases = importance.permuted(model, features, labels, seed=work.seed) if with_importance else None
     return _Fold(

@@ -180,7 +180,15 @@ def hyperparameter_sets(name: str, profile: Profile, rows: int = 0) -> tuple[dic
     return tuple({**recipe.parameters(profile, rows), **one} for one in recipe.grid)
 
 
-def fit(name: str, records: LabelledDataset, *, profile: Profile, seed: int, fast: bool = False) -> Pipeline:
+def fit(
+    name: str,
+    records: LabelledDataset,
+    *,
+    profile: Profile,
+    seed: int,
+    fast: bool = False,
+    search_seed: int | None = None,
+) -> Pipeline:
     """Choose a family's hyperparameter set on ``records`` and fit a model with it on all of them.
 
     A model that did not converge is returned too; ``converged`` tells.
@@ -191,6 +199,7 @@ def fit(name: str, records: LabelledDataset, *, profile: Profile, seed: int, fas
         profile: hyperparameters' profile.
         seed: of the model's own randomness.
         fast: use the family's fast equivalent, if it has one. Its pipeline is for predictions only, not for storing.
+        search_seed: of the inner folds of the search; without it, ``seed``.
 
     Raises:
         HeartlineError: there is no such family.
@@ -201,7 +210,7 @@ def fit(name: str, records: LabelledDataset, *, profile: Profile, seed: int, fas
     # One BLAS thread: more are slower at a few hundred rows, and make sums depend on the machine.
     with _threadpools().limit(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return tuning.fit(pipelines, records, recipe.loss, seed=seed)
+        return tuning.fit(pipelines, records, recipe.loss, seed=seed if search_seed is None else search_seed)
 
 
 def converged(pipeline: Pipeline) -> bool:

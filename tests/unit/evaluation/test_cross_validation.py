@@ -153,3 +153,19 @@ def test_on_all_of_cleveland_the_families_have_the_scores_of_the_literature(clev
     plan = splits.plan_folds(records, splits=profile.splits, repeats=4, seed=0)
     cv = cross_validation.cross_validate(family, records, plan, profile=profile, seed=0)
     assert cv.fold_aucs.mean() == pytest.approx(expected, abs=0.01)
+
+
+def test_each_fold_searches_on_inner_folds_of_its_own(records, plan, monkeypatch):
+    """A record's inner fold follows from its hash: with one seed, all searches would make the same choice by chance."""
+    seeds, fit = [], families.fit
+
+    def noted(*arguments, **named):
+        seeds.append((named["fast"], named["search_seed"], named["seed"]))
+        return fit(*arguments, **named)
+
+    monkeypatch.setattr(families, "fit", noted)
+    cross_validation.cross_validate("logistic_regression", records, plan, profile=PROFILE, seed=3)
+    searched = [search for fast, search, _ in seeds if fast]
+    assert len(set(searched)) == len(searched) == plan.size // len(records) * (plan.max() + 1)
+    assert {seed for *_, seed in seeds} == {3}
+    assert searched[0] == cross_validation.search_seed(3, 0, 0)
