@@ -25,7 +25,7 @@ from heartline.storage import object_store
 CLIENT_CALLS = (
     *("create_experiment", "create_run", "log_batch", "log_inputs", "log_artifacts", "set_terminated"),
     *("create_registered_model", "create_logged_model", "log_model_artifacts", "finalize_logged_model"),
-    *("log_outputs", "create_model_version", "set_model_version_tag", "set_registered_model_alias"),
+    *("log_outputs", "create_model_version", "set_registered_model_alias"),
     "set_registered_model_tag",
 )
 FAMILY = "logistic_regression"
