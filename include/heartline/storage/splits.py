@@ -128,14 +128,36 @@ def with_groups(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def group_keys(frame: pd.DataFrame) -> Hashes:
-    """Return the key (n,) of each record's group: ``GROUP``, else its patient's, else the hash of its features."""
+    """Return the key (n,) of each record's group: ``GROUP``, else its patient's, else the hash of its features.
+
+    A record without a patient whose features are those of a patient's record belongs to that patient's group.
+    """
     if GROUP in frame:
         return frame[GROUP].to_numpy("uint64")
     if PATIENT not in frame:
         return feature_hashes(frame)
     patients = frame[PATIENT].to_numpy("uint64")
     known = patients != 0
-    return patients if known.all() else np.where(known, patients, feature_hashes(frame))
+    return patients if known.all() else _with_equal_features(patients, known, feature_hashes(frame))
+
+
+def _with_equal_features(patients: Hashes, known: Flags, features: Hashes) -> Hashes:
+    """Return the keys (n,) of the patients; of a record without one, that of a record with equal features, else them.
+
+    Args:
+        patients: (n,) keys.
+        known: (n,) whether a record has a key.
+        features: (n,) hashes of the features.
+    """
+    keys = np.where(known, patients, features)
+    if not known.any():
+        return keys
+    order = np.lexsort((patients[known], features[known]))  # of several patients the one with the smallest key
+    ordered = features[known][order]
+    others = features[~known]
+    places = np.minimum(np.searchsorted(ordered, others), len(ordered) - 1)
+    keys[~known] = np.where(ordered[places] == others, patients[known][order][places], others)
+    return keys
 
 
 def seen(frame: pd.DataFrame, trained: pd.DataFrame) -> Flags:

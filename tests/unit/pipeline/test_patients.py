@@ -56,6 +56,18 @@ def test_a_patient_is_on_one_side_of_the_split_and_in_one_fold(twice, store, emp
     assert folds.groupby(records.groups).nunique().to_numpy().max() == 1
 
 
+def test_a_copy_without_a_patient_is_kept_together_with_the_patient(twice, store, empty_mlflow, tmp_path):
+    copies = twice.iloc[:100].assign(MRN=None)
+    pd.concat([twice.iloc[:300], copies], ignore_index=True).to_csv(tmp_path / "a.csv", index=False)
+    prepared = preprocess(_validated(tmp_path, patient="MRN"), profile="quick", seed=0)
+    training, holdout = (snapshots.read_snapshot(prepared[name]) for name in ("training", "holdout"))
+    features = [record_identity.feature_hashes(one) for one in (training, holdout)]
+    assert (training[PATIENT] == 0).sum() > 50
+    assert set(features[0]).isdisjoint(features[1])
+    folds = snapshots.read_snapshot(prepared["folds"])
+    assert folds.groupby(features[0]).nunique().to_numpy().max() == 1
+
+
 def test_equal_values_of_two_patients_are_two_records(twice, store, empty_mlflow, tmp_path):
     without, by_key = _validated(tmp_path), _validated(tmp_path, patient="MRN")
     assert (without["used"], without["duplicates"]) == (300, 3)
