@@ -225,7 +225,7 @@ class _Loss:
             weighted = block[:, None, :] * curvatures.T[at : at + rows, :, None]
             found[:, :p, :p] += (weighted.reshape(-1, k * p).T @ block).reshape(k, p, p)
         found[:, :p, p] = found[:, p, :p] = curvatures @ self.inputs
-        found[:, p, p] = curvatures.sum(axis=1) + np.finfo(np.float64).tiny  # all records beyond doubt: not singular
+        found[:, p, p] = curvatures.sum(axis=1) + np.finfo(np.float64).tiny  # all probabilities 0 or 1: not singular
         found[:, range(p), range(p)] += self.penalties[:, None]
         return found
 

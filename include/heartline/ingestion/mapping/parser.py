@@ -98,15 +98,15 @@ class _Parser:
             )
         legal = {f"{code}": float(code) for code in BY_NAME[LABEL].codes if code}
         codes = {word: legal.get(key(word), _DISEASE) for word in self._list(given["disease"], "label.disease")}
-        healthy = self._list(given["no_disease"], "label.no_disease")
-        if both := [word for word in healthy if key(word) in map(key, codes)]:
+        without = self._list(given["no_disease"], "label.no_disease")
+        if both := [word for word in without if key(word) in map(key, codes)]:
             self._refuse(
                 f"{_shown(both[0])} means both disease and no disease",
                 "label.disease and label.no_disease",
                 "each value in one of them",
                 "remove it from one",
             )
-        return self._column("label", given, codes | dict.fromkeys(healthy, 0.0), 1.0)
+        return self._column("label", given, codes | dict.fromkeys(without, 0.0), 1.0)
 
     def _column(self, where: str, given: dict[str, Tree], codes: dict[str, float], factor: float) -> ColumnMapping:
         missing = self._list(given.get("missing", []), f"{where}.missing")
