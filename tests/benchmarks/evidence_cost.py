@@ -20,6 +20,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "include"))
+
 from clock import Clock, cpu_seconds
 from cost_page import BEGIN, END, has_place, replaced
 from pipeline_cost import ROOT, machine, mlflow_server

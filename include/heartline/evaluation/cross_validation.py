@@ -2,12 +2,14 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import sklearn
+from sklearn.pipeline import Pipeline
 
 from heartline import contract, scores
 from heartline.arrays import Flags, Floats, Folds, Ints
@@ -142,13 +144,20 @@ class Evaluation:
 
 
 def cross_validate(
-    name: str, records: LabelledDataset, plan: Ints | Folds, *, profile: Profile, seed: int
+    name: str,
+    records: LabelledDataset,
+    plan: Ints | Folds,
+    *,
+    profile: Profile,
+    seed: int,
+    final: Pipeline | None = None,
 ) -> CrossValidation:
     """Fit the family's recipe for each fold and repeat of ``plan``, and predict the records of that fold.
 
     The recipe chooses its hyperparameters in each fold, from that fold's training records. The family's fast equivalent
-    is used if it gives the family's own answers for the first fold, within the family's ``tolerance``; otherwise a
-    warning is logged and the family itself is used. Of a larger fold at most ``CHECKED_ROWS`` records are compared.
+    is used if it gives the family's own answers, within the family's ``tolerance``; otherwise a warning is logged and
+    the family itself is used. The answers are those of ``final`` for ``records``; without it, or with more than
+    ``CHECKED_ROWS`` records, those for the first fold, of at most ``CHECKED_ROWS`` records.
 
     Args:
         name: the family.
@@ -156,11 +165,12 @@ def cross_validate(
         plan: (repeats, n) fold numbers.
         profile: hyperparameters' profile.
         seed: of the models' own randomness.
+        final: what ``families.fit`` returned for ``records``, with this profile and seed.
     """
     work = _Work(name, records, profile, seed, search_seed(seed, 0, int(plan[0].min())))
     recipe, splits = families.family(name), int(plan.max()) + 1
     # the first fold with records: only tiny classes leave a fold empty
-    fast, first = _compared(work, plan[0] == plan[0].min())
+    fast, first = _compared(work, plan[0] == plan[0].min(), final)
     probabilities, found, aucs = np.full(plan.shape, np.nan), [], np.full((len(plan), splits), np.nan)
     for repeat, of_record in enumerate(plan):
         for fold in range(splits):
@@ -213,10 +223,8 @@ def _fold(work: _Work, test: Flags, *, with_importance: bool, fast: bool) -> _Fo
     train = records.take(~test)
     features, labels = records.features[test], records.labels[test]
     with_importance = with_importance and len(np.unique(labels)) > 1
-    # The fast equivalents do not support a column without any value.
-    fast = fast and not np.isnan(train.features).all(axis=0).any()
-    # A fast equivalent gets checked inputs: validating them and its hyperparameters would take most of its time.
-    with sklearn.config_context(assume_finite=fast, skip_parameter_validation=fast):
+    fast = fast and _supported(train)
+    with _checked_inputs(fast):
         model = families.fit(
             work.name, train, profile=work.profile, seed=work.seed, fast=fast, search_seed=work.search_seed
         )
@@ -231,8 +239,19 @@ def _fold(work: _Work, test: Flags, *, with_importance: bool, fast: bool) -> _Fo
     )
 
 
-def _compared(work: _Work, test: Flags) -> tuple[bool, _Fold | None]:
-    """Compare the family's fast equivalent with the family on one fold.
+def _supported(train: LabelledDataset) -> bool:
+    """Return whether the fast equivalents can be fitted: they do not support a column without any value."""
+    return not np.isnan(train.features).all(axis=0).any()
+
+
+def _checked_inputs(fast: bool) -> AbstractContextManager[None]:
+    """Return a context in which a fast equivalent does not validate its inputs: that would take most of its time."""
+    context: AbstractContextManager[None] = sklearn.config_context(assume_finite=fast, skip_parameter_validation=fast)
+    return context
+
+
+def _compared(work: _Work, test: Flags, final: Pipeline | None) -> tuple[bool, _Fold | None]:
+    """Compare the family's fast equivalent with the family on all records if there is ``final``, else on one fold.
 
     Returns:
         whether it gives the same answers, and the fold by what is to be used; None where only some of its records were
@@ -240,18 +259,35 @@ def _compared(work: _Work, test: Flags) -> tuple[bool, _Fold | None]:
     """
     if families.family(work.name).fast_equivalent is None:
         return False, None
+    if final is not None and len(work.records) <= CHECKED_ROWS:
+        fast = _supported(work.records)
+        return fast and _agrees(work, _whole(work, final), lambda: _whole(work)) is not None, None
     if len(work.records) <= CHECKED_ROWS:
         return _fast_equivalent_agrees(work, test)
     rows = np.sort(np.random.default_rng(work.seed % 2**64).choice(len(work.records), CHECKED_ROWS, replace=False))
     return _fast_equivalent_agrees(replace(work, records=work.records.take(rows)), test[rows])[0], None
 
 
+def _whole(work: _Work, final: Pipeline | None = None) -> _Fold:
+    """Return the predictions for all records by ``final``, or by the fast equivalent fitted on them."""
+    with _checked_inputs(final is None):
+        model = final or families.fit(work.name, work.records, profile=work.profile, seed=work.seed, fast=True)
+        predictions = families.probability(model, work.records.features)
+    return _Fold(predictions, np.nan, None, families.chosen_parameters(work.name, model), families.converged(model))
+
+
 def _fast_equivalent_agrees(work: _Work, test: Flags) -> tuple[bool, _Fold]:
     """Return whether the family's fast equivalent agrees on one fold, and that fold; log a warning if it does not."""
-    recipe = families.family(work.name)
     expected = _fold(work, test, with_importance=True, fast=False)
+    found = _agrees(work, expected, lambda: _fold(work, test, with_importance=True, fast=True))
+    return found is not None, found or expected
+
+
+def _agrees(work: _Work, expected: _Fold, fitted: Callable[[], _Fold]) -> _Fold | None:
+    """Return what the fast equivalent gives if it is what the family gave; else log a warning."""
+    recipe = families.family(work.name)
     try:
-        found = _fold(work, test, with_importance=True, fast=True)
+        found = fitted()
     except Exception as error:  # of any kind: the family itself can be fitted
         log.warning(
             "%s: the fast equivalent fails (%s: %s); it is not used, so training takes longer",
@@ -259,9 +295,9 @@ def _fast_equivalent_agrees(work: _Work, test: Flags) -> tuple[bool, _Fold]:
             type(error).__name__,
             error,
         )
-        return False, expected
+        return None
     if found.same(expected, recipe.tolerance):
-        return True, found
+        return found
     if found.chosen != expected.chosen:
         log.warning(
             "%s: the fast equivalent chooses %s instead of %s; it is not used, so training takes longer",
@@ -269,13 +305,13 @@ def _fast_equivalent_agrees(work: _Work, test: Flags) -> tuple[bool, _Fold]:
             _in_words(found.chosen),
             _in_words(expected.chosen),
         )
-        return False, expected
+        return None
     log.warning(
         "%s: predictions of the fast equivalent differ by up to %.2g; it is not used, so training takes longer",
         recipe.title,
         float(np.abs(found.predictions - expected.predictions).max()),
     )
-    return False, expected
+    return None
 
 
 def _in_words(chosen: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from heartline import contract, scores
 from heartline.arrays import Floats, Ints
 from heartline.evaluation import bootstrap, cells, intervals
 from heartline.storage.splits import LabelledDataset
+from heartline.training import fast_logistic_regression
 
 SHUFFLES = 5
 MAX_ROWS = 2000  # of a fold: more would take much memory for the same result
@@ -106,15 +107,15 @@ def interval_in_words(rows: int) -> str:
 
 def _refitted_ends(model: Pipeline, records: LabelledDataset, contrasts: Floats, seed: int) -> Floats:
     """Return the middle 95 % of the contrasts (k, p) of the coefficients of refits: (k, 2)."""
-    inputs = model[:-1].transform(records.features)
-    unfitted = clone(model[-1])
+    inputs, unfitted = np.asarray(model[:-1].transform(records.features)), clone(model[-1])
+
+    def coefficients(weights: Floats) -> Floats:
+        if fast_logistic_regression.supports(unfitted):
+            return fast_logistic_regression.weighted_refits(unfitted, inputs, records.labels, weights)[:, :-1]
+        return np.array([unfitted.fit(inputs, records.labels, one).coef_[0] for one in weights])
+
     with threadpool_limits(limits=1):
-        refits = bootstrap.over_draws(
-            records.groups,
-            lambda weights: np.array([unfitted.fit(inputs, records.labels, one).coef_[0] for one in weights]),
-            seed=seed,
-            count=REFITS,
-        )
+        refits = bootstrap.over_draws(records.groups, coefficients, seed=seed, count=REFITS)
     ends: Floats = np.quantile(refits @ contrasts.T, intervals.QUANTILES, axis=0).T
     return ends
 

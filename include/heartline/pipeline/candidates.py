@@ -132,8 +132,14 @@ def fit(recipe: families.Family, inputs: TrainingInputs) -> Fitted:
     """Evaluate a family on the shared folds and fit it on the training set."""
     profile, records, seed = inputs.profile, inputs.records, inputs.seed
     log.info("%s: %d folds, %d repeats", recipe.title, profile.splits, profile.repeats)
-    cv = cross_validation.cross_validate(recipe.name, records, inputs.folds, profile=profile, seed=seed)
-    model = families.fit(recipe.name, records, profile=profile, seed=seed)
+
+    def of_all() -> Pipeline:
+        return families.fit(recipe.name, records, profile=profile, seed=seed)
+
+    # Of many records it is not needed for the folds, and would only take memory meanwhile.
+    final = of_all() if len(records) <= cross_validation.CHECKED_ROWS else None
+    cv = cross_validation.cross_validate(recipe.name, records, inputs.folds, profile=profile, seed=seed, final=final)
+    model = of_all() if final is None else final
     on_holdout = families.probability(model, inputs.holdout.features)
     evaluation = cross_validation.evaluate(cv, records, inputs.holdout, on_holdout, seed=seed)
     log.info(

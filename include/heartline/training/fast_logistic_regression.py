@@ -22,6 +22,7 @@ from heartline.arrays import Flags, Floats, Folds, Ints
 SOLVER = "newton-cholesky"
 KNOWN = ("C", "solver", "tol", "max_iter", "random_state")  # supported hyperparameters
 BLOCK = 2**15  # numbers of a weighted copy of the inputs: it stays in the processor's cache
+REFITS = 20  # solved in one batch: of more, the blocks of inputs would be too small
 HALVINGS = 20  # of a step, as scikit-learn allows
 DECREASE = 2.0**-11  # share of the expected decrease of the loss that a step must reach (Armijo's condition)
 
@@ -118,18 +119,49 @@ def out_of_fold(
     return predictions
 
 
-def _check(models: Sequence[NewtonRegression], labels: Ints) -> None:
+def supports(model: LogisticRegression) -> bool:
+    """Return whether the hyperparameters of a model are among those that are supported."""
+    return not _unknown(model)
+
+
+def weighted_refits(model: LogisticRegression, inputs: Floats, labels: Ints, weights: Floats) -> Floats:
+    """Return the coefficients of k fits with the hyperparameters of ``model`` and other weights of the records.
+
+    Args:
+        model: fitted or not; it is not changed.
+        inputs: (n, p) without missing values.
+        labels: (n,) 0 or 1, both of them with a positive weight in each fit.
+        weights: (k, n) at least 0.
+
+    Returns:
+        (k, p + 1), the intercept last.
+
+    Raises:
+        ValueError: an unsupported hyperparameter is set, or a class is missing.
+    """
+    _check([model], labels)
+    found = []
+    for first in range(0, len(weights), REFITS):
+        some = weights[first : first + REFITS]
+        found.append(_solve([model] * len(some), inputs, labels, some).coefficients)
+    return np.concatenate(found)
+
+
+def _unknown(model: LogisticRegression) -> set[str]:
+    unknown = {name for name, value in vars(model).items() if name in _DEFAULT and value != _DEFAULT[name]} - set(KNOWN)
+    return unknown or ({"solver"} if model.solver != SOLVER else set())
+
+
+def _check(models: Sequence[LogisticRegression], labels: Ints) -> None:
     for model in models:
-        unknown = {name for name, value in vars(model).items() if name in _DEFAULT and value != _DEFAULT[name]}
-        unknown -= set(KNOWN)
-        if unknown or model.solver != SOLVER:
-            raise ValueError(f"cannot fit a logistic regression with {', '.join(sorted(unknown or {'solver'}))}")
+        if unknown := _unknown(model):
+            raise ValueError(f"cannot fit a logistic regression with {', '.join(sorted(unknown))}")
     if not 0 < np.count_nonzero(labels) < len(labels):
         raise ValueError("cannot fit a logistic regression to one class")
 
 
 def _solve(
-    models: Sequence[NewtonRegression], inputs: Floats, labels: Ints, weights: Floats, start: Floats | None = None
+    models: Sequence[LogisticRegression], inputs: Floats, labels: Ints, weights: Floats, start: Floats | None = None
 ) -> Fits:
     """Minimise the penalised mean log loss of k fits by Newton's method with backtracking.
 

@@ -8,7 +8,7 @@ from heartline.evaluation import bootstrap, cells, importance
 from heartline.ingestion.sample import synthetic
 from heartline.storage import record_identity, splits
 from heartline.storage.splits import LabelledDataset
-from heartline.training import families
+from heartline.training import families, fast_logistic_regression
 
 
 def _linear(records):
@@ -59,3 +59,14 @@ def test_odds_ratios_of_many_records_have_intervals_without_refits(records, monk
         assert np.log(one.high / one.low) == pytest.approx(np.log(other.high / other.low), rel=0.35)
     assert importance.interval_in_words(1001) == "95 % (sandwich estimate)"
     assert importance.interval_in_words(1000) == f"middle 95 % of {importance.REFITS} bootstrap refits"
+
+
+def test_the_intervals_are_those_of_refits_by_scikit_learn(records, monkeypatch):
+    model = _linear(records)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(model[-1]), "fit", lambda *_: pytest.fail("refitted one by one"))
+        found = importance.odds_ratios(model, records, seed=0)
+    monkeypatch.setattr(fast_logistic_regression, "supports", lambda model: False)
+    expected = importance.odds_ratios(model, records, seed=0)
+    for one, other in zip(found, expected, strict=True):
+        assert (one.low, one.high) == pytest.approx((other.low, other.high), rel=1e-6)

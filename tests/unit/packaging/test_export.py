@@ -1,14 +1,17 @@
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skops.io
+from skl2onnx.common import utils_sklearn
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
@@ -103,6 +106,36 @@ def test_the_stored_model_has_equal_predictions(model):
     assert (families.probability(stored, rows) == families.probability(model, rows)).all()
 
 
+def test_the_stored_state_is_that_of_skops_without_indents(model):
+    archives = [zipfile.ZipFile(io.BytesIO(data)) for data in (export.to_skops(model), skops.io.dumps(model))]
+    ours, theirs = (archive.read("schema.json").decode() for archive in archives)
+    assert "\n" not in ours
+    assert _without_addresses(json.loads(ours)) == _without_addresses(json.loads(theirs))
+    assert sorted(map(len, map(archives[0].read, archives[0].namelist()[:-1]))) == sorted(
+        map(len, map(archives[1].read, archives[1].namelist()[:-1]))
+    )
+
+
+def _without_addresses(state):
+    if isinstance(state, list):
+        return [_without_addresses(one) for one in state]
+    if isinstance(state, dict):
+        return {key: _without_addresses(one) for key, one in state.items() if key not in ("__id__", "file")}
+    return state
+
+
+def test_the_search_of_an_export_for_names_leaves_out_the_trees(models, monkeypatch):
+    found, search = [], utils_sklearn.enumerate_model_names
+
+    def counting(*given, **more):
+        found.append(list(search(*given, **more)))
+        return found[-1]
+
+    monkeypatch.setattr(utils_sklearn, "enumerate_model_names", counting)
+    assert len(export.to_onnx(models["random_forest"])) > 10_000
+    assert 0 < max(map(len, found)) < 30  # the forest has 30 trees
+
+
 def test_unexpected_types_are_refused():
     stored = skops.io.dumps(HeartlineError("a", where="b", expected="c", hint="d"))
     with pytest.raises(export.ExportError) as caught:
@@ -146,13 +179,13 @@ def test_a_family_names_further_types_in_its_entry(cohort, monkeypatch):
     # then it is stored, and read again
     rows = export.legal_rows(50, seed=3)
     stored = export.to_skops(neighbours)
-    export.check_stored(neighbours, stored, rows)
+    export.check_stored(families.probability(neighbours, rows), stored, rows)
 
 
 def test_a_stored_model_with_other_predictions_is_refused(models):
-    stored = export.to_skops(models["random_forest"])
+    rows, stored = export.legal_rows(10, seed=0), export.to_skops(models["random_forest"])
     with pytest.raises(export.ExportError, match=r"^the predictions of the stored pipeline differ from the model's\n"):
-        export.check_stored(models["logistic_regression"], stored, export.legal_rows(10, seed=0))
+        export.check_stored(families.probability(models["logistic_regression"], rows), stored, rows)
 
 
 def test_a_bundle_opens_only_if_it_agrees_with_its_manifest(models):

@@ -292,3 +292,28 @@ def test_many_records_are_predicted_in_parts(records, monkeypatch):
     expected = families.probability(model, records.features)
     monkeypatch.setattr(families, "LEARNED_FROM", 100)
     assert np.array_equal(families.probability(model, records.features), expected)
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_the_family_is_not_fitted_for_the_comparison_where_its_final_model_is_known(records, plan, monkeypatch, name):
+    expected = cross_validation.cross_validate(name, records, plan, profile=PROFILE, seed=3)
+    final, fit, fitted = families.fit(name, records, profile=PROFILE, seed=3), families.fit, []
+
+    def recording(*given, fast=False, **more):
+        fitted.append(fast)
+        return fit(*given, fast=fast, **more)
+
+    monkeypatch.setattr(families, "fit", recording)
+    found = cross_validation.cross_validate(name, records, plan, profile=PROFILE, seed=3, final=final)
+    assert fitted == [True] * (1 + len(expected.fold_aucs))
+    assert np.array_equal(found.probabilities, expected.probabilities)
+    assert np.array_equal(found.importance, expected.importance)
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_a_fast_equivalent_with_other_predictions_than_the_final_model_is_not_used(records, plan, caplog, name):
+    other = replace(records, labels=1 - records.labels)
+    final = families.fit(name, other, profile=PROFILE, seed=3)
+    found = cross_validation.cross_validate(name, records, plan, profile=PROFILE, seed=3, final=final)
+    assert "it is not used, so training takes longer" in caplog.text
+    assert np.isfinite(found.probabilities).all()

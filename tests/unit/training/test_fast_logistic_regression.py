@@ -104,3 +104,24 @@ def test_unsupported_hyperparameters_and_a_single_class_are_refused():
         NewtonRegression(solver="lbfgs").fit(inputs, labels)
     with pytest.raises(ValueError, match="cannot fit a logistic regression to one class"):
         NewtonRegression(**GIVEN).fit(inputs, np.ones(30, dtype="int64"))
+
+
+@pytest.mark.parametrize("batch", [3, fast_logistic_regression.REFITS])
+def test_weighted_refits_have_the_coefficients_of_scikit_learn(monkeypatch, batch):
+    monkeypatch.setattr(fast_logistic_regression, "REFITS", batch)
+    inputs, labels = drawn(211, 26, seed=4)
+    weights = np.random.default_rng(0).multinomial(211, np.full(211, 1 / 211), size=25).astype("float64")
+    model = LogisticRegression(**{**GIVEN, "C": 0.1})
+    found = fast_logistic_regression.weighted_refits(model, inputs, labels, weights)
+    public = [LogisticRegression(**{**GIVEN, "C": 0.1}).fit(inputs, labels, one) for one in weights]
+    assert found[:, :-1] == pytest.approx(np.array([one.coef_[0] for one in public]), abs=1e-6)
+    assert found[:, -1] == pytest.approx(np.array([one.intercept_[0] for one in public]), abs=1e-6)
+    assert not hasattr(model, "coef_")
+
+
+def test_weighted_refits_of_another_solver_are_refused():
+    inputs, labels = drawn(40, 4, seed=4)
+    other = LogisticRegression(solver="lbfgs")
+    assert not fast_logistic_regression.supports(other)
+    with pytest.raises(ValueError, match="solver"):
+        fast_logistic_regression.weighted_refits(other, inputs, labels, np.ones((2, 40)))
