@@ -29,7 +29,6 @@ from heartline import contract
 from heartline.arrays import Floats, Ints
 from heartline.comparison import compare
 from heartline.evaluation import bootstrap, cross_validation, importance, metrics
-from heartline.storage import splits
 from heartline.storage.splits import LabelledDataset
 from heartline.training import families, tuning
 
@@ -74,7 +73,7 @@ def cross_validate(
     for repeat, of_record in enumerate(plan):
         for fold in range(plan.max() + 1):
             test = of_record == fold
-            train = LabelledDataset(records.features[~test], records.labels[~test], records.groups[~test])
+            train = records.take(~test)
             model = tuned(name, train, profile, seed)
             probabilities[repeat, test] = model.predict_proba(records.features[test])[:, 1]
             aucs.append(roc_auc_score(records.labels[test], probabilities[repeat, test]))
@@ -101,8 +100,7 @@ def tuned(name: str, train: LabelledDataset, profile: families.Profile, seed: in
 
 def out_of_fold(model: Any, inputs: Floats, train: LabelledDataset, seed: int) -> float:
     """Return the Brier score of an inner cross-validation."""
-    numbered = LabelledDataset(train.features, train.labels, np.unique(train.groups, return_inverse=True)[1])
-    (plan,) = splits.plan_folds(numbered, splits=tuning.FOLDS, repeats=1, seed=seed)
+    plan, _ = tuning.inner_folds(train, seed)
     predictions = cross_val_predict(model, inputs, train.labels, cv=PredefinedSplit(plan), method="predict_proba")
     return float(brier_score_loss(train.labels, predictions[:, 1]))
 
