@@ -29,7 +29,6 @@ from heartline import contract
 from heartline.arrays import Floats, Ints
 from heartline.comparison import compare
 from heartline.evaluation import bootstrap, cross_validation, importance, metrics
-from heartline.storage import splits
 from heartline.storage.splits import LabelledDataset
 from heartline.training import families, tuning
 
@@ -100,7 +99,7 @@ def tuned(name: str, train: LabelledDataset, profile: families.Profile, seed: in
 
 def out_of_fold(model: Any, inputs: Floats, train: LabelledDataset, seed: int) -> float:
     """Return the Brier score of an inner cross-validation."""
-    (plan,) = splits.hashed_folds(train.keys, splits=tuning.FOLDS, repeats=1, seed=seed, salt=splits.INNER)
+    plan, _ = tuning.inner_folds(train, seed)
     predictions = cross_val_predict(model, inputs, train.labels, cv=PredefinedSplit(plan), method="predict_proba")
     return float(brier_score_loss(train.labels, predictions[:, 1]))
 
