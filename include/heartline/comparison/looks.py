@@ -29,13 +29,13 @@ MIN_OF_CLASS = 50
 
 @dataclass(frozen=True)
 class NewRecords:
-    """The records of a training set that were not in the training set of the last look.
+    """The records of a training set that no look of the last 365 days had.
 
     Attributes:
         count: number of distinct new records.
         needed: number that the next look needs.
         since: the last look in words, for example its date.
-        note: why the records could not be counted, so that all count as new; "" otherwise.
+        note: why some records count as new although an earlier look may have had them; "" otherwise.
     """
 
     count: int

@@ -58,6 +58,7 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
         participants[verdict.incumbent].predictions,
         training=prepared["training"],
         digests=predictions,
+        origin=prepared["origin"],
         run=run,
     )
     taken = recorded_looks.handover(look, outcome)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from heartline import origins
 from heartline.arrays import Hashes
 from heartline.comparison import looks
 from heartline.comparison.compare import OutOfFoldPredictions
@@ -29,17 +30,20 @@ def take(
     *,
     training: str,
     digests: Sequence[str],
+    origin: str,
     run: str,
 ) -> Look:
     """Return which look a comparison is, and record it in MLflow if it is one.
 
     The same comparison (training set, predictions and incumbent) is the same look: a task that runs again finds it.
+    Looks on the synthetic sample are counted apart: they say nothing about patients.
 
     Args:
         outcome: of the comparison.
         predictions: of one of the families, for the labels and groups of the training set.
         training: URI of the training set.
         digests: of the families' stored predictions.
+        origin: kind of source of the training set.
         run: Airflow's DAG run id.
 
     Raises:
@@ -58,7 +62,8 @@ def take(
         if found:
             return _look(found)
         now = datetime.now(UTC)
-        look, records = _decided(earlier, training, digest, now)
+        counted = [one for one in earlier if (one.origin == origins.SAMPLE) == (origin == origins.SAMPLE)]
+        look, records = _decided(counted, training, digest, now)
         if look.number is None or look.level is None:
             return look
         entry = RecordedLook(
@@ -75,6 +80,7 @@ def take(
             **({"new": look.new.count, "needed": look.new.needed} if look.new else {}),
             since=look.new.since if look.new else "",
             note=look.new.note if look.new else "",
+            origin=origin,
         )
         if mlflow_registry.record_look(entry, after=earlier):
             return look
@@ -101,21 +107,26 @@ def _decided(earlier: Sequence[RecordedLook], training: str, digest: str, now: d
     today = _hashes(training)
     if not earlier:
         return Look(number, looks.level(number)), len(today)
-    new = _new_records(today, earlier[-1])
+    new = _new_records(today, earlier, now)
     if new.count < new.needed:
         why = f"{new.count:,} new training records since {new.since}, the next look needs {new.needed:,}"
         return Look(None, None, why, new), len(today)
     return Look(number, looks.level(number), new=new), len(today)
 
 
-def _new_records(today: Hashes, last: RecordedLook) -> NewRecords:
-    try:
-        before = _hashes(object_store.address(last.digest, "snapshots", ".parquet"))
-    except DamagedObjectError as error:
-        log.warning("the training set of %s cannot be read: %s", _name(last), error.what)
-        note = f"the training set of {_name(last)} cannot be read, so all {len(today):,} training records count as new"
-        return NewRecords(len(today), looks.needed(last.records), _name(last), note)
-    return NewRecords(int((~np.isin(today, before)).sum()), looks.needed(len(before)), _name(last))
+def _new_records(today: Hashes, earlier: Sequence[RecordedLook], now: datetime) -> NewRecords:
+    """Count the records that no look of the last 365 days had: two sets in turn are no new records."""
+    last, left, note = earlier[-1], today, ""
+    needed = looks.needed(last.records)
+    for one in reversed(earlier):
+        if len(left) < needed or (one is not last and now - one.when >= looks.WINDOW):
+            break
+        try:
+            left = left[~np.isin(left, _hashes(object_store.address(one.digest, "snapshots", ".parquet")))]
+        except DamagedObjectError as error:
+            log.warning("the training set of %s cannot be read: %s", _name(one), error.what)
+            note = note or f"the training set of {_name(one)} cannot be read, so its records count as new"
+    return NewRecords(len(left), needed, _name(last), note)
 
 
 def _hashes(uri: str) -> Hashes:

@@ -6,6 +6,7 @@ shows or returns anything of its comparison. So a task that is killed has either
 """
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,7 +14,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from heartline import visible
 from heartline.registry.alias_lock import StillHeld
+
+log = logging.getLogger(__name__)
 
 PREFIX = "heartline.look."
 
@@ -40,6 +44,7 @@ class RecordedLook:
         needed: number of new records that it needed; None without a look before.
         since: the look before in words, "" without one.
         note: why all records counted as new; "" otherwise.
+        origin: kind of source of the training set, "" where it is unknown.
     """
 
     when: datetime
@@ -56,6 +61,7 @@ class RecordedLook:
     needed: int | None = None
     since: str = ""
     note: str = ""
+    origin: str = ""
 
     def as_text(self) -> str:
         """Return the value of its tag."""
@@ -111,4 +117,5 @@ def _parse(text: str) -> RecordedLook | None:
         when = datetime.strptime(found["when"], _TIME).replace(tzinfo=UTC)
         return RecordedLook(**{**found, "when": when})
     except (ValueError, TypeError, KeyError):
+        log.warning("a recorded look cannot be read and is not counted: %s", visible.visible(text))
         return None

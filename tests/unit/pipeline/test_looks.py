@@ -129,9 +129,9 @@ def test_a_training_set_that_cannot_be_read_makes_all_records_new_and_is_named(p
     entry = replace(last, digest="0" * 64, key="another")
     pair_history = mlflow_registry.looks()
     assert mlflow_registry.record_look(replace(entry, number=2), after=pair_history)
-    compared = compare(pair.trained, other_night(pair, kept=190), run="tonight")
+    compared = compare(pair.trained, other_night(pair, kept=0), run="tonight")
     assert look_of(compared)[:2] == (3, looks.level(3))
-    assert "cannot be read, so all 194 training records count as new" in compared["look"]["note"]
+    assert "cannot be read, so its records count as new" in compared["look"]["note"]
 
 
 def test_looks_before_the_last_365_days_are_not_counted(pair):
@@ -220,3 +220,24 @@ def test_the_helper_counts_records_as_the_split_does(pair):
     records = snapshots.read_snapshot(pair.prepared["training"])
     hashes = pipeline_looks._hashes(pair.prepared["training"])
     assert len(hashes) == len(set(splits.labels_and_groups(records).groups.tolist()))
+
+
+def test_two_training_sets_in_turn_are_no_new_records(pair):
+    """Each differs from the last look by all of its records, but not from the looks of the year."""
+    other = other_night(pair, kept=0)
+    assert look_of(compare(pair.trained, pair.prepared, run="one"))[0] == 1
+    assert look_of(compare(pair.trained, other, run="other"))[0] == 2
+    records = snapshots.read_snapshot(pair.prepared["training"])
+    again = {**pair.prepared, "training": snapshots.write_snapshot(records.iloc[3:].reset_index(drop=True))}
+    found = compare(pair.trained, again, run="one again")
+    assert look_of(found) == (None, None, 0)
+    assert "0 new training records" in found["look"]["note"]
+
+
+def test_looks_on_the_sample_are_counted_apart(pair):
+    """The first run of a stack is on the sample: it must not spend what the first comparison of patients has."""
+    origin = pair.prepared["origin"]
+    assert look_of(compare(pair.trained, pair.prepared, run="one"))[:2] == (1, looks.level(1))
+    apart = {**other_night(pair, kept=0), "origin": "csv" if origin == "sample" else "sample"}
+    assert look_of(compare(pair.trained, apart, run="other"))[:2] == (1, looks.level(1))
+    assert [one.origin for one in mlflow_registry.looks()] == [origin, apart["origin"]]
