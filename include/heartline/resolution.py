@@ -48,10 +48,12 @@ def is_finer(values: "pd.Series[Any] | NDArray[Any]", column: Column) -> Flags:
 def frame_at_resolution(frame: pd.DataFrame) -> pd.DataFrame:
     """Return records with each of the contract's columns at its resolution, as float64; other columns unchanged.
 
+    A column that is at its resolution already is shared with ``frame``, and not copied.
+
     Args:
         frame: (n, ≥14) columns of numbers, at least those of the contract.
     """
-    columns = {column.name: at_resolution(frame[column.name], column) for column in contract.COLUMNS}
+    columns = {column.name: _shared_at_resolution(frame[column.name], column) for column in contract.COLUMNS}
     others = {name: frame[name] for name in frame.columns if name not in columns}
     return pd.DataFrame(columns | others, index=frame.index, copy=False)[list(frame.columns)]
 
@@ -70,6 +72,13 @@ def finer_values(frame: pd.DataFrame) -> pd.DataFrame:
             rows = frame.index.to_numpy()[finer]
             found.append(pd.DataFrame({"row": rows, "field": column.name, "value": values[finer]}))
     return pd.concat(found[1:] or found, ignore_index=True)
+
+
+def _shared_at_resolution(values: "pd.Series[Any]", column: Column) -> Floats:
+    """Return values at the resolution of their column: their own array if no bit of it changes."""
+    given = _floats(values)
+    found = at_resolution(given, column) if values.dtype.kind == "f" else at_resolution(values, column)
+    return given if np.array_equal(given.view("uint64"), found.view("uint64")) else found
 
 
 def single(given: Floats) -> Floats:

@@ -1,5 +1,6 @@
 """The checkpoint: which rows are used, which are quarantined, and what stops a run."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -252,3 +253,36 @@ def test_breaking_one_rule_quarantines_exactly_those_rows(cohort, data):
     assert checked.used + len(checked.duplicates) + checked.quarantined == 303
     assert bool(checkpoint.reasons_to_stop(checked, 0.05)) == (len(rows) > 0.05 * 303)
     pd.testing.assert_frame_equal(checked.records, record_identity.canonical(cohort.drop(index=rows)))
+
+
+def _peak_of_check(n: int) -> int:
+    """Return the memory that the checkpoint needs for ``n`` records, two of whose columns lack some values."""
+    records = pd.concat([synthetic.generate()] * -(-n // 303), ignore_index=True).iloc[:n]
+    frame = records.assign(chol=np.arange(n) % 300 + 150.0, thalach=np.arange(n) // 300 % 120 + 80.0)
+    for place, name in enumerate(("ca", "thal")):
+        frame.loc[frame.index % 100 == place, name] = np.nan
+    tracemalloc.start()
+    try:
+        checkpoint.check(frame, NONE)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_missing_values_do_not_make_the_checkpoint_copy_all_columns():
+    few, many = _peak_of_check(20_000), _peak_of_check(80_000)
+    assert (many - few) / 60_000 < 180
+
+
+def test_columns_with_missing_values_keep_the_order_of_the_suite(cohort):
+    frame = cohort.copy()
+    frame.loc[frame.index[:2], ["ca", "thal", "oldpeak"]] = np.nan
+    results = checkpoint.check(frame, NONE).result
+    expected = checkpoint.check(cohort.fillna({"ca": 0.0, "thal": 3.0}), NONE).result
+
+    def listed(found):
+        return [(one.expectation_config.type, one.expectation_config.kwargs.get("column")) for one in found.results]
+
+    assert listed(results) == listed(expected)
+    assert results.statistics["evaluated_expectations"] == len(results.results)
+    assert results.success == all(one.success for one in results.results)
