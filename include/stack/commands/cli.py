@@ -17,8 +17,9 @@ from heartline.ingestion.mapping import catalog as mapping_catalog
 from stack import console, source_choice
 from stack.bootstrap.launcher import HELP
 from stack.clients import service
-from stack.commands import db, promote, status, test, train, up
+from stack.commands import db, promote, status, test, up
 from stack.commands.keys import keys
+from stack.commands.training import train
 from stack.commands.usage import usage_error
 from stack.errors import Exit, MachineError, StackError, UsageError, from_os_error
 from stack.processes import lifecycle

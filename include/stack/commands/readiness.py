@@ -7,7 +7,7 @@ from heartline import addresses
 from stack import console
 from stack.clients.airflow import Airflow
 from stack.clients.dag_health import DagHealth
-from stack.commands.train import DAG_IMPORT_TIMEOUT, client
+from stack.commands.training.train import DAG_IMPORT_TIMEOUT, client
 from stack.errors import UnhealthyError
 from stack.processes.definitions import DAG_PROCESSOR
 from stack.processes.lifecycle import Stack

@@ -13,7 +13,7 @@ from heartline.registry import alias_history
 from stack.clients.dag_health import DagHealth
 from stack.clients.mlflow import Registry
 from stack.clients.service import served
-from stack.commands.train import client
+from stack.commands.training.train import client
 from stack.processes import orphans
 from stack.processes.definitions import AIRFLOW, DAG_PROCESSOR, SCHEDULER, ProcessDefinition
 from stack.processes.env_markers import SUPERVISOR

@@ -13,7 +13,8 @@ from heartline.registry.alias_history import FIRST_UP
 from stack import console, mapping_choice, setting_checks, source_choice
 from stack.clients import service
 from stack.clients.mlflow import PRODUCTION, STAGING, Registry
-from stack.commands import promote, readiness, train
+from stack.commands import promote, readiness
+from stack.commands.training import train
 from stack.errors import WorkError
 from stack.processes import lifecycle
 from stack.processes.lifecycle import Stack

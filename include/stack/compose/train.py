@@ -15,9 +15,9 @@ from heartline.ingestion.mapping import catalog as mapping_catalog
 from stack import console
 from stack.clients.airflow import Airflow
 from stack.clients.mlflow import Registry
-from stack.commands import source_access, train
-from stack.commands.follow import follow
-from stack.commands.patience import Patience
+from stack.commands.training import source_access, train
+from stack.commands.training.follow import follow
+from stack.commands.training.patience import Patience
 from stack.commands.usage import run
 from stack.settings import DAG, USER
 

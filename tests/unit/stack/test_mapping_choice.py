@@ -5,7 +5,8 @@ import pytest
 from heartline.ingestion.access import files
 from heartline.ingestion.mapping import catalog as mapping_catalog
 from stack import console, mapping_choice, source_choice
-from stack.commands import mapping, train
+from stack.commands import mapping
+from stack.commands.training import train
 from stack.errors import UsageError
 from tests.unit.ingestion.mapping import layouts
 

@@ -10,9 +10,9 @@ from heartline.errors import ParameterError
 from stack import console, mapping_choice
 from stack.clients.airflow import Airflow
 from stack.clients.mlflow import Registry
-from stack.commands import source_access, summary
-from stack.commands.follow import follow
-from stack.commands.patience import Patience
+from stack.commands.training import source_access, summary
+from stack.commands.training.follow import follow
+from stack.commands.training.patience import Patience
 from stack.errors import UnhealthyError, UsageError, WorkError
 from stack.settings import DAG
 from stack.source_choice import check

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from stack import console
 from stack.clients.airflow import Airflow
-from stack.commands.patience import Patience
+from stack.commands.training.patience import Patience
 from stack.errors import WorkError
 
 POLL_INTERVAL = 0.3  # seconds

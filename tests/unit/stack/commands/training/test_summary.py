@@ -5,7 +5,7 @@ import json
 import pytest
 
 from stack.clients.mlflow import Registry
-from stack.commands import summary
+from stack.commands.training import summary
 
 REGISTERED = {
     "name": "heart-disease",

@@ -10,7 +10,7 @@ from heartline.ingestion import source_catalog, sources
 from heartline.ingestion.sample import synthetic
 from heartline.ingestion.sources import Settings
 from stack import source_choice
-from stack.commands import source_access
+from stack.commands.training import source_access
 from stack.errors import UsageError
 from stack.processes.definitions import SCHEDULER
 from stack.processes.lifecycle import Stack

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from stack import console
-from stack.commands import follow
+from stack.commands.training import follow
 from stack.errors import UnhealthyError, WorkError
 
 

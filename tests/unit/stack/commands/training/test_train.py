@@ -5,7 +5,7 @@ import pytest
 
 from stack import console
 from stack.clients.airflow import Airflow
-from stack.commands import train
+from stack.commands.training import train
 from stack.errors import UsageError, WorkError
 from stack.processes.lifecycle import Stack
 

@@ -4,8 +4,8 @@ import pytest
 
 from stack import console
 from stack.clients.airflow import Airflow
-from stack.commands import patience as subject
-from stack.commands.patience import Patience
+from stack.commands.training import patience as subject
+from stack.commands.training.patience import Patience
 from stack.errors import UnhealthyError
 from tests.running import free_ports
 

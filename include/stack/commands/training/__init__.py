@@ -1,0 +1,1 @@
+"""Starts a training run, follows it through outages, and prints its result."""
