@@ -7,7 +7,8 @@ import hmac
 import os
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +23,7 @@ from heartline.ingestion.mapping.file_mapping import plain
 
 NO_KEY = 0  # of a row without a value
 NOT_SHOWN = "not shown: the row may identify a patient"
+MIN_ROWS_SHOWN = 3  # with a text that is no value of its column: rarer ones may identify a patient, as in a shifted row
 MIN_SECRET = 32  # characters: fewer could be guessed, and with them the values
 MIN_PATIENTS = 50  # different values: fewer are groups of patients, such as hospitals or sexes
 
@@ -111,6 +113,15 @@ class PatientColumn:
         table = np.array([*found, NO_KEY], dtype=np.uint64)
         keys: Hashes = table[values.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)]
         return keys
+
+
+def hidden(texts: Iterable[str]) -> set[str]:
+    """Return which texts may identify a patient: those of fewer than ``MIN_ROWS_SHOWN`` rows.
+
+    Args:
+        texts: of the cells of one column that hold no value of it.
+    """
+    return {text for text, rows in Counter(texts).items() if rows < MIN_ROWS_SHOWN}
 
 
 def _key(text: str | None, secret: bytes) -> int:

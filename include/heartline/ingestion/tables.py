@@ -20,6 +20,7 @@ from heartline.ingestion.formats import cells, csv_text, table_formats
 from heartline.ingestion.mapping import layout as mapping_layout
 from heartline.ingestion.mapping.file_mapping import FileMapping
 from heartline.ingestion.patients import NOT_SHOWN, PatientColumn
+from heartline.ingestion.patients import hidden as hidden_texts
 
 NOT_A_NUMBER = "not a number"
 
@@ -234,6 +235,13 @@ class _Collector:
             raise limits.too_many_unreadable(self._where, f"different words, in the column {self._spelled(row)}")
         return numbers[places]
 
+    def _hidden(self) -> dict[int, set[str]]:
+        """Return by column the texts of unparseable cells that may identify a patient."""
+        found: dict[int, list[str]] = {}
+        for row, _, texts in self._unparseable:
+            found.setdefault(row, []).extend(texts)
+        return {row: hidden_texts(texts) for row, texts in found.items()}
+
     def _make_room(self, rows: int) -> None:
         if rows > self._most_rows:
             raise limits.too_many_rows(self._where, self._most_rows)
@@ -272,7 +280,11 @@ class _Collector:
         if text and text.malformed:
             index = pd.Index(text.numbers(self.count), name="row")
             unparseable.append(_malformed_rows(text, shown=not patients))
-        unparseable += [_unparseable_cells(index[at], row, texts) for row, at, texts in self._unparseable]
+        hidden = self._hidden() if patients else {}
+        unparseable += [
+            _unparseable_cells(index[at], row, [NOT_SHOWN if text in hidden.get(row, ()) else text for text in texts])
+            for row, at, texts in self._unparseable
+        ]
         # pandas uses the transposed array without a copy.
         frame = pd.DataFrame(
             self._values[:, : self.count].T, columns=list(contract.COLUMN_NAMES), index=index, copy=False
@@ -282,6 +294,8 @@ class _Collector:
             frame[contract.COLUMN_NAMES[row]] = pd.Categorical.from_codes(codes, categories=pd.Index(list(words)))
         if self._mapping:
             mapping_layout.expect_known_words(self._mapping, frame, names, self._positions, where=self._where)
+            if patients:
+                _hide_words(self._mapping, frame)
         used = {*self._positions.values(), *([patients.position] if patients else [])}
         dropped = [name for at, name in enumerate(names) if at not in used]
         return Table(
@@ -294,6 +308,19 @@ class _Collector:
             patients.all() if patients else None,
             patients.name if patients else "",
         )
+
+
+def _hide_words(mapping: FileMapping, frame: pd.DataFrame) -> None:
+    """Replace the words without a code that may identify a patient, in place."""
+    for name, counts in mapping.unknown_words(frame).items():
+        words = frame[name]
+        if isinstance(words.dtype, pd.CategoricalDtype):
+            rare = hidden_texts(np.repeat(counts.index, counts))
+            new = [NOT_SHOWN if word in rare else word for word in words.cat.categories]
+            codes = pd.Index(dict.fromkeys(new))
+            frame[name] = pd.Categorical.from_codes(
+                np.append(codes.get_indexer(pd.Index(new)), -1)[words.cat.codes], categories=codes
+            )
 
 
 def _malformed_rows(text: csv_text.Text, *, shown: bool) -> pd.DataFrame:

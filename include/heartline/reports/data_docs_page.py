@@ -83,7 +83,7 @@ def _verdict(report: "Report") -> str:
 
 def _summary(report: "Report") -> Iterator[str]:
     """Return sentences about the records of a run that continued."""
-    yield f"{_counted(report.used, 'record')} of {report.rows:,} are used for training."
+    yield f"{_counted(report.used, 'record')} of {report.rows:,} are used, in training set or hold-out."
     if report.duplicates:
         yield f"{_counted(report.duplicates, 'row')} repeated an earlier row and counted once."
     if report.quarantined:
@@ -102,7 +102,12 @@ def _segments(report: "Report") -> list[dict[str, Any]]:
     """Return the segments of the bar of rows, with its legend."""
     usable = "usable" if report.stopped else "used"
     parts = (
-        ("used", usable, report.used, "not used, as the run stopped" if report.stopped else "used for training"),
+        (
+            "used",
+            usable,
+            report.used,
+            "not used, as the run stopped" if report.stopped else "in training set or hold-out",
+        ),
         ("duplicates", "repeated", report.duplicates, "the same record as an earlier row"),
         ("quarantined", "quarantined", report.quarantined, "rows with impossible or missing values"),
     )

@@ -14,6 +14,7 @@ from sqlalchemy import create_engine
 from heartline.errors import DataError, ParameterError, SourceRefusedError
 from heartline.ingestion import patients, sources, tables
 from heartline.ingestion.access import files
+from heartline.ingestion.mapping.parser import parse
 from heartline.ingestion.patients import PatientColumn
 from heartline.ingestion.sample import synthetic
 
@@ -179,6 +180,22 @@ def test_no_value_is_kept_with_malformed_rows_or_in_errors():
         )
         _keys.add(pa.array([b"geheim\xff"]))
     assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize("words", [False, True], ids=["numbers", "a mapping's words"])
+def test_a_value_in_the_wrong_column_is_not_kept_and_a_frequent_word_is(words):
+    rows = ROWS.assign(MRN=[f"geheim{number}" for number in WHO]).astype("object")
+    rows.loc[rows.index[:3], "sex"] = "divers"
+    rows.loc[rows.index[3], ["sex", "MRN"]] = ["geheim3", 1]
+    mapping = None
+    if words:
+        mapping = parse("columns: {sex: {codes: {'0': 0, '1': 1, male: 1}}}", title="words")
+        rows["sex"] = rows["sex"].replace({1: "male"})
+    table = tables.parse(rows.to_csv(index=False).encode(), where="a.csv", patient=COLUMN, mapping=mapping)
+    held = [*table.unparseable["value"], *(table.frame["sex"].astype(str) if words else [])]
+    assert "geheim" not in " ".join(held)
+    assert patients.NOT_SHOWN in held
+    assert held.count("divers") == 3
 
 
 def test_the_nightly_column_is_for_the_nightly_source_only(monkeypatch):

@@ -73,7 +73,7 @@ def stopped(bad) -> Page:
 
 def test_a_good_run_says_so(good):
     page = Page(_render(good))
-    assert "The run continued: all checks passed 303 records of 303 are used for training. Run manual__1" in page.text
+    assert "The run continued: all checks passed 303 records of 303 are used, in training set or hold-out" in page.text
     assert "Source a file Checks 53, with no findings" in page.text
     assert "Findings None: all checks passed." in page.text
     assert "They were read as the codes of the UCI archive. codes: 300 of 303 rows" in page.text
@@ -108,7 +108,7 @@ def test_the_rows_are_counted_by_their_use(stopped):
         ({"quarantined": 1, "used": 302}, "The run continued, with 1 row in quarantine 302 records of 303 are used"),
         ({"quarantined": 1, "used": 302}, "1 row with invalid values went to quarantine. Correct them"),
         ({"duplicates": 2, "used": 301}, "2 rows repeated an earlier row and counted once."),
-        ({"duplicates": 2, "used": 301}, "301 used (99.3%) used for training 2 repeated (0.7%)"),
+        ({"duplicates": 2, "used": 301}, "301 used (99.3%) in training set or hold-out 2 repeated (0.7%)"),
         ({"rows": 1_000_000, "used": 999_999, "quarantined": 1}, "1 quarantined (less than 0.1%)"),
         ({"rows": 1_000_000, "used": 999_999, "quarantined": 1}, "999,999 used (more than 99.9%)"),
         ({"encoding": "kaggle"}, "They were read as the codes of the Kaggle file, and converted to those of"),
