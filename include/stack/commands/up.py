@@ -83,7 +83,7 @@ def _first_version(stack: Stack, given: Mapping[str, Any], choice: source_choice
             "\nTo use your own records: ./heartline train --source FILE"
         )
     try:
-        result = train.train(stack, {**given, "source": source})
+        result = train.train(stack, {**given, "source": source}, promote="")
     except WorkError:
         source_choice.remember(home, None)
         mapping_choice.remember(home, None)

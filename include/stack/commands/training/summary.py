@@ -91,7 +91,7 @@ def _aliases(found: dict[str, Any], promote: str) -> str:
     if found.get("promoted"):
         now = f"this run moved production to version {production}"
     elif production is None:
-        now = f"no version is in production yet; to promote it: {promote}"
+        now = "no version is in production yet" + (f"; to promote it: {promote}" if promote else "")
     elif production == version:
         now = f"version {production} is in production already"
     else:

@@ -140,13 +140,16 @@ def wait_for_dag(airflow: Airflow) -> None:
         )
 
 
-def train(stack: "Stack", given: Mapping[str, Any], *, as_json: bool = False) -> dict[str, Any]:
+def train(
+    stack: "Stack", given: Mapping[str, Any], *, as_json: bool = False, promote: str = summary.PROMOTE
+) -> dict[str, Any]:
     """Start a training run, follow it, print its summary, and return the return value of its last task.
 
     Args:
         stack: the running stack.
         given: the run's parameters.
         as_json: whether the summary is printed as JSON.
+        promote: the command that puts a version into production, for the summary; "" where the caller does it.
 
     Raises:
         StackError: the run could not be started, or it failed.
@@ -162,7 +165,7 @@ def train(stack: "Stack", given: Mapping[str, Any], *, as_json: bool = False) ->
     run = airflow.trigger(DAG, conf)
     shown = ", ".join(f"{name}={_shown(value)}" for name, value in given.items()) or "the DAG's own parameters"
     console.say(f"training: run {run} with {shown}")
-    return _result(stack, airflow, run, patience, as_json=as_json)
+    return _result(stack, airflow, run, patience, as_json=as_json, promote=promote)
 
 
 def _shown(value: Any) -> str:
@@ -184,10 +187,12 @@ def join(stack: "Stack") -> dict[str, Any] | None:
     if not active:
         return None
     console.say(f"training: run {active[0]} is already active")
-    return _result(stack, airflow, active[0], patience)
+    return _result(stack, airflow, active[0], patience, promote="")
 
 
-def _result(stack: "Stack", airflow: Airflow, run: str, patience: Patience, *, as_json: bool = False) -> dict[str, Any]:
+def _result(
+    stack: "Stack", airflow: Airflow, run: str, patience: Patience, *, promote: str, as_json: bool = False
+) -> dict[str, Any]:
     started = time.monotonic()
     try:
         follow(airflow, DAG, run, patience)
@@ -196,7 +201,8 @@ def _result(stack: "Stack", airflow: Airflow, run: str, patience: Patience, *, a
         console.say(f"\nthe run continues: {addresses.airflow_run(run)}")
         raise
     console.done("training", time.monotonic() - started)
-    return conclude(airflow, Registry(stack.settings.mlflow_url), run, result, patience, as_json=as_json)
+    registry = Registry(stack.settings.mlflow_url)
+    return conclude(airflow, registry, run, result, patience, as_json=as_json, promote=promote)
 
 
 def conclude(

@@ -24,7 +24,8 @@ class World:
         self.moves: list[Move] = []
         self.served: tuple[str, str] | None = None
 
-    def train(self, stack, given):
+    def train(self, stack, given, *, promote):
+        assert promote == "", "up promotes the version itself"
         self.trained.append(given)
         if isinstance(self.outcome, Exception):
             raise self.outcome
