@@ -60,8 +60,11 @@ def _without_key(records: pd.DataFrame) -> Patients:
         most = f"{near_duplicates.MAX_ROWS:,}"
         skipped = "Pairs of records that look like two visits of one patient were not counted: in more than"
         return Patients((f"{skipped} {most} records, chance makes too many. {_ADVICE}",))
-    if not found.beyond_chance:
+    if not len(found.pairs):
         return Patients()
+    if not found.beyond_chance:
+        pairs = "1 pair of records looks" if len(found.pairs) == 1 else f"{len(found.pairs):,} pairs of records look"
+        return Patients((f"{pairs} like two visits of one patient, no more than chance makes.",))
     counted = _counted(found)
     if found.certain:
         sentence = f"{counted}. They are kept together in split, folds and intervals. {_ADVICE}"

@@ -15,6 +15,7 @@ from heartline.pipeline.preprocess import preprocess
 from heartline.pipeline.validate import validate
 from heartline.storage import object_store, record_identity, snapshots, splits
 from heartline.storage.record_identity import PATIENT
+from heartline.validation import same_patient
 
 SECRET = "5" * 64
 
@@ -139,3 +140,12 @@ def test_a_model_knows_the_records_of_a_patient_that_it_was_trained_on(twice):
     both = record_identity.canonical(twice.iloc[:300])
     of_first = record_identity.canonical(twice.iloc[:50])
     assert splits.seen(both, of_first).sum() == pytest.approx(100, abs=4), "near duplicates of what it was trained on"
+
+
+def test_a_pair_that_chance_makes_is_counted_and_not_warned_of():
+    records = record_identity.canonical(synthetic.generate(300, seed=5))
+    records = pd.concat([records, records.iloc[:1].assign(age=lambda one: one["age"] + 1)], ignore_index=True)
+    found = same_patient.of_records(record_identity.canonical(records), "")
+    (note,) = found.notes
+    assert "like two visits of one patient, no more than chance makes" in note
+    assert found.warnings == ()
