@@ -63,9 +63,12 @@ class NewtonRegression(LogisticRegression):  # type: ignore[misc]  # scikit-lear
         positive = expit(inputs @ self.coef_[0] + self.intercept_[0])
         return np.column_stack([1 - positive, positive])
 
-    def resume(self, model: "NewtonRegression", inputs: Floats, labels: Ints) -> Self:
-        """Return this model, which a search has fitted on the same records with the hyperparameters of ``model``."""
-        return self
+    def resume(self, model: "NewtonRegression", inputs: Floats, labels: Ints) -> "NewtonRegression":
+        """Return a fitted model: this one, which a search has fitted on the same records with the same hyperparameters.
+
+        A search without an inner fold that leaves both classes has fitted nothing; then it is ``model``.
+        """
+        return self if hasattr(self, "coef_") else model.fit(inputs, labels)
 
 
 def fit_together(models: Sequence[NewtonRegression], inputs: Floats, labels: Ints) -> None:

@@ -146,3 +146,12 @@ def test_a_model_that_does_not_converge_is_returned_and_recognised(records, monk
     with pytest.warns(UserWarning, match="failed to converge"):
         hasty.fit(records.features, records.labels)
     assert not families.converged(hasty)
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_a_search_without_a_usable_inner_fold_gives_a_fitted_model(records, monkeypatch, name):
+    """As a few records of a class give it: no inner fold leaves both classes for a fit."""
+    monkeypatch.setattr(tuning, "hashed_folds", lambda keys, **_: np.zeros((1, len(keys)), dtype="int8"))
+    fast, own = (families.fit(name, records, profile=PROFILE, seed=0, fast=fast) for fast in (True, False))
+    difference = families.probability(fast, records.features) - families.probability(own, records.features)
+    assert np.abs(difference).max() <= families.family(name).tolerance
