@@ -49,8 +49,10 @@ def _by_key(records: pd.DataFrame, column: str) -> Patients:
     unknown = len(keys) - len(known)
     if not unknown:
         return Patients((note,))
-    have = "1 record has" if unknown == 1 else f"{unknown:,} of {len(keys):,} records have"
-    warning = f"{have} no value of the column {column}: they are kept together only with records of equal features."
+    have, they = (
+        ("1 record has", "it is") if unknown == 1 else (f"{unknown:,} of {len(keys):,} records have", "they are")
+    )
+    warning = f"{have} no value of the column {column}: {they} kept together only with records of equal features."
     return Patients((note,), (warning,))
 
 

@@ -39,7 +39,8 @@ PASSWORDS = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
 def cli(source: str | None, mapping: str | None, assigned: tuple[str, ...], as_json: bool) -> None:
     """Trigger a training run, follow it, and print what it did. Exit code 1 if it fails."""
     if source == "-":
-        source = source_access.from_stdin(os.environ)
+        named = train.assignments(assigned).get("patient")
+        source = source_access.from_stdin(os.environ, patient=str(named or ""))
     given = train.run_parameters(source, assigned, mapping=mapping, usual_source=os.environ.get("HEARTLINE_SOURCE"))
     password = json.loads(Path(os.environ[PASSWORDS]).read_text())[USER]
     airflow = Airflow(URL, password)

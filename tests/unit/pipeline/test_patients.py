@@ -98,7 +98,7 @@ def test_the_patients_value_is_in_nothing_that_is_stored(twice, store, empty_mlf
 def test_the_report_counts_patients_and_records_without_one(twice, store, empty_mlflow, tmp_path):
     validated = _validated(tmp_path, patient="MRN")
     report = json.loads(object_store.get(validated["report"]))
-    warning = "1 record has no value of the column MRN: they are kept together only with records of equal features."
+    warning = "1 record has no value of the column MRN: it is kept together only with records of equal features."
     assert report["warnings"] == validated["about_patients"] == [warning]
     assert "The column MRN identifies 151 patients in 301 records." in report["notes"]
     assert warning in object_store.get(validated["page"]).decode()

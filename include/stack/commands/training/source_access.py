@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 
+from heartline import visible
 from heartline.errors import SourceRefusedError
 from heartline.ingestion import source_catalog
 from heartline.ingestion.access import files
@@ -10,7 +11,7 @@ from stack import console
 from stack.errors import UsageError
 
 
-def for_task(environment: Mapping[str, str], source: str) -> str:
+def for_task(environment: Mapping[str, str], source: str, *, patient: str = "") -> str:
     """Return a value of ``source`` that a task can read, for one that the user of the command line can read.
 
     A local file that tasks may not read is copied into the store, because the command line belongs to the stack's
@@ -19,8 +20,10 @@ def for_task(environment: Mapping[str, str], source: str) -> str:
     Args:
         environment: of the tasks.
         source: a value of the parameter.
+        patient: the parameter ``patient``. The values of that column are in clear in a file, so it is not copied.
 
     Raises:
+        UsageError: the file would have to be copied although a column identifies the patient.
         SourceError: the file cannot be read.
         StoreError: the store cannot be written.
     """
@@ -34,6 +37,11 @@ def for_task(environment: Mapping[str, str], source: str) -> str:
     try:
         settings.folders.find(path)
     except SourceRefusedError:
+        if patient:
+            folder = path.resolve().parent
+            raise _not_copied(
+                str(path), f"export HEARTLINE_DATA={folder}, then ./heartline up, and train again"
+            ) from None
         data = files.read(path.resolve(), settings.limits.size)
     else:
         return source
@@ -41,13 +49,30 @@ def for_task(environment: Mapping[str, str], source: str) -> str:
     return _put(data, f"{path}#{sheet}" if sheet else str(path), environment)
 
 
-def from_stdin(environment: Mapping[str, str]) -> str:
+def _not_copied(file: str, hint: str) -> UsageError:
+    return UsageError(
+        "a file whose patients are named is not copied into the store",
+        where=f"{visible.path(file)}; parameter patient",
+        expected="a file in a folder that tasks read: there a patient's value is hashed before anything is stored",
+        hint=hint,
+    )
+
+
+def from_stdin(environment: Mapping[str, str], *, patient: str = "") -> str:
     """Return a value of ``source`` for the file on standard input, which is copied into the store.
 
+    Args:
+        environment: of the tasks.
+        patient: the parameter ``patient``, as for ``for_task``.
+
     Raises:
-        UsageError: there is nothing in it, or it is too large.
+        UsageError: there is nothing in it, it is too large, or a column of it identifies the patient.
         StoreError: the store cannot be written.
     """
+    if patient:
+        raise _not_copied(
+            "standard input", "put the file into the folder HEARTLINE_DATA, which the containers see as /data"
+        )
     from heartline.ingestion.sources import Settings
 
     size = Settings.from_environment(environment).limits.size

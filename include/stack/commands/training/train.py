@@ -161,7 +161,9 @@ def train(
         wait_for_dag(airflow)  # which says at once that nothing runs
     conf = dict(given)
     if conf.get("source"):
-        conf["source"] = source_access.for_task(_task_environment(stack), conf["source"])
+        conf["source"] = source_access.for_task(
+            _task_environment(stack), conf["source"], patient=str(conf.get("patient") or "")
+        )
     run = airflow.trigger(DAG, conf)
     shown = ", ".join(f"{name}={_shown(value)}" for name, value in given.items()) or "the DAG's own parameters"
     console.say(f"training: run {run} with {shown}")
@@ -238,7 +240,8 @@ def conclude(
             hint=f"see the log of {LAST_TASK} in Airflow",
         )
     found = patience(lambda: summary.collect(airflow, registry, run, result))
-    print(json.dumps(found, indent=2, default=str) if as_json else "\n".join(summary.lines(found, promote)))
+    text = json.dumps(found, indent=2, default=str) if as_json else "\n".join(summary.lines(found, promote))
+    print(text, flush=True)  # before what is written to stderr next, also in a pipe
     if result["version"] is None:
         raise WorkError(
             f"no model of this run is good enough for `staging`: {result.get('reason')}",

@@ -71,3 +71,16 @@ def test_the_default_folders(monkeypatch):
     assert source_choice.readable_folders(Path("/clone")) == os.pathsep.join(["/clone", "/home/anna", "/srv/records"])
     monkeypatch.setenv("HOME", "/")  # a system user's; it would allow every file
     assert "/" not in source_choice.readable_folders(Path("/clone")).split(os.pathsep)
+
+
+def test_a_file_whose_patients_are_named_is_not_copied(settings, records, monkeypatch):
+    """A copy in the store would hold their values in clear."""
+    monkeypatch.setenv("HEARTLINE_SOURCE_FOLDERS", "/none")
+    with pytest.raises(UsageError, match="not copied into the store") as caught:
+        source_access.for_task(environment(settings), str(records), patient="MRN")
+    assert f"HEARTLINE_DATA={records.parent}" in caught.value.hint
+    with pytest.raises(UsageError, match="not copied into the store"):
+        source_access.from_stdin(environment(settings), patient="MRN")
+    assert not (settings.home / "store").exists()
+    monkeypatch.setenv("HEARTLINE_SOURCE_FOLDERS", str(records.parent))
+    assert source_access.for_task(environment(settings), str(records), patient="MRN") == str(records)
