@@ -19,11 +19,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "include"))
 
 import numpy as np
+from marked_part import MarkedPart
 
 from heartline.comparison import paired_tests
 from heartline.evaluation import cells, metrics
 
-BEGIN, END = "<!-- cells: begin -->", "<!-- cells: end -->"
+PART = MarkedPart("cells")
 ROWS = (30_000, 100_000)
 SEPARATION, NOISE, PREVALENCE, VISITS = 1.9, 0.45, 0.46, 0.3
 SCORES = ("roc_auc", "pr_auc", "brier", "log_loss", "calibration_slope", "calibration_in_the_large")
@@ -40,12 +41,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--fast-draws", type=int, default=399, help="of each of their bootstraps")
     parser.add_argument("--page", type=Path, help="a page whose part between the markers is replaced")
     given = parser.parse_args(arguments)
-    if given.page and not -1 < given.page.read_text().find(BEGIN) < given.page.read_text().find(END):
-        parser.error(f"{given.page} has no lines {BEGIN} and {END}")
+    PART.expect(parser, given.page)
     text = markdown(given)
     if given.page:
-        before, _, rest = given.page.read_text().partition(BEGIN)
-        given.page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
+        PART.write(given.page, text)
     print(text)
 
 

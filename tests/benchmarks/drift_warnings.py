@@ -15,13 +15,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "include"))
 
 import numpy as np
 import pandas as pd
+from marked_part import MarkedPart
 
 from heartline import contract
 from heartline.evaluation import intervals
 from heartline.ingestion.sample import synthetic
 from heartline.validation import drift
 
-BEGIN, END = "<!-- drift warnings: begin -->", "<!-- drift warnings: end -->"
+PART = MarkedPart("drift warnings")
 POPULATION, SEED = 100_000, 5
 REFERENCES = (235, 303)
 SIZES = (60, 100, 300, 1000)
@@ -38,14 +39,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--changed", type=int, default=500, help="runs with each change at each size")
     parser.add_argument("--page", type=Path, help="a page whose part between the markers is replaced")
     options = parser.parse_args(arguments)
-    if options.page and not {BEGIN, END} <= set(options.page.read_text().splitlines()):
-        parser.error(f"{options.page} lacks the lines {BEGIN} and {END}")
+    PART.expect(parser, options.page)
     text = f"{false_alarms(options.unchanged)}\n\n{detection(options.changed)}"
     print(text)
     if options.page:
-        before, rest = options.page.read_text().split(f"{BEGIN}\n")
-        after = rest.split(f"{END}\n")[1]
-        options.page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}\n{after}")
+        PART.write(options.page, text)
 
 
 def false_alarms(runs: int) -> str:

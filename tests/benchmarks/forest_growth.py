@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import numpy as np
 import onnxruntime
 from growth_page import draw, markdown
+from marked_part import MarkedPart
 from pipeline_cost import forked, machine
 
 from heartline.arrays import Floats, Ints
@@ -37,7 +38,7 @@ from heartline.training import families
 
 Result = dict[str, Any]
 
-BEGIN, END = "<!-- growth: begin -->", "<!-- growth: end -->"
+PART = MarkedPart("growth")
 ROWS = (1_000, 10_000, 30_000, 100_000, 1_000_000)
 FAMILY, LEAF = "random_forest", {"min_samples_leaf": 1}  # full trees: the most expensive setting
 SEED, SEED_TESTED = 1, 2
@@ -63,14 +64,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, help="a page whose part between the markers is replaced")
     parser.add_argument("--figure", type=Path, help="an SVG file for the curves")
     given = parser.parse_args(arguments)
-    if given.page and not -1 < given.page.read_text().find(BEGIN) < given.page.read_text().find(END):
-        parser.error(f"{given.page} has no lines {BEGIN} and {END}")
+    PART.expect(parser, given.page)
     results = measure(given)
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n")
     if given.page:
-        before, _, rest = given.page.read_text().partition(BEGIN)
-        given.page.write_text(f"{before}{BEGIN}\n\n{markdown(results)}\n\n{END}{rest.partition(END)[2]}")
+        PART.write(given.page, markdown(results))
     if given.figure:
         draw(results, given.figure)
     print(markdown(results))

@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "include"))
 
 import numpy as np
+from marked_part import MarkedPart
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import norm
@@ -23,7 +24,7 @@ from scipy.stats import norm
 from heartline.evaluation import metrics
 from heartline.evaluation.intervals import CONFIDENCE
 
-BEGIN, END = "<!-- coverage: begin -->", "<!-- coverage: end -->"
+PART = MarkedPart("coverage")
 SIZES = (68, 235)  # records of Cleveland's hold-out and training set
 PREVALENCE, AUC = 139 / 303, 0.91
 SEPARATION = math.sqrt(2) * norm.ppf(AUC)  # of the two classes, in standard deviations
@@ -54,16 +55,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--population", type=int, default=POPULATION, help="records for the true values")
     parser.add_argument("--page", type=Path, help="a page whose part between the markers is replaced")
     options = parser.parse_args(arguments)
-    if options.page and not {BEGIN, END} <= set(options.page.read_text().splitlines()):
-        parser.error(f"{options.page} lacks the lines {BEGIN} and {END}")
+    PART.expect(parser, options.page)
     truth = true_values(options.population)
     found = {n: measure(n, truth, samples=options.samples, draws=options.draws) for n in SIZES}
     text = markdown(found, truth, samples=options.samples, draws=options.draws)
     print(text)
     if options.page:
-        before, rest = options.page.read_text().split(f"{BEGIN}\n")
-        after = rest.split(f"{END}\n")[1]
-        options.page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}\n{after}")
+        PART.write(options.page, text)
 
 
 def sample(n: int, seed: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

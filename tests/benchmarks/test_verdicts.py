@@ -50,9 +50,9 @@ def test_a_large_difference_is_found(simulated):
 
 def test_the_page_is_written_between_its_markers(simulated, verdicts):
     results, page, figure = simulated
-    before, _, rest = page.partition(verdicts.BEGIN)
-    assert rest.partition(verdicts.END)[0].strip() == verdicts.markdown(results)
-    assert before == PAGE.read_text().partition(verdicts.BEGIN)[0]
+    before, _, rest = page.partition(verdicts.PART.begin)
+    assert rest.partition(verdicts.PART.end)[0].strip() == verdicts.markdown(results)
+    assert before == PAGE.read_text().partition(verdicts.PART.begin)[0]
     assert figure.count("<svg") == 1
 
 

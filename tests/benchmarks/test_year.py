@@ -33,13 +33,13 @@ def test_the_page_is_written_between_its_markers(tmp_path, module, sizes):
     done = call(script, *sizes, "--jobs", "1", "--json", tmp_path / "found.json", "--page", tmp_path / "evidence.md")
     assert done.returncode == 0, done.stderr
     results, page = json.loads((tmp_path / "found.json").read_text()), (tmp_path / "evidence.md").read_text()
-    before, _, rest = page.partition(module.BEGIN)
-    assert rest.partition(module.END)[0].strip() == module.markdown(results)
-    assert before == PAGE.read_text().partition(module.BEGIN)[0]
+    before, _, rest = page.partition(module.PART.begin)
+    assert rest.partition(module.PART.end)[0].strip() == module.markdown(results)
+    assert before == PAGE.read_text().partition(module.PART.begin)[0]
 
 
 def test_on_the_page_production_moves_to_an_equal_model_in_at_most_five_per_cent_of_years():
-    part = PAGE.read_text().partition(year.BEGIN)[2].partition("Production moved to a model whose")[0]
+    part = PAGE.read_text().partition(year.PART.begin)[2].partition("Production moved to a model whose")[0]
     rows = [line.split("|") for line in part.splitlines() if line.startswith("| ") and "%" in line]
     assert len(rows) == len(year.DESIGNS) + len(year.FITTED)
     with_looks = [cell for row in rows for cell in row[4:6] if "%" in cell]

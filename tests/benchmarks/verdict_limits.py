@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "include"))
 
 import numpy as np
+from marked_part import MarkedPart
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
@@ -34,7 +35,7 @@ from tests.benchmarks.verdicts import NOISE, REPEATS, SPLITS, rate, table
 
 Result = dict[str, Any]
 
-BEGIN, END = "<!-- limits: begin -->", "<!-- limits: end -->"
+PART = MarkedPart("limits")
 GAIN = 0.03
 AUCS, CORRELATIONS = (0.75, 0.80, 0.85, 0.91), (0.5, 0.7, 0.85)
 TRUE_RECALLS, POSITIVES = (0.2, 0.3, 0.4, 0.6, 0.7), (20, 40)
@@ -51,14 +52,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, help="a page whose part between the markers is replaced")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     given = parser.parse_args(arguments)
-    if given.page and not -1 < given.page.read_text().find(BEGIN) < given.page.read_text().find(END):
-        parser.error(f"{given.page} has no lines {BEGIN} and {END}")
+    PART.expect(parser, given.page)
     results = simulate(given.small, given.signal, given.power, given.recall, given.jobs)
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n")
     if given.page:
-        before, _, rest = given.page.read_text().partition(BEGIN)
-        given.page.write_text(f"{before}{BEGIN}\n\n{markdown(results)}\n\n{END}{rest.partition(END)[2]}")
+        PART.write(given.page, markdown(results))
     print(markdown(results))
 
 

@@ -19,6 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "include"))
 
 import numpy as np
+from marked_part import MarkedPart
 from numpy.typing import NDArray
 from scipy import special, stats
 from threadpoolctl import threadpool_limits
@@ -36,7 +37,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Result = dict[str, Any]
 
-BEGIN, END = "<!-- verdicts: begin -->", "<!-- verdicts: end -->"
+PART = MarkedPart("verdicts")
 AUC, CORRELATION, PREVALENCE = 0.91, 0.85, 139 / 303  # of logistic regression and forest on Cleveland
 SPLITS, REPEATS = 10, 10
 NOISE = 0.25  # added to each model's copy of the records, in standard deviations of a column
@@ -65,14 +66,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, help="a page whose part between the markers is replaced")
     parser.add_argument("--figure", type=Path, help="an SVG file for the power curves")
     given = parser.parse_args(arguments)
-    if given.page and not -1 < given.page.read_text().find(BEGIN) < given.page.read_text().find(END):
-        parser.error(f"{given.page} has no lines {BEGIN} and {END}")
+    PART.expect(parser, given.page)
     results = simulate(given.refitted, given.null, given.drawn, given.draws, given.jobs)
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n")
     if given.page:
-        before, _, rest = given.page.read_text().partition(BEGIN)
-        given.page.write_text(f"{before}{BEGIN}\n\n{markdown(results)}\n\n{END}{rest.partition(END)[2]}")
+        PART.write(given.page, markdown(results))
     if given.figure:
         draw(results, given.figure)
     print(markdown(results))

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "include"))
 
 import numpy as np
+from marked_part import MarkedPart
 from numpy.typing import NDArray
 from scipy import special, stats
 from threadpoolctl import threadpool_limits
@@ -41,7 +42,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Result = dict[str, Any]
 
-BEGIN, END = "<!-- year: begin -->", "<!-- year: end -->"
+PART = MarkedPart("year")
 MONTH, YEAR = 30, 365
 START = 242
 GAIN = 0.03
@@ -93,14 +94,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="a file for the figures")
     parser.add_argument("--page", type=Path, help="a page whose part between the markers is replaced")
     given = parser.parse_args(arguments)
-    if given.page and not -1 < given.page.read_text().find(BEGIN) < given.page.read_text().find(END):
-        parser.error(f"{given.page} has no lines {BEGIN} and {END}")
+    PART.expect(parser, given.page)
     results = simulate(given.drawn, given.power, given.fitted, given.jobs)
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n")
     if given.page:
-        before, _, rest = given.page.read_text().partition(BEGIN)
-        given.page.write_text(f"{before}{BEGIN}\n\n{markdown(results)}\n\n{END}{rest.partition(END)[2]}")
+        PART.write(given.page, markdown(results))
     print(markdown(results))
 
 
