@@ -127,9 +127,8 @@ def to_skops(pipeline: Pipeline) -> bytes:
 
     skops names objects by their memory address and writes time stamps into the archive. Both are replaced by values
     that depend on the content only. ``skops.io.dumps`` also indents its JSON, which takes Python longer than all the
-    rest: here skops collects the state, by functions that are not public, and it is written without. ``check_stored`` reads
-    the result with the public
-    ``skops.io.loads``.
+    rest: here skops collects the state, by functions that are not public, and it is written without. ``check_stored``
+    reads the result with the public ``skops.io.loads``.
     """
     files = _Files()
     context = SaveContext(zip_file=files)
