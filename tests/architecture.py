@@ -78,14 +78,15 @@ DYNAMIC_IMPORTS = {"include/stack/airflow_config/airflow_local_settings.py": "pr
 
 # Which of the top-level folders' packages may appear in an import, beside libraries.
 OUTSIDE = {
-    "dags": {"heartline", "dag_defaults"},
+    "dags": {"heartline", "dag_assets", "dag_defaults"},
     "plugins": {"heartline"},
     "include/heartline": {"heartline"},
     "include/stack": {"stack", "heartline"},
+    "include/dag_assets.py": {"heartline"},
     "include/dag_defaults.py": {"heartline"},
     "serving": {"serving"},
 }
-OURS = {"heartline", "stack", "serving", "dag_defaults", "dags", "plugins", "tests"}
+OURS = {"heartline", "stack", "serving", "dag_assets", "dag_defaults", "dags", "plugins", "tests"}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from tests.architecture import ALLOWED, BESIDE, DYNAMIC_IMPORTS, FOLDERS, OURS, 
 
 # The least number of files that each folder holds: a test that sees fewer does not look where the code is.
 LEAST_FILES = {
+    "include/dag_assets.py": 1,
     "include/dag_defaults.py": 1,
     "dags": 1,
     "plugins": 2,
