@@ -23,6 +23,7 @@ TITLES = {
 # Which other packages a package may import.
 ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
     "heartline": {
+        "ledger": set(),
         "ingestion": {"storage"},
         "storage": set(),
         "validation": {"ingestion", "storage"},
@@ -225,6 +226,7 @@ COLUMNS = {
     "training": 1,
     "storage": 1,
     "registry": 2,
+    "ledger": 2,
     "packaging": 2,
 }
 
