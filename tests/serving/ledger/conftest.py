@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
+from tests.postgres import Postgres
 
 from serving.ledger.writer import Ledger
 from serving.settings import Settings
 from tests.serving.ledger.workers import NO_DATABASE, Start, Worker
-from tests.serving.prediction_log.postgres import Postgres
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
+
+import psycopg2
+from tests.postgres import Postgres
 
 from serving.ledger.writer import Ledger
 from serving.model.approvals import Approval
@@ -53,3 +57,10 @@ class Worker:
 
 
 Start = Callable[..., Worker]
+
+
+def entries(postgres: Postgres, columns: str = "kind, version") -> list[tuple[Any, ...]]:
+    """Return columns of the ledger's entries, in order."""
+    with closing(psycopg2.connect(postgres.service_ledger_url)) as database, database.cursor() as cursor:
+        cursor.execute(f"SELECT {columns} FROM ledger.entries ORDER BY number")
+        return list(cursor.fetchall())
