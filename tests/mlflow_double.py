@@ -111,7 +111,7 @@ def serving(content: Content) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(sent)
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815 - the name that the library calls
 
         def log_message(self, *_: Any) -> None:
             pass

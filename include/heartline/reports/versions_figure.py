@@ -16,7 +16,7 @@ from heartline.reports.versions_history import History, ModelVersion, Score
 WIDTH, HEIGHT = 960, 340
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 40, 44
 CLOSEST = 9.0  # pixels between two marks, where there is room: versions of one run are seconds apart
-MOST_TICKS = 9  # of the time axis
+MOST_TICKS = 12  # of the time axis
 LABELLED = 40  # marks at most with their number below
 BANDS = ("#dcecf8", "#f3e8d8")
 
@@ -168,6 +168,8 @@ def _since(axes: Axes, since: date) -> Iterator[Markup]:
     if axes.start <= moment <= axes.end:
         x, title = axes.x(moment), _title(f"since {since.isoformat()}")
         yield _element("line", title, x1=x, x2=x, y1=TOP, y2=HEIGHT - BOTTOM, stroke="#333", stroke_dasharray="3 3")
+        near = x > WIDTH - RIGHT - 40
+        yield _text(x - 4 if near else x + 4, HEIGHT - BOTTOM - 6, "since", anchor="end" if near else "start")
 
 
 def _line(history: History, axes: Axes) -> Iterator[Markup]:
@@ -188,7 +190,7 @@ def _mark(one: ModelVersion, score: Score, registered: str, x: float, axes: Axes
         parts.append(_element("line", x1=x, x2=x, y1=y1, y2=y2, stroke=colour, stroke_width=1.5))
     inside, line, radius = (colour, "#fff", 5) if used else ("#fff", colour, 3.5)
     parts.append(_element("circle", cx=x, cy=axes.y(score.value), r=radius, fill=inside, stroke=line, stroke_width=1.5))
-    return _element("g", *parts)
+    return _element("g", *parts, class_="many" if len(history.versions) > LABELLED and not used else "mark")
 
 
 def _numbers(versions: Sequence[ModelVersion], places: Sequence[float], history: History) -> Iterator[Markup]:

@@ -7,7 +7,7 @@ versions that were deleted since. ``build`` puts both together and is pure; ``ga
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
@@ -36,10 +36,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Decision:
-    """A decision about a version: one of ``DECISIONS``, or a refusal by the service.
+    """A decision about a version: one of ``DECISIONS``, or what the service did: ``refused`` or ``served``.
 
     Attributes:
-        kind: what was decided.
+        kind: what was decided or done.
         at: when, UTC.
         by: by whom.
         reason: why, "" where none was given.
@@ -64,6 +64,7 @@ class Span:
         forced: whether a user overruled a refusal.
         reason: the reason that the mover gave, "" for none.
         approval: the approval that came before the move; None where there was none.
+        served: when services began to serve it in that time, in words of the ledger; empty where none was seen.
     """
 
     version: str
@@ -74,15 +75,7 @@ class Span:
     forced: bool = False
     reason: str = ""
     approval: Decision | None = None
-
-
-@dataclass(frozen=True)
-class Serving:
-    """When the service was seen to start to serve a version, and on which hosts."""
-
-    first: datetime
-    last: datetime
-    by: tuple[str, ...]
+    served: tuple[Decision, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,8 +92,7 @@ class ModelVersion:
         verdict: of its comparison, with the sentence that explains it.
         reason: the sentence that explains the verdict.
         scores: by title, out of fold.
-        decisions: about it, oldest first.
-        served: when the service served it; None where it did not.
+        decisions: about it, and when services began to serve it, oldest first.
     """
 
     number: str
@@ -113,7 +105,6 @@ class ModelVersion:
     reason: str = ""
     scores: Mapping[str, Score] | None = None
     decisions: tuple[Decision, ...] = ()
-    served: Serving | None = None
 
     @property
     def roc_auc(self) -> Score | None:
@@ -209,8 +200,7 @@ def _version(
         deleted=listed is None,
         **{name: tags.get(name, "") for name in ("family", "origin", "profile", "verdict", "reason")},
         scores=scores_in(tags.get("scores", "")) or dict(stored) or _roc_auc_of(tags),
-        decisions=tuple(_decision(one) for one in entries if one.kind in (*DECISIONS, "refused")),
-        served=_serving([one for one in entries if one.kind == "served"]),
+        decisions=tuple(_decision(one) for one in entries if one.kind in (*DECISIONS, "refused", "served")),
     )
 
 
@@ -226,12 +216,6 @@ def _decision(entry: Entry) -> Decision:
     return Decision(entry.kind, entry.at, entry.by, str(entry.facts.get("reason") or ""))
 
 
-def _serving(entries: Sequence[Entry]) -> Serving | None:
-    if not entries:
-        return None
-    return Serving(entries[0].at, entries[-1].at, tuple(dict.fromkeys(one.by for one in entries)))
-
-
 def _spans(entries: Sequence[Entry], production: str) -> list[Span]:
     """Return the times in production; the last one without an end where the alias still points there."""
     spans: list[Span] = []
@@ -239,10 +223,12 @@ def _spans(entries: Sequence[Entry], production: str) -> list[Span]:
     for one in entries:
         if one.kind in DECISIONS:
             approvals[one.version] = _decision(one) if one.kind == "approved" else None
+        if one.kind == "served" and spans and spans[-1].version == one.version:
+            spans[-1] = replace(spans[-1], served=(*spans[-1].served, _decision(one)))
         if one.kind != "moved" or one.facts.get("alias", PRODUCTION) != PRODUCTION:
             continue
         if spans and spans[-1].end is None:
-            spans[-1] = _ended(spans[-1], one.at)
+            spans[-1] = replace(spans[-1], end=one.at)
         elif not spans and one.facts.get("from"):
             spans.append(Span(str(one.facts["from"]), None, one.at))
         after = str(one.facts.get("to") or "")
@@ -265,10 +251,6 @@ def _span(version: str, move: Entry, approval: Decision | None) -> Span:
         reason=str(move.facts.get("reason") or ""),
         approval=approval,
     )
-
-
-def _ended(span: Span, end: datetime) -> Span:
-    return Span(span.version, span.start, end, span.by, span.how, span.forced, span.reason, span.approval)
 
 
 def _stored_scores(versions: Sequence[ListedVersion]) -> dict[str, Mapping[str, Score]]:

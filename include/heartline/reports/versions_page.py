@@ -83,23 +83,26 @@ def _sentences(change: Change) -> list[str]:
         return []
     found = []
     if change.outcome == SAME:
-        found.append(f"Its {_score(change.now)}.")
+        found.append(f"Version {change.now.number}: {_score(change.now)}.")
     else:
         when = "No version was in production then; the first one was" if change.first else "In production then:"
         found.append(
-            f"{when} version {change.before.number} ({_score(change.before)}). "
-            f"In production now: version {change.now.number} ({_score(change.now)})."
+            f"{when} version {change.before.number}, {_score(change.before)}. "
+            f"In production now: version {change.now.number}, {_score(change.now)}."
         )
     if change.difference is not None:
         delta = change.difference
         ends = f", 95 % interval {delta.low:+.3f} to {delta.high:+.3f}" if delta.low is not None else ""
-        found.append(f"Difference in {ROC_AUC}: {delta.value:+.3f}{ends}.")
+        found.append(f"Difference in {ROC_AUC}: {delta.value:+.3f}{ends}.".replace("-", "−"))
     return found
 
 
 def _score(version: ModelVersion) -> str:
     score = version.roc_auc
-    return f"{ROC_AUC} {in_words(score)}" if score else f"{ROC_AUC} not known"
+    if score is None:
+        return f"{ROC_AUC} not known"
+    ends = f", 95 % interval {score.low:.3f} to {score.high:.3f}" if score.low is not None else ""
+    return f"{ROC_AUC} {score.value:.3f}{ends}"
 
 
 def _move(span: Span, history: History) -> dict[str, Any]:
@@ -110,8 +113,7 @@ def _move(span: Span, history: History) -> dict[str, Any]:
     return {
         "when": _time(span.start),
         "what": f"version {before} → version {span.version}" if before else f"version {span.version}, the first one",
-        "approved": f"approved by {approved.by}" if approved else "no approval is recorded",
-        "is_approved": approved is not None,
+        "approved": f"approved by {approved.by}" if approved else "",
         "reason": (approved.reason if approved else "") or span.reason,
         "moved": _moved(span),
     }
@@ -124,7 +126,6 @@ def _moved(span: Span) -> str:
 
 def _span(span: Span, history: History) -> dict[str, Any]:
     version = history.version(span.version)
-    served = version.served
     return {
         "version": span.version,
         "deleted": version.deleted,
@@ -135,7 +136,7 @@ def _span(span: Span, history: History) -> dict[str, Any]:
         "moved": _moved(span).removeprefix("moved by "),
         "approval": f"{span.approval.by}, {_time(span.approval.at)}" if span.approval else "",
         "reason": (span.approval.reason if span.approval else "") or span.reason,
-        "served": f"from {_time(served.first)}, {', '.join(served.by)}" if served else "",
+        "served": [f"{one.by}, from {_time(one.at)}" for one in span.served],
     }
 
 
@@ -163,10 +164,9 @@ def _cell(score: Any) -> dict[str, str]:
 
 
 def _decision(one: Decision) -> dict[str, str]:
-    kind = {"refused": "refused by the service", "requested": "approval requested"}.get(one.kind, one.kind)
+    kind = "approval requested" if one.kind == "requested" else one.kind
     tone = {"approved": "", "rejected": "bad", "refused": "bad"}.get(one.kind, "same")
-    by = "" if one.kind == "refused" else f" by {one.by}"
-    return {"kind": kind, "tone": tone, "text": f"{by}, {_time(one.at)}", "reason": one.reason}
+    return {"kind": kind, "tone": tone, "text": f" by {one.by}, {_time(one.at)}", "reason": one.reason}
 
 
 def _titles(history: History) -> list[str]:
