@@ -88,7 +88,9 @@ def insert(training_run, results):
             AssetEvent(asset_id=asset.id, extra={"version": "2", "run_id": training_run}, timestamp=now)
         )
         by_hand = run("heart_approval", "manual__2", conf={"version": "2"})
-        session.add_all([by_event, by_hand, run("heart_training", training_run, id=9)])
+        trained = run("heart_training", training_run)
+        trained.id = 9
+        session.add_all([by_event, by_hand, trained])
     with settings.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA foreign_keys=OFF")  # the results without their task instances
         connection.execute(XComModel.__table__.insert(), [
