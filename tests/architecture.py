@@ -23,6 +23,7 @@ TITLES = {
 # Which other packages a package may import.
 ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
     "heartline": {
+        "ledger": set(),
         "ingestion": {"storage"},
         "storage": set(),
         "validation": {"ingestion", "storage"},
@@ -31,7 +32,6 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
         "packaging": {"training"},
         "comparison": {"evaluation"},
         "registry": {"packaging"},
-        "ledger": set(),
         "reports": {"ingestion", "storage", "validation", "evaluation", "comparison", "registry", "ledger"},
         "pipeline": {
             "ingestion",
@@ -227,8 +227,8 @@ COLUMNS = {
     "training": 1,
     "storage": 1,
     "registry": 2,
+    "ledger": 2,
     "packaging": 2,
-    "ledger": 0,
 }
 
 
