@@ -65,7 +65,14 @@ _SERVICE = tuple(
 LOG_LEVELS = ",".join(f"{name}=WARNING" for name in ("airflow.dag_processing", "airflow.task.operators", "task"))
 
 # Airflow's processes import these once: a change restarts them.
-_IMPORTED = ("include/stack/airflow_config/*.py", "plugins/*.py", "include/heartline/*.py")
+_IMPORTED = (
+    "include/stack/airflow_config/*.py",
+    "plugins/*.py",
+    "include/*.py",
+    "include/heartline/*.py",
+    *(f"include/heartline/{name}/*.py" for name in ("ledger", "registry", "reports", "storage")),
+    "include/heartline/reports/templates/*",
+)
 
 POSTGRES, MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR, SERVICE = (
     "postgres",
