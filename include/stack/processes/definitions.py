@@ -53,6 +53,7 @@ _SERVICE = tuple(
         "PREDICTION_LOG_DAYS",
         "PREDICTION_LOG_SPILL_BYTES",
         "REQUEST_SECONDS",
+        "REQUIRE_APPROVAL",
         "SERVICE_HOST",
         "SERVICE_THREADS",
         "SERVICE_WORKERS",
@@ -225,6 +226,7 @@ def _service(settings: Settings, server: Server, credentials: Credentials) -> Pr
             "HEARTLINE_PREDICTION_LOG_URL": os.environ.get("HEARTLINE_PREDICTION_LOG_URL")
             or server.address("predictions", credentials["predictions_db_password"], driver=None),
             store.VARIABLE: ledger_url(server, credentials, schema.SERVICE),
+            "HEARTLINE_APPROVAL_SECRET": credentials["approval_secret"],
         },
         settings.root,
         settings.service_port,

@@ -21,6 +21,7 @@ SHARED = (
     "airflow_api_secret_key",
     "airflow_jwt_secret",
     "patient_secret",
+    "approval_secret",
 )
 LOCAL = (*SHARED, "supervisor_password")
 
