@@ -49,7 +49,8 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
         "model": set(),
         "metrics": {"model"},
         "prediction_log": {"metrics", "model"},
-        "api": {"prediction_log", "metrics", "model"},
+        "ledger": {"prediction_log", "model"},
+        "api": {"ledger", "prediction_log", "metrics", "model"},
         "pages": {"api", "model"},
         "worker": {"api", "prediction_log", "metrics", "model"},
     },
@@ -68,7 +69,7 @@ BESIDE: Mapping[str, Mapping[str, set[str]]] = {
     "heartline": {"parameters": {"ingestion"}},
     "serving": {
         "problems": {"model"},
-        "app": {"api", "metrics", "model", "pages", "prediction_log"},
+        "app": {"api", "ledger", "metrics", "model", "pages", "prediction_log"},
         "gunicorn.conf": {"api", "metrics", "model", "prediction_log", "worker"},
     },
     "stack": {"__main__": {"commands"}, "source_choice": {"secrets"}},
