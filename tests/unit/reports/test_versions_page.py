@@ -191,6 +191,11 @@ def test_the_version_before_the_ledgers_first_move_is_known_by_it():
     ]
 
 
+def test_a_move_from_before_the_ledger_has_the_time_that_it_states():
+    ledger = Ledger().move("", 1, 6, when="2025-10-01T02:00:00.000000Z", imported=True)
+    assert _history(_listed(1), ledger=ledger, production="1").spans[0].start == datetime(2025, 10, 1, 2, tzinfo=UTC)
+
+
 def test_moves_of_other_aliases_are_left_out():
     ledger = Ledger().move("", 1, 1).move(1, 2, 6, alias="staging")
     assert [one.version for one in _history(_listed(1), _listed(2), ledger=ledger).spans] == ["1"]
