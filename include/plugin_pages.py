@@ -164,7 +164,7 @@ def subject_of(dag: str, run: str) -> Subject:
 def _candidate(run: str) -> tuple[str, str]:
     """Return the training run and the version that an approval run is about; "" for what is not known.
 
-    The ledger knows it once the run has asked. Before that, the run's parameter or the asset event that started it does.
+    The ledger knows it once the run has asked. Before that, the run's parameter or the asset event behind it does.
     """
     from heartline.reports import versions_history
 
