@@ -401,7 +401,7 @@ def test_the_page_of_all_versions_names_the_one_in_production_and_who_moved_it(a
     answer = airflow.get(running.url("AIRFLOW", "/versions/"), timeout=120)
     assert answer.status_code == 200, answer.text
     assert "in production</span>" in answer.text
-    assert "by the first ./heartline up" in answer.text
+    assert "with the first ./heartline up" in answer.text
 
 
 def test_a_run_with_a_misspelt_key_is_refused(airflow, running):

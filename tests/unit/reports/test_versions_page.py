@@ -9,6 +9,7 @@ import pytest
 
 from heartline.evaluation.metrics import Estimate
 from heartline.ledger.entry import Entry
+from heartline.registry.alias_history import EXTERNAL
 from heartline.registry.mlflow_http import ListedModel, ListedVersion
 from heartline.reports import versions_change, versions_history, versions_page
 from heartline.reports.versions_change import BETTER, NONE, SAME, UNKNOWN, WORSE
@@ -101,6 +102,12 @@ def test_a_move_without_an_approval_says_so():
     ledger = Ledger().move("", 1, 1).move(1, 2, 6, "user ann", forced=True)
     text = _text(_page(_history(_listed(1), _listed(2), ledger=ledger, production="2")))
     assert "moved by user ann with ./heartline promote (forced), without an approval" in text
+
+
+def test_a_move_by_hand_in_mlflow_says_so():
+    ledger = Ledger().move("", 1, 1).move(1, 2, 6, "unknown", how=EXTERNAL)
+    text = _text(_page(_history(_listed(1), _listed(2), ledger=ledger, production="2")))
+    assert "version 1 → version 2, moved by hand in MLflow (its UI or API), by whom is not recorded" in text
 
 
 def test_an_approval_that_was_withdrawn_later_does_not_count():
