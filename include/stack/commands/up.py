@@ -71,7 +71,7 @@ def _first_version(stack: Stack, given: Mapping[str, Any], choice: source_choice
     """Return a version for production: of an active run, else the staged one, else of a new run."""
     if not given:
         result = train.join(stack)
-        staged = str(result["version"]) if result else stack.registry.at(STAGING)
+        staged = str(result["version"]) if result and result["version"] else stack.registry.at(STAGING)
         if staged:
             return staged
     home = stack.settings.home
@@ -90,6 +90,13 @@ def _first_version(stack: Stack, given: Mapping[str, Any], choice: source_choice
         raise
     source_choice.remember(home, source)
     mapping_choice.remember(home, given.get("mapping"))
+    if result["version"] is None:
+        raise WorkError(
+            "no model was registered, so none can be put into production",
+            where=f"--set until={given.get('until')}",
+            expected="a whole run, as nothing is in production yet",
+            hint="leave until out; or ./heartline train runs a part of the tasks once the stack is up",
+        )
     return str(result["version"])
 
 
