@@ -46,23 +46,23 @@ class AskForApproval(HITLOperator):
     template_fields = (*HITLOperator.template_fields, "request")
 
     def __init__(self, *, request: Any, **arguments: Any) -> None:
-        super().__init__(
-            subject="",
-            body="",
-            options=[APPROVE, REJECT],
-            defaults=REJECT,
-            params={
-                REASON: Param(
-                    "",
-                    type="string",
-                    title="Reason",
-                    description=f"Why, in at least {MIN_REASON} characters. It is kept in the ledger.",
-                )
-            },
-            retries=ATTEMPTS,
-            retry_policy=AskingRetryPolicy(rules=RETRY_POLICY.rules),
-            **arguments,
+        reason = Param(
+            "",
+            type="string",
+            title="Reason",
+            description=f"Why, in at least {MIN_REASON} characters. It is kept in the ledger.",
         )
+        # Airflow adds the DAG's parameters and default arguments to those that are given
+        own = {
+            "subject": "",
+            "body": "",
+            "options": [APPROVE, REJECT],
+            "defaults": REJECT,
+            "params": {REASON: reason},
+            "retries": ATTEMPTS,
+            "retry_policy": AskingRetryPolicy(rules=RETRY_POLICY.rules),
+        }
+        super().__init__(**arguments | own)
         self.request = request
 
     def execute(self, context: Any) -> Any:
