@@ -23,6 +23,7 @@ TITLES = {
 # Which other packages a package may import.
 ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
     "heartline": {
+        "ledger": set(),
         "ingestion": {"storage"},
         "storage": set(),
         "validation": {"ingestion", "storage"},

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 from heartline import addresses
 from heartline.ingestion import source_catalog
+from heartline.ledger import schema, store
 from heartline.registry import approvals
 from stack import mapping_choice
-from stack.processes.databases import Server
+from stack.processes.databases import LEDGER_DATABASE, Server
 from stack.processes.env_markers import DIGEST_VARIABLE, PROCESS_VARIABLE, STACK_VARIABLE, start_file
 from stack.processes.environment import base_environment, download_settings, loader_paths
 from stack.processes.postgres import Cluster, server_options
@@ -83,8 +84,9 @@ POSTGRES, MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR, SERVICE = (
 
 # The stack sets these itself, or only the launcher reads them.
 _NOT_PASSED_ON = re.compile(
-    r"HEARTLINE_(\w+_PORT|API_KEYS|APPROVAL_SECRET|BUNDLE|CACHE|DATABASE_URL|HOME|LOCK|MLFLOW_URL|PART|PART_DIGEST|POSTGRES_URL"
-    r"|PATIENT_SECRET|PREDICTION_LOG_URL|PROCESS|PROCESS_DIGEST|PYTHON|REAL_DATA|SOURCE|STACK|STORE)$"
+    r"HEARTLINE_(\w+_PORT|API_KEYS|APPROVAL_SECRET|BUNDLE|CACHE|DATABASE_URL|HOME|LEDGER_URL|LOCK|MLFLOW_URL|PART"
+    r"|PART_DIGEST|POSTGRES_URL|PATIENT_SECRET|PREDICTION_LOG_URL|PROCESS|PROCESS_DIGEST|PYTHON|REAL_DATA|SOURCE|STACK"
+    r"|STORE)$"
 )
 
 
@@ -141,12 +143,13 @@ def define_processes(settings: Settings, credentials: Credentials) -> list[Proce
     python = str(settings.root / VENV / "bin" / "python")
     code = loader_paths() | {"HEARTLINE_LOCK": _digest(settings.root, [REQUIREMENTS, *_IMPORTED])}
     airflow = code | _airflow(settings, credentials, server)
+    ledger = {store.VARIABLE: ledger_url(server, credentials)}
     everything = [
         _mlflow(settings, code, server, credentials, python),
         ProcessDefinition(
             AIRFLOW,
             (python, "-m", "airflow", "api-server"),
-            airflow,
+            airflow | ledger,  # its plugins read the ledger
             settings.home,
             settings.airflow_port,
             "HEARTLINE_AIRFLOW_PORT",
@@ -157,6 +160,7 @@ def define_processes(settings: Settings, credentials: Credentials) -> list[Proce
             SCHEDULER,
             (python, "-m", "airflow", "scheduler", "--skip-serve-logs"),
             airflow
+            | ledger
             | {
                 source_catalog.PATIENT_SECRET: credentials["patient_secret"],
                 approvals.SECRET: credentials["approval_secret"],
@@ -224,6 +228,7 @@ def _service(settings: Settings, server: Server, credentials: Credentials) -> Pr
             api_keys.VARIABLE: api_keys.in_force(settings),
             "HEARTLINE_PREDICTION_LOG_URL": os.environ.get("HEARTLINE_PREDICTION_LOG_URL")
             or server.address("predictions", credentials["predictions_db_password"], driver=None),
+            store.VARIABLE: ledger_url(server, credentials, schema.SERVICE),
         },
         settings.root,
         settings.service_port,
@@ -294,6 +299,11 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
 def alias_lock_url(server: Server, credentials: Credentials) -> str:
     """Return the URL of the database whose lock every mover of an alias holds: commands, tasks and runs."""
     return server.address("heartline", credentials["heartline_db_password"], driver=None)
+
+
+def ledger_url(server: Server, credentials: Credentials, role: str = schema.WRITER) -> str:
+    """Return the URL with which a role writes to the ledger: that of tasks and commands, or that of the service."""
+    return server.address(role, credentials[f"{role}_db_password"], driver=None, database=LEDGER_DATABASE)
 
 
 def passwords_file(settings: Settings) -> Path:

@@ -10,8 +10,8 @@ import pytest
 from serving.model.predict import Prediction
 from serving.prediction_log import database as prediction_database
 from serving.settings import SettingError, Settings
+from tests.postgres import Postgres
 from tests.serving.fakes import RECORD
-from tests.serving.prediction_log.postgres import Postgres
 from tests.serving.prediction_log.service import Start, logged
 
 

@@ -19,9 +19,9 @@ import pytest
 from serving.prediction_log import database as prediction_database
 from serving.prediction_log import writer
 from serving.settings import Settings
+from tests.postgres import Postgres
 from tests.running import ROOT
 from tests.serving.fakes import RECORD, FakeRegistry, make_bundle
-from tests.serving.prediction_log.postgres import Postgres
 from tests.serving.prediction_log.service import NO_DATABASE, Start, logged, spills
 from tests.serving.test_gunicorn import Run, ask, free_port, gunicorn, wait_until_ready
 from tests.waiting import until
