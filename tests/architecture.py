@@ -46,7 +46,6 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
             "ledger",
             "approval",
         },
-        "ledger": set(),
         "approval": {"ledger", "registry"},
     },
     "serving": {
