@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from heartline import addresses
 from heartline.ingestion import source_catalog
 from heartline.ledger import schema, store
+from heartline.registry import approvals
 from stack import mapping_choice
 from stack.processes.databases import LEDGER_DATABASE, Server
 from stack.processes.env_markers import DIGEST_VARIABLE, PROCESS_VARIABLE, STACK_VARIABLE, start_file
@@ -19,16 +20,20 @@ from stack.processes.environment import base_environment, download_settings, loa
 from stack.processes.postgres import Cluster, server_options
 from stack.secrets import api_keys
 from stack.secrets.credentials import Credentials, write_private
-from stack.settings import HOST, REQUIREMENTS, SERVING_REQUIREMENTS, SERVING_VENV, USER, VENV, Settings
+from stack.settings import APPROVER, HOST, REQUIREMENTS, SERVING_REQUIREMENTS, SERVING_VENV, USER, VENV, Settings
 from stack.source_choice import absolute, nightly, readable_folders
 
 # A change of these settings restarts the processes that read them.
 _PIPELINE = tuple(
     f"HEARTLINE_{name}"
     for name in (
+        "APPROVAL_DAYS",
+        "APPROVERS",
         "CACHE_DIR",
         "DATA",
+        "FOUR_EYES",
         "PATIENT",
+        "REQUIRE_APPROVAL",
         "SCHEDULE",
         "SOURCE_FOLDERS",
         "SOURCE_MAX_BYTES",
@@ -87,8 +92,9 @@ POSTGRES, MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR, SERVICE = (
 
 # The stack sets these itself, or only the launcher reads them.
 _NOT_PASSED_ON = re.compile(
-    r"HEARTLINE_(\w+_PORT|API_KEYS|BUNDLE|CACHE|DATABASE_URL|HOME|LEDGER_URL|LOCK|MLFLOW_URL|PART|PART_DIGEST|POSTGRES_URL"
-    r"|PATIENT_SECRET|PREDICTION_LOG_URL|PROCESS|PROCESS_DIGEST|PYTHON|REAL_DATA|SOURCE|STACK|STORE)$"
+    r"HEARTLINE_(\w+_PORT|API_KEYS|APPROVAL_SECRET|BUNDLE|CACHE|DATABASE_URL|HOME|LEDGER_URL|LOCK|MLFLOW_URL|PART"
+    r"|PART_DIGEST|POSTGRES_URL|PATIENT_SECRET|PREDICTION_LOG_URL|PROCESS|PROCESS_DIGEST|PYTHON|REAL_DATA|SOURCE|STACK"
+    r"|STORE)$"
 )
 
 
@@ -157,11 +163,16 @@ def define_processes(settings: Settings, credentials: Credentials) -> list[Proce
             "HEARTLINE_AIRFLOW_PORT",
         ),
         # Without its log server: the api-server reads the task logs from the same disk. Its tasks hash the values of
-        # patients; no other process gets that secret.
+        # patients and sign approvals; no other process of Airflow gets these secrets.
         ProcessDefinition(
             SCHEDULER,
             (python, "-m", "airflow", "scheduler", "--skip-serve-logs"),
-            airflow | ledger | {source_catalog.PATIENT_SECRET: credentials["patient_secret"]},
+            airflow
+            | ledger
+            | {
+                source_catalog.PATIENT_SECRET: credentials["patient_secret"],
+                approvals.SECRET: credentials["approval_secret"],
+            },
             settings.home,
         ),
         ProcessDefinition(DAG_PROCESSOR, (python, "-m", "airflow", "dag-processor"), airflow, settings.home),
@@ -277,7 +288,7 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(settings.root / "plugins"),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords_file(settings)),
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin,{APPROVER}:user",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",  # seconds until a new DAG file is seen, instead of 300
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.address("airflow", password),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": server.address("airflow", password, "asyncpg"),
