@@ -79,7 +79,7 @@ BESIDE: Mapping[str, Mapping[str, set[str]]] = {
 }
 
 # Files that import modules by a computed name, with the reason.
-DYNAMIC_IMPORTS = {"include/stack/airflow_config/airflow_local_settings.py": "preloads libraries in the scheduler"}
+DYNAMIC_IMPORTS = {"include/stack/airflow_config/heartline_executor.py": "preloads libraries in the scheduler"}
 
 # Which of the top-level folders' packages may appear in an import, beside libraries.
 OUTSIDE = {

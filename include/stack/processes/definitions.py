@@ -70,12 +70,16 @@ _SERVICE = tuple(
 # does the same for other libraries.
 LOG_LEVELS = ",".join(f"{name}=WARNING" for name in ("airflow.dag_processing", "airflow.task.operators", "task"))
 
+# A LocalExecutor that imports the libraries of the tasks once, and wakes the scheduler when a task ends.
+EXECUTOR = "heartline_executor.PreloadingExecutor"
+
 # Airflow's processes import these once: a change restarts them.
 _IMPORTED = (
     "include/stack/airflow_config/*.py",
     "plugins/*.py",
     "include/*.py",
     "include/heartline/*.py",
+    "include/heartline/training/family_names.py",
     *(f"include/heartline/{name}/*.py" for name in ("ledger", "registry", "reports", "storage")),
     "include/heartline/reports/templates/*",
 )
@@ -223,7 +227,7 @@ def _service(settings: Settings, server: Server, credentials: Credentials) -> Pr
     return ProcessDefinition(
         SERVICE,
         (python, "-m", "gunicorn", "-c", str(settings.root / "serving" / "gunicorn.conf.py")),
-        {"HEARTLINE_POLL_SECONDS": "1"}  # polling a registry on the same machine is cheap
+        {"HEARTLINE_POLL_SECONDS": "2"}  # polling a registry on the same machine is cheap
         | loader_paths()
         | _given(_SERVICE)
         | _other_settings()
@@ -282,7 +286,7 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false",
         "AIRFLOW__CORE__DAGS_FOLDER": str(settings.root / "dags"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__EXECUTOR": EXECUTOR,
         "AIRFLOW__CORE__FERNET_KEY": credentials["airflow_fernet_key"],
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "AIRFLOW__CORE__PARALLELISM": "4",
@@ -290,6 +294,8 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords_file(settings)),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin,{APPROVER}:user",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",  # seconds until a new DAG file is seen, instead of 300
+        # A file that has changed is read at once. The others are read again only for what they import.
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.address("airflow", password),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": server.address("airflow", password, "asyncpg"),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(airflow_home / "logs"),
@@ -298,9 +304,7 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         # A killed task is noticed within half a minute instead of five.
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
-        # The scheduler looks for work more often, so that a run of short tasks takes seconds.
-        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
-        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0",  # the executor waits, until a task ends
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
     }
 
