@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from heartline.registry import alias_lock, served_model
+from heartline.registry import alias_lock, approvals, served_model
 from stack import console
 from stack.clients.mlflow import Registry
 from stack.commands import promote
@@ -57,6 +57,7 @@ def _registry() -> Registry:
         os.environ["MLFLOW_TRACKING_URI"],
         os.environ.get(alias_lock.VARIABLE, ""),
         os.environ.get(served_model.VARIABLE, ""),
+        approval_secret=approvals.secret_if_required(os.environ),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Self
 
 import psutil
 
+from heartline.registry import approvals
 from stack import console
 from stack.clients.mlflow import Registry
 from stack.locks import exclusive
@@ -30,7 +31,7 @@ from stack.processes.definitions import (
     define_processes,
     passwords_file,
 )
-from stack.processes.env_markers import DIGEST_VARIABLE, read_marker
+from stack.processes.env_markers import DIGEST_VARIABLE, read_marker, started_with
 from stack.processes.migrations import Migrations, Schema
 from stack.processes.postgres import Cluster, remove_shared_folder
 from stack.processes.supervisor import RUNNING, Supervisor, socket_path
@@ -66,7 +67,14 @@ class Stack:
             self.settings.mlflow_url,
             alias_lock_url(self.server, self.credentials),
             f"{self.settings.service_url}/readyz",
+            approval_secret=self._approval_secret(),
         )
+
+    def _approval_secret(self) -> str | None:
+        """Return the secret that moves are verified with, if this shell or the running scheduler requires approvals."""
+        if approvals.required(os.environ) or approvals.required(started_with(self.settings.home, SCHEDULER)):
+            return self.credentials["approval_secret"]
+        return None
 
     @property
     def login_file(self) -> Path:
