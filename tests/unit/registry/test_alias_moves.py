@@ -18,6 +18,8 @@ ORIGINS = {"1": "uci", "2": "file", "3": "sample", "4": "sample", "5": ""}
 class Model:
     """A registered model with five versions, which remembers in which order it was written to."""
 
+    approval_secret: str | None = None
+
     def __init__(self, production=""):
         self.production = production
         self.tags = {"owner": "anna"}
