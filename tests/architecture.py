@@ -23,6 +23,7 @@ TITLES = {
 # Which other packages a package may import.
 ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
     "heartline": {
+        "ledger": set(),
         "ingestion": {"storage"},
         "storage": set(),
         "validation": {"ingestion", "storage"},
@@ -31,7 +32,7 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
         "packaging": {"training"},
         "comparison": {"evaluation"},
         "registry": {"packaging"},
-        "reports": {"ingestion", "storage", "validation", "evaluation", "comparison"},
+        "reports": {"ingestion", "storage", "validation", "evaluation", "comparison", "registry", "ledger"},
         "pipeline": {
             "ingestion",
             "storage",
@@ -48,7 +49,8 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
         "model": set(),
         "metrics": {"model"},
         "prediction_log": {"metrics", "model"},
-        "api": {"prediction_log", "metrics", "model"},
+        "ledger": {"prediction_log", "model"},
+        "api": {"ledger", "prediction_log", "metrics", "model"},
         "pages": {"api", "model"},
         "worker": {"api", "prediction_log", "metrics", "model"},
     },
@@ -67,7 +69,7 @@ BESIDE: Mapping[str, Mapping[str, set[str]]] = {
     "heartline": {"parameters": {"ingestion"}},
     "serving": {
         "problems": {"model"},
-        "app": {"api", "metrics", "model", "pages", "prediction_log"},
+        "app": {"api", "ledger", "metrics", "model", "pages", "prediction_log"},
         "gunicorn.conf": {"api", "metrics", "model", "prediction_log", "worker"},
     },
     "stack": {"__main__": {"commands"}, "source_choice": {"secrets"}},
@@ -79,14 +81,15 @@ DYNAMIC_IMPORTS = {"include/stack/airflow_config/airflow_local_settings.py": "pr
 # Which of the top-level folders' packages may appear in an import, beside libraries.
 OUTSIDE = {
     "dags": {"heartline", "dag_assets", "dag_defaults"},
-    "plugins": {"heartline"},
+    "plugins": {"heartline", "plugin_pages"},
     "include/heartline": {"heartline"},
     "include/stack": {"stack", "heartline"},
     "include/dag_assets.py": {"heartline"},
     "include/dag_defaults.py": {"heartline"},
+    "include/plugin_pages.py": {"heartline"},
     "serving": {"serving"},
 }
-OURS = {"heartline", "stack", "serving", "dag_assets", "dag_defaults", "dags", "plugins", "tests"}
+OURS = {"heartline", "stack", "serving", "dag_assets", "dag_defaults", "dags", "plugin_pages", "plugins", "tests"}
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,7 @@ COLUMNS = {
     "training": 1,
     "storage": 1,
     "registry": 2,
+    "ledger": 2,
     "packaging": 2,
 }
 

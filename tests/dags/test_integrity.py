@@ -208,6 +208,7 @@ print("RESULT", *sorted(final))
         "ComparisonError",
         "DataError",
         "HandoverError",
+        "LedgerRefusedError",
         "NoCandidateError",
         "OutOfMemoryError",
         "ParameterError",

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from heartline import addresses
 from heartline.ingestion import source_catalog
+from heartline.ledger import schema, store
 from stack import mapping_choice
-from stack.processes.databases import Server
+from stack.processes.databases import LEDGER_DATABASE, Server
 from stack.processes.env_markers import DIGEST_VARIABLE, PROCESS_VARIABLE, STACK_VARIABLE, start_file
 from stack.processes.environment import base_environment, download_settings, loader_paths
 from stack.processes.postgres import Cluster, server_options
@@ -64,7 +65,14 @@ _SERVICE = tuple(
 LOG_LEVELS = ",".join(f"{name}=WARNING" for name in ("airflow.dag_processing", "airflow.task.operators", "task"))
 
 # Airflow's processes import these once: a change restarts them.
-_IMPORTED = ("include/stack/airflow_config/*.py", "plugins/*.py", "include/heartline/*.py")
+_IMPORTED = (
+    "include/stack/airflow_config/*.py",
+    "plugins/*.py",
+    "include/*.py",
+    "include/heartline/*.py",
+    *(f"include/heartline/{name}/*.py" for name in ("ledger", "registry", "reports", "storage")),
+    "include/heartline/reports/templates/*",
+)
 
 POSTGRES, MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR, SERVICE = (
     "postgres",
@@ -78,7 +86,7 @@ POSTGRES, MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR, SERVICE = (
 
 # The stack sets these itself, or only the launcher reads them.
 _NOT_PASSED_ON = re.compile(
-    r"HEARTLINE_(\w+_PORT|API_KEYS|BUNDLE|CACHE|DATABASE_URL|HOME|LOCK|MLFLOW_URL|PART|PART_DIGEST|POSTGRES_URL"
+    r"HEARTLINE_(\w+_PORT|API_KEYS|BUNDLE|CACHE|DATABASE_URL|HOME|LEDGER_URL|LOCK|MLFLOW_URL|PART|PART_DIGEST|POSTGRES_URL"
     r"|PATIENT_SECRET|PREDICTION_LOG_URL|PROCESS|PROCESS_DIGEST|PYTHON|REAL_DATA|SOURCE|STACK|STORE)$"
 )
 
@@ -136,12 +144,13 @@ def define_processes(settings: Settings, credentials: Credentials) -> list[Proce
     python = str(settings.root / VENV / "bin" / "python")
     code = loader_paths() | {"HEARTLINE_LOCK": _digest(settings.root, [REQUIREMENTS, *_IMPORTED])}
     airflow = code | _airflow(settings, credentials, server)
+    ledger = {store.VARIABLE: ledger_url(server, credentials)}
     everything = [
         _mlflow(settings, code, server, credentials, python),
         ProcessDefinition(
             AIRFLOW,
             (python, "-m", "airflow", "api-server"),
-            airflow,
+            airflow | ledger,  # its plugins read the ledger
             settings.home,
             settings.airflow_port,
             "HEARTLINE_AIRFLOW_PORT",
@@ -151,7 +160,7 @@ def define_processes(settings: Settings, credentials: Credentials) -> list[Proce
         ProcessDefinition(
             SCHEDULER,
             (python, "-m", "airflow", "scheduler", "--skip-serve-logs"),
-            airflow | {source_catalog.PATIENT_SECRET: credentials["patient_secret"]},
+            airflow | ledger | {source_catalog.PATIENT_SECRET: credentials["patient_secret"]},
             settings.home,
         ),
         ProcessDefinition(DAG_PROCESSOR, (python, "-m", "airflow", "dag-processor"), airflow, settings.home),
@@ -215,6 +224,7 @@ def _service(settings: Settings, server: Server, credentials: Credentials) -> Pr
             api_keys.VARIABLE: api_keys.in_force(settings),
             "HEARTLINE_PREDICTION_LOG_URL": os.environ.get("HEARTLINE_PREDICTION_LOG_URL")
             or server.address("predictions", credentials["predictions_db_password"], driver=None),
+            store.VARIABLE: ledger_url(server, credentials, schema.SERVICE),
         },
         settings.root,
         settings.service_port,
@@ -285,6 +295,11 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
 def alias_lock_url(server: Server, credentials: Credentials) -> str:
     """Return the URL of the database whose lock every mover of an alias holds: commands, tasks and runs."""
     return server.address("heartline", credentials["heartline_db_password"], driver=None)
+
+
+def ledger_url(server: Server, credentials: Credentials, role: str = schema.WRITER) -> str:
+    """Return the URL with which a role writes to the ledger: that of tasks and commands, or that of the service."""
+    return server.address(role, credentials[f"{role}_db_password"], driver=None, database=LEDGER_DATABASE)
 
 
 def passwords_file(settings: Settings) -> Path:

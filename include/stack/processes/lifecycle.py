@@ -230,7 +230,7 @@ def _upgrade_schemas(
 _LOST = {
     "airflow": "its runs, their logs' index and its own settings (connections, variables) are gone",
     "mlflow": "its runs, registered versions and `production` are gone",
-    "heartline": "the tables that you loaded into it are gone",
+    "heartline": "the tables that you loaded into it and the ledger are gone",
     "predictions": "the log of predictions is gone",
 }
 

@@ -14,6 +14,8 @@ SHARED = (
     "mlflow_db_password",
     "heartline_db_password",
     "predictions_db_password",
+    "ledger_db_password",
+    "ledger_service_db_password",
     "airflow_admin_password",
     "airflow_fernet_key",
     "airflow_api_secret_key",

@@ -40,7 +40,10 @@ def test_each_process_gets_only_the_secrets_that_it_needs(settings, credentials)
     assert credentials["postgres_password"] not in "".join(given.values())
     assert credentials["mlflow_db_password"] in given[MLFLOW]
     assert credentials["airflow_db_password"] in given[SCHEDULER]
-    assert [name for name in LOCAL if credentials[name] in given[SERVICE]] == ["predictions_db_password"]
+    of_the_service = ["predictions_db_password", "ledger_service_db_password"]
+    assert [name for name in LOCAL if credentials[name] in given[SERVICE]] == of_the_service
+    of_the_ledger = [name for name in found if credentials["ledger_db_password"] in given[name]]
+    assert of_the_ledger == [AIRFLOW, SCHEDULER], "plugins read it, and tasks write it"
 
 
 def test_the_service_logs_to_its_own_database_unless_told_otherwise(settings, credentials, monkeypatch):
