@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from heartline.arrays import Flags
 from heartline.errors import RegistryRefusedError
-from heartline.scoring.fields import NOT_ALLOWED, Field
+from heartline.scoring.reading.fields import NOT_ALLOWED, Field
 
 MISSING = "the field is missing"
 UNKNOWN = "the contract has no such field"

@@ -4,7 +4,6 @@ Each can be killed anywhere and run again: the output has the same bytes. What t
 """
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -16,18 +15,23 @@ from heartline.errors import HandoverError, memory_limit
 from heartline.ingestion import sources
 from heartline.ingestion.access import files
 from heartline.ingestion.mapping import catalog as mapping_catalog
+from heartline.ledger import store as ledger
 from heartline.registry import pinned
-from heartline.scoring import encoding_evidence, inputs, outputs, parameters, results, staging
-from heartline.scoring.chunks import Chunk, Planned
-from heartline.scoring.layout import Layout, Wanted, key_names
+from heartline.scoring import parameters
 from heartline.scoring.model import ScoringModel, packed
-from heartline.scoring.table_output import PREFIX, ScoreTable
+from heartline.scoring.reading import encoding_evidence, inputs, staging
+from heartline.scoring.reading.chunks import Chunk, Planned
+from heartline.scoring.reading.layout import Layout, Wanted, key_names
+from heartline.scoring.writing import outputs, results
+from heartline.scoring.writing.table_output import PREFIX, ScoreTable
 from heartline.storage import object_store
 
 log = logging.getLogger(__name__)
 
 MODELS = "models"  # the folder of the store for what scoring needs of a version
 _SHOWN_REASONS = 50
+_FACTS = ("digest", "snapshot", "family", "rows", "rejected", "sha256", "output")
+_TOLD = ("run", "version", "rows", "rejected", "positive", "output")
 
 
 class Plan(TypedDict):
@@ -109,8 +113,10 @@ class Finished(TypedDict):
     """The run's folder, or the table."""
     parts: list[dict[str, Any]]
     """The files: name, sha256, size, in the order of the rows."""
-    entry: NotRequired[int]
+    entry: int
     """Number of the entry in the ledger."""
+    assets: NotRequired[dict[str, dict[str, Any]]]
+    """By asset what its event says; not in the manifest."""
 
 
 @memory_limit("task plan")
@@ -231,7 +237,7 @@ def score(chunk: Mapping[str, Any], planned: Mapping[str, Any]) -> Scored:
         "rows": counts.rows,
         "rejected": counts.refused,
         "positive": counts.positive,
-        "reasons": dict(counts.reasons.most_common(_SHOWN_REASONS)),
+        "reasons": most_common(counts.reasons),
         "parts": written,
     }
 
@@ -300,11 +306,15 @@ def finish(scored: Sequence[Mapping[str, Any]], planned: Mapping[str, Any]) -> F
             hint="clear the task score of the run",
         )
     content = _summary(planned, ordered)
-    _close_output(planned, content)
-    content |= {"entry": entered(content, by=f"run {planned['run']}")}
+    _expect_complete(content)
+    content["entry"] = entered(content, by=f"run {planned['run']}")
+    if content["output"].startswith(PREFIX):
+        _table(content["output"]).write_manifest(planned["run"], content)
+    else:
+        outputs.write_manifest(content["output"], content)
     staging.delete(staging.folder(planned["run"]))
     log.info("%s rows scored, %s rejected: %s", f"{rows:,}", f"{content['rejected']:,}", content["output"])
-    return content
+    return {**content, "assets": {"scores": told(content)}}
 
 
 def _summary(planned: Mapping[str, Any], ordered: Sequence[Mapping[str, Any]]) -> Finished:
@@ -316,7 +326,7 @@ def _summary(planned: Mapping[str, Any], ordered: Sequence[Mapping[str, Any]]) -
         "rows": planned["rows"],
         "rejected": sum(one["rejected"] for one in ordered),
         "positive": sum(one["positive"] for one in ordered),
-        "reasons": dict(reasons.most_common(_SHOWN_REASONS)),
+        "reasons": most_common(reasons),
         "version": planned["version"],
         "digest": planned["digest"],
         "snapshot": planned["snapshot"],
@@ -325,42 +335,53 @@ def _summary(planned: Mapping[str, Any], ordered: Sequence[Mapping[str, Any]]) -
         "sha256": planned["sha256"],
         "output": planned["target"],
         "parts": [part for one in ordered for part in one["parts"]],
+        "entry": 0,
     }
 
 
-def _close_output(planned: Mapping[str, Any], content: Finished) -> None:
-    """Write the manifest, after checking that all rows are there."""
-    if planned["target"].startswith(PREFIX):
-        table = ScoreTable(planned["target"], sources.Settings.from_environment().database_url)
-        gone = [] if table.count(planned["run"]) == planned["rows"] else ["rows"]
-        if not gone:
-            table.write_manifest(planned["run"], content)
+def most_common(reasons: Counter[str]) -> dict[str, int]:
+    """Return how many rows were rejected for each of the most frequent reasons."""
+    return dict(reasons.most_common(_SHOWN_REASONS))
+
+
+def _table(output: str) -> ScoreTable:
+    return ScoreTable(output, sources.Settings.from_environment().database_url)
+
+
+def _expect_complete(content: Finished) -> None:
+    """Raise unless all rows are in the output."""
+    if content["output"].startswith(PREFIX):
+        gone = [] if _table(content["output"]).count(content["run"]) == content["rows"] else ["rows"]
     else:
-        gone = outputs.missing(planned["target"], [outputs.Part(**one) for one in content["parts"]])
-        if not gone:
-            outputs.write_manifest(planned["target"], content)
+        gone = outputs.missing(content["output"], [outputs.Part(**one) for one in content["parts"]])
     if gone:
         raise outputs.OutputError(
             f"what the task score wrote is not there: {', '.join(gone[:5])}",
-            where=planned["target"],
-            expected=f"the {planned['rows']:,} rows of the run",
+            where=content["output"],
+            expected=f"the {content['rows']:,} rows of the run",
             hint="clear the task score of the run; nothing else may write to its output",
         )
 
 
-def entered(content: Finished, *, by: str) -> int:
+def told(content: Finished) -> dict[str, Any]:
+    """Return what the asset ``scores`` says of a run."""
+    return {name: content[name] for name in _TOLD}  # type: ignore[literal-required]
+
+
+def entered(content: Finished, *, by: str, url: str | None = None) -> int:
     """Enter a scoring run in the ledger, once, and return the entry's number; no value of a record is in it.
 
     Args:
         content: what the run has done.
         by: who scored.
+        url: of the ledger; by default that of the environment.
 
     Raises:
         LedgerError: the ledger cannot be reached.
     """
-    if not os.environ.get("HEARTLINE_LEDGER_URL"):
-        return 0
-    return 0
+    facts = {name: content[name] for name in _FACTS}  # type: ignore[literal-required]
+    key = f"scored {content['run']}"
+    return ledger.append("scored", by=by, version=content["version"], facts=facts, key=key, url=url).number
 
 
 def _expect(value: Mapping[str, object], fields: frozenset[str], task: str) -> None:

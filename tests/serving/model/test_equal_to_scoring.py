@@ -17,9 +17,11 @@ from flask.testing import FlaskClient
 from heartline import contract
 from heartline.ingestion import sources
 from heartline.ingestion.access import files
-from heartline.scoring import inputs, outputs, results, tasks
-from heartline.scoring.layout import Wanted
+from heartline.scoring import tasks
 from heartline.scoring.model import ScoringModel, packed
+from heartline.scoring.reading import inputs
+from heartline.scoring.reading.layout import Wanted
+from heartline.scoring.writing import outputs, results
 from serving.app import create_app
 from serving.settings import Settings
 from tests.serving import trained

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from heartline.scoring.batches import Batch
-from heartline.scoring.layout import Layout
 from heartline.scoring.model import ScoringModel
+from heartline.scoring.reading.batches import Batch
+from heartline.scoring.reading.layout import Layout
 from heartline.scoring.record_contract import Error, sentence
 
 

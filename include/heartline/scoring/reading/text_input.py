@@ -17,11 +17,11 @@ import pyarrow as pa
 from heartline.errors import DataError
 from heartline.ingestion import limits
 from heartline.ingestion.formats import csv_text
-from heartline.scoring import cell_values
-from heartline.scoring.batches import Batch
-from heartline.scoring.chunks import Chunk, Planned
-from heartline.scoring.fields import Field
-from heartline.scoring.layout import TEXT, Layout, Wanted
+from heartline.scoring.reading import cell_values
+from heartline.scoring.reading.batches import Batch
+from heartline.scoring.reading.chunks import Chunk, Planned
+from heartline.scoring.reading.fields import Field
+from heartline.scoring.reading.layout import TEXT, Layout, Wanted
 
 HEAD = 4 << 20  # bytes in which the header is looked for
 PART = 1 << 20  # bytes parsed at a time

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from heartline.arrays import Positions
-from heartline.scoring.fields import Field
+from heartline.scoring.reading.fields import Field
 from heartline.scoring.record_contract import Error
 
 

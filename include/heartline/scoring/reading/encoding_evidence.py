@@ -7,9 +7,9 @@ from heartline import contract, visible
 from heartline.errors import DataError
 from heartline.ingestion import encodings
 from heartline.ingestion.access import files
-from heartline.scoring import inputs
-from heartline.scoring.chunks import Planned
-from heartline.scoring.layout import CONTRACT
+from heartline.scoring.reading import inputs
+from heartline.scoring.reading.chunks import Planned
+from heartline.scoring.reading.layout import CONTRACT
 
 
 def expect(planned: Planned, *, folders: files.Folders) -> None:

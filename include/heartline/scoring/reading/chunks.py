@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from heartline.scoring.layout import Layout
+from heartline.scoring.reading.layout import Layout
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from sqlalchemy.engine import make_url
 
 from heartline import visible
 from heartline.errors import ParameterError, PermanentError, SourceRefusedError
-from heartline.scoring import results
-from heartline.scoring.layout import RESULTS
-from heartline.scoring.outputs import OutputError
+from heartline.scoring.reading.layout import RESULTS
+from heartline.scoring.writing import results
+from heartline.scoring.writing.outputs import OutputError
 
 PREFIX = "postgres:"
 PATTERN = rf"{PREFIX}(?:[a-z_][a-z0-9_]{{0,50}}\.)?[a-z_][a-z0-9_]{{0,50}}"

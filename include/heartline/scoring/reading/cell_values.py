@@ -15,7 +15,7 @@ from heartline.errors import DataError
 from heartline.ingestion import encodings
 from heartline.ingestion.formats import cells
 from heartline.ingestion.mapping.file_mapping import NO_CODE, FileMapping
-from heartline.scoring.fields import NOT_ALLOWED, Field
+from heartline.scoring.reading.fields import NOT_ALLOWED, Field
 
 # a number as JSON writes it, so that a message shows 500 and not 500.0
 _JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")

@@ -24,7 +24,7 @@ from pyarrow import csv
 
 from heartline.errors import HeartlineError
 from heartline.ingestion.access import files
-from heartline.scoring import results
+from heartline.scoring.writing import results
 from heartline.storage import durable_files
 
 PARQUET, CSV, BOTH = "parquet", "csv", "both"
@@ -98,6 +98,27 @@ def write_part(tables: Iterable[pa.Table], target: str, number: int, formats: st
             return [_moved(fs, file, posixpath.join(path, file.name), local=local) for file in files.values()]
     except OSError as error:
         raise _unwritable(target, error) from error
+
+
+def write_file(tables: Iterable[pa.Table], path: str) -> Part:
+    """Write rows into one file, Parquet or CSV by its ending.
+
+    Args:
+        tables: rows of the output, at least one table.
+        path: of the file, on this machine.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    target = Path(path).expanduser().absolute()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as made:
+            partial = Path(made, target.name)
+            _write_tables(tables, {CSV if path.endswith(".csv") else PARQUET: partial})
+            return _moved(None, partial, str(target), local=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def _write_tables(tables: Iterable[pa.Table], files: Mapping[str, Path]) -> None:

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 from heartline import visible
 from heartline.errors import DataError
 from heartline.ingestion import limits
-from heartline.scoring import cell_values
-from heartline.scoring.batches import Batch
-from heartline.scoring.chunks import Chunk, Planned
-from heartline.scoring.input_files import size
-from heartline.scoring.layout import TYPED, Layout, Wanted
-from heartline.scoring.text_input import Progress, changed
+from heartline.scoring.reading import cell_values
+from heartline.scoring.reading.batches import Batch
+from heartline.scoring.reading.chunks import Chunk, Planned
+from heartline.scoring.reading.input_files import size
+from heartline.scoring.reading.layout import TYPED, Layout, Wanted
+from heartline.scoring.reading.text_input import Progress, changed
 
 ROWS = 1 << 16  # read at a time
 _TAIL = 1 << 20  # bytes at the end, where Parquet describes the file

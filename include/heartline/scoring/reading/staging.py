@@ -14,11 +14,11 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heartline.scoring import cell_values
-from heartline.scoring.batches import Batch
-from heartline.scoring.chunks import Chunk
-from heartline.scoring.layout import JSON, Layout
-from heartline.scoring.parquet_input import damage, key_texts
+from heartline.scoring.reading import cell_values
+from heartline.scoring.reading.batches import Batch
+from heartline.scoring.reading.chunks import Chunk
+from heartline.scoring.reading.layout import JSON, Layout
+from heartline.scoring.reading.parquet_input import damage, key_texts
 from heartline.storage import object_store
 
 FOLDER = "scoring"  # in the store
@@ -91,7 +91,7 @@ def read(layout: Layout, chunk: Chunk, *, decimal_comma: bool) -> Iterator[Batch
         DataError: it is damaged.
     """
     from heartline.ingestion.access import files
-    from heartline.scoring.input_files import opened
+    from heartline.scoring.reading.input_files import opened
 
     mapping = layout.file_mapping()
     row = chunk.first_row

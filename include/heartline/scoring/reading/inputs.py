@@ -17,11 +17,11 @@ from heartline.ingestion import source_catalog, sources
 from heartline.ingestion.access import files, http, sql, uploads
 from heartline.ingestion.formats import archives, file_kinds, json_text, table_formats, workbooks
 from heartline.ingestion.sample import synthetic
-from heartline.scoring import cell_values, parquet_input, staging, text_input
-from heartline.scoring.batches import Batch
-from heartline.scoring.chunks import Chunk, Planned
-from heartline.scoring.input_files import opened, size
-from heartline.scoring.layout import JSON, KAGGLE, TYPED, Layout, Wanted
+from heartline.scoring.reading import cell_values, parquet_input, staging, text_input
+from heartline.scoring.reading.batches import Batch
+from heartline.scoring.reading.chunks import Chunk, Planned
+from heartline.scoring.reading.input_files import opened, size
+from heartline.scoring.reading.layout import JSON, KAGGLE, TYPED, Layout, Wanted
 
 CHUNK_BYTES = 64 << 20  # of text
 CHUNK_ROWS = 1_000_000  # of Parquet
