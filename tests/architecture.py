@@ -33,6 +33,7 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
         "comparison": {"evaluation"},
         "registry": {"packaging"},
         "reports": {"ingestion", "storage", "validation", "evaluation", "comparison", "registry", "ledger"},
+        "scoring": {"ingestion", "storage", "packaging", "registry", "ledger"},
         "pipeline": {
             "ingestion",
             "storage",
@@ -247,6 +248,7 @@ COLUMNS = {
     "registry": 2,
     "approval": 2,
     "ledger": 2,
+    "scoring": 2,
     "packaging": 2,
 }
 
