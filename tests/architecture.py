@@ -31,9 +31,10 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
         "evaluation": {"storage", "training"},
         "packaging": {"training"},
         "comparison": {"evaluation"},
-        "registry": {"packaging"},
+        "registry": {"ledger", "packaging"},
         "reports": {"ingestion", "storage", "validation", "evaluation", "comparison"},
         "pipeline": {
+            "ledger",
             "ingestion",
             "storage",
             "validation",

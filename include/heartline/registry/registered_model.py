@@ -8,6 +8,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from heartline import contract
+from heartline.ledger import store
 from heartline.registry import alias_history, alias_lock, artifact_files, served_model, stored_files
 from heartline.registry.alias_moves import VersionFacts
 from heartline.registry.stored_files import StoredVersion
@@ -21,10 +22,14 @@ class RegisteredModel:
 
     Args:
         client: a client of the registry.
+
+    Attributes:
+        ledger: the one of this process's environment.
     """
 
     def __init__(self, client: mlflow.MlflowClient) -> None:
         self._client = client
+        self.ledger: store.Ledger = store.Store(store.configured())
 
     def lock(self, who: str) -> AbstractContextManager[alias_lock.StillHeld]:
         """Hold the lock of all movers."""
@@ -73,10 +78,6 @@ class RegisteredModel:
     def set_staging(self, version: str) -> None:
         """Point staging at a version, in one request."""
         self._client.set_registered_model_alias(contract.MODEL_NAME, STAGING, version)
-
-    def set_tag(self, key: str, value: str) -> None:
-        """Set a tag of the model."""
-        self._client.set_registered_model_tag(contract.MODEL_NAME, key, value)
 
     def set_history(self, key: str, value: str) -> None:
         """Set a tag of the history's experiment, which is created or restored where needed."""
