@@ -29,7 +29,7 @@ def register(compared: Compared, *, promotion: str, run: str = "") -> Registered
     Args:
         compared: what ``compare`` returned.
         promotion: ``manual`` or ``if_better``; see ``comparison.verdict.may_move_production``.
-        run: Airflow's DAG run id; the history of ``production`` records it.
+        run: Airflow's DAG run id; the ledger records it.
 
     Raises:
         HandoverError: another version of the code wrote ``compared``.

@@ -64,7 +64,7 @@ class Model(Protocol):
         """Return the version in production ("" for none) and the model's tags, read in one request; None: no model."""
 
     def history(self) -> Mapping[str, str]:
-        """Return the tags of the history's experiment."""
+        """Return the tags of the experiment of looks and of the ledger's noted hash."""
 
     def facts(self, version: str) -> VersionFacts | None:
         """Return what the registry records of a version; None where there is no such version."""
@@ -79,7 +79,7 @@ class Model(Protocol):
         """Point production at a version, in one request."""
 
     def set_history(self, key: str, value: str) -> None:
-        """Set a tag of the history's experiment, which is created or restored where needed."""
+        """Set a tag of that experiment, which is created or restored where needed."""
 
 
 def record_external_moves(model: Model) -> tuple[str, list[Move]]:

@@ -43,7 +43,7 @@ class RegisteredModel:
         return (str(found[0].aliases.get(PRODUCTION, "")), dict(found[0].tags)) if found else ("", None)
 
     def history(self) -> Mapping[str, str]:
-        """Return the tags of the history's experiment."""
+        """Return the tags of the experiment of looks and of the ledger's noted hash."""
         found = self._client.get_experiment_by_name(alias_history.EXPERIMENT)
         return dict(found.tags) if found else {}
 
@@ -80,7 +80,7 @@ class RegisteredModel:
         self._client.set_registered_model_alias(contract.MODEL_NAME, STAGING, version)
 
     def set_history(self, key: str, value: str) -> None:
-        """Set a tag of the history's experiment, which is created or restored where needed."""
+        """Set a tag of that experiment, which is created or restored where needed."""
         found = self._client.get_experiment_by_name(alias_history.EXPERIMENT)
         if found is None:
             experiment = self._client.create_experiment(alias_history.EXPERIMENT, tags=alias_history.EXPERIMENT_TAGS)

@@ -105,7 +105,7 @@ class Registry:
         return aliases.get(PRODUCTION, ""), _tags(found)
 
     def history(self) -> Mapping[str, str]:
-        """Return the tags of the history's experiment."""
+        """Return the tags of the experiment of looks and of the ledger's noted hash."""
         return _tags(self._experiment() or {})
 
     def _experiment(self) -> dict[str, Any] | None:
@@ -153,7 +153,7 @@ class Registry:
         self._post("registered-models/alias", name=MODEL, alias=PRODUCTION, version=version)
 
     def set_history(self, key: str, value: str) -> None:
-        """Set a tag of the history's experiment, which is created or restored where needed."""
+        """Set a tag of that experiment, which is created or restored where needed."""
         found = self._experiment()
         if found is None:
             tags = [{"key": key, "value": value} for key, value in alias_history.EXPERIMENT_TAGS.items()]

@@ -1,6 +1,6 @@
-"""`python -m stack.compose.promote`: moves `production` of a compose project, and shows its history.
+"""`python -m stack.compose.promote`: moves `production` of a compose project, and shows the ledger.
 
-A container does not know the calling user. The name for the history is an option, and is not checked.
+A container does not know the calling user. The name for the ledger is an option, and is not checked.
 """
 
 import json
@@ -18,7 +18,7 @@ from stack.commands import history, promote
 from stack.commands.usage import run
 from stack.errors import Exit
 
-by_option = click.option("--by", required=True, metavar="NAME", help="Your name, for the history.")
+by_option = click.option("--by", required=True, metavar="NAME", help="Your name, for the ledger.")
 force_option = click.option(
     "--force", is_flag=True, help="Allow a model trained on the sample to replace one trained on real data."
 )
