@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.postgres import Postgres
 
 from serving.ledger import database as ledger_database
 from serving.prediction_log import connection
+from tests.postgres import Postgres
 from tests.serving.approvals import SECRET, approve
 from tests.serving.fakes import RECORD, FakeRegistry, make_bundle
 from tests.serving.gunicorns import WORKERS, Gunicorn
@@ -204,7 +204,7 @@ def test_under_gunicorn_each_swap_and_refusal_is_entered_once(
     known = {"model", "version", "digest", "host", "when"}
     assert [set(facts) - known for (facts,) in entries(postgres, "facts")] == [
         {"alias", "previous", "since", "approved_by"},
-        {"reason"},
+        {"reason", "still_served"},
     ] * 2
 
 
