@@ -70,7 +70,7 @@ _SERVICE = tuple(
 # does the same for other libraries.
 LOG_LEVELS = ",".join(f"{name}=WARNING" for name in ("airflow.dag_processing", "airflow.task.operators", "task"))
 
-# A LocalExecutor that imports the libraries of the tasks once, and wakes the scheduler when a task ends.
+# A LocalExecutor that imports the libraries of the tasks once, and waits for events instead of the scheduler.
 EXECUTOR = "heartline_executor.PreloadingExecutor"
 
 # Airflow's processes import these once: a change restarts them.
@@ -304,7 +304,7 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         # A killed task is noticed within half a minute instead of five.
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
-        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0",  # the executor waits, until a task ends
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0",  # the executor waits, for an event
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
     }
 
