@@ -6,9 +6,10 @@ from flask import Flask
 
 from serving.api import auth, error_handlers, hosts, logged_predictions, openapi
 from serving.api.views import views
+from serving.ledger.writer import Ledger
 from serving.metrics import prometheus
 from serving.model.bundle_cache import BundleCache
-from serving.model.model_store import ModelStore
+from serving.model.model_store import ModelStore, Status
 from serving.model.registry_client import RegistryClient
 from serving.model.worker_states import Workers
 from serving.pages import docs, form
@@ -33,7 +34,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     client = RegistryClient(settings.mlflow_url)
     app.extensions["settings"] = settings
     app.extensions["workers"] = workers = Workers()
-    app.extensions["model_store"] = ModelStore(settings, client, cache, workers, prometheus.follow)
+    app.extensions["ledger"] = ledger = Ledger(settings)
+
+    def follow(before: Status, now: Status) -> None:
+        prometheus.follow(before, now)
+        ledger.follow(before, now)
+
+    app.extensions["model_store"] = ModelStore(settings, client, cache, workers, follow)
     app.extensions["prediction_log"] = PredictionLog(settings)
     app.register_blueprint(views)
     logged_predictions.install(app)

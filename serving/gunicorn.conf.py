@@ -23,8 +23,9 @@ except SettingError as error:
 
 from serving import log_format
 from serving.api import auth
+from serving.model.approvals import Approvals
 from serving.model.worker_states import GONE, STARTED
-from serving.prediction_log import database
+from serving.prediction_log import connection
 from serving.worker import graceful_stop, log_limit
 from serving.worker.unread_bodies import DrainUnreadBodies
 
@@ -32,7 +33,9 @@ try:
     _settings = Settings.from_environment(os.environ)
     _settings.make_cache_folder()
     auth.check(_settings)
-    database.check_url(_settings.prediction_log_url)
+    Approvals(_settings)
+    connection.check_url(_settings.prediction_log_url, "PREDICTION_LOG_URL", "prediction log")
+    connection.check_url(_settings.ledger_url, "LEDGER_URL", "ledger")
 except SettingError as error:
     raise SystemExit(str(error)) from None
 
@@ -81,6 +84,8 @@ def on_starting(server: Any) -> None:
         auth.check_addresses([address[0] for address in server.cfg.address if isinstance(address, tuple)], _settings)
     except SettingError as error:
         raise SystemExit(str(error)) from None
+    if _settings.ledger_url == "off":
+        logging.getLogger("serving.ledger").info("no ledger is written: HEARTLINE_LEDGER_URL is not set")
     if not _is_own_worker(server.cfg.worker_class):
         logging.getLogger("serving.worker").warning(
             "the worker is %s: no protection against slow clients; HEARTLINE_MAX_WAITING and"
@@ -144,6 +149,7 @@ def post_worker_init(worker: Any) -> None:
         graceful_stop.adopt(worker)
     worker.wsgi.extensions["model_store"].start(worker.age)
     worker.wsgi.extensions["prediction_log"].start(worker.age)
+    worker.wsgi.extensions["ledger"].start()
 
 
 def worker_exit(server: Any, worker: Any) -> None:
@@ -151,3 +157,4 @@ def worker_exit(server: Any, worker: Any) -> None:
     if worker.wsgi is not None:
         worker.wsgi.extensions["model_store"].stop()
         worker.wsgi.extensions["prediction_log"].stop()
+        worker.wsgi.extensions["ledger"].stop()

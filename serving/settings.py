@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Meta
 
 PREFIX = "HEARTLINE_"
-SECRET = {PREFIX + "PREDICTION_LOG_URL"}  # not repeated in messages, because it contains a password
+# not repeated in messages, because they are or contain secrets
+SECRET = {PREFIX + "APPROVAL_SECRET", PREFIX + "LEDGER_URL", PREFIX + "PREDICTION_LOG_URL"}
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -85,6 +86,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "off"
     prediction_log_days: Annotated[int, Meta(ge=0, le=36_500, description="days, from 0 (unlimited) to 36500")] = 90
     prediction_log_spill_bytes: Annotated[int, Meta(ge=0, description="bytes, at least 0")] = 256 * 1024 * 1024
+    require_approval: Annotated[Literal["no", "yes"], Meta(description="yes or no")] = "no"
+    approval_secret: Annotated[
+        str, Meta(pattern=r"^([!-~]{32,})?\Z", description="at least 32 ASCII characters without spaces")
+    ] = ""
+    ledger_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(off|postgres(ql)?://\S+)\Z", description="postgresql://user:password@host:port/database, or off"
+        ),
+    ] = "off"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":

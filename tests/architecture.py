@@ -23,6 +23,7 @@ TITLES = {
 # Which other packages a package may import.
 ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
     "heartline": {
+        "ledger": set(),
         "ingestion": {"storage"},
         "storage": set(),
         "validation": {"ingestion", "storage"},
@@ -31,7 +32,8 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
         "packaging": {"training"},
         "comparison": {"evaluation"},
         "registry": {"packaging"},
-        "reports": {"ingestion", "storage", "validation", "evaluation", "comparison"},
+        "reports": {"ingestion", "storage", "validation", "evaluation", "comparison", "registry", "ledger"},
+        "scoring": {"ingestion", "storage", "packaging", "registry", "ledger"},
         "pipeline": {
             "ingestion",
             "storage",
@@ -42,13 +44,17 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
             "comparison",
             "registry",
             "reports",
+            "ledger",
+            "approval",
         },
+        "approval": {"ledger", "registry"},
     },
     "serving": {
         "model": set(),
         "metrics": {"model"},
         "prediction_log": {"metrics", "model"},
-        "api": {"prediction_log", "metrics", "model"},
+        "ledger": {"prediction_log", "model"},
+        "api": {"ledger", "prediction_log", "metrics", "model"},
         "pages": {"api", "model"},
         "worker": {"api", "prediction_log", "metrics", "model"},
     },
@@ -67,27 +73,41 @@ BESIDE: Mapping[str, Mapping[str, set[str]]] = {
     "heartline": {"parameters": {"ingestion", "training"}},
     "serving": {
         "problems": {"model"},
-        "app": {"api", "metrics", "model", "pages", "prediction_log"},
+        "app": {"api", "ledger", "metrics", "model", "pages", "prediction_log"},
         "gunicorn.conf": {"api", "metrics", "model", "prediction_log", "worker"},
     },
     "stack": {"__main__": {"commands"}, "source_choice": {"secrets"}},
 }
 
 # Files that import modules by a computed name, with the reason.
-DYNAMIC_IMPORTS = {"include/stack/airflow_config/airflow_local_settings.py": "preloads libraries in the scheduler"}
+DYNAMIC_IMPORTS = {"include/stack/airflow_config/heartline_executor.py": "preloads libraries in the scheduler"}
 
 # Which of the top-level folders' packages may appear in an import, beside libraries.
 OUTSIDE = {
-    "dags": {"heartline", "dag_assets", "dag_defaults", "dag_hooks"},
-    "plugins": {"heartline"},
+    "dags": {"heartline", "dag_approval", "dag_assets", "dag_defaults", "dag_hooks"},
+    "plugins": {"heartline", "plugin_pages"},
     "include/heartline": {"heartline"},
     "include/stack": {"stack", "heartline"},
+    "include/dag_approval.py": {"heartline", "dag_defaults"},
     "include/dag_assets.py": {"heartline"},
     "include/dag_defaults.py": {"heartline", "dag_hooks"},
     "include/dag_hooks.py": {"heartline"},
+    "include/plugin_pages.py": {"heartline"},
     "serving": {"serving"},
 }
-OURS = {"heartline", "stack", "serving", "dag_assets", "dag_defaults", "dag_hooks", "dags", "plugins", "tests"}
+OURS = {
+    "dag_approval",
+    "dag_assets",
+    "dag_defaults",
+    "dag_hooks",
+    "dags",
+    "heartline",
+    "plugin_pages",
+    "plugins",
+    "serving",
+    "stack",
+    "tests",
+}
 
 
 @dataclass(frozen=True)
@@ -226,6 +246,9 @@ COLUMNS = {
     "training": 1,
     "storage": 1,
     "registry": 2,
+    "approval": 2,
+    "ledger": 2,
+    "scoring": 2,
     "packaging": 2,
 }
 

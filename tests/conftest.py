@@ -38,7 +38,7 @@ LONGEST_FILES = (
     "tests/unit/comparison/test_verdict.py",
     "tests/unit/project/test_data_page.py",
     "tests/serving/api/test_schemathesis.py",
-    "tests/dags/test_data_docs_plugin.py",
+    "tests/dags/test_plugin_pages.py",
     "tests/unit/packaging/test_smoke_test.py",
     "tests/unit/pipeline/test_new_family.py",
     "tests/unit/pipeline/bad_training/test_registry.py",

@@ -58,6 +58,11 @@ def model() -> str:
     return f"{public(MLFLOW)}/#/models/{contract.MODEL_NAME}"
 
 
+def version(number: str) -> str:
+    """Return the address of a version of the registered model in MLflow."""
+    return f"{model()}/versions/{quote(number, safe='')}"
+
+
 def experiments() -> str:
     """Return the address of MLflow's list of experiments."""
     return f"{public(MLFLOW)}/#/experiments{_TRAINING_PAGES}"
@@ -73,6 +78,11 @@ def mlflow_run(experiment: str, run_id: str, artifact: str = "") -> str:
     """
     page = f"/artifacts/{quote(artifact)}" if artifact else ""
     return f"{public(MLFLOW)}/#/experiments/{experiment}/runs/{run_id}{page}"
+
+
+def mlflow_run_by_id(run_id: str) -> str:
+    """Return the address of a run in MLflow whose experiment is not known; MLflow redirects to its page."""
+    return f"{public(MLFLOW)}/#/runs/{quote(run_id, safe='')}"
 
 
 def dag(dag_id: str) -> str:

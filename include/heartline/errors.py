@@ -88,6 +88,14 @@ class RegistryRefusedError(RegistryError, PermanentError):
     """The model registry answers, and refuses: its content or a setting has to be corrected."""
 
 
+class LedgerError(HeartlineError):
+    """The database with the ledger does not answer."""
+
+
+class LedgerRefusedError(LedgerError, PermanentError):
+    """No ledger is configured, or its database answers and refuses."""
+
+
 @contextmanager
 def memory_limit(where: str) -> Iterator[None]:
     """Turn a lack of memory into an error that says so and is not retried.

@@ -1,4 +1,4 @@
 """The REST API: routes, authentication, request and response formats, OpenAPI document, Postman collection.
 
-May import: ``metrics``, ``model``, ``prediction_log``.
+May import: ``ledger``, ``metrics``, ``model``, ``prediction_log``.
 """

@@ -6,7 +6,7 @@ import msgspec
 from flask import Blueprint, Flask, Response, current_app
 
 from serving.api.responses import LoggedPredictionResponse
-from serving.prediction_log.database import LogDatabaseError
+from serving.prediction_log.connection import DatabaseError
 from serving.prediction_log.writer import PredictionLog
 from serving.problems import Problem
 
@@ -29,7 +29,7 @@ def prediction(prediction_id: str) -> Response:
     known = _canonical(prediction_id)
     try:
         found = log.find(known) if known else None
-    except LogDatabaseError as error:
+    except DatabaseError as error:
         reason = f"the database of the prediction log is unreachable: {error}"
         raise Problem("log-unavailable", reason=reason) from error
     if found is None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from serving.ledger.writer import LedgerState
 from serving.model.evaluation import Metrics
 from serving.model.model_store import ModelDescription, Status, Time, to_text
 from serving.model.predict import Prediction
@@ -90,6 +91,7 @@ class ReadinessResponse(msgspec.Struct, frozen=True):
     refused: Refused
     api_keys_error: Annotated[str | None, Meta(description="Why the present file of API keys is not in use.")]
     prediction_log: LogState
+    ledger: LedgerState
 
 
 class ModelResponse(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from serving import problems
 from serving.api import auth, csv_body, explain, request_body
 from serving.api.prediction_responses import answer
 from serving.api.responses import HealthResponse, ModelResponse, ReadinessResponse, RegistryState
+from serving.ledger.writer import Ledger
 from serving.metrics import prometheus
 from serving.model.model_store import ModelStore, Served, Status, to_text
 from serving.model.records import Contract, FieldError, MalformedError, Record, count_containers, parse
@@ -69,6 +70,7 @@ def readyz() -> Response:
             refused=status.refused,
             api_keys_error=auth.problem(),
             prediction_log=_log().describe(),
+            ledger=_ledger().describe(),
         )
     )
 
@@ -111,6 +113,11 @@ def _status() -> Status:
 def _log() -> PredictionLog:
     log: PredictionLog = current_app.extensions["prediction_log"]
     return log
+
+
+def _ledger() -> Ledger:
+    ledger: Ledger = current_app.extensions["ledger"]
+    return ledger
 
 
 def _settings() -> Settings:

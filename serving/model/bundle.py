@@ -183,9 +183,12 @@ class Model:
         return self._run(matrix, None)
 
     def _run(self, matrix: Matrix, options: onnxruntime.RunOptions | None) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: matrix}, options)[0][:, 1]
-        if len(found) != len(matrix):
-            raise BundleError(f"model.onnx returns {len(found)} predictions for {len(matrix)} records")
+        # a single row takes another path through ONNX, with another last bit than the same row in a list
+        asked = matrix.repeat(2, axis=0) if len(matrix) == 1 else matrix
+        found: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: asked}, options)[0][:, 1]
+        if len(found) != len(asked):
+            raise BundleError(f"model.onnx returns {len(found)} predictions for {len(asked)} records")
+        found = found[: len(matrix)]
         if not bool(np.all((found >= 0) & (found <= 1))):
             # the float32 sum over a forest's trees may exceed 1 (by 3.6e-6 for 329 trees) or fall below 0
             if not bool(np.all((found >= -TOLERANCE) & (found <= 1 + TOLERANCE))):

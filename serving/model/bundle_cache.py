@@ -14,12 +14,14 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from serving.model import evaluation
+from serving.model.approvals import Approval
 from serving.model.bundle import (
     MANIFEST,
     BundleError,
@@ -39,12 +41,25 @@ LOG = logging.getLogger(__name__)
 
 
 class LastGood(msgspec.Struct, frozen=True):
-    """The version served last, the digest of its bundle, and its training, once the registry has returned it."""
+    """The version served last, and the digest of its bundle.
+
+    ``training`` is None until the registry has returned it; ``approval`` if none was required.
+    """
 
     alias: str
     version: ModelVersion
     digest: str
     training: Training | None = None
+    approval: Approval | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A bundle in the registry: where its files are, its manifest, which is not parsed yet, and the digest of that."""
+
+    root: str
+    manifest: bytes
+    digest: str
 
 
 class BundleCache:
@@ -56,8 +71,20 @@ class BundleCache:
         self._last_good = folder / "last_good.json"
         self._trial = folder / "trial"
 
-    def fetch(self, client: RegistryClient, version: ModelVersion) -> dict[str, bytes]:
-        """Return the verified files of ``version`` by name; download them if they are not in the cache.
+    @staticmethod
+    def find(client: RegistryClient, version: ModelVersion) -> Candidate:
+        """Return the bundle of ``version``, of which only the manifest is downloaded.
+
+        Raises:
+            NotFoundError: the registry does not have it.
+            RegistryError: the registry is unreachable.
+        """
+        root = client.artifact_root(version)
+        manifest = b"".join(client.read(root, MANIFEST, MANIFEST_BYTES))
+        return Candidate(root, manifest, digest_of(manifest))
+
+    def fetch(self, client: RegistryClient, candidate: Candidate) -> dict[str, bytes]:
+        """Return the verified files of ``candidate`` by name; download them if they are not in the cache.
 
         Workers that fetch at the same time wait for the download of the first one.
 
@@ -67,15 +94,12 @@ class BundleCache:
             RegistryError: the registry is unreachable.
             OSError: the folder cannot be written to.
         """
-        root = client.artifact_root(version)
-        manifest = b"".join(client.read(root, MANIFEST, MANIFEST_BYTES))
-        parse_manifest(manifest)
-        digest = digest_of(manifest)
+        parse_manifest(candidate.manifest)
         with self._locked():
             try:
-                return self.read(digest)
+                return self.read(candidate.digest)
             except BundleError:
-                return self._download(client, root, manifest, digest)
+                return self._download(client, candidate.root, candidate.manifest, candidate.digest)
 
     def read(self, digest: str) -> dict[str, bytes]:
         """Return the verified files of the bundle at ``digest`` by name.

@@ -20,10 +20,11 @@ import msgspec
 from msgspec import Meta
 
 from serving.model import evaluation
+from serving.model.approvals import Approval, Approvals
 from serving.model.bundle import MANIFEST, BundleError, Model, digest_of, read_folder
 from serving.model.bundle_cache import BundleCache, LastGood
 from serving.model.evaluation import Evaluation
-from serving.model.registry_client import ModelVersion, NotFoundError, RegistryClient, RegistryError, Training
+from serving.model.registry_client import ModelVersion, NotFoundError, RegistryClient, RegistryError, Target, Training
 from serving.model.worker_states import READY, Workers
 from serving.settings import Settings
 
@@ -31,6 +32,7 @@ JITTER = 0.2  # of the interval, so that the workers of many hosts do not poll a
 REFUSED_RETRY_SECONDS = 60.0  # until a refused version is tried again, because its files may have been repaired
 NOT_POLLED_YET = "not polled yet"
 NEVER_POLLED = "not polled: HEARTLINE_BUNDLE is set"
+_NO_RETRY = (Target(ModelVersion("", "")), -math.inf)  # no version was refused
 UNREGISTERED = "candidate"  # version and alias, in every response, of a bundle that is not registered
 LOG = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ class ModelDescription(msgspec.Struct, frozen=True):
 class Served:
     """A served model, its registered version, and what is known of its training.
 
-    ``training`` is None until the registry has returned it.
+    ``training`` is None until the registry has returned it; ``approval`` if none is required.
     """
 
     model: Model
@@ -69,6 +71,7 @@ class Served:
     since: datetime
     evaluation: Evaluation
     training: Training | None = None
+    approval: Approval | None = None
 
     def describe(self) -> ModelDescription:
         """Return the description that every response contains."""
@@ -88,6 +91,27 @@ class Served:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """A version that is not served.
+
+    Args:
+        version: the version.
+        reason: why it is not served.
+        digest: of its bundle; empty if that is not known.
+        passing: whether it was not judged yet, because its files could not be fetched.
+    """
+
+    version: ModelVersion
+    reason: str
+    digest: str = ""
+    passing: bool = False
+
+    def __str__(self) -> str:
+        """Return version and reason as one clause."""
+        return f"version {self.version.version}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class Status:
     """The state of a model store at one instant.
 
@@ -97,7 +121,7 @@ class Status:
         not_polled: why this worker has not polled the registry; None after the first poll.
         unreachable: why the last poll did not reach the registry; None if it did, or if there was no poll.
         no_version: why the registry has no version to serve; None where it has one.
-        refused: the version under the alias that is not served, and why; None where it is served.
+        refusal: the version under the alias that is not served, and why; None where it is served.
     """
 
     served: Served | None = None
@@ -105,7 +129,12 @@ class Status:
     not_polled: str | None = NOT_POLLED_YET
     unreachable: str | None = None
     no_version: str | None = None
-    refused: str | None = None
+    refusal: Refusal | None = None
+
+    @property
+    def refused(self) -> str | None:
+        """Return the version under the alias that is not served, and why; None where it is served."""
+        return str(self.refusal) if self.refusal else None
 
     @property
     def reachable(self) -> bool | None:
@@ -136,6 +165,9 @@ class ModelStore:
         cache: of verified bundles.
         workers: the states of all workers.
         follow: called with the old and the new status after each change.
+
+    Raises:
+        SettingError: approvals are required, and there is no secret to verify them with.
     """
 
     def __init__(
@@ -153,7 +185,8 @@ class ModelStore:
         self._client = client
         self._cache = cache
         self._follow = follow
-        self._retry_refused = (ModelVersion("", ""), -math.inf)
+        self._approvals = Approvals(settings)
+        self._retry_refused = _NO_RETRY
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -199,22 +232,23 @@ class ModelStore:
         if good is None or (good.version.name, good.alias) != wanted:
             return
         try:
+            approval = self._approvals.check(good.approval, good.digest)
             model = Model(self._cache.read(good.digest))
         except (BundleError, OSError) as error:
-            self._refuse(good.version, f"{error} (in the cache)")
+            self._refuse(good.version, f"{error} (in the cache)", good.digest)
             return
         except Exception as error:  # a worker that cannot start would end the service
             LOG.exception("version %s cannot be loaded", good.version.version)
-            self._refuse(good.version, f"{type(error).__name__}: {error} (in the cache)")
+            self._refuse(good.version, f"{type(error).__name__}: {error} (in the cache)", good.digest)
             return
         self._update(last_contact=self._cache.last_contact())
-        self._serve(model, good.version, training=good.training)
+        self._serve(model, good.version, training=good.training, approval=approval)
         LOG.info("serving %s from the cache; last contact with the registry: %s", _name(good.version), self._contact())
 
     def poll(self) -> None:
         """Ask the registry once and act on its answer. No registry and no bundle can make it raise."""
         try:
-            version = self._client.version_with_alias(self._settings.model_name, self._settings.model_alias)
+            target = self._client.version_with_alias(self._settings.model_name, self._settings.model_alias)
         except RegistryError as error:
             self._registry_failed(str(error))
             return
@@ -223,29 +257,35 @@ class ModelStore:
             self._forget_refused()
             return
         self._registry_answered(no_version=None)
-        if self.status.served and self.status.served.version == version:
+        if not self._approvals.required:
+            target = Target(target.version)
+        if self.status.served and self.status.served.version == target.version:
             self._forget_refused()
             self._cache_again(self.status.served)
             self._complete(self.status.served)
-        elif self._retry_refused[0] != version or time.monotonic() >= self._retry_refused[1]:
-            self._adopt(version)
+        elif self._retry_refused[0] != target or time.monotonic() >= self._retry_refused[1]:  # or it has a new approval
+            self._adopt(target)
 
-    def _adopt(self, version: ModelVersion) -> None:
+    def _adopt(self, target: Target) -> None:
+        version, digest = target.version, ""
         try:
-            model = self._load_new_version(self._cache.fetch(self._client, version))
+            candidate = self._cache.find(self._client, version)
+            digest = candidate.digest
+            approval = self._approvals.check_tag(target.approval, digest)
+            model = self._load_new_version(self._cache.fetch(self._client, candidate))
             training = self._training(version)
-            self._cache.save_last_good(LastGood(self._settings.model_alias, version, model.digest, training))
+            self._cache.save_last_good(LastGood(self._settings.model_alias, version, model.digest, training, approval))
         except RegistryError as error:
-            self._refuse(version, f"not fetched yet: {error}")
+            self._refuse(version, f"not fetched yet: {error}", digest, passing=True)
         except (BundleError, NotFoundError, OSError) as error:
-            self._refuse(version, f"the cache failed: {error}" if isinstance(error, OSError) else str(error))
-            self._retry_refused = (version, time.monotonic() + REFUSED_RETRY_SECONDS)
+            self._refuse(version, f"the cache failed: {error}" if isinstance(error, OSError) else str(error), digest)
+            self._retry_refused = (target, time.monotonic() + REFUSED_RETRY_SECONDS)
         except Exception as error:  # a bad version must not stop the poller
             LOG.exception("version %s cannot be loaded", version.version)
-            self._refuse(version, f"{type(error).__name__}: {error}")
-            self._retry_refused = (version, time.monotonic() + REFUSED_RETRY_SECONDS)
+            self._refuse(version, f"{type(error).__name__}: {error}", digest)
+            self._retry_refused = (target, time.monotonic() + REFUSED_RETRY_SECONDS)
         else:
-            self._serve(model, version, training=training)
+            self._serve(model, version, training=training, approval=approval)
             LOG.info("serving %s", _name(version))
 
     def _cache_again(self, served: Served) -> None:
@@ -253,9 +293,8 @@ class ModelStore:
         if self._cache.holds(served.model.digest):
             return
         try:
-            self._cache.fetch(self._client, served.version)
-            good = LastGood(self._settings.model_alias, served.version, served.model.digest, served.training)
-            self._cache.save_last_good(good)
+            self._cache.fetch(self._client, self._cache.find(self._client, served.version))
+            self._save_last_good(served)
         except (RegistryError, BundleError, NotFoundError, OSError) as error:  # the next poll tries again
             LOG.debug("%s is not in the cache: %s", _name(served.version), error)
         else:
@@ -288,12 +327,16 @@ class ModelStore:
         training = self._training(served.version)
         if training is None:
             return served
+        complete = dataclasses.replace(served, training=training)
         try:
-            alias = self._settings.model_alias
-            self._cache.save_last_good(LastGood(alias, served.version, served.model.digest, training))
+            self._save_last_good(complete)
         except OSError as error:
             LOG.debug("the run is not saved: %s", error)
-        return dataclasses.replace(served, training=training)
+        return complete
+
+    def _save_last_good(self, served: Served) -> None:
+        alias, digest = self._settings.model_alias, served.model.digest
+        self._cache.save_last_good(LastGood(alias, served.version, digest, served.training, served.approval))
 
     def _with_evaluation(self, served: Served) -> Served:
         try:
@@ -308,25 +351,32 @@ class ModelStore:
             )
         return dataclasses.replace(served, evaluation=evaluation.read(data))
 
-    def _serve(self, model: Model, version: ModelVersion, alias: str = "", training: Training | None = None) -> None:
+    def _serve(
+        self,
+        model: Model,
+        version: ModelVersion,
+        alias: str = "",
+        training: Training | None = None,
+        approval: Approval | None = None,
+    ) -> None:
         alias = alias or self._settings.model_alias
-        served = Served(model, version, alias, datetime.now(UTC), model.evaluation, training)
-        self._update(served=served, refused=None)
+        served = Served(model, version, alias, datetime.now(UTC), model.evaluation, training, approval)
+        self._update(served=served, refusal=None)
         self._workers.mark(self._number, READY)
 
-    def _refuse(self, version: ModelVersion, reason: str) -> None:
-        refused = f"version {version.version}: {reason}"
-        if refused != self.status.refused:
+    def _refuse(self, version: ModelVersion, reason: str, digest: str = "", *, passing: bool = False) -> None:
+        refusal = Refusal(version, reason, digest, passing)
+        if str(refusal) != self.status.refused:
             kept = self.status.served
             LOG.error(
-                "refused: %s; %s", refused, f"{_name(kept.version)} is still served" if kept else "no model is served"
+                "refused: %s; %s", refusal, f"{_name(kept.version)} is still served" if kept else "no model is served"
             )
-        self._update(refused=refused)
+        self._update(refusal=refusal)
 
     def _forget_refused(self) -> None:
         """Note that the alias names no refused version now. If it names one again, it is tried and logged again."""
-        self._retry_refused = (ModelVersion("", ""), -math.inf)
-        self._update(refused=None)
+        self._retry_refused = _NO_RETRY
+        self._update(refusal=None)
 
     def _registry_answered(self, no_version: str | None) -> None:
         if self.status.unreachable:

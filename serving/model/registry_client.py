@@ -14,6 +14,7 @@ import msgspec
 import urllib3
 from msgspec import Meta
 
+from serving.model import approvals
 from serving.model.deadline import Deadline, DeadlineError
 
 API = "/api/2.0/mlflow"
@@ -44,6 +45,13 @@ class ModelVersion(msgspec.Struct, frozen=True):
     version: Annotated[str, Meta(pattern=r"^[0-9]{1,18}\Z")]
     source: str = ""
     run_id: str = ""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """The version that an alias points to, and the value of its tag with the approval; None if it has no such tag."""
+
+    version: ModelVersion
+    approval: str | None = None
 
 
 class Training(msgspec.Struct, frozen=True):
@@ -82,8 +90,12 @@ class _RunResponse(msgspec.Struct):
     run: _Run
 
 
+class _TaggedVersion(ModelVersion, frozen=True):
+    tags: list[_Tag] = []
+
+
 class _Alias(msgspec.Struct):
-    model_version: ModelVersion
+    model_version: _TaggedVersion
 
 
 class _DownloadUri(msgspec.Struct):
@@ -110,18 +122,19 @@ class RegistryClient:
         self._deadline = Deadline()
         self._deadline.watch(self._http)
 
-    def version_with_alias(self, name: str, alias: str) -> ModelVersion:
-        """Return the version of model ``name`` that ``alias`` points to.
+    def version_with_alias(self, name: str, alias: str) -> Target:
+        """Return the version of model ``name`` that ``alias`` points to, with its approval.
 
         Raises:
             NotFoundError: the model has no such alias, or does not exist.
             RegistryError: there was no usable response.
         """
         body = self._get(f"{API}/registered-models/alias", {"name": name, "alias": alias})
-        version = _decode(body, _Alias).model_version
-        if version.name != name:
-            raise RegistryError(f"the registry returned another model: {_one_line(version.name)}")
-        return version
+        found = _decode(body, _Alias).model_version
+        if found.name != name:
+            raise RegistryError(f"the registry returned another model: {_one_line(found.name)}")
+        approval = next((tag.value for tag in found.tags if tag.key == approvals.TAG), None)
+        return Target(ModelVersion(found.name, found.version, found.source, found.run_id), approval)
 
     def training(self, version: ModelVersion) -> Training:
         """Return the run that trained ``version``.

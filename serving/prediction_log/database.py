@@ -1,29 +1,16 @@
-"""The tables of the prediction log, and all its SQL statements.
-
-Each statement has a deadline that also applies if the server hangs or packets are dropped: the connections are
-asynchronous, and ``LogDatabase._wait`` waits for them.
-"""
+"""The tables of the prediction log, and all its SQL statements."""
 
 import logging
-import select
-import time
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import msgspec
 import psycopg2  # type: ignore[import-untyped]
-from psycopg2 import extensions
 
+from serving.prediction_log.connection import STATEMENT_TIMEOUT_SECONDS, Connection
 from serving.prediction_log.entries import Batch, Found
-from serving.settings import PREFIX, SettingError
 
-CONNECT_TIMEOUT_SECONDS = 3.0
-STATEMENT_TIMEOUT_SECONDS = 10.0
-POLL_MILLISECONDS = 100  # after which a changed deadline takes effect
 EXPIRE_BATCH_ROWS = 5_000  # of one DELETE, so that it ends long before its time-out
 CLOCK_SECONDS = 3600.0  # by which the clocks of database and service may differ when predictions are deleted
-APPLICATION = "heartline-service"
 LOCK = 0x4865617274  # base of our advisory locks; one of the next two numbers is added
 CREATE_SCHEMA, EXPIRE = 1, 2
 LOG = logging.getLogger(__name__)
@@ -61,29 +48,8 @@ SCHEMA = (
 )
 
 
-class LogDatabaseError(Exception):
-    """A statement failed; the text says why, without any secret."""
-
-
-def check_url(url: str) -> None:
-    """Check that the database driver can parse ``url``.
-
-    Raises:
-        SettingError: it cannot. The text does not repeat the URL, which contains a password.
-    """
-    try:
-        extensions.parse_dsn("" if url == "off" else url)
-    except psycopg2.Error:
-        raise SettingError(
-            "the value cannot be parsed",
-            where=PREFIX + "PREDICTION_LOG_URL",
-            expected="postgresql://user:password@host:port/database, special characters in it as %XX",
-            hint="correct the variable, or unset it to switch the prediction log off",
-        ) from None
-
-
-class LogDatabase:
-    """One connection, opened when it is needed and closed after any failure. For one thread.
+class LogDatabase(Connection):
+    """The database of the prediction log.
 
     Args:
         url: connection URL of libpq, of a role that owns the database.
@@ -91,25 +57,14 @@ class LogDatabase:
     """
 
     def __init__(self, url: str, seconds: float = STATEMENT_TIMEOUT_SECONDS) -> None:
-        self._url = url
-        self._connection: Any = None
+        super().__init__(url, seconds)
         self._known: set[str] = set()
-        self.seconds = seconds
-
-    def open(self) -> None:
-        """Connect, unless connected, and create missing tables.
-
-        Raises:
-            LogDatabaseError: the database is unreachable, or its tables are of a newer service.
-        """
-        if self._connection is None:
-            self._run(self._open)
 
     def write(self, batch: Batch) -> int:
         """Insert a batch and return the number of its records that were new.
 
         Raises:
-            LogDatabaseError: it was not inserted.
+            DatabaseError: it was not inserted.
             ValueError: the database refuses the data.
         """
         return int(self._run(lambda: self._write(batch)))
@@ -118,7 +73,7 @@ class LogDatabase:
         """Return the prediction with this id, or None.
 
         Raises:
-            LogDatabaseError: the query failed.
+            DatabaseError: the query failed.
         """
         found: Found | None = self._run(lambda: self._find(prediction_id))
         return found
@@ -131,42 +86,17 @@ class LogDatabase:
         one is deleted with each call; the log says so.
 
         Raises:
-            LogDatabaseError: not all were deleted.
+            DatabaseError: not all were deleted.
         """
         return int(self._run(lambda: self._expire(days)))
 
     def close(self) -> None:
         """Close the connection, if there is one."""
-        connection, self._connection = self._connection, None
         self._known.clear()
-        if connection is not None:
-            with suppress(psycopg2.Error):
-                connection.close()
+        super().close()
 
-    def _run(self, action: Any) -> Any:
-        try:
-            if self._connection is None:
-                self._open()
-            return action()
-        except psycopg2.DataError as error:
-            self.close()
-            raise ValueError(_first_line(error)) from None
-        except psycopg2.Error as error:
-            self.close()
-            raise LogDatabaseError(_first_line(error)) from None
-
-    def _open(self) -> None:
-        if self._connection is not None:
-            return
-        self._connection = psycopg2.connect(self._url, application_name=APPLICATION, async_=True)
-        self._wait(CONNECT_TIMEOUT_SECONDS)
-        milliseconds = int(self.seconds * 1000)
-        self._execute(
-            "SET timezone = 'UTC'; SET statement_timeout = %s; SET lock_timeout = %s", milliseconds, milliseconds
-        )
-        self._create_schema()
-
-    def _create_schema(self) -> None:
+    def _prepare(self) -> None:
+        """Create missing tables."""
         self._execute("BEGIN; SELECT pg_advisory_xact_lock(%s)", LOCK + CREATE_SCHEMA)
         self._execute("CREATE TABLE IF NOT EXISTS prediction_log (schema_version integer NOT NULL)")
         version = self._execute("SELECT max(schema_version) FROM prediction_log").fetchone()[0] or 0
@@ -218,29 +148,6 @@ class LogDatabase:
                 step.isoformat(timespec="seconds"),
             )
         return step
-
-    def _execute(self, statement: str, *values: Any) -> Any:
-        """Run a statement, wait for its end, and return its cursor."""
-        cursor = self._connection.cursor()
-        cursor.execute(statement, values)
-        self._wait(STATEMENT_TIMEOUT_SECONDS)
-        return cursor
-
-    def _wait(self, seconds: float) -> None:
-        """Wait until the server has answered, at most ``seconds`` and at most the present ``self.seconds``."""
-        start = time.monotonic()
-        while (state := self._connection.poll()) != extensions.POLL_OK:
-            poller = select.poll()
-            poller.register(
-                self._connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT
-            )
-            while not poller.poll(POLL_MILLISECONDS):
-                if time.monotonic() - start >= min(seconds, self.seconds):
-                    raise psycopg2.OperationalError(f"no response within {min(seconds, self.seconds):g} seconds")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 _ADD_MODEL = "INSERT INTO model SELECT * FROM json_populate_record(NULL::model, %s) ON CONFLICT DO NOTHING"

@@ -3,6 +3,8 @@
 Each worker has one file, in a shared folder. Lines are only appended. A line has the crc32 of its rest, the number of
 records, and a batch in JSON. The process that holds a file's lock owns it. The lock of a killed worker is released, so
 that exactly one other worker adopts its file.
+
+The ledger keeps its events in lines of the same form, in one file for all workers.
 """
 
 import fcntl
@@ -37,6 +39,21 @@ class SpillFile:
         self._file = file
         self._read_to = 0
 
+    @classmethod
+    def shared(cls, path: Path) -> "SpillFile":
+        """Open a file for all workers, and create it if it is missing. Call it while a lock on it is held.
+
+        An incomplete last line, of a process that was killed, is removed: what is appended would be damaged, too.
+
+        Raises:
+            OSError: it cannot be opened or created.
+        """
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "rb")
+        content = file.read()
+        if (complete := content.rfind(b"\n") + 1) < len(content):
+            os.ftruncate(file.fileno(), complete)
+        return cls(path, file)
+
     def count(self) -> None:
         """Count the records of a file that another process wrote."""
         self._file.seek(0)
@@ -60,6 +77,14 @@ class SpillFile:
                 os.ftruncate(descriptor, end)
             raise
         self.records += records
+
+    def sync(self) -> None:
+        """Wait until the disk has what was appended.
+
+        Raises:
+            OSError: it may not have all of it.
+        """
+        os.fsync(self._file.fileno())
 
     def lines(self) -> Iterator[tuple[bytes | None, int]]:
         """Yield each unread batch with its number of records; the batch is None if its line is damaged.

@@ -20,8 +20,9 @@ from msgspec import UNSET, Meta, UnsetType
 from serving.metrics import prometheus
 from serving.model.model_store import Served, Time, to_text
 from serving.model.predict import Prediction
+from serving.prediction_log.connection import DatabaseError
 from serving.prediction_log.counters import DROPPED, QUEUED, SPILLED, WRITTEN, Counts
-from serving.prediction_log.database import LogDatabase, LogDatabaseError
+from serving.prediction_log.database import LogDatabase
 from serving.prediction_log.entries import (
     Answered,
     Batch,
@@ -161,12 +162,12 @@ class PredictionLog:
         """Return the prediction with this id from the queue, the disk or the database, or None.
 
         Raises:
-            LogDatabaseError: the database is unreachable, or the query failed.
+            DatabaseError: the database is unreachable, or the query failed.
         """
         if found := self._find_queued(prediction_id) or self._find_spilled(prediction_id):
             return found
         if unavailable := self._unavailable:
-            raise LogDatabaseError(unavailable[1])
+            raise DatabaseError(unavailable[1])
         database = LogDatabase(self._settings.prediction_log_url, LOOKUP_TIMEOUT_SECONDS)
         try:
             return database.find(prediction_id)
@@ -185,7 +186,7 @@ class PredictionLog:
             try:
                 self._write_all()
                 self._database_answered()
-            except LogDatabaseError as error:
+            except DatabaseError as error:
                 self._database_failed(str(error))
                 self._spill_queue()
         self._show()

@@ -210,6 +210,7 @@ print("RESULT", *sorted(final))
         "ComparisonError",
         "DataError",
         "HandoverError",
+        "LedgerRefusedError",
         "NoCandidateError",
         "OutOfMemoryError",
         "ParameterError",

@@ -13,10 +13,11 @@ import psycopg2
 import pytest
 
 from heartline import contract
+from heartline.ledger import schema, store
 from stack.errors import MachineError, UnhealthyError, UsageError
 from stack.processes.cluster_location import SHARED_FOLDER, shared_folder
 from stack.processes.databases import NAMES, Server, create_missing
-from stack.processes.definitions import AIRFLOW, MLFLOW
+from stack.processes.definitions import AIRFLOW, MLFLOW, ledger_url
 from stack.processes.health import answers
 from stack.processes.migrations import Migrations, Schema, installed_revisions
 from stack.processes.postgres import Cluster, remove_shared_folder, server_options
@@ -129,6 +130,8 @@ def test_a_user_who_may_create_roles_and_databases_is_enough(database):
         for name in NAMES:
             cursor.execute(f"DROP DATABASE IF EXISTS {name}")
             cursor.execute(f"DROP ROLE IF EXISTS {name}")
+        for name in (*schema.LOGINS, schema.OWNER):
+            cursor.execute(f"DROP ROLE IF EXISTS {name}")
         cursor.execute("CREATE ROLE builder LOGIN CREATEDB CREATEROLE PASSWORD 'p w'")
     connection.close()
     url = f"postgresql://builder:p%20w@127.0.0.1:{database.settings.postgres_port}/postgres"
@@ -136,6 +139,22 @@ def test_a_user_who_may_create_roles_and_databases_is_enough(database):
     create_missing(theirs, database.credentials)
     found = rows(database.server, "SELECT datname FROM pg_database WHERE datname <> 'postgres' AND NOT datistemplate")
     assert {name for (name,) in found} == set(NAMES)
+    create_missing(theirs, database.credentials)  # again, as at the next `up`
+    entered = store.append("registered", by="anna", url=ledger_url(theirs, database.credentials))
+    assert (entered.number, entered.writer) == (1, schema.WRITER)
+
+
+def test_the_ledger_is_added_to_the_databases_of_an_older_clone(database):
+    create_missing(database.server, database.credentials)
+    connection = database.server.connect(database="heartline")
+    with connection.cursor() as cursor:
+        cursor.execute("DROP SCHEMA ledger CASCADE")
+        for name in (*schema.LOGINS, schema.OWNER):
+            cursor.execute(f"DROP OWNED BY {name}")
+            cursor.execute(f"DROP ROLE {name}")
+    connection.close()
+    assert create_missing(database.server, database.credentials) == set()
+    assert store.entries(url=ledger_url(database.server, database.credentials)) == []
 
 
 def test_a_server_that_does_not_answer(database):

@@ -124,6 +124,7 @@ class FakeRegistry:
     def __init__(self) -> None:
         self.versions: dict[str, Files] = {}
         self.sources: dict[str, str] = {}
+        self.tags: dict[str, dict[str, str]] = {}  # by version
         self.runs: dict[str, dict[str, Any]] = {}  # by id, which is "r" and the version's number
         self.production: str | None = None
         self.requests: Counter[str] = Counter()
@@ -191,7 +192,9 @@ class FakeRegistry:
             "source": self.sources[self.production],
             "run_id": f"r{self.production}",
         }
-        return 200, json.dumps({"model_version": {**version, "status": "READY", "aliases": ["production"]}}).encode()
+        tags = [{"key": key, "value": value} for key, value in self.tags.get(self.production, {}).items()]
+        rest = {"status": "READY", "aliases": ["production"], "tags": tags}
+        return 200, json.dumps({"model_version": {**version, **rest}}).encode()
 
 
 def _failure(status: int, code: str, message: str) -> tuple[int, bytes]:

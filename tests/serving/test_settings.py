@@ -49,6 +49,9 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
         "HEARTLINE_PREDICTION_LOG_URL": "postgresql://me:secret@host/db",
         "HEARTLINE_PREDICTION_LOG_DAYS": "7",
         "HEARTLINE_PREDICTION_LOG_SPILL_BYTES": "1000",
+        "HEARTLINE_REQUIRE_APPROVAL": "yes",
+        "HEARTLINE_APPROVAL_SECRET": "k" * 64,
+        "HEARTLINE_LEDGER_URL": "postgresql://me:secret@host/heartline",
     }
 
     settings = Settings.from_environment(environment)

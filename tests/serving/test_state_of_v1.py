@@ -11,9 +11,9 @@ import pytest
 
 from serving.prediction_log.writer import FOLDER, PredictionLog
 from serving.settings import Settings
+from tests.postgres import Postgres
 from tests.running import ROOT
 from tests.serving.fakes import Service
-from tests.serving.prediction_log.postgres import Postgres
 
 V1 = ROOT / "tests" / "fixtures" / "v1" / "serving"
 UNREACHABLE = "http://127.0.0.1:1"  # no MLflow server

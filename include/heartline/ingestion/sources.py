@@ -164,9 +164,13 @@ def _read_sample(request: Request) -> Records:
     return Records(table, origins.SAMPLE, f"synthetic cohort of {n:,} records, seed {synthetic.DEFAULT_SEED}")
 
 
-def _read_uci(request: Request) -> Records:
-    settings = request.settings
-    where = _public(settings.uci_url)
+def uci_file(settings: Settings) -> tuple[bytes, str]:
+    """Return the bytes of the Cleveland file of the UCI archive, and where they come from.
+
+    Raises:
+        SourceError: it cannot be reached, or is not that file.
+    """
+    where = public(settings.uci_url)
 
     def archive() -> bytes:
         if settings.uci_url.startswith(("/", "file://")):
@@ -176,7 +180,12 @@ def _read_uci(request: Request) -> Records:
     data, cached = uci.cleveland(
         archive, where=where, cache=settings.cache, sha256=settings.uci_sha256, size=settings.limits.size
     )
-    return _parsed(data, "uci", f"{uci.MEMBER} of {where}{', kept from an earlier run' if cached else ''}", request)
+    return data, f"{uci.MEMBER} of {where}{', kept from an earlier run' if cached else ''}"
+
+
+def _read_uci(request: Request) -> Records:
+    data, description = uci_file(request.settings)
+    return _parsed(data, "uci", description, request)
 
 
 def _read_postgres(request: Request) -> Records:
@@ -206,7 +215,7 @@ def _read_postgres(request: Request) -> Records:
 def _read_url(request: Request) -> Records:
     (address, sheet), settings = source_catalog.split_sheet(request.spec), request.settings
     content = http.fetch(address, settings.limits, settings.reach)
-    return _parsed(content, "url", _public(address), request, sheet)
+    return _parsed(content, "url", public(address), request, sheet)
 
 
 def _read_file(request: Request) -> Records:
@@ -244,7 +253,8 @@ def _parsed(data: bytes, origin: str, description: str, request: Request, sheet:
     return Records(table, origin, description, hashlib.sha256(data).hexdigest())
 
 
-def _public(spec: str) -> str:
+def public(spec: str) -> str:
+    """Return a path or an address for messages, without what may be secret."""
     return visible.path(http.public(spec) if "://" in spec else spec)
 
 

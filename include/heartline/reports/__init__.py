@@ -1,4 +1,4 @@
-"""Draws figures and renders HTML: Data Docs, the comparison page, the model cards.
+"""Draws figures and renders HTML: Data Docs, the comparison page, the model cards, the page of all versions.
 
-May import: ``comparison``, ``evaluation``, ``ingestion``, ``storage``, ``validation``.
+May import: ``comparison``, ``evaluation``, ``ingestion``, ``ledger``, ``registry``, ``storage``, ``validation``.
 """

@@ -13,6 +13,7 @@ from stack.secrets import api_keys
 from stack.settings import Settings
 
 SWITCH_TIMEOUT = 90.0  # seconds until the service must serve a new production version
+_REFUSED = "refused: "  # at the start of why the service is not ready
 CONSECUTIVE_ANSWERS = 4 * (os.cpu_count() or 1)  # so many that each worker has probably answered
 
 
@@ -29,6 +30,20 @@ def served(settings: Settings) -> dict[str, Any] | None:
     body: dict[str, Any] = answer.json()
     model = body.get("model", body)
     return model if isinstance(model, dict) else None
+
+
+def refused(settings: Settings) -> str | None:
+    """Return the version under the alias that the service does not serve, and why.
+
+    None if it serves that version, or does not answer.
+    """
+    answer = get(f"{settings.service_url}/readyz")
+    if answer is None:
+        return None
+    if answer.ok:
+        return answer.json().get("refused") or None
+    detail = str(_problem(answer).get("detail"))
+    return detail.removeprefix(_REFUSED) if detail.startswith(_REFUSED) else None
 
 
 def wait_until_served(settings: Settings, version: str) -> None:

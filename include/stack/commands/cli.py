@@ -14,6 +14,7 @@ from heartline import parameters
 from heartline.errors import HeartlineError
 from heartline.ingestion import source_catalog
 from heartline.ingestion.mapping import catalog as mapping_catalog
+from heartline.ledger import schema
 from stack import console, source_choice
 from stack.bootstrap.launcher import HELP
 from stack.clients import service
@@ -316,7 +317,10 @@ def _purge(stack: Stack) -> None:
     lifecycle.purge(stack)
     console.say(f"deleted: {stack.settings.home}")
     if stack.settings.postgres_url:
-        console.say(f"your PostgreSQL server still has the databases and roles {', '.join(NAMES)}")
+        ledger = ", ".join((*schema.LOGINS, schema.OWNER))
+        console.say(
+            f"your PostgreSQL server still has the databases and roles {', '.join(NAMES)}, and the roles {ledger}"
+        )
 
 
 @cli.command(

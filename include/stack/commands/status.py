@@ -12,7 +12,7 @@ from heartline.errors import HeartlineError
 from heartline.registry import alias_history
 from stack.clients.dag_health import DagHealth
 from stack.clients.mlflow import Registry
-from stack.clients.service import served
+from stack.clients.service import refused, served
 from stack.commands.training.train import client
 from stack.processes import orphans
 from stack.processes.definitions import AIRFLOW, DAG_PROCESSOR, SCHEDULER, ProcessDefinition
@@ -20,7 +20,7 @@ from stack.processes.env_markers import SUPERVISOR
 from stack.processes.health import Health, healthy
 from stack.processes.lifecycle import Stack
 from stack.processes.supervisor import ProcessState, UnexpectedExit
-from stack.settings import USER
+from stack.settings import APPROVER, USER
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Status:
         last_move: the move that pointed production to this version, or None if it is not in the history.
         problems: what keeps Airflow from running the DAGs, a sentence each.
         notes: what a user should know although it is no problem, such as a paused DAG.
+        refused: the version at the alias that the service does not serve, and why, or None.
     """
 
     processes: list[ProcessStatus]
@@ -69,6 +70,7 @@ class Status:
     last_move: alias_history.Move | None = None
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    refused: str | None = None
 
     def healthy(self) -> bool:
         """Tell whether every process is healthy, and Airflow can run the DAGs."""
@@ -87,19 +89,29 @@ def check_all(stack: Stack) -> Status:
         return Status(_unsupervised(stack), reachable, version, served(stack.settings), last_move)
     supervisor, processes, probes = stack.supervisor, stack.supervisor.processes(), stack.probes()
     definitions = [definition for definition in stack.definitions() if definition.name in processes]
-    with ThreadPoolExecutor(len(definitions) + 2) as pool:
+    with ThreadPoolExecutor(len(definitions) + 3) as pool:
         answers = {
             definition.name: pool.submit(healthy, processes, definition.name, probes[definition.name])
             for definition in definitions
         }
         production, model = pool.submit(_production, stack), pool.submit(served, stack.settings)
+        refusal = pool.submit(refused, stack.settings)
         exits = supervisor.exits()
         found = {name: answer.result() for name, answer in answers.items()}
         rows = [_row(definition, processes[definition.name], found, exits) for definition in definitions]
         first = ProcessStatus(SUPERVISOR, True, supervisor.pid(), version=supervisor.version())
         reachable, version, last_move = production.result()
         dags = _dags(stack) if found[AIRFLOW].ok else DagHealth()
-        return Status([first, *rows], reachable, version, model.result(), last_move, dags.problems, dags.notes)
+        return Status(
+            [first, *rows],
+            reachable,
+            version,
+            model.result(),
+            last_move,
+            dags.problems,
+            dags.notes,
+            refusal.result(),
+        )
 
 
 def _dags(stack: Stack) -> DagHealth:
@@ -175,13 +187,19 @@ def lines(stack: Stack, status: Status) -> list[str]:
     found = [f"problem:    {text}" for text in status.problems]
     found += [f"note:       {text}" for text in status.notes]
     found.append(summary(status))
-    password = f", user {USER}, password in {stack.login_file}" if stack.login_file.exists() else ""
-    found.append(f"Airflow:    {settings.public_airflow_url}{password}")
+    if status.refused:
+        found.append(f"refused:    {status.refused}")
+    found.append(f"Airflow:    {settings.public_airflow_url}{_logins(stack)}")
     found += [f"MLflow:     {settings.public_mlflow_url}", f"Service:    {settings.public_service_url}"]
     if stack.credentials.folder.exists():
         database = stack.server
         found.append(f"PostgreSQL: {database.host}:{database.port} (./heartline db opens it)")
     return [*found, "All times are in UTC."]
+
+
+def _logins(stack: Stack) -> str:
+    files = {USER: stack.login_file, APPROVER: stack.approver_file}
+    return "".join(f", user {user}, password in {file}" for user, file in files.items() if file.exists())
 
 
 def summary(status: Status) -> str:

@@ -18,7 +18,7 @@ from stack.commands.training import train
 from stack.errors import WorkError
 from stack.processes import lifecycle
 from stack.processes.lifecycle import Stack
-from stack.settings import USER
+from stack.settings import APPROVER, USER
 
 
 def up(stack: Stack, given: Mapping[str, Any]) -> None:
@@ -105,6 +105,7 @@ def _show_prediction(stack: Stack) -> None:
     answer = service.predict(settings, record)
     print(f"POST {settings.public_service_url}/predict\n{json.dumps(record)}\n\n{json.dumps(answer, indent=2)}\n")
     print(f"Airflow  {settings.public_airflow_url}  (user {USER}, password in {_short(stack.login_file)})")
+    print(f"         to approve versions: user {APPROVER}, password in {_short(stack.approver_file)}")
     print(f"MLflow   {settings.public_mlflow_url}")
     print(f"Service  {settings.public_service_url}")
 

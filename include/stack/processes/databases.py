@@ -1,5 +1,6 @@
-"""Creates the four databases and their roles, on the embedded PostgreSQL server or on the user's own."""
+"""Creates the databases, their roles and the ledger, on the embedded PostgreSQL server or on the user's own."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -7,11 +8,13 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 import psycopg2  # type: ignore[import-untyped]
 from psycopg2 import sql
 
+from heartline.ledger import schema
 from stack.errors import MachineError, UnhealthyError
 from stack.secrets.credentials import Credentials
 from stack.settings import HOST, Settings
 
 NAMES = ("airflow", "mlflow", "heartline", "predictions")  # each is the name of a role and of the database that it owns
+LEDGER_DATABASE = "heartline"
 SUPERUSER = "postgres"
 CONNECT_TIMEOUT = 5  # seconds
 REFUSED_LOGIN = "password authentication failed"  # in PostgreSQL's message
@@ -45,15 +48,22 @@ class Server:
             query=parts.query,
         )
 
-    def address(self, name: str, password: str, driver: str | None = "psycopg2") -> str:
-        """Return the SQLAlchemy URL of one of our databases, for its own role; the libpq URL if ``driver`` is None."""
+    def address(self, name: str, password: str, driver: str | None = "psycopg2", *, database: str | None = None) -> str:
+        """Return the SQLAlchemy URL of one of our databases, for a role; the libpq URL if ``driver`` is None.
+
+        Args:
+            name: of the role.
+            password: of the role.
+            driver: SQLAlchemy's name of the driver.
+            database: by default the one that is named like the role.
+        """
         query = dict(parse_qsl(self.query))
         if driver == "asyncpg" and "sslmode" in query:
             query["ssl"] = query.pop("sslmode")  # asyncpg's name for the same setting
         host = f"[{self.host}]" if ":" in self.host else self.host
         rest = f"?{urlencode(query)}" if query else ""
         scheme = f"postgresql+{driver}" if driver else "postgresql"
-        return f"{scheme}://{name}:{quote(password, safe='')}@{host}:{self.port}/{name}{rest}"
+        return f"{scheme}://{name}:{quote(password, safe='')}@{host}:{self.port}/{database or name}{rest}"
 
     def libpq(self, name: str, password: str) -> dict[str, str]:
         """Return the environment variables with which psql opens one of our databases as its own role."""
@@ -109,7 +119,7 @@ class Server:
 
 
 def create_missing(server: Server, credentials: Credentials, *, own: bool = False) -> set[str]:
-    """Create the roles and databases that are missing. Existing databases are not changed.
+    """Create the roles, databases and tables of the ledger that are missing. What is stored there is not changed.
 
     Args:
         server: the server.
@@ -135,7 +145,9 @@ def create_missing(server: Server, credentials: Credentials, *, own: bool = Fals
     try:
         with connection.cursor() as cursor:
             passwords = {name: credentials[f"{name}_db_password"] for name in NAMES}
-            return {name for name in NAMES if _create_missing(cursor, server, name, passwords[name], own=own)}
+            created = {name for name in NAMES if _create_missing(cursor, server, name, passwords[name], own=own)}
+            _create_missing_ledger(cursor, server, credentials, own=own)
+            return created
     except psycopg2.Error as error:
         raise MachineError(
             f"PostgreSQL refused: {str(error).strip().splitlines()[0]}",
@@ -148,22 +160,70 @@ def create_missing(server: Server, credentials: Credentials, *, own: bool = Fals
 
 
 def _create_missing(cursor: Any, server: Server, name: str, password: str, *, own: bool) -> bool:
-    cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
-    if cursor.fetchone() is None:
-        cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(sql.Identifier(name)), (password,))
+    _create_role(cursor, name, password)
     cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
     created = cursor.fetchone() is None
     if created:
         # A user who is no superuser must be a member of a role to create a database for it.
         cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(name)))
         cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(name)))
+    _check_login(cursor, server, name, password, name, own=own)
+    return created
+
+
+def _create_missing_ledger(cursor: Any, server: Server, credentials: Credentials, *, own: bool) -> None:
+    """Create what is missing of the ledger, in the database ``LEDGER_DATABASE``.
+
+    Its tables belong to a role that cannot log in: no task, command or service has the password of a user who may
+    change or delete entries.
+    """
+    _create_role(cursor, schema.OWNER, None)
+    passwords = {name: credentials[f"{name}_db_password"] for name in schema.LOGINS}
+    for name, password in passwords.items():
+        _create_role(cursor, name, password)
+    # A user who is no superuser must be a member of a role to create tables for it.
+    cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(schema.OWNER)))
+    _grant_on_database(server, credentials[f"{LEDGER_DATABASE}_db_password"])
+    with closing(server.connect(database=LEDGER_DATABASE)) as connection:
+        connection.autocommit = False
+        with connection, connection.cursor() as tables:
+            schema.create(tables)
+    for name, password in passwords.items():
+        _check_login(cursor, server, name, password, LEDGER_DATABASE, own=own)
+
+
+def _grant_on_database(server: Server, password: str) -> None:
+    """Let the ledger's owner create its schema: the database belongs to the role of its own name."""
+    database = sql.Identifier(LEDGER_DATABASE)
+    grants = {schema.OWNER: "CONNECT, CREATE", **dict.fromkeys(schema.LOGINS, "CONNECT")}
+    with (
+        closing(server.connect(LEDGER_DATABASE, password, LEDGER_DATABASE)) as connection,
+        connection.cursor() as cursor,
+    ):
+        for role, rights in grants.items():
+            grant = sql.SQL("GRANT {} ON DATABASE {} TO {}")
+            cursor.execute(grant.format(sql.SQL(rights), database, sql.Identifier(role)))
+
+
+def _create_role(cursor: Any, name: str, password: str | None) -> None:
+    """Create a role, unless there is one of that name; without a password, it cannot log in."""
+    cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
+    if cursor.fetchone() is not None:
+        return
+    if password is None:
+        cursor.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
+    else:
+        cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(sql.Identifier(name)), (password,))
+
+
+def _check_login(cursor: Any, server: Server, name: str, password: str, database: str, *, own: bool) -> None:
+    """Check that a role can log in with its password; on a server of our own, give it that password."""
     try:
-        server.connect(name, password, name).close()
+        server.connect(name, password, database).close()
     except psycopg2.OperationalError as error:
         if not (own and REFUSED_LOGIN in str(error)):
             raise _not_ours(server, name, error) from error
         cursor.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD %s").format(sql.Identifier(name)), (password,))
-    return created
 
 
 def _not_ours(server: Server, name: str, error: Exception) -> MachineError:

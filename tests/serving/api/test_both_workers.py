@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from tests.postgres import Postgres
 from tests.serving.fakes import RECORD, FakeRegistry, make_bundle
 from tests.serving.gunicorns import WORKERS, Gunicorn
-from tests.serving.prediction_log.postgres import Postgres
 
 KEY = "hl_ann"
 TIMEOUT_SECONDS = 60.0

@@ -14,8 +14,8 @@ from serving.model.bundle_cache import LastGood
 from serving.prediction_log import writer
 from serving.prediction_log.writer import PredictionLog
 from serving.settings import Settings
+from tests.postgres import Postgres
 from tests.serving.fakes import RECORD, FakeRegistry, Service, make_bundle
-from tests.serving.prediction_log.postgres import Postgres
 
 NOWHERE = "postgresql://predictions:s3cret@127.0.0.1:1/predictions"
 RUN = {

@@ -19,7 +19,7 @@ def black_hole() -> Iterator[str]:
 
 
 def ask(registry: FakeRegistry) -> ModelVersion:
-    return RegistryClient(registry.url + "/").version_with_alias("heart-disease", "production")
+    return RegistryClient(registry.url + "/").version_with_alias("heart-disease", "production").version
 
 
 def test_the_version_under_the_alias(registry: FakeRegistry) -> None:

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from serving.settings import Settings
+from tests.postgres import Postgres
 from tests.serving.fakes import FakeRegistry, make_bundle
-from tests.serving.prediction_log.postgres import Postgres
 from tests.serving.prediction_log.service import Logged, Start
 
 

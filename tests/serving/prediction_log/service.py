@@ -8,8 +8,8 @@ import msgspec
 
 from serving.prediction_log import writer
 from serving.prediction_log.writer import PredictionLog
+from tests.postgres import Postgres
 from tests.serving.fakes import RECORD, Service
-from tests.serving.prediction_log.postgres import Postgres
 
 NO_DATABASE = "postgresql://predictions:s3cret@127.0.0.1:1/predictions"
 

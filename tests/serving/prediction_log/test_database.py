@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from serving.model.predict import Prediction
+from serving.prediction_log import connection
 from serving.prediction_log import database as prediction_database
 from serving.settings import SettingError, Settings
+from tests.postgres import Postgres
 from tests.serving.fakes import RECORD
-from tests.serving.prediction_log.postgres import Postgres
 from tests.serving.prediction_log.service import Start, logged
 
 
@@ -97,7 +98,7 @@ def test_workers_that_start_together_create_one_schema(postgres: Postgres) -> No
         database = prediction_database.LogDatabase(postgres.url)
         try:
             database.open()
-        except prediction_database.LogDatabaseError as error:
+        except connection.DatabaseError as error:
             problems.append(error)
         database.close()
 
@@ -126,9 +127,8 @@ def test_tables_of_a_newer_service_are_not_changed(postgres: Postgres, start: St
 )
 def test_an_invalid_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(SettingError) as raised:
-        prediction_database.check_url(
-            Settings.from_environment({"HEARTLINE_PREDICTION_LOG_URL": url}).prediction_log_url
-        )
+        url = Settings.from_environment({"HEARTLINE_PREDICTION_LOG_URL": url}).prediction_log_url
+        connection.check_url(url, "PREDICTION_LOG_URL", "prediction log")
     assert raised.value.where == "HEARTLINE_PREDICTION_LOG_URL"
     assert "s3cret" not in str(raised.value)
     assert "a b" not in str(raised.value)

@@ -16,12 +16,11 @@ from unittest.mock import ANY
 import msgspec
 import pytest
 
-from serving.prediction_log import database as prediction_database
-from serving.prediction_log import writer
+from serving.prediction_log import connection, writer
 from serving.settings import Settings
+from tests.postgres import Postgres
 from tests.running import ROOT
 from tests.serving.fakes import RECORD, FakeRegistry, make_bundle
-from tests.serving.prediction_log.postgres import Postgres
 from tests.serving.prediction_log.service import NO_DATABASE, Start, logged, spills
 from tests.serving.test_gunicorn import Run, ask, free_port, gunicorn, wait_until_ready
 from tests.waiting import until
@@ -263,7 +262,7 @@ def test_a_worker_that_stops_writes_its_queue_to_disk(start: Start) -> None:
 def test_a_worker_that_stops_does_not_wait_for_a_database_that_hangs(
     postgres: Postgres, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction_database, "STATEMENT_TIMEOUT_SECONDS", 600)
+    monkeypatch.setattr(connection, "STATEMENT_TIMEOUT_SECONDS", 600)
     service = start(postgres.url)
     service.log._database.seconds = 600
     service.predict()

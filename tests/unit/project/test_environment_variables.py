@@ -73,7 +73,9 @@ def test_a_change_of_each_setting_of_the_service_restarts_it():
         f"HEARTLINE_{name}"
         for name in (
             "API_KEYS",
+            "APPROVAL_SECRET",
             "CACHE",
+            "LEDGER_URL",
             "MLFLOW_URL",
             "PREDICTION_LOG_URL",
             "PUBLIC_SERVICE_URL",

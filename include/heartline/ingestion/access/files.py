@@ -2,7 +2,8 @@
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -113,13 +114,8 @@ def read(path: Path, size: int) -> bytes:
         SourceError: it is missing, too large, unreadable, no file, or changed meanwhile.
     """
     try:
-        # a pipe would block without O_NONBLOCK; a link that has replaced the checked file is not followed
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+        with opened(path) as file:
             found = os.fstat(file.fileno())
-            if stat.S_ISDIR(found.st_mode):
-                raise IsADirectoryError
-            if not stat.S_ISREG(found.st_mode):
-                raise OSError("it is a device or a pipe")
             data = _content(file, size + 1)
             after = path.stat()
     except OSError as error:
@@ -134,6 +130,26 @@ def read(path: Path, size: int) -> bytes:
             hint="try again when the file is complete",
         )
     return data
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading, if it is one.
+
+    Raises:
+        SourceError: it is missing, unreadable or no file.
+    """
+    try:
+        # a pipe would block without O_NONBLOCK; a link that has replaced the checked file is not followed
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with file:
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            what = IsADirectoryError() if stat.S_ISDIR(mode) else OSError("it is a device or a pipe")
+            raise _unreadable(path, what)
+        yield file
 
 
 def _content(file: BinaryIO, size: int) -> bytes:

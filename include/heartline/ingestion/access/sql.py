@@ -30,7 +30,7 @@ def select(
     within: Limits,
     collect: Callable[[list[str], Iterator[pd.DataFrame]], T],
     *,
-    exact: str = "",
+    exact: str | Callable[[list[str]], Sequence[int]] = "",
 ) -> T:
     """Pass the names of a query's columns and its rows, part by part, to ``collect``, and return its result.
 
@@ -44,7 +44,8 @@ def select(
         within: the limits of time and of rows.
         collect: takes the k names, and frames of shape [n, k] with consecutive rows, at least one; the columns are
             numbered from 0, because a name may occur twice.
-        exact: the name of a column whose numbers stay as they are: as float64, long ones would become equal.
+        exact: the name of a column whose numbers stay as they are: as float64, long ones would become equal; or a
+            function that takes the k names and returns the positions of such columns.
 
     Raises:
         SourceRefusedError: the URL, the login or the query is wrong; a retry cannot change that.
@@ -158,7 +159,9 @@ def _expect_few_rows(connection: Connection, statement: str, where: str, rows: i
         )
 
 
-def _rows(connection: Connection, statement: str, where: str, exact: str) -> tuple[list[str], Iterator[pd.DataFrame]]:
+def _rows(
+    connection: Connection, statement: str, where: str, exact: str | Callable[[list[str]], Sequence[int]]
+) -> tuple[list[str], Iterator[pd.DataFrame]]:
     options = {"stream_results": True, "no_parameters": True}
     if connection.dialect.name == "postgresql":
         options["postgresql_readonly"] = True
@@ -167,7 +170,10 @@ def _rows(connection: Connection, statement: str, where: str, exact: str) -> tup
     if len(names) > limits.COLUMNS:
         raise limits.too_many_columns(where, len(names))
 
-    as_they_are = [at for at, name in enumerate(names) if plain(name) == plain(exact)]
+    if isinstance(exact, str):
+        as_they_are: Sequence[int] = [at for at, name in enumerate(names) if plain(name) == plain(exact)]
+    else:
+        as_they_are = exact(names)
 
     def parts() -> Iterator[pd.DataFrame]:
         waiting: list[Any] = []

@@ -12,7 +12,7 @@ MISSING = ("", "?", "na", "n/a", "nan", "null", "none")  # in any case
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"  # neither inf nor hex, and no thousands separator
 MINUS_NINE = -9.0  # a missing value in the archive's unprocessed files
-_LONGEST = 200  # characters of an unparseable cell that are kept
+LONGEST = 200  # characters of an unparseable cell that are kept
 
 
 def numbers(
@@ -74,7 +74,7 @@ def readable(kind: pa.DataType) -> bool:
 def shown(text: str) -> str:
     """Return a text without surrounding blanks, cut to the length that fits in a message."""
     text = text.strip()
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def is_text(kind: pa.DataType) -> bool:

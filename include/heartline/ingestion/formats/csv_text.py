@@ -3,7 +3,7 @@
 import codecs
 import csv
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,6 +64,7 @@ class Text:
         where: the file or address, for messages.
         trailing: whether each row ends with a separator that the header lacks.
         malformed: rows that were skipped; complete when ``rows`` is exhausted.
+        is_part: whether this is a part of a longer text, in which no row needs to be well-formed.
     """
 
     data: bytes
@@ -73,6 +74,7 @@ class Text:
     where: str
     trailing: bool = False
     malformed: list[Malformed] = field(default_factory=list)
+    is_part: bool = False
     _blank: int = field(default=0, init=False)
     _ended: bool = field(default=False, init=False)
     _quoted: bool = field(init=False)
@@ -116,7 +118,7 @@ class Text:
         wanted = [str(position) for position in positions]
         good = 0
         try:
-            for batch in self._reader(wanted, words):
+            for batch in self._reader(dict.fromkeys(wanted, pa.string()), words):
                 if self._quoted:
                     self._expect_single_lines(batch, good)
                 good += batch.num_rows
@@ -130,6 +132,40 @@ class Text:
             raise self._ragged()
         if self._quoted and not self._ended:
             raise self._unsplittable()
+
+    def table(self, types: Mapping[int, pa.DataType], *, decimal_point: str = ".") -> pa.Table | None:
+        """Return the well-formed rows of a part of a text.
+
+        Args:
+            types: by position of the columns to read: float64, for which the words that mean missing are null, or
+                string, whose texts are all kept.
+            decimal_point: of the numbers.
+
+        Returns:
+            The columns, named by their positions; None if a cell is not of its type.
+
+        Raises:
+            DataError: the text cannot be split into rows.
+        """
+        named = {str(position): kind for position, kind in types.items()}
+        batches: list[pa.RecordBatch] = []
+        good = 0
+        try:
+            for batch in self._reader(named, (), decimal_point=decimal_point, as_table=True):
+                if self._quoted:
+                    self._expect_single_lines(batch, good)
+                good += batch.num_rows
+                batches.append(batch)
+        except pa.ArrowInvalid:
+            self.malformed.clear()
+            self._blank = 0
+            if self._too_many or self._unclosed or all(kind == pa.string() for kind in named.values()):
+                raise self._unsplittable(self._unclosed) from None
+            return None
+        if self._quoted and not self._ended and self.start < len(self.data):
+            raise self._unsplittable()
+        schema = pa.schema(list(named.items()))
+        return pa.Table.from_batches(batches, schema=batches[0].schema if batches else schema).select(list(named))
 
     def numbers(self, good: int) -> NDArray[np.int64]:
         """Return the row numbers in the source, from 1, of the first ``good`` well-formed rows."""
@@ -145,7 +181,14 @@ class Text:
             hint="look for a quote that is never closed",
         )
 
-    def _reader(self, wanted: list[str], words: Collection[str]) -> Iterator[pa.RecordBatch]:
+    def _reader(
+        self,
+        types: Mapping[str, pa.DataType],
+        words: Collection[str],
+        *,
+        decimal_point: str = ".",
+        as_table: bool = False,
+    ) -> Iterator[pa.RecordBatch]:
         if self.start == len(self.data):
             return
         rest: bytes | memoryview = memoryview(self.data)[self.start :]
@@ -155,23 +198,26 @@ class Text:
             pa.py_buffer(rest),
             # row numbers are known with one thread only
             read_options=arrow.ReadOptions(
-                use_threads=False, block_size=_BLOCK, column_names=[str(n) for n in range(len(self.columns))]
+                use_threads=False,
+                block_size=max(_BLOCK, len(rest)) if as_table else _BLOCK,
+                column_names=[str(n) for n in range(len(self.columns))],
             ),
             parse_options=arrow.ParseOptions(
                 delimiter=self.separator, newlines_in_values=self._quoted, invalid_row_handler=self._on_invalid_row
             ),
             convert_options=arrow.ConvertOptions(
                 check_utf8=False,
-                include_columns=wanted,
-                column_types=dict.fromkeys(wanted, pa.string()),
-                strings_can_be_null=True,
+                include_columns=list(types),
+                column_types=types,
+                strings_can_be_null=not as_table,
+                decimal_point=decimal_point,
                 null_values=[word for word in _NULLS if word.lower() not in words],
             ),
         )
 
     def _expect_single_lines(self, batch: pa.RecordBatch, before: int) -> None:
         """Raise if a cell has a line break: a quote was not closed, and rows were merged."""
-        for column in batch.columns:
+        for column in (one for one in batch.columns if pa.types.is_string(one.type)):
             text = column.buffers()[2]
             if text and _BREAK.search(text):  # one search over all cells is cheap
                 row = int(np.flatnonzero(pc.match_substring_regex(column, _BREAK.pattern).fill_null(False))[0])
@@ -203,7 +249,7 @@ class Text:
     def _all_malformed(self) -> bool:
         """Return whether the first rows, up to the limit, are all malformed."""
         limit = _MAX_LEADING_MALFORMED
-        return len(self.malformed) == limit and self.malformed[-1].number == limit
+        return not self.is_part and len(self.malformed) == limit and self.malformed[-1].number == limit
 
     def _ragged(self) -> DataError:
         width = len(self.columns)
@@ -232,7 +278,7 @@ def detect_dialect(data: bytes, *, where: str) -> Text:
     Raises:
         DataError: it is empty, binary or a web page.
     """
-    data = _without_empty_rows(_utf8(data, where))
+    data = without_empty_rows(_utf8(data, where))
     found, stated = _first_line(data)
     if found is None:
         raise DataError(
@@ -244,7 +290,7 @@ def detect_dialect(data: bytes, *, where: str) -> Text:
     _expect_short(found, where)
     separator = stated or _separator(data[found])
     if separator == _SPACE:
-        data = _single_spaced(data)
+        data = single_spaced(data)
         found = _first_line(data)[0] or found
     try:
         names = _split(data[found].removeprefix(b"#").decode(), separator)
@@ -304,7 +350,7 @@ def _expect_short(line: slice, where: str) -> None:
         raise _no_table(f"the first line has {line.stop - line.start:,} bytes", where)
 
 
-def _without_empty_rows(data: bytes) -> bytes:
+def without_empty_rows(data: bytes) -> bytes:
     """Return text without the rows of separators at its end, in time proportional to their length."""
     end = _LINE_END.search(data, _content_end(data))
     return data[: end.end()] if end else data
@@ -365,7 +411,7 @@ def _separator(line: bytes) -> str:
     return enough[0] if enough else likely if counts[likely] else _SPACE
 
 
-def _single_spaced(data: bytes) -> bytes:
+def single_spaced(data: bytes) -> bytes:
     """Return text with every run of spaces or tabs replaced by a single space."""
     data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\t", b" ")
     while b"  " in data:

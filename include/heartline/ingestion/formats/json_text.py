@@ -55,7 +55,7 @@ def read(data: bytes, *, where: str) -> tuple[list[str], Iterator[pd.DataFrame]]
     if not encoding.startswith("utf-8"):
         raise _refused(f"the JSON is in {encoding[:6].upper()}, not in UTF-8", where)
     names: dict[str, int] = {}
-    for record in _records(data, where):
+    for record in records(data, where):
         for name in record:
             names.setdefault(name, len(names))
         if len(names) > limits.COLUMNS:
@@ -67,7 +67,7 @@ def read(data: bytes, *, where: str) -> tuple[list[str], Iterator[pd.DataFrame]]
 
 def _frames(data: bytes, where: str, names: list[str]) -> Iterator[pd.DataFrame]:
     waiting: list[dict[str, Any]] = []
-    for record in _records(data, where):
+    for record in records(data, where):
         waiting.append(record)
         if len(waiting) == _CHUNK:
             yield _frame(waiting, names)
@@ -80,8 +80,12 @@ def _frame(records: list[dict[str, Any]], names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _records(data: bytes, where: str) -> Iterator[dict[str, Any]]:
-    """Yield each record of the document."""
+def records(data: bytes, where: str) -> Iterator[dict[str, Any]]:
+    """Yield each record of a document, as ``read`` accepts it.
+
+    Raises:
+        DataError, TooLargeError: see ``read``.
+    """
     at = _skip(data, len(_BOM) if data.startswith(_BOM) else 0)
     in_list = data[at : at + 1] == b"["
     at = _skip(data, at + in_list)

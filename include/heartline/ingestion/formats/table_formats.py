@@ -95,7 +95,7 @@ def of_frames(parts: Iterable[pd.DataFrame], names: Sequence[str]) -> Rows:
 
     def batches(positions: Sequence[int], words: Collection[str]) -> Iterator[list[pa.Array]]:
         for part in parts:
-            yield [_as_arrow(part[at]) for at in positions]
+            yield [as_arrow(part[at]) for at in positions]
 
     return Rows(names, tuple(names), _BATCH, batches)
 
@@ -169,7 +169,8 @@ def _damaged(error: Exception, where: str) -> DataError:
     )
 
 
-def _as_arrow(column: pd.Series) -> pa.Array:
+def as_arrow(column: pd.Series) -> pa.Array:
+    """Return a column of a frame; cells of mixed types, or numbers that Arrow cannot hold, as text."""
     try:
         found = pa.Array.from_pandas(column)
         return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found

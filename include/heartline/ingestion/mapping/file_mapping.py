@@ -115,7 +115,7 @@ class FileMapping:
         """
         decoded, rest = {}, [unparseable]
         for name in frame.columns:
-            values, unknown = self._decoded(frame[name])
+            values, unknown = self.decoded(frame[name])
             decoded[name] = values
             if unknown.any():
                 places, texts = _texts(frame.loc[unknown, name])
@@ -130,7 +130,7 @@ class FileMapping:
                     )
                 )
         found = pd.concat(rest, ignore_index=True)
-        known = [self._is_missing(name, value) for name, value in zip(found["field"], found["value"], strict=True)]
+        known = [self.is_missing(name, value) for name, value in zip(found["field"], found["value"], strict=True)]
         found = found[~np.array(known, dtype=np.bool_)].sort_values("row", kind="stable", ignore_index=True)
         return pd.DataFrame(decoded, index=frame.index), found
 
@@ -138,18 +138,19 @@ class FileMapping:
         """Return by column how many rows hold each value that has no code, the most frequent first."""
         found = {}
         for name in frame.columns:
-            unknown = self._decoded(frame[name])[1]
+            unknown = self.decoded(frame[name])[1]
             if unknown.any():
                 places, texts = _texts(frame.loc[unknown, name])
                 counts = pd.Series(np.bincount(places), index=texts)
                 found[str(name)] = counts.sort_values(ascending=False, kind="stable")
         return found
 
-    def _is_missing(self, name: str, value: str) -> bool:
+    def is_missing(self, name: str, value: str) -> bool:
+        """Return whether a text in a column of the contract stands for a missing value."""
         column = self.columns.get(name)
         return bool(column and column.missing) and key(value) in map(key, column.missing if column else ())
 
-    def _decoded(self, values: "pd.Series[float]") -> tuple["pd.Series[float]", "pd.Series[bool]"]:
+    def decoded(self, values: "pd.Series[float]") -> tuple["pd.Series[float]", "pd.Series[bool]"]:
         """Return a column in the contract's codes and unit, and which of its cells have no code."""
         column = self.columns.get(str(values.name), ColumnMapping())
         known = column.by_key

@@ -12,12 +12,18 @@ from heartline.ingestion import encodings
 from heartline.ingestion.mapping import parser as mapping_parser
 from heartline.ingestion.mapping.file_mapping import LABEL, ColumnMapping, FileMapping, plain
 
-MIN_COLUMNS = len(contract.COLUMNS) / 2  # of the contract, for a table to be accepted as records
 _SHOWN_NAMES = 20
 _DRAFT = "./heartline mapping FILE writes a mapping for it"
 
 
-def locate(names: Sequence[str], mapping: FileMapping | None = None, *, where: str, other: str = "") -> dict[str, int]:
+def locate(
+    names: Sequence[str],
+    mapping: FileMapping | None = None,
+    *,
+    where: str,
+    other: str = "",
+    columns: Sequence[str] = contract.COLUMN_NAMES,
+) -> dict[str, int]:
     """Return the position among ``names`` of each column of the contract that is present.
 
     Args:
@@ -25,30 +31,36 @@ def locate(names: Sequence[str], mapping: FileMapping | None = None, *, where: s
         mapping: states names that are not the contract's.
         where: the source, for messages.
         other: how another table of the source is read, for messages.
+        columns: those that are looked for: of another contract, or without the label.
 
     Raises:
         DataError: fewer than half of the columns are present, one is present more than once, or the mapping names a
             column that the file does not have.
     """
-    places = _Names(names, where, other, mapping.columns.values() if mapping else ())
+    places = _Names(names, where, other, mapping.columns.values() if mapping else (), columns)
     found = places.as_stated(mapping) if mapping else places.as_usual()
-    if len(found) < MIN_COLUMNS:
+    if len(found) < len(columns) / 2:
         raise DataError(
-            f"this is not a table of records: it has {len(found)} of the {len(contract.COLUMNS)} columns",
+            f"this is not a table of records: it has {len(found)} of the {len(columns)} columns",
             where=places.where,
-            expected=f"the columns {', '.join(contract.COLUMN_NAMES)}",
+            expected=f"the columns {', '.join(columns)}",
             hint=f"{other or 'check that this is the right source'}; if its columns only have other names, {_DRAFT}",
         )
-    return {name: found[name] for name in contract.COLUMN_NAMES if name in found}
+    return {name: found[name] for name in columns if name in found}
 
 
 class _Names:
     """The header of one file."""
 
-    def __init__(self, names: Sequence[str], where: str, other: str, columns: Iterable[ColumnMapping]) -> None:
-        self._spelled, self._other = names, other
+    def __init__(
+        self, names: Sequence[str], where: str, other: str, mapped: Iterable[ColumnMapping], columns: Sequence[str]
+    ) -> None:
+        self._spelled, self._other, self._columns = names, other, columns
         self._plain = [plain(name) for name in names]
-        known = {*encodings.ALIASES, *(plain(one) for column in columns for one in column.names)}
+        self._aliases = {name: one for name, one in encodings.ALIASES.items() if one in columns} | {
+            name: name for name in columns
+        }
+        known = {*self._aliases, *(plain(one) for column in mapped for one in column.names)}
         self._is_table = not known.isdisjoint(self._plain)
         self.where = f"{where}, whose columns are: {visible.listed(names, items=_SHOWN_NAMES)}"
         if not self._is_table:  # perhaps no table at all: nothing of it is quoted
@@ -56,24 +68,24 @@ class _Names:
 
     def as_usual(self) -> dict[str, int]:
         """Return the columns that have the contract's or Kaggle's names."""
-        known = [encodings.ALIASES.get(name) for name in self._plain]
+        known = [self._aliases.get(name) for name in self._plain]
         counts = Counter(name for name in known if name)
-        if len(counts) >= MIN_COLUMNS:
-            self._expect_once([name for name in contract.COLUMN_NAMES if counts[name] > 1])
+        if len(counts) >= len(self._columns) / 2:
+            self._expect_once([name for name in self._columns if counts[name] > 1])
         return {name: known.index(name) for name in counts}
 
     def as_stated(self, mapping: FileMapping) -> dict[str, int]:
         """Return the columns that a mapping names; those that it does not mention, by the contract's name."""
-        several = [name for name in contract.COLUMN_NAMES if len(self._candidates(name, mapping)) > 1]
+        several = [name for name in self._columns if len(self._candidates(name, mapping)) > 1]
         self._expect_once(several, ", or name those that are not meant under ignore")
         found = {}
-        for name in contract.COLUMN_NAMES:
+        for name in self._columns:
             candidates = self._candidates(name, mapping)
             if candidates:
                 found[name] = candidates[0]
             elif name in mapping.columns:
                 self._refuse_absent(name, mapping)
-        if LABEL not in found:
+        if LABEL in self._columns and LABEL not in found:
             self._refuse_without_label(mapping)
         return found
 

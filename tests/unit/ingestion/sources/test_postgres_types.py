@@ -7,7 +7,7 @@ from heartline import contract
 from heartline.ingestion import sources
 from heartline.ingestion.sample import synthetic
 from heartline.storage import record_identity
-from tests.serving.prediction_log.postgres import Postgres
+from tests.postgres import Postgres
 
 TYPES = ("numeric", "numeric(5,2)", "numeric(20,12)", "real", "double precision", "real::double precision", "text")
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from heartline.errors import PermanentError, SourceError
 from heartline.ingestion.access import sql
 from heartline.ingestion.access.http import Limits
-from tests.serving.prediction_log.postgres import Postgres
+from tests.postgres import Postgres
 from tests.unit.ingestion.sources.support import closed_port
 
 

@@ -10,7 +10,7 @@ from heartline.errors import TooLargeError
 from heartline.ingestion import sources
 from heartline.ingestion.access import http
 from heartline.ingestion.sources import Settings
-from tests.serving.prediction_log.postgres import Postgres
+from tests.postgres import Postgres
 
 CELLS = ", ".join(f"1 AS {name}" for name in contract.COLUMN_NAMES)
 

@@ -57,6 +57,21 @@ def test_a_service_that_cannot_answer_is_unhealthy(settings, service, answer):
         service_api.predict(settings, {})
 
 
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ((200, {"status": "ready", "refused": "version 4: it is not approved"}), "version 4: it is not approved"),
+        ((200, {"status": "ready", "refused": None}), None),
+        ((503, {"detail": "refused: version 4: it is not approved"}), "version 4: it is not approved"),
+        ((503, {"detail": "the registry is not polled yet"}), None),
+        ((502, "<html>"), None),
+    ],
+)
+def test_a_refused_version_is_reported_by_readyz(settings, service, answer, expected):
+    service.answers["GET /readyz"] = answer
+    assert service_api.refused(settings) == expected
+
+
 def test_a_service_that_does_not_run_is_reported(settings):
     with pytest.raises(UnhealthyError, match="service does not answer"):
         service_api.predict(settings, {})

@@ -86,6 +86,12 @@ def test_status_shows_all_addresses_and_one_time_zone(settings, credentials):
     assert said.endswith("All times are in UTC.")
 
 
+def test_a_version_that_the_service_refuses_is_shown_with_the_reason(settings):
+    found = Status([], True, "4", MODEL, refused="version 4: it is not approved: it has no tag heartline.approval")
+    assert f"refused:    {found.refused}" in status.lines(Stack.of(settings), found)
+    assert found.as_dict()["refused"] == found.refused
+
+
 def test_a_killed_process_shows_its_restarts(settings, credentials):
     definition = next(
         definition for definition in define_processes(settings, credentials) if definition.name == SCHEDULER

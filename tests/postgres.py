@@ -10,7 +10,10 @@ from typing import Any
 import psutil
 import psycopg2
 
-from stack.processes.databases import Server, create_missing
+from heartline.ledger import schema
+from heartline.ledger.entry import FIRST
+from stack.processes.databases import LEDGER_DATABASE, Server, create_missing
+from stack.processes.definitions import ledger_url
 from stack.processes.postgres import Cluster, remove_shared_folder, server_options
 from stack.secrets.credentials import Credentials
 from stack.settings import Settings
@@ -26,19 +29,29 @@ class Postgres:
     def __init__(self, home: Path) -> None:
         self._settings = Settings(ROOT, home, 1, 2, 3, free_ports(1)[0], None)
         self._settings.make_home()
-        credentials = Credentials(home)
+        credentials = self._credentials = Credentials(home)
         self._cluster = Cluster.of(self._settings)
         self._process: subprocess.Popen[bytes] | None = None
         self._cluster.prepare(credentials)
         self._server = Server.of(self._settings, credentials)
         self.password = credentials[f"{ROLE}_db_password"]
         self.url = self._server.address(ROLE, self.password, driver=None)
+        self.ledger_url = ledger_url(self._server, credentials)
+        self.service_ledger_url = ledger_url(self._server, credentials, schema.SERVICE)
         try:
             self.start()
-            create_missing(self._server, credentials)
+            self.provide()
         except BaseException:
             self.remove()
             raise
+
+    def provide(self) -> None:
+        """Create what is missing, as `up` does."""
+        create_missing(self._server, self._credentials)
+
+    def login(self, role: str) -> str:
+        """Return the name and the password of a role, as in a URL."""
+        return f"{role}:{self._credentials[f'{role}_db_password']}"
 
     def start(self) -> None:
         """Start it, unless it runs, and wait until it answers."""
@@ -83,6 +96,22 @@ class Postgres:
     def clear(self) -> None:
         """Delete the tables of the log."""
         self.run("DROP TABLE IF EXISTS prediction, model, prediction_log")
+
+    def administer(self, *statements: str) -> None:
+        """Run statements in the ledger's database as the server's superuser, without the ledger's triggers."""
+        connection = self._server.connect(database=LEDGER_DATABASE)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET session_replication_role = replica")
+                for statement in statements:
+                    cursor.execute(statement)
+        finally:
+            connection.close()
+
+    def empty_ledger(self) -> None:
+        """Delete the entries of the ledger."""
+        head = f"INSERT INTO ledger.head (number, hash) VALUES (0, '{FIRST}')"
+        self.administer("TRUNCATE ledger.entries, ledger.head", head)
 
     def remove(self) -> None:
         """Stop it and delete its folder."""

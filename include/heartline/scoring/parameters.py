@@ -1,0 +1,201 @@
+"""The parameters of a scoring run: one description each, as ``heartline.parameters`` has those of a training run.
+
+It imports the standard library and the catalogues of sources and mappings only, so that DAG files can import it.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from heartline import origins, visible
+from heartline.errors import ParameterError
+from heartline.ingestion import limits, source_catalog
+from heartline.ingestion.mapping import catalog as mapping_catalog
+from heartline.parameters import Parameter
+
+MODEL, OUTPUT = "Model", "Output"
+TABLE = r"postgres:(?:[a-z_][a-z0-9_]{0,50}\.)?[a-z_][a-z0-9_]{0,50}"
+
+PARAMETERS: tuple[Parameter, ...] = (
+    Parameter(
+        "source",
+        "text",
+        None,
+        "Source of the records",
+        f"{source_catalog.form_description()} The records need no label.",
+        "",
+        max_length=2000,
+        pattern=source_catalog.pattern(),
+        examples=("/data/admissions.csv", *source_catalog.examples()),
+    ),
+    Parameter(
+        "query",
+        "text",
+        None,
+        "Query",
+        "For the source `postgres`: SQL that returns the model's columns, and any others.",
+        "",
+        max_length=10_000,
+        pattern=r".*\S.*",
+        multiline=True,
+        default_words="`SELECT * FROM patients`",
+    ),
+    Parameter(
+        "mapping",
+        "text",
+        None,
+        "Mapping",
+        "How the input's columns, words and units become those of the contract, as for training: YAML or JSON, the "
+        f"path of such a file, or one of {', '.join(f'`{name}`' for name in mapping_catalog.NAMES)}. Its label is not "
+        "used. Empty: the input has the contract's columns; no mapping is chosen by itself.",
+        "",
+        max_length=limits.MAPPING,
+        pattern=mapping_catalog.pattern(),
+        multiline=True,
+    ),
+    Parameter(
+        "encoding",
+        "choice",
+        "contract",
+        "Encoding",
+        "How the codes of the input are meant.",
+        "",
+        choices={
+            "contract": "the codes of the model's contract, or those that the mapping makes of the file's; the run "
+            "stops if the first rows show Kaggle's codes",
+            "kaggle": "the codes of Kaggle's `heart.csv`",
+        },
+    ),
+    Parameter(
+        "keys",
+        "text",
+        None,
+        "Own columns",
+        "Names of the input's columns that the output repeats, such as a patient's number: separated by commas, or a "
+        "JSON list; `[]` for none. Empty: every column that the contract does not have.",
+        "",
+        max_length=10_000,
+        pattern=r"\S(?:.*\S)?",
+        examples=("patient_id, visit", '["patient id", "visit"]'),
+        default_words="every column that the contract does not have",
+    ),
+    Parameter(
+        "version",
+        "text",
+        None,
+        "Version",
+        "Number of the registered version that scores. Empty: the one in production when the run starts.",
+        MODEL,
+        max_length=10,
+        pattern=r"[1-9][0-9]*",
+        examples=("3",),
+        default_words="the one in production",
+    ),
+    Parameter(
+        "output",
+        "text",
+        None,
+        "Output",
+        "Folder or address below which the run writes its own folder `run=<run id>`, or `postgres:TABLE` for a table "
+        "in the database at `HEARTLINE_DATABASE_URL`. Empty: the folder `scores` of the store.",
+        OUTPUT,
+        max_length=2000,
+        pattern=rf"{TABLE}|(?:/|[a-z][a-z0-9+.-]*://)\S.*",
+        examples=("/data/scores", "s3://bucket/scores", "postgres:scores"),
+        default_words="`scores` in `HEARTLINE_STORE`",
+    ),
+    Parameter(
+        "format",
+        "choice",
+        "parquet",
+        "Format",
+        "Of the files in a folder; a table has none.",
+        OUTPUT,
+        choices={
+            "parquet": "Parquet, compressed with zstd",
+            "csv": "CSV in UTF-8, with a header in each part",
+            "both": "each part in both formats",
+        },
+    ),
+)
+
+
+def by_name() -> dict[str, Parameter]:
+    """Return the parameters by name."""
+    return {one.name: one for one in PARAMETERS}
+
+
+def check(given: Mapping[str, object]) -> None:
+    """Check a run's configuration.
+
+    Args:
+        given: the parameters that are set, by name; the others have their defaults.
+
+    Raises:
+        ParameterError: there is no such parameter, a value is none that it takes, or two do not go together.
+    """
+    known = by_name()
+    for name, value in given.items():
+        if name not in known:
+            raise ParameterError(
+                f"there is no parameter {visible.quoted(name)}",
+                where="the run's parameters (its configuration, conf)",
+                expected="only these: " + ", ".join(known),
+                hint="correct or remove it",
+            )
+        if problem := known[name].problem(value) or _pattern_problem(known[name], value):
+            raise ParameterError(
+                f"the parameter {name} has a wrong value: {problem}",
+                where=f"parameter {name}",
+                expected=known[name].bounds(),
+                hint="correct it, or leave it out for the default",
+            )
+    _check_source(given)
+
+
+def _pattern_problem(one: Parameter, value: object) -> str:
+    if one.name not in ("version", "output") or value is None or re.fullmatch(one.pattern, str(value), re.DOTALL):
+        return ""
+    expected = "a number" if one.name == "version" else "a path, an address or a table"
+    return f"{visible.quoted(str(value))} is not {expected}"
+
+
+def _check_source(given: Mapping[str, object]) -> None:
+    if given.get("source") is None:
+        raise ParameterError(
+            "the run has no source",
+            where="parameter source",
+            expected=source_catalog.choices(),
+            hint="name the records that are to be scored",
+        )
+    source, query = str(given["source"]), given.get("query")
+    found = source_catalog.choose(source, None if query is None else str(query))
+    if found.origin == origins.SAMPLE and (rows := found.rows(source)) and rows > source_catalog.SAMPLE_MAX_ROWS:
+        raise ParameterError(
+            f"{source} has too many records",
+            where="parameter source",
+            expected=f"at most {source_catalog.SAMPLE_MAX_ROWS:,}",
+            hint="choose another number",
+        )
+    if given.get("mapping") is not None:
+        encoding = "auto" if given.get("encoding") in (None, "contract") else str(given["encoding"])
+        mapping_catalog.expect_usable(str(given["mapping"]), source, encoding)
+
+
+def markdown() -> str:
+    """Return the parameters as a Markdown table: for the documentation."""
+    rows = [
+        f"| `{one.name}` | {one.default_words or (f'`{one.default}`' if one.default else 'none')} | {_values(one)} "
+        f"| {one.description} |\n"
+        for one in PARAMETERS
+    ]
+    return "| parameter | default | values | meaning |\n| --- | --- | --- | --- |\n" + "".join(rows)
+
+
+def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the value of each parameter: the given one, else the default."""
+    return {one.name: one.default if given.get(one.name) is None else given[one.name] for one in PARAMETERS}
+
+
+def _values(one: Parameter) -> str:
+    return "<br>".join(f"`{value}`: {meaning}" for value, meaning in one.choices.items()) or one.bounds()
