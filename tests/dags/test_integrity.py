@@ -135,9 +135,9 @@ def test_every_param_is_described_and_bounded(parsed):
             assert schema["title"], name
             assert schema["description_md"], name
             kind = schema["type"][0]
-            bounded = {"enum", "maxLength", "items", "allOf"} & schema.keys() or kind == "boolean"
+            bounded = {"enum", "maxLength", "pattern", "items", "allOf"} & schema.keys() or kind == "boolean"
             assert bounded, name
-            assert "Example: **" in schema["description_md"], name
+            assert "Example: **" in schema["description_md"] or "such as **" in schema["description_md"], name
 
 
 def test_a_wrong_default_source_is_left_to_the_run_to_refuse(tmp_path):
