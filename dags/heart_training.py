@@ -27,11 +27,10 @@ from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, result, task
 
-from dag_assets import CANDIDATE, PRODUCTION, SNAPSHOT
 import dag_deadline
+from dag_assets import CANDIDATE, PRODUCTION, SNAPSHOT
 from dag_defaults import DEFAULT_ARGS, TAG_HEARTLINE, TAG_TRAINING
 from heartline import dag_ids, parameters
-
 
 RUNBOOK = {
     "ingest": """Checks the run's parameters, reads the source, and stores its values before validation.
@@ -47,8 +46,8 @@ if a parameter was wrong.""",
     "preprocess": """Splits the snapshot into training set and hold-out, and plans the folds that all families share.
 Ends the run if there is *nothing new*.
 
-**When it is red:** there are too few records of a class, often because many are in quarantine. Train on more records, or
-correct those in quarantine, whose file the log names.""",
+**When it is red:** there are too few records of a class, often because many are in quarantine. Train on more records,
+or correct those in quarantine, whose file the log names.""",
     "train": """Evaluates, fits, packs and tests one family.
 
 **When it is red:** MLflow was away for an hour, or the service's environment is missing: the log says which. Repair it
@@ -56,12 +55,13 @@ correct those in quarantine, whose file the log names.""",
 red; it is left out.""",
     "compare": """Compares the families by paired tests on the shared folds, and stores the evidence.
 
-**When it is red:** no family converged, none can be served, or MLflow was away for an hour. The log says which. Check that
-the records are the intended ones; clear the task `train` for all families if they were evaluated on other records.""",
-    "register": """Registers a version of each family, points `staging` at the winner, and moves `production` if the run may.
+**When it is red:** no family converged, none can be served, or MLflow was away for an hour. The log says which. Check
+that the records are the intended ones; clear the task `train` for all families if they were evaluated on others.""",
+    "register": """Registers a version of each family, points `staging` at the winner, and moves `production` where the
+run may.
 
-**When it is red:** MLflow, the ledger or the store was away for an hour, or a bundle is damaged: the log says which. Clear
-the task when the server is back; nothing is registered twice. After a damaged bundle clear `train`.""",
+**When it is red:** MLflow, the ledger or the store was away for an hour, or a bundle is damaged: the log says which.
+Clear the task when the server is back; nothing is registered twice. After a damaged bundle clear `train`.""",
 }
 
 

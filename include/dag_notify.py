@@ -1,7 +1,7 @@
 """Tells a team of failed tasks and missed deadlines, through Airflow's notifiers and connections.
 
 The setting ``HEARTLINE_NOTIFY`` names them, such as ``smtp:team_mail, slack:team, webhook:pager``: the kind, and the id
-of a connection of Airflow. Without it nobody is told. A message that cannot be sent is logged, and changes nothing else.
+of a connection of Airflow. Without it nobody is told. A message that cannot be sent is logged; nothing else changes.
 
 Each parse of a DAG file imports this module. The providers are imported when there is something to tell.
 """
