@@ -90,6 +90,11 @@ def dag(dag_id: str) -> str:
     return f"{public(AIRFLOW)}/dags/{dag_id}"
 
 
+def airflow_run_of(dag_id: str, run_id: str) -> str:
+    """Return the address of a run of a DAG in Airflow."""
+    return f"{dag(dag_id)}/runs/{quote(run_id, safe='')}"
+
+
 def airflow_run(run_id: str) -> str:
     """Return the address of a training run in Airflow."""
-    return f"{dag(dag_ids.TRAINING)}/runs/{quote(run_id, safe='')}"
+    return airflow_run_of(dag_ids.TRAINING, run_id)

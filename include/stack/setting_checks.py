@@ -46,6 +46,14 @@ def _is_timezone(text: str) -> bool:
     return True
 
 
+def _is_time_of_day(text: str) -> bool:
+    return text.strip() == "off" or re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text.strip()) is not None
+
+
+def _are_notified(text: str) -> bool:
+    return all(re.fullmatch(r"(smtp|slack|webhook):[\w.-]+", one.strip()) for one in text.split(","))
+
+
 def _is_count(text: str) -> bool:
     return text.isascii() and text.isdigit() and int(text) > 0
 
@@ -124,6 +132,11 @@ _NAMED_MAPPINGS = f"one of {', '.join(mapping_catalog.NAMES)}, a mapping as YAML
 _CHECKS: _Checks = {
     "HEARTLINE_SCHEDULE": (_is_schedule, "a cron expression of five fields that occurs, such as 0 2 * * *"),
     "HEARTLINE_TIMEZONE": (_is_timezone, "the name of a time zone, such as Europe/Berlin or UTC"),
+    "HEARTLINE_DEADLINE": (_is_time_of_day, "a time of day such as 06:00, or off"),
+    "HEARTLINE_NOTIFY": (
+        _are_notified,
+        "smtp, slack or webhook, each with the id of a connection of Airflow, such as smtp:team_mail, slack:team",
+    ),
     "HEARTLINE_SOURCE": (_is_source, f"{source_catalog.choices()}, with N from {contract.MIN_ROWS}"),
     "HEARTLINE_SOURCE_FOLDERS": (_are_folders, f"absolute paths, separated by {os.pathsep}"),
     "HEARTLINE_SOURCE_NETWORKS": (_are_networks, "networks such as 10.0.0.0/8, separated by commas"),

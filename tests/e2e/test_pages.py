@@ -111,17 +111,18 @@ def form(signed_in, running) -> Iterator[Page]:
     """The trigger form."""
     signed_in.goto(running.url("AIRFLOW", "/dags/heart_training"))
     signed_in.get_by_role("button", name=re.compile("^Trigger", re.IGNORECASE)).first.click()
-    expect(signed_in.get_by_text("Source of the records")).to_be_visible()
+    expect(signed_in.get_by_role("button", name="Promotion", exact=True)).to_be_visible()
     yield signed_in
     signed_in.keyboard.press("Escape")
 
 
 def test_the_trigger_form_describes_the_parameters_in_groups(form, pictures):
+    form.get_by_role("button", name="Data", exact=True).click()
     expect(form.locator("strong", has_text="sample:N")).to_be_visible()  # Markdown, rendered
     assert form.locator("#list_source option").count() >= 4
     form.screenshot(path=pictures / "trigger.png")
     for section, titles in {
-        "Checks of the records": ("Largest share of rows in quarantine", "A number from 0 to 1.", "Largest drift"),
+        "Checks": ("Largest share of rows in quarantine", "A number from 0 to 1.", "Largest drift"),
         "Training": ("Profile", "10 × 10 folds", "Seed", "A whole number from 0 to 2147483647."),
         "Promotion": ("only a user",),
     }.items():
@@ -135,7 +136,7 @@ def test_the_trigger_form_describes_the_parameters_in_groups(form, pictures):
 
 def test_the_trigger_form_refuses_a_number_out_of_bounds_instead_of_changing_it(form, running):
     before = len(_runs(running))
-    form.get_by_role("button", name="Checks of the records", exact=True).click()
+    form.get_by_role("button", name="Checks", exact=True).click()
     field = form.get_by_role("spinbutton").first
     field.fill("2")
     field.press("Tab")
@@ -147,6 +148,7 @@ def test_the_trigger_form_refuses_a_number_out_of_bounds_instead_of_changing_it(
 
 
 def test_an_emptied_choice_means_the_default(form):
+    form.get_by_role("button", name="Data", exact=True).click()
     field = form.locator("#element_encoding")
     field.get_by_role("combobox").press("Delete")
     expect(field.get_by_text("auto (the default)")).to_be_visible()

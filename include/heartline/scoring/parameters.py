@@ -27,6 +27,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         max_length=2000,
         pattern=source_catalog.pattern(),
         examples=("/data/admissions.csv", *source_catalog.examples()),
+        example="/data/admissions.csv",
     ),
     Parameter(
         "query",
@@ -39,6 +40,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         pattern=r".*\S.*",
         multiline=True,
         default_words="`SELECT * FROM patients`",
+        example="SELECT * FROM admissions",
     ),
     Parameter(
         "mapping",
@@ -52,6 +54,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         max_length=limits.MAPPING,
         pattern=mapping_catalog.pattern(),
         multiline=True,
+        example="heart-918",
     ),
     Parameter(
         "encoding",
@@ -65,6 +68,7 @@ PARAMETERS: tuple[Parameter, ...] = (
             "stops if the first rows show Kaggle's codes",
             "kaggle": "the codes of Kaggle's `heart.csv`",
         },
+        example="kaggle",
     ),
     Parameter(
         "keys",
@@ -78,6 +82,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         pattern=r"\S(?:.*\S)?",
         examples=("patient_id, visit", '["patient id", "visit"]'),
         default_words="every column that the contract does not have",
+        example="patient_id, visit",
     ),
     Parameter(
         "version",
@@ -90,6 +95,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         pattern=r"[1-9][0-9]*",
         examples=("3",),
         default_words="the one in production",
+        example="3",
     ),
     Parameter(
         "output",
@@ -103,6 +109,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         pattern=rf"{TABLE}|(?:/|[a-z][a-z0-9+.-]*://)\S.*",
         examples=("/data/scores", "s3://bucket/scores", "postgres:scores"),
         default_words="`scores` in `HEARTLINE_STORE`",
+        example="/data/scores",
     ),
     Parameter(
         "format",
@@ -116,6 +123,7 @@ PARAMETERS: tuple[Parameter, ...] = (
             "csv": "CSV in UTF-8, with a header in each part",
             "both": "each part in both formats",
         },
+        example="csv",
     ),
 )
 

@@ -31,6 +31,7 @@ _PIPELINE = tuple(
         "APPROVERS",
         "CACHE_DIR",
         "DATA",
+        "NOTIFY",
         "FOUR_EYES",
         "PATIENT",
         "REQUIRE_APPROVAL",
@@ -258,6 +259,8 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
     own = _other_settings() | _given(_PIPELINE) | download_settings()
     if source := nightly(settings.home):
         own["HEARTLINE_SOURCE"] = absolute(source)
+    if "HEARTLINE_DEADLINE" in os.environ:  # an empty one means that there is none
+        own["HEARTLINE_DEADLINE"] = os.environ["HEARTLINE_DEADLINE"]
     if mapping := mapping_choice.nightly(settings.home):
         own["HEARTLINE_MAPPING"] = mapping
     return own | {
