@@ -13,6 +13,7 @@ from heartline.packaging import bundle
 from heartline.pipeline import candidates, handovers, unchanged
 from heartline.pipeline.handovers import Compared, Registered, Trained
 from heartline.registry import mlflow_registry
+from heartline.registry import versions as stored_versions
 from heartline.registry.repair import Registration
 from heartline.storage import object_store
 from heartline.training import families
@@ -78,6 +79,8 @@ def register(compared: Compared, *, promotion: str, run: str = "", by: str = "sc
     manifests = {one["family"]: files["manifest.json"] for one, files in zip(servable, bundles, strict=True)}
     registered["note"] = _note(registered, compared)
     registered["assets"] = _assets(registered, compared, manifests, promotion=promotion, run=run, by=by)
+    if version and "candidate" in registered["assets"]:
+        stored_versions.describe_candidate(version, registered["assets"]["candidate"])
     return registered
 
 

@@ -11,13 +11,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from heartline import origins
+from heartline import dag_ids, origins
 from heartline.ledger.entry import Entry
 from heartline.ledger.store import Ledger
-from heartline.registry import alias_history
+from heartline.registry import alias_history, approvals
 from heartline.registry.alias_history import EXTERNAL, UNKNOWN, Move
 from heartline.registry.alias_lock import StillHeld
 from heartline.registry.stored_files import StoredVersion
+
+APPROVED = f"a version that a person has approved ({approvals.REQUIRED}=yes)"
+HINT = (
+    f"trigger {dag_ids.APPROVAL} in Airflow with the version, if no request is open; a person answers under Required "
+    "Actions, and the approval moves production"
+)
 
 
 @dataclass(frozen=True)
@@ -27,10 +33,12 @@ class VersionFacts:
     Attributes:
         origin: kind of source of its training data, "" where it is unknown.
         source: MLflow's address of its files.
+        approval: its signed approval (``approvals.TAG``), "" without one.
     """
 
     origin: str = ""
     source: str = ""
+    approval: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,12 +50,14 @@ class MoveOutcome:
         refused: why the move was refused, "" where it was not.
         forcible: whether ``force`` would allow the move.
         hint: the next step after a refusal, "" where there is none of its own.
+        expected: what would have been right, "" where the other fields say it.
     """
 
     move: Move | None = None
     refused: str = ""
     forcible: bool = False
     hint: str = ""
+    expected: str = ""
 
 
 class Model(Protocol):
@@ -56,6 +66,10 @@ class Model(Protocol):
     @property
     def ledger(self) -> Ledger:
         """The ledger that holds the moves."""
+
+    @property
+    def approval_secret(self) -> str | None:
+        """The secret with which approvals are verified; None where a version needs none."""
 
     def lock(self, who: str) -> AbstractContextManager[StillHeld]:
         """Hold the lock of all movers."""
@@ -238,6 +252,18 @@ def changed_meanwhile(expected: str, production: str) -> str:
     return f"production changed since the decision: it was {was} and is {now} now"
 
 
+def unapproved(model: Model, facts: VersionFacts, stored: StoredVersion) -> str:
+    """Return why a version may not be put into production without an approval; "" where it may.
+
+    Args:
+        model: the registered model.
+        facts: what the registry records of the version.
+        stored: what was found of its files.
+    """
+    secret = model.approval_secret
+    return "" if secret is None else approvals.problem(facts.approval, stored.digest, secret)
+
+
 def move(
     model: Model,
     version: str,
@@ -280,6 +306,8 @@ def move(
         if stored.damage:
             return MoveOutcome(refused=f"version {version} cannot be downloaded: {stored.damage}", hint=stored.hint)
         facts = model.facts(version) or VersionFacts()
+        if why := unapproved(model, facts, stored):
+            return MoveOutcome(refused=f"version {version} needs an approval: {why}", hint=HINT, expected=APPROVED)
         origin = stored.origin or facts.origin
         refusal = sample_refusal(version, origin, production, moves, model.served())
         if refusal and not force:

@@ -51,7 +51,6 @@ from heartline.registry.runs import EXPERIMENT, REFUSED, Dataset, Run
 KEY = "heartline.key"
 DATASET_DIGEST = 36  # characters that MLflow keeps of a digest; a tag of the input and its URI hold all 64
 DATASET_SHA256 = "heartline.sha256"
-CANDIDATE = "heartline.candidate"  # tag: what the run that staged a version says of it, JSON
 COMPARISON = "comparison"  # tag: address of the page of the latest comparison
 _FORMER_SCORE = "cv_roc_auc"  # up to 0.2: the mean over the folds, under the name of another score
 _OUR_DESCRIPTION = re.compile(r"ROC AUC \d|\d\.\d{3} ROC AUC: ")  # of today, and up to 0.2

@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from heartline import contract
 from heartline.ledger import store
-from heartline.registry import alias_history, alias_lock, artifact_files, served_model, stored_files
+from heartline.registry import alias_history, alias_lock, approvals, artifact_files, served_model, stored_files
 from heartline.registry.alias_moves import VersionFacts
 from heartline.registry.stored_files import StoredVersion
 
@@ -30,6 +30,11 @@ class RegisteredModel:
     def __init__(self, client: mlflow.MlflowClient) -> None:
         self._client = client
         self.ledger: store.Ledger = store.Store(store.configured())
+
+    @property
+    def approval_secret(self) -> str | None:
+        """The secret with which approvals are verified; None where a version needs none."""
+        return approvals.secret_if_required(os.environ)
 
     def lock(self, who: str) -> AbstractContextManager[alias_lock.StillHeld]:
         """Hold the lock of all movers."""
@@ -55,7 +60,9 @@ class RegisteredModel:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
-        return VersionFacts(str(found.tags.get("origin", "")), str(found.source or ""))
+        return VersionFacts(
+            str(found.tags.get("origin", "")), str(found.source or ""), str(found.tags.get(approvals.TAG, ""))
+        )
 
     def examine(self, version: str) -> StoredVersion:
         """Download the files of a version, and return what is wrong with them."""

@@ -10,7 +10,7 @@ import requests
 
 from heartline import addresses
 from heartline.ledger.store import Ledger, Store
-from heartline.registry import alias_history, alias_lock, served_model, stored_files
+from heartline.registry import alias_history, alias_lock, approvals, served_model, stored_files
 from heartline.registry.alias_lock import AliasLockError, StillHeld
 from heartline.registry.alias_moves import VersionFacts
 from heartline.registry.stored_files import StoredVersion
@@ -32,9 +32,18 @@ class Registry:
         lock_url: of the PostgreSQL database whose lock all movers of an alias hold; "" for a lock on this machine.
         readyz_url: of the service's ``/readyz``; "" where it is unknown.
         ledger: the one that holds the moves; None for a registry whose moves are neither made nor read.
+        approval_secret: with which approvals are verified; None where a version needs none to be moved to.
     """
 
-    def __init__(self, url: str, lock_url: str = "", readyz_url: str = "", ledger: Ledger | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        lock_url: str = "",
+        readyz_url: str = "",
+        ledger: Ledger | None = None,
+        approval_secret: str | None = None,
+    ) -> None:
+        self.approval_secret = approval_secret
         self.url = url
         self.ledger = ledger or Store("")
         self._lock_url = lock_url
@@ -117,7 +126,10 @@ class Registry:
     def facts(self, version: str) -> VersionFacts | None:
         """Return what the registry records of a version; None where there is no such version."""
         found = self._version(version)
-        return None if found is None else VersionFacts(_tags(found).get("origin", ""), str(found.get("source") or ""))
+        if found is None:
+            return None
+        tags = _tags(found)
+        return VersionFacts(tags.get("origin", ""), str(found.get("source") or ""), tags.get(approvals.TAG, ""))
 
     def examine(self, version: str) -> StoredVersion:
         """Download the files of a version, and return what is wrong with them."""

@@ -84,6 +84,22 @@ def rollback(registry: Registry, *, by: str, force: bool = False) -> str:
     return _move(registry, target[0], by=by, how=alias_history.ROLLBACK, force=force, expected=moved[-1].after)
 
 
+def waits_for_approval(registry: Registry, version: str) -> str:
+    """Return why a version needs a person's approval before it goes into production; "" where it needs none.
+
+    Args:
+        registry: the registered model.
+        version: its number.
+
+    Raises:
+        StackError: MLflow does not answer.
+    """
+    if registry.approval_secret is None:
+        return ""
+    facts = registry.facts(version) or alias_moves.VersionFacts()
+    return alias_moves.unapproved(registry, facts, registry.examine(version))
+
+
 def _move(registry: Registry, version: str, *, by: str, how: str, force: bool, expected: str) -> str:
     outcome = alias_moves.move(registry, version, by=by, how=how, force=force, expected=expected)
     if outcome.refused:
@@ -92,7 +108,7 @@ def _move(registry: Registry, version: str, *, by: str, how: str, force: bool, e
             wanted = "a version that was trained on real data"
             hint = "name another version, or add --force to replace it nevertheless"
         elif outcome.hint:
-            wanted, hint = "the files that were registered", outcome.hint
+            wanted, hint = outcome.expected or "the files that were registered", outcome.hint
         kind = WorkError if outcome.hint else UsageError
         raise kind(outcome.refused, where=f"alias {PRODUCTION} of {addresses.model()}", expected=wanted, hint=hint)
     return version

@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from heartline.ledger import store
-from heartline.registry import alias_lock, served_model
+from heartline.registry import alias_lock, approvals, served_model
 from stack import console
 from stack.clients.mlflow import Registry
 from stack.commands import history, promote
@@ -87,6 +87,7 @@ def _registry() -> Registry:
         os.environ.get(alias_lock.VARIABLE, ""),
         os.environ.get(served_model.VARIABLE, ""),
         store.Store(store.configured()),
+        approval_secret=approvals.secret_if_required(os.environ),
     )
 
 

@@ -15,6 +15,7 @@ import psutil
 
 from heartline.ledger import retention
 from heartline.ledger.store import Store
+from heartline.registry import approvals
 from stack import console
 from stack.clients.mlflow import Registry
 from stack.locks import exclusive
@@ -33,7 +34,7 @@ from stack.processes.definitions import (
     ledger_url,
     passwords_file,
 )
-from stack.processes.env_markers import DIGEST_VARIABLE, read_marker
+from stack.processes.env_markers import DIGEST_VARIABLE, read_marker, started_with
 from stack.processes.migrations import Migrations, Schema
 from stack.processes.postgres import Cluster, remove_shared_folder
 from stack.processes.supervisor import RUNNING, Supervisor, socket_path
@@ -75,7 +76,14 @@ class Stack:
             alias_lock_url(self.server, self.credentials),
             f"{self.settings.service_url}/readyz",
             self.ledger,
+            approval_secret=self._approval_secret(),
         )
+
+    def _approval_secret(self) -> str | None:
+        """Return the secret that moves are verified with, if this shell or the running scheduler requires approvals."""
+        if approvals.required(os.environ) or approvals.required(started_with(self.settings.home, SCHEDULER)):
+            return self.credentials["approval_secret"]
+        return None
 
     @property
     def login_file(self) -> Path:

@@ -39,6 +39,8 @@ class WatchedLedger(MemoryLedger):
 class Model:
     """A registered model with five versions, which remembers in which order it was written to."""
 
+    approval_secret: str | None = None
+
     def __init__(self, production=""):
         self.production = production
         self.tags = {"owner": "anna"}
