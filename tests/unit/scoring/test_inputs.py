@@ -60,6 +60,41 @@ def expected(score: Score, patients: pd.DataFrame, cells: list[list[str]], tmp_p
     return found
 
 
+def zipped(path: Path, patients: pd.DataFrame, cells: list[list[str]]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("records.csv", csv_of(list(patients), cells))
+
+
+def texts_in_parquet(path: Path, patients: pd.DataFrame, cells: list[list[str]]) -> None:
+    pq.write_table(pa.table({name: [row[at] for row in cells] for at, name in enumerate(patients)}), path)
+
+
+def plain_values(patients: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {name: None if value != value else value for name, value in row.items()} for row in patients.to_dict("records")
+    ]
+
+
+def workbook(path: Path, patients: pd.DataFrame, cells: list[list[str]]) -> None:
+    book = openpyxl.Workbook()
+    for row in [list(patients), *(list(one.values()) for one in plain_values(patients))]:
+        book.active.append(row)
+    book.save(path)
+
+
+WRITERS: dict[str, Callable[[Path, pd.DataFrame, list[list[str]]], object]] = {
+    "csv in zip": zipped,
+    "parquet": lambda path, patients, cells: patients.to_parquet(path, row_group_size=7),
+    "parquet of text": texts_in_parquet,
+    "parquet of float32": lambda path, patients, cells: patients.astype(dict.fromkeys(NAMES, "float32")).to_parquet(
+        path
+    ),
+    "json": lambda path, patients, cells: path.write_text(json.dumps(plain_values(patients))),
+    "jsonl": lambda path, patients, cells: path.write_text("\n".join(map(json.dumps, plain_values(patients)))),
+    "xlsx": workbook,
+}
+
+
 def as_bytes(kind: str, patients: pd.DataFrame, cells: list[list[str]], folder: Path) -> Path:
     """Write the records as a kind of file."""
     header, path = list(patients), folder / f"records.{kind.split()[0]}"
@@ -77,34 +112,15 @@ def as_bytes(kind: str, patients: pd.DataFrame, cells: list[list[str]], folder: 
         "csv with spaces around numbers": plain.replace(",1,", ", 1 ,"),
         "csv with capitals": plain.replace("age,sex", "Age,SEX", 1),
     }
-    if kind in texts:
-        path.write_bytes(texts[kind].encode())
-    elif kind == "csv in utf-16":
-        path.write_bytes(plain.encode("utf-16"))
-    elif kind == "csv with a byte order mark":
-        path.write_bytes(b"\xef\xbb\xbf" + plain.encode())
-    elif kind == "csv in gzip":
-        path.write_bytes(gzip.compress(plain.encode()))
-    elif kind == "csv in zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("records.csv", plain)
-    elif kind == "parquet":
-        patients.to_parquet(path, row_group_size=7)
-    elif kind == "parquet of text":
-        pq.write_table(pa.table({name: [row[at] for row in cells] for at, name in enumerate(header)}), path)
-    elif kind == "parquet of float32":
-        patients.astype(dict.fromkeys(NAMES, "float32")).to_parquet(path)
-    elif kind in ("json", "jsonl"):
-        records = [
-            {name: None if value != value else value for name, value in row.items()}
-            for row in patients.to_dict("records")
-        ]
-        path.write_text(json.dumps(records) if kind == "json" else "\n".join(map(json.dumps, records)))
-    elif kind == "xlsx":
-        book = openpyxl.Workbook()
-        for row in [header, *patients.astype(object).where(patients.notna(), None).values.tolist()]:
-            book.active.append(row)
-        book.save(path)
+    encoded = {
+        "csv in utf-16": plain.encode("utf-16"),
+        "csv with a byte order mark": b"\xef\xbb\xbf" + plain.encode(),
+        "csv in gzip": gzip.compress(plain.encode()),
+    } | {name: text.encode() for name, text in texts.items()}
+    if kind in encoded:
+        path.write_bytes(encoded[kind])
+    else:
+        WRITERS[kind](path, patients, cells)
     return path
 
 
