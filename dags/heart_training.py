@@ -21,11 +21,11 @@ the task; the results of earlier tasks are kept.
 import os
 from datetime import timedelta
 
-from airflow.sdk import CronTriggerTimetable, Param, dag, task
+from airflow.sdk import CronTriggerTimetable, Param, dag, result, task
 
+from dag_assets import CANDIDATE, PRODUCTION, SNAPSHOT
 from dag_defaults import DEFAULT_ARGS, TAG_HEARTLINE, TAG_TRAINING
 from heartline import dag_ids, parameters
-from heartline.training.family_names import FAMILY_NAMES
 
 
 @dag(
@@ -47,26 +47,33 @@ from heartline.training.family_names import FAMILY_NAMES
     params={one.name: Param(**one.form()) for one in parameters.PARAMETERS},
 )
 def heart_training():
+    @result
     @task
     def ingest(params, dag_run):
         from heartline.pipeline.ingest import ingest
 
         return ingest(
-            **parameters.chosen(params, "source", "query", "mapping", "encoding", "patient"),
+            **parameters.chosen(params, "source", "query", "mapping", "encoding", "patient", "until"),
             given={**params, **(dag_run.conf or {})},
         )
 
-    @task
+    @result
+    @task(outlets=[SNAPSHOT])
     def validate(ingested, params, run_id):
         from heartline.pipeline.validate import validate
 
-        return validate(ingested, run=run_id, **parameters.chosen(params, "encoding", "max_quarantine", "max_drift"))
+        return validate(
+            ingested, run=run_id, **parameters.chosen(params, "encoding", "max_quarantine", "max_drift", "until")
+        )
 
+    @result
     @task
     def preprocess(validated, params):
-        from heartline.pipeline.preprocess import preprocess
+        from heartline.pipeline.preprocess import for_each_family
 
-        return preprocess(validated, **parameters.chosen(params, "profile", "seed"))
+        return for_each_family(
+            validated, **parameters.chosen(params, "families", "profile", "seed", "promotion", "until", "force")
+        )
 
     @task(map_index_template="{{ family }}")
     def train(family, prepared, run_id):
@@ -74,21 +81,27 @@ def heart_training():
 
         return train(family, prepared, run=run_id)
 
+    @result
     @task
-    def compare(trained, prepared, run_id):
+    def compare(trained, prepared, params, run_id):
         from heartline.pipeline.compare import compare
 
-        return compare(list(trained), prepared, run=run_id)
+        return compare(list(trained), prepared[0]["prepared"], run=run_id, **parameters.chosen(params, "until"))
 
-    @task
-    def register(compared, params, run_id):
+    @result
+    @task(outlets=[CANDIDATE, PRODUCTION])
+    def register(compared, params, run_id, dag_run):
         from heartline.pipeline.register import register
 
-        return register(compared, run=run_id, **parameters.chosen(params, "promotion"))
+        return register(
+            compared,
+            run=run_id,
+            by=dag_run.triggering_user_name or "schedule",
+            **parameters.chosen(params, "promotion"),
+        )
 
     prepared = preprocess(validate(ingest()))
-    trained = train.partial(prepared=prepared).expand(family=list(FAMILY_NAMES))
-    register(compare(trained, prepared))
+    register(compare(train.expand_kwargs(prepared), prepared))
 
 
 heart_training()

@@ -1,4 +1,4 @@
-"""What all DAGs share: owner, retries, retry policy and tags.
+"""What all DAGs share: owner, retries, retry policy, hooks and tags.
 
 It is a module of ``include/`` and not of ``dags/``: ``include/`` is on the Python path of every Airflow process, and
 Airflow does not scan it for DAGs. It imports nothing heavy, as each parse of a DAG file imports it.
@@ -11,6 +11,7 @@ from typing import Any
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.definitions.retry_policy import RetryDecision
 
+import dag_hooks
 from heartline.errors import PermanentError
 
 log = logging.getLogger("heartline.retries")
@@ -19,6 +20,7 @@ log = logging.getLogger("heartline.retries")
 TAG_HEARTLINE = "heartline"
 TAG_TRAINING = "training"
 TAG_SCORING = "scoring"
+TAG_APPROVAL = "approval"
 
 # 15 s, 30 s, 1, 2, 4 and then every 5 minutes: a server may be away for an hour.
 FIRST_DELAY, LONGEST_DELAY = timedelta(seconds=15), timedelta(minutes=5)
@@ -97,4 +99,6 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_exponential_backoff": 2,
     "max_retry_delay": LONGEST_DELAY,
     "retry_policy": RETRY_POLICY,
+    "pre_execute": dag_hooks.skip_when_ended,
+    "post_execute": dag_hooks.emit_assets,
 }

@@ -153,8 +153,7 @@ def subject_of(dag: str, run: str) -> Subject:
     if dag == dag_ids.TRAINING:
         return Subject(run)
     if dag == dag_ids.APPROVAL:
-        facts = _facts_of(dag, run)
-        training_run, version = (str(facts.get(name) or "") for name in ("run_id", "version"))
+        training_run, version = _candidate(run)
         missing = "" if training_run or version else "This run names no candidate."
         return Subject(training_run, version, missing)
     if dag == dag_ids.SCORING:
@@ -162,8 +161,22 @@ def subject_of(dag: str, run: str) -> Subject:
     return Subject(why_none=f"The DAG {dag} trains no model of Heartline.")
 
 
+def _candidate(run: str) -> tuple[str, str]:
+    """Return the training run and the version that an approval run is about; "" for what is not known.
+
+    The ledger knows it once the run has asked. Before that, the run's parameter or the asset event behind it does.
+    """
+    from heartline.reports import versions_history
+
+    requested = versions_history.requested_by(run)
+    if any(requested):
+        return requested
+    facts = _facts_of(dag_ids.APPROVAL, run)
+    return str(facts.get("run_id") or ""), str(facts.get("version") or "")
+
+
 def _facts_of(dag: str, run: str) -> dict[str, Any]:
-    """Return what started a run says about the candidate: the extra of the last asset event, and its configuration."""
+    """Return what started a run says: the extra of the last asset event with a version, and its configuration."""
     from airflow.models import DagRun
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -175,4 +188,4 @@ def _facts_of(dag: str, run: str) -> dict[str, Any]:
         events = sorted(found.consumed_asset_events, key=lambda one: one.timestamp)
         extras = [one.extra for one in events if isinstance(one.extra, dict) and one.extra.get("version")]
         conf = found.conf if isinstance(found.conf, dict) else {}
-        return {**(extras[-1] if extras else {}), **{name: value for name, value in conf.items() if value}}
+        return conf if conf.get("version") else extras[-1] if extras else {}

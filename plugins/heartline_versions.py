@@ -8,7 +8,7 @@ import plugin_pages
 from heartline import dag_ids
 
 PREFIX = "/versions"
-DAGS = (dag_ids.TRAINING, dag_ids.APPROVAL, dag_ids.SCORING)
+DAGS = {value for name, value in vars(dag_ids).items() if name.isupper()}
 
 
 def _routes(site: Any) -> None:

@@ -1,8 +1,9 @@
 """The parameters of a training run: one description each, from which everything that takes or shows them is derived.
 
 The fields of the DAG's form, the check of a run's configuration (in Airflow's API, on the command line, and in the
-task ``ingest``) and the table in ``dags/README.md`` come from ``PARAMETERS``. It imports the standard library and the
-catalogues of sources and mappings only, so that DAG files, plugins and the launcher can import it.
+task ``ingest``) and the table in ``dags/README.md`` come from ``PARAMETERS``. It imports the standard library, the
+catalogues of sources and mappings and the names of the families only, so that DAG files, plugins and the launcher can
+import it.
 """
 
 import difflib
@@ -14,17 +15,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from heartline import contract
+from heartline import contract, dag_ids
 from heartline.errors import ParameterError
 from heartline.ingestion import limits, source_catalog
 from heartline.ingestion.mapping import catalog as mapping_catalog
+from heartline.training.family_names import FAMILY_NAMES, LOGISTIC_REGRESSION
 
-# Airflow's form shows the parameters without a section first and opened, under "Run Parameters"; the others closed.
-DATA, CHECKS, TRAINING, PROMOTION = "", "Checks of the records", "Training", "Promotion"
+DATA, CHECKS, TRAINING, PROMOTION = "Data", "Checks", "Training", "Promotion"  # the sections of the form
+STAGES = ("ingest", "validate", "preprocess", "compare", "register")
+"""The tasks after which a run may end, in their order."""
 MAX_SHOWN = 60  # characters of a refused value that a message repeats
 
-Kind = Literal["text", "choice", "number", "whole number"]
-_JSON_TYPES = {"text": "string", "choice": "string", "number": "number", "whole number": "integer"}
+Kind = Literal["text", "choice", "choices", "flag", "number", "whole number"]
+_JSON_TYPES = {
+    "text": "string",
+    "choice": "string",
+    "choices": "array",
+    "flag": "boolean",
+    "number": "number",
+    "whole number": "integer",
+}
 
 
 @dataclass(frozen=True)
@@ -37,23 +47,25 @@ class Parameter:
         default: of a run that does not set it.
         title: the label in the form.
         description: what it is for, Markdown.
-        section: the group in the form; "" for the first one, which is open.
-        choices: of a ``choice``, each value with its meaning.
+        section: the group in the form.
+        example: a value, as it is written in JSON or, for texts, without quotes.
+        choices: of a ``choice`` or ``choices``, each value with its meaning.
         low, high: bounds of a number, included.
         above: bound of a number, not included.
         max_length: of a text.
         pattern: regular expression of a whole text, for the form's schema.
         multiline: whether a text may have several lines.
-        examples: values for the form.
+        examples: values that the form proposes for a text.
         default_words: the default for the documentation, where it depends on a setting.
     """
 
     name: str
     kind: Kind
-    default: str | float | None
+    default: str | float | tuple[str, ...] | None
     title: str
     description: str
     section: str
+    example: str
     choices: Mapping[str, str] = field(default_factory=dict)
     low: float | None = None
     high: float | None = None
@@ -68,6 +80,10 @@ class Parameter:
         """Return which values are allowed, in words."""
         if self.kind == "choice":
             return _either([*self.choices])
+        if self.kind == "choices":
+            return f"a list of one or more of {', '.join(self.choices)}"
+        if self.kind == "flag":
+            return "true or false"
         if self.kind == "text":
             return f"text of at most {self.max_length} characters"
         low = f"above {_plain(self.above)}" if self.above is not None else f"from {_plain(self.low)}"
@@ -75,27 +91,33 @@ class Parameter:
         return f"{article} {low} {'and at most' if self.above is not None else 'to'} {_plain(self.high)}"
 
     def markdown(self) -> str:
-        """Return the description for the form, with choices, bounds and default."""
+        """Return the description for the form, with choices, bounds, default and example."""
         choices = "".join(f"\n- `{value}`: {meaning}" for value, meaning in self.choices.items())
-        facts = [] if self.kind in ("text", "choice") else [f"{_capital(self.bounds())}."]
+        facts = [] if self.kind == "choice" else [f"{_capital(self.bounds())}."]
         if self.default is not None:
             facts.append(f"Default: `{_plain(self.default)}`.")
+        facts.append(f"Example: `{self.example}`.")
         text = f"{self.description}{choices}" + ("\n\n" if choices else " ") + " ".join(facts)
         return re.sub(r"`([^`]+)`", r"**\1**", text.strip())  # the boxes of code would cover the lines around them
 
     def form(self) -> dict[str, Any]:
         """Return the keyword arguments of Airflow's ``Param``: default, JSON Schema, and what its form shows."""
         shown: dict[str, Any] = {
-            "default": self.default,
+            "default": [*self.default] if isinstance(self.default, tuple) else self.default,
             "type": [_JSON_TYPES[self.kind], "null"],
             "title": self.title,
             "description_md": self.markdown(),
-            **({"section": self.section} if self.section else {}),
+            "section": self.section,
         }
         if self.kind == "choice":
             # the form can always be emptied, which is None
             empty = {"null": f"{self.default} (the default)"}
             return {**shown, "enum": [*self.choices, None], "values_display": empty}
+        if self.kind == "choices":  # `examples` makes it a field for several values
+            one = {"type": "string", "enum": [*self.choices]}
+            return {**shown, "items": one, "minItems": 1, "uniqueItems": True, "examples": [*self.choices]}
+        if self.kind == "flag":
+            return shown
         if self.kind == "text":
             shown |= {"minLength": 1, "maxLength": self.max_length}
             # a wrong default must fail the run with its message, not the import of the DAG
@@ -121,8 +143,24 @@ class Parameter:
         if self.kind == "text":
             return self._text_problem(value)
         if self.kind == "choice":
-            return "" if isinstance(value, str) and value in self.choices else f"{_shown(value)} is not a choice"
+            return self._choice_problem(value)
+        if self.kind == "choices":
+            return self._choices_problem(value)
+        if self.kind == "flag":
+            return "" if isinstance(value, bool) else f"{_shown(value)} is neither true nor false"
         return self._number_problem(value)
+
+    def _choice_problem(self, value: object) -> str:
+        return "" if isinstance(value, str) and value in self.choices else f"{_shown(value)} is not a choice"
+
+    def _choices_problem(self, value: object) -> str:
+        if not isinstance(value, list):
+            return f"{_shown(value)} is not a list"
+        if not value:
+            return "the list is empty"
+        if problem := next(filter(None, map(self._choice_problem, value)), ""):
+            return problem
+        return "" if len({*value}) == len(value) else f"{_shown(value)} names one of them twice"
 
     def _text_problem(self, value: object) -> str:
         if not isinstance(value, str):
@@ -155,6 +193,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Source of the records",
         source_catalog.form_description(),
         DATA,
+        "sample:500",
         max_length=2000,
         pattern=source_catalog.pattern(),
         examples=source_catalog.examples(),
@@ -167,6 +206,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Query",
         source_catalog.query_description(),
         DATA,
+        source_catalog.DEFAULT_QUERY,
         max_length=10_000,
         pattern=r".*\S.*",
         multiline=True,
@@ -178,6 +218,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Encoding",
         "How the records are coded.",
         DATA,
+        "kaggle",
         choices={
             "auto": "decided from the file's codes, names and label; the run stops if these conflict",
             "uci": "the codes of the UCI archive",
@@ -191,6 +232,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Mapping",
         mapping_catalog.form_description(),
         DATA,
+        "heart-918",
         max_length=limits.MAPPING,
         pattern=mapping_catalog.pattern(),
         multiline=True,
@@ -206,6 +248,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "hashed before anything is stored. All records of a patient are on the same side of the split and in the same "
         "fold. Empty: each row is a patient of its own.",
         DATA,
+        "patient_id",
         max_length=200,
         pattern=r"\S(?:.*\S)?",
         default_words="with the source of the nightly runs `HEARTLINE_PATIENT`; with other sources none",
@@ -217,6 +260,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Largest share of rows in quarantine",
         "Rows that violate the contract are quarantined. Above this share the run stops.",
         CHECKS,
+        "0.1",
         low=0,
         high=1,
     ),
@@ -229,6 +273,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "stops. 0.25 sees only gross changes; smaller ones give a warning. Raise it if a change is intended, for "
         "example for the records of another hospital.",
         CHECKS,
+        "1",
         above=0,
         high=100,
     ),
@@ -239,6 +284,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Profile",
         "How thoroughly the families are evaluated.",
         TRAINING,
+        "quick",
         choices={
             "quick": "5 × 2 folds, forests of 100 trees, for experiments; reports label its numbers as quick",
             "full": "10 × 10 folds, forests of 300 trees",
@@ -251,8 +297,45 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Seed",
         "Seed of the folds and of the models.",
         TRAINING,
+        "7",
         low=0,
         high=2**31 - 1,
+    ),
+    Parameter(
+        "families",
+        "choices",
+        FAMILY_NAMES,
+        "Model families",
+        "Which model families are trained and compared. A comparison with the version in production needs its family.",
+        TRAINING,
+        f'["{LOGISTIC_REGRESSION}"]',
+        choices={name: name.replace("_", " ") for name in FAMILY_NAMES},
+    ),
+    Parameter(
+        "until",
+        "choice",
+        "register",
+        "Last task",
+        "After which task the run ends. The tasks after it are skipped, and the run succeeds.",
+        TRAINING,
+        "validate",
+        choices={
+            "ingest": "the source is read and parsed",
+            "validate": "the records are checked: used, duplicate and quarantined rows, findings",
+            "preprocess": "training set, hold-out and folds are stored",
+            "compare": "the families are trained and compared; nothing is registered",
+            "register": "the whole run",
+        },
+    ),
+    Parameter(
+        "force",
+        "flag",
+        False,
+        "Train again",
+        "Train also if versions from the same records, parameters and code are registered, complete and compared with "
+        "the version in production. Without it such a run ends after `preprocess` as *nothing new*.",
+        TRAINING,
+        "true",
     ),
     Parameter(
         "promotion",
@@ -261,8 +344,10 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Promotion",
         "Who moves the alias `production`.",
         PROMOTION,
+        "approval",
         choices={
             "manual": "only a user",
+            "approval": f"a user, whom the DAG {dag_ids.APPROVAL} asks in Airflow, under *Required Actions*",
             "if_better": "the run, if the verdict is *better*, the comparison included the family and search space "
             "of the version in production, and it is a look whose p-value is at most the look's level",
         },
@@ -341,14 +426,15 @@ def chosen(given: Mapping[str, Any], *wanted: str) -> dict[str, Any]:
         given: the parameters that are set, by name.
         wanted: names of parameters.
     """
-    known = by_name()
-    return {name: known[name].default if given.get(name) is None else given[name] for name in wanted}
+    defaults = {name: by_name()[name].form()["default"] for name in wanted}
+    return {name: default if given.get(name) is None else given[name] for name, default in defaults.items()}
 
 
 def markdown() -> str:
     """Return the parameters as a Markdown table: for the documentation."""
     rows = [
-        f"| `{one.name}` | {one.default_words or _default_words(one)} | {_table_bounds(one)} | {one.description} |\n"
+        f"| `{one.name}` | {one.default_words or _default_words(one)} | {_table_bounds(one)} | {one.description} "
+        f"Example: `{one.example}`. |\n"
         for one in PARAMETERS
     ]
     return "| parameter | default | values | meaning |\n| --- | --- | --- | --- |\n" + "".join(rows)
@@ -385,6 +471,10 @@ def _shown(value: object) -> str:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ", ".join(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

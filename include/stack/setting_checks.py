@@ -15,11 +15,13 @@ from heartline.errors import ParameterError, SourceRefusedError
 from heartline.ingestion import source_catalog
 from heartline.ingestion.access import networks
 from heartline.ingestion.mapping import catalog as mapping_catalog
+from heartline.registry import approvals
 from stack import mapping_choice
 from stack.errors import UsageError
 from stack.source_choice import absolute
 
 _FIELDS = 5  # of a cron expression for Airflow; croniter would accept seconds and years, too
+MAX_APPROVAL_DAYS = 365
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 
 
@@ -45,6 +47,21 @@ def _is_timezone(text: str) -> bool:
 
 def _is_count(text: str) -> bool:
     return text.isascii() and text.isdigit() and int(text) > 0
+
+
+def _is_days(text: str) -> bool:
+    try:
+        return 0 < float(text) <= MAX_APPROVAL_DAYS
+    except ValueError:
+        return False
+
+
+def _is_yes_or_no(text: str) -> bool:
+    return text in ("yes", "no")
+
+
+def _are_users(text: str) -> bool:
+    return all(one.strip() and not any(sign.isspace() for sign in one.strip()) for one in text.split(","))
 
 
 def _is_archive(text: str) -> bool:
@@ -112,6 +129,10 @@ _CHECKS: _Checks = {
     "HEARTLINE_SOURCE_SECONDS": (_is_count, "a whole number of seconds, at least 1"),
     "HEARTLINE_SOURCE_MAX_BYTES": (_is_count, "a whole number of bytes, at least 1"),
     "HEARTLINE_SOURCE_MAX_ROWS": (_is_count, "a whole number of rows, at least 1"),
+    "HEARTLINE_APPROVAL_DAYS": (_is_days, f"a number of days above 0 and at most {MAX_APPROVAL_DAYS}"),
+    "HEARTLINE_APPROVERS": (_are_users, "names of Airflow's users, separated by commas"),
+    "HEARTLINE_FOUR_EYES": (_is_yes_or_no, "yes or no"),
+    approvals.REQUIRED: (_is_yes_or_no, "yes or no"),
     "HEARTLINE_MAPPING": (
         _is_mapping,
         f"{_NAMED_MAPPINGS}, or the path of a mapping that exists, .yaml, .yml or .json",

@@ -22,6 +22,7 @@ HOST = "127.0.0.1"
 DAG = dag_ids.TRAINING
 MODEL = contract.MODEL_NAME
 USER = "admin"  # of Airflow's user interface
+APPROVER = "approver"  # the second user there, who may answer requests for approval
 
 # `down --purge` deletes a folder only if it holds this file.
 MARKER_FILE = "HEARTLINE"

@@ -29,6 +29,7 @@ MLFLOW = {
     "comparison of run": f"/comparison/run?dag=heart_training&id={ID}",
     "comparison of an approval's candidate": "/comparison/run?dag=heart_approval&id=asset__1",
     "comparison of an approval by version": "/comparison/run?dag=heart_approval&id=manual__2",
+    "comparison of an approval that has asked": "/comparison/run?dag=heart_approval&id=ask__3",
     "comparison of version": "/comparison/version/2",
 }
 VERSIONS = {
@@ -165,8 +166,14 @@ for prefix, path, methods in routes:
 if wanted:
     ask("bearer", "no ledger", "/versions/")
     ask("page in a browser", "no ledger", "/versions/")
+    from datetime import UTC, datetime
     from heartline.ledger import store
-    store.entries = lambda **_: []
+    from heartline.ledger.entry import Entry
+    asked = Entry(
+        1, datetime(2026, 11, 1, tzinfo=UTC), "requested", "2", "run x", {"run": "ask__3", "training": sys.argv[2]},
+        "ledger", None, "", "",
+    )
+    store.entries = lambda **_: [asked]
 for name, path in wanted.items():
     for login in logins:
         ask(login, name, path)

@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import mlflow
 import pytest
@@ -63,6 +63,29 @@ def test_airflow_shows_the_run_as_a_graph(signed_in, running, pictures):
         expect(signed_in.get_by_text(task, exact=False).first).to_be_visible()
     signed_in.wait_for_timeout(3000)
     signed_in.screenshot(path=pictures / "airflow.png")
+
+
+def test_a_run_has_tabs_with_its_comparison_and_its_data_quality(signed_in, running):
+    run = next(one for one in _runs(running) if one["state"] == "success")["dag_run_id"]
+    signed_in.goto(running.url("AIRFLOW", f"/dags/heart_training/runs/{quote(run, safe='')}"))
+    for tab, heading in (("Comparison", "The models"), ("Data quality", "Checks")):
+        signed_in.get_by_role("link", name=tab, exact=True).last.click()
+        shown = signed_in.frame_locator(f"iframe[title='{tab}']")
+        expect(shown.get_by_role("heading", name=heading, exact=True)).to_be_visible()
+
+
+def test_the_page_of_all_versions_answers_for_another_date(signed_in, running, pictures):
+    signed_in.goto(running.url("AIRFLOW", "/dags/heart_training"))
+    signed_in.get_by_role("link", name="Versions", exact=True).last.click()
+    shown = signed_in.frame_locator("iframe[title='Versions']")
+    expect(shown.get_by_role("heading", level=1)).to_contain_text("version 1 is in production")
+    expect(shown.locator("svg.versions circle")).to_have_count(2)
+    signed_in.screenshot(path=pictures / "versions.png")
+    shown.get_by_label("Since").fill("2026-03-01")
+    shown.get_by_role("button", name="Show").click()
+    expect(shown.get_by_role("heading", level=1)).to_contain_text("1 March 2026")
+    shown.get_by_role("link", name="1", exact=True).click()
+    expect(shown.get_by_role("heading", name="The models")).to_be_visible()
 
 
 @pytest.fixture

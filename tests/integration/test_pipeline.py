@@ -383,6 +383,27 @@ def test_the_log_of_a_green_task_is_short_and_ends_with_what_matters(airflow, ru
         assert LAST_LINES[task["task_id"]] in lines[-1]["event"]
 
 
+def test_tasks_link_to_their_run_or_version_in_mlflow(airflow, running):
+    run = next(one for one in _runs(airflow, running) if one["state"] == "success")
+    found: dict[str, set[str]] = {}
+    for task in _tasks(airflow, running, run["dag_run_id"]):
+        place = f"/api/v2/dags/heart_training/dagRuns/{run['dag_run_id']}/taskInstances/{task['task_id']}/links"
+        answer = airflow.get(running.url("AIRFLOW", place), params={"map_index": task["map_index"]}, timeout=120).json()
+        found.setdefault(task["task_id"], set()).update(link for link in answer["extra_links"].values() if link)
+    assert {task for task, links in found.items() if links} == {"validate", "train", "compare", "register"}
+    assert len(found["train"]) == 2
+    assert all(link.startswith(running.url("MLFLOW", "/#/runs/")) for link in found["validate"] | found["train"])
+    (version,) = found["register"]
+    assert version.startswith(running.url("MLFLOW", "/#/models/heart-disease/versions/"))
+
+
+def test_the_page_of_all_versions_names_the_one_in_production_and_who_moved_it(airflow, running):
+    answer = airflow.get(running.url("AIRFLOW", "/versions/"), timeout=120)
+    assert answer.status_code == 200, answer.text
+    assert "in production</span>" in answer.text
+    assert "with the first ./heartline up" in answer.text
+
+
 def test_a_run_with_a_misspelt_key_is_refused(airflow, running):
     url = running.url("AIRFLOW", "/api/v2/dags/heart_training/dagRuns")
     answer = airflow.post(url, json={"logical_date": None, "conf": {"sorce": "uci"}}, timeout=120)

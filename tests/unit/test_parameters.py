@@ -16,6 +16,7 @@ from heartline.errors import ParameterError
 from heartline.ingestion import source_catalog
 from heartline.parameters import PARAMETERS
 from heartline.pipeline.ingest import ingest
+from heartline.training.family_names import FAMILY_NAMES
 from tests.conftest import ROOT
 
 QUERY = "SELECT * FROM patients"
@@ -61,6 +62,14 @@ def test_an_unknown_key_is_shown_cut_and_with_its_invisible_characters():
         ({"profile": "fulll"}, "'fulll' is not a choice"),
         ({"profile": ""}, "'' is not a choice"),
         ({"promotion": ["manual"]}, "is not a choice"),
+        ({"families": "random_forest"}, "'random_forest' is not a list"),
+        ({"families": []}, "the list is empty"),
+        ({"families": ["random_forest", "svm"]}, "'svm' is not a choice"),
+        ({"families": ["random_forest", "random_forest"]}, "names one of them twice"),
+        ({"families": [1]}, "1 is not a choice"),
+        ({"force": "true"}, "'true' is neither true nor false"),
+        ({"force": 1}, "1 is neither true nor false"),
+        ({"until": "train"}, "'train' is not a choice"),
         ({"source": ""}, "it is empty"),
         ({"source": " \t"}, "it holds only spaces"),
         ({"source": "uci "}, "'uci ' starts or ends with a space"),
@@ -90,6 +99,8 @@ def test_a_wrong_value_is_refused(conf, what):
         {},
         {"seed": 1000, "max_drift": 3, "max_quarantine": 1.0, "profile": "quick"},
         {"seed": None, "source": None, "query": None, "encoding": None},
+        {"families": ["random_forest"], "until": "compare", "force": True, "promotion": "approval"},
+        {"families": None, "until": None, "force": None},
         {"source": "sample:100"},
         {"source": "sample:10000000"},
         {"source": "/data/a b.csv"},
@@ -138,6 +149,8 @@ VALUES = st.one_of(
     st.text(max_size=20),
     st.text(st.characters(), min_size=1999, max_size=2002),
     st.lists(st.integers(), max_size=2),
+    st.lists(st.sampled_from([*FAMILY_NAMES, "svm"]), max_size=3),
+    st.sampled_from(parameters.STAGES),
 )
 
 
@@ -177,15 +190,29 @@ def test_the_form_explains_each_parameter(one):
     assert "`" not in text
     # the form's number field would replace a value beyond these by the bound
     assert {"minimum", "maximum"}.isdisjoint(form)
+    assert form["section"] in ("Data", "Checks", "Training", "Promotion")
+    assert text.endswith(f"Example: **{one.example}**.")
     if one.choices:
         assert all(f"- **{value}**: " in text for value in one.choices)
+    if one.kind == "choices":  # Airflow's field for several values
+        assert (form["type"], form["examples"]) == (["array", "null"], [*one.choices])
+    if one.kind == "text":
+        assert str(one.max_length) in text
+    if one.kind == "choice":
         # an emptied field is None, which means the default
         assert form["enum"] == [*one.choices, None]
         assert one.default in form["values_display"]["null"]
     if one.kind in ("number", "whole number"):
         assert all(f"{bound:g}" in text or str(bound) in text for bound in (one.low or 0, one.high))
     if one.default is not None:
-        assert f"Default: **{one.default}**" in text
+        words = ", ".join(one.default) if isinstance(one.default, tuple) else str(one.default)
+        assert f"Default: **{words}**".lower() in text.lower()
+
+
+@pytest.mark.parametrize("one", PARAMETERS, ids=lambda one: one.name)
+def test_the_example_is_accepted(one):
+    value = one.example if one.kind in ("text", "choice") else json.loads(one.example)
+    assert one.problem(value) == ""
 
 
 def test_none_means_the_default():

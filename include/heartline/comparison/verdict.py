@@ -10,9 +10,11 @@ from heartline.evaluation.intervals import ALPHA
 
 MANUAL = "manual"
 """Promotion mode: a run never moves ``production``."""
+APPROVAL = "approval"
+"""Promotion mode: a run never moves ``production``, and asks for an approval of its winner."""
 IF_BETTER = "if_better"
 """Promotion mode: a run moves ``production`` where its verdict is *better* and nothing holds the move back."""
-PROMOTION_MODES = (MANUAL, IF_BETTER)
+PROMOTION_MODES = (MANUAL, APPROVAL, IF_BETTER)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from heartline import contract
+from heartline import contract, parameters
 from heartline.comparison import looks
 from heartline.comparison.candidates import Candidate
 from heartline.comparison.looks import Look
@@ -24,12 +24,19 @@ log = logging.getLogger(__name__)
 
 
 @memory_limit("task compare")
-def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: str = "") -> Compared:
+def compare(
+    trained: Sequence[Trained | Refused],
+    prepared: Prepared,
+    *,
+    until: str = parameters.STAGES[-1],
+    run: str = "",
+) -> Compared:
     """Compare the families on their shared folds, store the evidence, and name the winner.
 
     Args:
         trained: what ``train`` returned, one entry for each family.
         prepared: what ``preprocess`` returned.
+        until: the last task of the run.
         run: Airflow's DAG run id.
 
     Raises:
@@ -84,12 +91,17 @@ def compare(trained: Sequence[Trained | Refused], prepared: Prepared, *, run: st
     comparison_run = _log_run(outcome, decision, look, participants, remarks, prepared, run, predictions)
     mlflow_registry.link_comparison([one["run_id"] for one in servable], comparison_run)
     log.info("verdict: %s. %s", verdict.verdict, verdict.sentence)
-    return {
+    compared: Compared = {
         "trained": list(trained),
-        **decision,
+        # mypy would have the fields that may be absent set here
+        **decision,  # type: ignore[typeddict-item]
         "production": production.number if production else "",
         "comparison_run": comparison_run,
+        "fingerprint": prepared.get("fingerprint", ""),
+        "note": f"{verdict.verdict}: {verdict.sentence}",
     }
+    handovers.end_after(compared, "compare", until)
+    return compared
 
 
 def _no_candidate(refused: Sequence[Refused]) -> NoCandidateError:

@@ -5,12 +5,24 @@ are named by content.
 """
 
 from collections.abc import Mapping
-from typing import Literal, NotRequired, TypedDict, TypeGuard
+from typing import Any, Literal, NotRequired, TypedDict, TypeGuard
 
+from heartline import parameters
 from heartline.errors import HandoverError
 
 
-class Ingested(TypedDict):
+class Told(TypedDict):
+    """What a task tells Airflow beside its result; no task reads it."""
+
+    note: NotRequired[str]
+    """The run's note, if this task is the last one that ran: one line."""
+    ends: NotRequired[str]
+    """Why the run ends after this task, one line: the next tasks are skipped. Absent where the run goes on."""
+    assets: NotRequired[dict[str, dict[str, Any]]]
+    """The assets that this task changed, by name, with what is stored beside the event."""
+
+
+class Ingested(Told):
     """Returned by ``ingest``: the parsed values of a source, before validation.
 
     No task reads ``sha256``; it is for readers of XCom (Airflow's REST API and UI).
@@ -57,7 +69,7 @@ class ValidationEvidence(TypedDict):
     """URI of the quarantined rows, CSV."""
 
 
-class Validated(ValidationEvidence):
+class Validated(ValidationEvidence, Told):
     """Returned by ``validate``: the records that passed, and the evidence of the checks.
 
     No task reads ``expectations``; it is for readers of XCom (Airflow's REST API and UI).
@@ -102,6 +114,21 @@ class Prepared(Validated):
     """Name of the evaluation profile: ``quick`` or ``full``."""
     seed: int
     """Seed of the folds and of the models."""
+    families: NotRequired[list[str]]
+    """Names of the families to train; absent in what version 0.4 or earlier wrote."""
+    fingerprint: NotRequired[str]
+    """Identifies records, parameters and code: equal ones lead to the same models and comparison."""
+    registered: NotRequired["Registered"]
+    """What the earlier run with this fingerprint registered, where there is nothing new; absent otherwise."""
+
+
+class ForFamily(TypedDict):
+    """Returned by ``preprocess`` for each family: the task ``train`` is mapped over a list of these."""
+
+    family: str
+    """Name of the family."""
+    prepared: Prepared
+    """What all families share."""
 
 
 class Trained(TypedDict):
@@ -182,7 +209,7 @@ class Decision(TypedDict):
     """By challenger, why the evidence does not suffice to move ``production`` to it; absent where it does."""
 
 
-class Compared(Decision):
+class Compared(Decision, Told):
     """Returned by ``compare``: the verdict, beside what ``train`` returned for each family.
 
     No task reads ``incumbent`` and ``reasons``; they are for readers of XCom (Airflow's REST API and UI).
@@ -194,9 +221,11 @@ class Compared(Decision):
     """The version in production when the families were compared; "" for none."""
     comparison_run: str
     """Id of the MLflow run that holds the evidence."""
+    fingerprint: NotRequired[str]
+    """As in ``Prepared``."""
 
 
-class Registered(TypedDict):
+class Registered(Told):
     """Returned by ``register``; ``./heartline train`` shows it."""
 
     name: str
@@ -223,6 +252,30 @@ class Registered(TypedDict):
     """Whether ``production`` points at the winner's version now because of this run."""
     held_back: str
     """Why ``production`` was not moved although the run was to move it; "" otherwise."""
+
+
+def end_after(result: Told, task: str, until: str) -> None:
+    """Mark a result as the run's last one, where the parameter ``until`` names the task.
+
+    Args:
+        result: what the task returns.
+        task: its id.
+        until: one of ``parameters.STAGES``.
+    """
+    if task == until and until != parameters.STAGES[-1]:
+        result["ends"] = f"the run was to end after {until} (parameter until)"
+
+
+def note(result: object) -> str:
+    """Return the run's note in what a task returned; "" for none.
+
+    Args:
+        result: as XCom gives it; of ``preprocess``, a list of what it says for each family.
+    """
+    if isinstance(result, list) and result and isinstance(result[0], Mapping):
+        result = result[0].get("prepared")
+    text = result.get("note") if isinstance(result, Mapping) else None
+    return " ".join(str(text or "").split())
 
 
 def is_refused(trained: Trained | Refused) -> TypeGuard[Refused]:

@@ -7,6 +7,7 @@ from heartline import parameters
 from heartline.errors import memory_limit
 from heartline.ingestion import encodings, patients, sources
 from heartline.ingestion.mapping import catalog as mapping_catalog
+from heartline.pipeline import handovers
 from heartline.pipeline.handovers import Ingested
 from heartline.storage import object_store, snapshots
 from heartline.storage.record_identity import PATIENT
@@ -23,6 +24,7 @@ def ingest(
     mapping: str | None = None,
     encoding: str = encodings.AUTO,
     patient: str | None = None,
+    until: str = parameters.STAGES[-1],
     given: Mapping[str, object] | None = None,
 ) -> Ingested:
     """Check the run's parameters, parse a source, and store its values before validation.
@@ -36,6 +38,7 @@ def ingest(
         encoding: ``uci`` and ``kaggle`` state that the source has known names and codes, so that no mapping applies.
         patient: the name of the source's column that identifies the patient. Without it that of the nightly runs
             applies to their source.
+        until: the last task of the run.
         given: all that the run was given, to be checked before anything is read: Airflow passes unknown keys on.
 
     Raises:
@@ -76,7 +79,9 @@ def ingest(
         "origin": records.origin,
         "source": records.description,
         "sha256": records.sha256,
+        "note": f"{len(table.frame):,} rows were read from {records.description}",
     }
+    handovers.end_after(ingested, "ingest", until)
     if used:
         ingested["mapping"] = object_store.put(used.text().encode(), "mappings", ".yaml")
         ingested["mapping_title"] = used.title

@@ -1,26 +1,70 @@
 """The task ``preprocess``: splits the snapshot into training set and hold-out, and plans the shared folds."""
 
 import logging
+from collections.abc import Sequence
 
 import pandas as pd
 
+from heartline import parameters
 from heartline.errors import DataError, memory_limit
-from heartline.pipeline import handovers
-from heartline.pipeline.handovers import Prepared, Validated
+from heartline.pipeline import handovers, unchanged
+from heartline.pipeline.handovers import ForFamily, Prepared, Validated
 from heartline.storage import snapshots, splits
-from heartline.training import families
+from heartline.training import families as known
+from heartline.training.family_names import FAMILY_NAMES
 
 log = logging.getLogger(__name__)
 
 
+def for_each_family(
+    validated: Validated,
+    *,
+    families: Sequence[str],
+    profile: str,
+    seed: int,
+    promotion: str,
+    until: str = parameters.STAGES[-1],
+    force: bool = False,
+) -> list[ForFamily]:
+    """Do what ``preprocess`` does, and end the run where there is nothing new.
+
+    Args:
+        validated: what ``validate`` returned.
+        families: names of the families to train.
+        profile: ``quick`` or ``full``.
+        seed: of the folds and of the models.
+        promotion: one of ``comparison.verdict.PROMOTION_MODES``.
+        until: the last task of the run.
+        force: whether the run goes on where there is nothing new.
+
+    Returns:
+        an entry for each family; the task ``train`` is mapped over them.
+
+    Raises:
+        OutOfMemoryError: the records do not fit in memory.
+        HandoverError: another version of the code wrote ``validated``.
+        DataError: too few records of a class, or too few with a value of a column.
+        RegistryError: MLflow cannot be reached.
+    """
+    prepared = preprocess(validated, profile=profile, seed=seed, families=families)
+    handovers.end_after(prepared, "preprocess", until)
+    if "ends" not in prepared and not force:
+        found = unchanged.find(prepared, promotion=promotion)
+        if found:
+            prepared["registered"] = found
+            prepared["note"] = prepared["ends"] = found["note"]
+    return [{"family": name, "prepared": prepared} for name in prepared["families"]]
+
+
 @memory_limit("task preprocess")
-def preprocess(validated: Validated, *, profile: str, seed: int) -> Prepared:
+def preprocess(validated: Validated, *, profile: str, seed: int, families: Sequence[str] = FAMILY_NAMES) -> Prepared:
     """Split the snapshot into training set and hold-out, and plan the folds that all families share.
 
     Args:
         validated: what ``validate`` returned.
         profile: ``quick`` or ``full``.
         seed: of the folds and of the models.
+        families: names of the families to train.
 
     Raises:
         OutOfMemoryError: the records do not fit in memory.
@@ -28,7 +72,7 @@ def preprocess(validated: Validated, *, profile: str, seed: int) -> Prepared:
         DataError: too few records of a class, or too few with a value of a column.
     """
     handovers.expect("validate", validated)
-    plan = families.profile(profile)
+    plan = known.profile(profile)
     records = snapshots.read_snapshot(validated["snapshot"])
     try:
         splits.expect_values(records)
@@ -38,14 +82,20 @@ def preprocess(validated: Validated, *, profile: str, seed: int) -> Prepared:
         raise _with_row_counts(error, validated) from error
     frame = pd.DataFrame(folds.T, columns=[f"repeat_{number}" for number in range(len(folds))])
     log.info("%d training records, %d held out", len(train), len(holdout))
-    return {
-        **validated,
+    prepared: Prepared = {
+        # mypy would have the fields that may be absent set here
+        **validated,  # type: ignore[typeddict-item]
         "training": snapshots.write_snapshot(train),
         "holdout": snapshots.write_snapshot(holdout),
         "folds": snapshots.write_snapshot(frame, "folds"),
         "profile": profile,
         "seed": seed,
+        "families": [name for name in FAMILY_NAMES if name in families],
+        "note": f"{len(train):,} training records and {len(holdout):,} held out, of {validated['used']:,}",
     }
+    prepared.pop("assets", None)
+    prepared["fingerprint"] = unchanged.fingerprint(prepared)
+    return prepared
 
 
 def _with_row_counts(error: DataError, validated: Validated) -> DataError:

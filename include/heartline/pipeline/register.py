@@ -1,5 +1,6 @@
 """The task ``register``: registers each family that can be served, and moves the aliases."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from heartline import contract
 from heartline.comparison import verdict
 from heartline.evaluation.cross_validation import Evaluation
 from heartline.packaging import bundle
-from heartline.pipeline import candidates, handovers
+from heartline.pipeline import candidates, handovers, unchanged
 from heartline.pipeline.handovers import Compared, Registered, Trained
 from heartline.registry import mlflow_registry
 from heartline.registry.repair import Registration
@@ -21,13 +22,14 @@ NO_CAUTION = "none"
 log = logging.getLogger(__name__)
 
 
-def register(compared: Compared, *, promotion: str, run: str = "") -> Registered:
+def register(compared: Compared, *, promotion: str, run: str = "", by: str = "schedule") -> Registered:
     """Register each family that can be served, point ``staging`` at the winner, and ``production`` where the run may.
 
     Args:
         compared: what ``compare`` returned.
-        promotion: ``manual`` or ``if_better``; see ``comparison.verdict.may_move_production``.
+        promotion: one of ``comparison.verdict.PROMOTION_MODES``.
         run: Airflow's DAG run id; the history of ``production`` records it.
+        by: who started the run: a user of Airflow, or ``schedule``.
 
     Raises:
         HandoverError: another version of the code wrote ``compared``.
@@ -55,7 +57,7 @@ def register(compared: Compared, *, promotion: str, run: str = "") -> Registered
         version if promoted else compared["production"] or "none",
         ", moved by this run" if promoted else "",
     )
-    return {
+    registered: Registered = {
         "name": contract.MODEL_NAME,
         "version": version,
         "family": compared["winner"],
@@ -69,6 +71,52 @@ def register(compared: Compared, *, promotion: str, run: str = "") -> Registered
         "promoted": promoted,
         "held_back": held_back,
     }
+    unchanged.record(registered, compared, promotion=promotion)
+    manifests = {one["family"]: files["manifest.json"] for one, files in zip(servable, bundles, strict=True)}
+    registered["note"] = _note(registered, compared)
+    registered["assets"] = _assets(registered, compared, manifests, promotion=promotion, run=run, by=by)
+    return registered
+
+
+def _note(registered: Registered, compared: Compared) -> str:
+    """Return the verdict and what became of the aliases, in one line."""
+    version = registered["version"]
+    staging = f"staging is version {version} ({registered['family']})" if version else "staging was not moved"
+    if registered["promoted"]:
+        production = f"this run moved production to version {version}"
+    else:
+        production = f"production is version {compared['production']}" if compared["production"] else ""
+    held_back = f"production was not moved: {registered['held_back']}" if registered["held_back"] else ""
+    return "; ".join(filter(None, [f"{compared['verdict']}: {compared['reason']}", staging, production, held_back]))
+
+
+def _assets(
+    registered: Registered,
+    compared: Compared,
+    manifests: Mapping[str, bytes],
+    *,
+    promotion: str,
+    run: str,
+    by: str,
+) -> dict[str, dict[str, object]]:
+    """Return the assets that this run changed: *candidate* where it has a winner, *production* where it moved that."""
+    version, family = registered["version"], registered["family"]
+    if not version or not family:
+        return {}
+    production = version if registered["promoted"] else compared["production"]
+    candidate: dict[str, object] = {
+        "version": version,
+        "verdict": compared["verdict"],
+        "family": family,
+        "digest": hashlib.sha256(manifests[family]).hexdigest(),
+        "run_id": run,
+        "triggered_by": by,
+        "production": production,
+        "reason": compared["reason"],
+        "requested": promotion == verdict.APPROVAL and version != production,
+    }
+    moved: dict[str, object] = {"version": version, "before": compared["production"], "by": f"run {run}"}
+    return {"candidate": candidate, **({"production": moved} if registered["promoted"] else {})}
 
 
 def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Compared) -> Registration:

@@ -3,6 +3,7 @@
 import logging
 
 from heartline import contract
+from heartline import parameters as run_parameters
 from heartline.errors import memory_limit
 from heartline.ingestion import encodings
 from heartline.ingestion.mapping import parser as mapping_parser
@@ -23,6 +24,7 @@ def validate(
     encoding: str = encodings.AUTO,
     max_quarantine: float = contract.MAX_QUARANTINE_SHARE,
     max_drift: float = contract.MAX_DRIFT,
+    until: str = run_parameters.STAGES[-1],
     run: str = "",
 ) -> Validated:
     """Validate the records against the contract; those that pass become the run's snapshot.
@@ -32,6 +34,7 @@ def validate(
         encoding: ``auto``, ``uci`` or ``kaggle``.
         max_quarantine: the largest share of rows that may be quarantined, 0 to 1.
         max_drift: the largest divergence of a column from production's snapshot.
+        until: the last task of the run.
         run: Airflow's DAG run id, which also names its Data Docs page.
 
     Raises:
@@ -91,12 +94,28 @@ def validate(
         "page": evidence["page"],
         "quarantine": evidence["quarantine"],
         "quarantine_csv": evidence["quarantine_csv"],
+        "note": f"{report.used:,} of {report.rows:,} rows passed the checks, {report.duplicates:,} duplicate, "
+        f"{report.quarantined:,} in quarantine",
+        "assets": {"snapshot": _about(snapshot, report, ingested, run)},
     }
+    handovers.end_after(validated, "validate", until)
     if "mapping" in ingested:
         validated["mapping"], validated["mapping_title"] = ingested["mapping"], ingested["mapping_title"]
     if report.warnings:
         validated["about_patients"] = report.warnings
     return validated
+
+
+def _about(snapshot: str, report: checkpoint.Report, ingested: Ingested, run: str) -> dict[str, object]:
+    """Return what the event of the asset *snapshot* says."""
+    return {
+        "digest": object_store.digest_of(snapshot),
+        "rows": report.used,
+        "duplicates": report.duplicates,
+        "quarantined": report.quarantined,
+        "origin": ingested["origin"],
+        "run_id": run,
+    }
 
 
 def _mapping(ingested: Ingested) -> FileMapping | None:

@@ -23,7 +23,7 @@ EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",  # without it, MLflow's UI shows pages for GenAI
 }
 PREFIX = "heartline.production."
-PROMOTE, ROLLBACK, RUN, FIRST_UP = "promote", "rollback", "run", "first up"
+PROMOTE, ROLLBACK, RUN, FIRST_UP, APPROVAL = "promote", "rollback", "run", "first up", "approval"
 EXTERNAL = "moved outside (MLflow's UI or API)"
 UNKNOWN = "unknown"
 
@@ -40,7 +40,7 @@ class Move:
         before: the version before the move, "" for none.
         after: the version after the move, "" where the alias was removed.
         by: a user name, ``run`` and the id of an Airflow run, or ``unknown``.
-        how: promote, rollback, run, first up, or moved outside.
+        how: promote, rollback, run, first up, approval, or moved outside.
         forced: whether the user overruled a refusal.
         number: its place in the history, from 1; None for an entry of version 0.2 or earlier.
         origin: kind of source of the training data of ``after``, "" where it is unknown.

@@ -52,6 +52,7 @@ from heartline.registry.runs import EXPERIMENT, REFUSED, Dataset, Run
 KEY = "heartline.key"
 DATASET_DIGEST = 36  # characters that MLflow keeps of a digest; a tag of the input and its URI hold all 64
 DATASET_SHA256 = "heartline.sha256"
+CANDIDATE = "heartline.candidate"  # tag: what the run that staged a version says of it, JSON
 COMPARISON = "comparison"  # tag: address of the page of the latest comparison
 _FORMER_SCORE = "cv_roc_auc"  # up to 0.2: the mean over the folds, under the name of another score
 _OUR_DESCRIPTION = re.compile(r"ROC AUC \d|\d\.\d{3} ROC AUC: ")  # of today, and up to 0.2
@@ -270,14 +271,15 @@ def aliased(alias: str) -> Version | None:
         return Version(str(found.version), dict(found.tags))
 
 
-def move_production(version: str, *, by: str, expected: str | None = None) -> str:
-    """Point ``production`` at a version, and record it as a move by a run.
+def move_production(version: str, *, by: str, how: str = alias_history.RUN, expected: str | None = None) -> str:
+    """Point ``production`` at a version, and record the move.
 
     The rules are those of ``alias_moves.move``.
 
     Args:
         version: its number.
         by: who moves it, for the history.
+        how: the kind of move, for the history.
         expected: the version in production when the move was decided, "" for none; None to accept any.
 
     Returns:
@@ -287,9 +289,7 @@ def move_production(version: str, *, by: str, expected: str | None = None) -> st
         RegistryError: there is no such version, or MLflow cannot be reached.
     """
     with reaching_mlflow(f"point alias {PRODUCTION} at version {version}"):
-        return alias_moves.move(
-            _model(), version, by=by, how=alias_history.RUN, now=datetime.now(UTC), expected=expected
-        ).refused
+        return alias_moves.move(_model(), version, by=by, how=how, now=datetime.now(UTC), expected=expected).refused
 
 
 def record_external_moves() -> list[alias_history.Move]:

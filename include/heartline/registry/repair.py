@@ -119,18 +119,18 @@ def _stored(uri: str, bundle: Mapping[str, bytes], digests: Mapping[str, str]) -
 
 
 def usable_version(
-    client: mlflow.MlflowClient, found: Sequence[ModelVersion], bundle: Mapping[str, bytes], upload: Upload
+    client: mlflow.MlflowClient, versions: Sequence[ModelVersion], bundle: Mapping[str, bytes], upload: Upload
 ) -> tuple[Registration | None, list[str]]:
     """Return the newest version that is complete or could be repaired, and why those before it could not.
 
     Args:
         client: of MLflow.
-        found: the versions with the bundle's key.
+        versions: those with the bundle's key.
         bundle: the bundle's files by name.
         upload: uploads them for a run and a logged model.
     """
     unusable: list[str] = []
-    for version in sorted(found, key=lambda one: int(one.version), reverse=True):
+    for version in sorted(versions, key=lambda one: int(one.version), reverse=True):
         problem, repairs = _repair_version(client, version, bundle, upload)
         if not problem:
             return Registration(str(version.version), tuple(repairs)), unusable
@@ -143,11 +143,11 @@ def _repair_version(
 ) -> tuple[str, list[str]]:
     """Return why a version cannot be repaired ("" where it is complete now), and what was repaired."""
     run_id = str(version.run_id)
-    run = _found(client.get_run, run_id)
+    run = found(client.get_run, run_id)
     if run is None:
         return "its run was deleted for good", []
     model_id = str(version.source or "").removeprefix("models:/")
-    if model_id != version.source and _found(client.get_logged_model, model_id) is None:
+    if model_id != version.source and found(client.get_logged_model, model_id) is None:
         return "its logged model was deleted", []
     repairs = [restored] if (restored := restore_run(client, run)) else []
     uri = client.get_model_version_download_uri(contract.MODEL_NAME, version.version)
@@ -166,7 +166,8 @@ def _repair_version(
     return "", repairs
 
 
-def _found(get: Callable[[str], T], name: str) -> T | None:
+def found(get: Callable[[str], T], name: str) -> T | None:
+    """Return what a method of MLflow's client gets by its name; None where there is nothing of that name."""
     try:
         return get(name)
     except MlflowException as error:

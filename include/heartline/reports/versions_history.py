@@ -151,6 +151,20 @@ def gather() -> History:
     return build(model, store.entries(kinds=KINDS), _stored_scores(model.versions))
 
 
+def requested_by(run: str) -> tuple[str, str]:
+    """Return the training run and the version that a run of ``heart_approval`` has asked about; "" where it has not.
+
+    Args:
+        run: id of the run of ``heart_approval``.
+
+    Raises:
+        LedgerError: the ledger's database does not answer, or refuses.
+    """
+    entries = store.entries(kinds=("requested",))
+    found = next((one for one in reversed(entries) if one.facts.get("run") == run), None)
+    return (str(found.facts.get("training") or ""), found.version) if found else ("", "")
+
+
 def build(
     model: ListedModel, entries: Iterable[Entry], stored: Mapping[str, Mapping[str, Score]] | None = None
 ) -> History:
@@ -228,9 +242,9 @@ def _spans(entries: Sequence[Entry], production: str) -> list[Span]:
         if one.kind != "moved" or one.facts.get("alias", PRODUCTION) != PRODUCTION:
             continue
         if spans and spans[-1].end is None:
-            spans[-1] = replace(spans[-1], end=one.at)
+            spans[-1] = replace(spans[-1], end=_moment(one))
         elif not spans and one.facts.get("from"):
-            spans.append(Span(str(one.facts["from"]), None, one.at))
+            spans.append(Span(str(one.facts["from"]), None, _moment(one)))
         after = str(one.facts.get("to") or "")
         if after:
             spans.append(_span(after, one, approvals.pop(after, None)))
@@ -244,13 +258,21 @@ def _spans(entries: Sequence[Entry], production: str) -> list[Span]:
 def _span(version: str, move: Entry, approval: Decision | None) -> Span:
     return Span(
         version,
-        move.at,
+        _moment(move),
         by=move.by,
         how=str(move.facts.get("how") or ""),
         forced=bool(move.facts.get("forced")),
         reason=str(move.facts.get("reason") or ""),
         approval=approval,
     )
+
+
+def _moment(move: Entry) -> datetime:
+    """Return when a move was made: the ledger states it for moves that were recorded before there was a ledger."""
+    try:
+        return datetime.fromisoformat(str(move.facts["when"]))
+    except (KeyError, ValueError):
+        return move.at
 
 
 def _stored_scores(versions: Sequence[ListedVersion]) -> dict[str, Mapping[str, Score]]:

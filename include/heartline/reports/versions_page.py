@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
+from heartline.registry.alias_history import EXTERNAL
 from heartline.reports import rendering, versions_change, versions_figure
 from heartline.reports.versions_change import BETTER, NONE, SAME, WORSE, Change
 from heartline.reports.versions_figure import in_words
@@ -17,9 +18,9 @@ NEWEST = 30  # versions that are shown without a click
 HOW = {
     "promote": "with ./heartline promote",
     "rollback": "with ./heartline rollback",
-    "run": "by a training run (promotion = if_better)",
-    "first up": "by the first ./heartline up",
-    "approval": "by the approval's run",
+    "run": "(promotion if_better)",
+    "first up": "with the first ./heartline up",
+    "approval": "",
 }
 _TONES = {WORSE: "bad", BETTER: "", NONE: "same", SAME: "same"}
 
@@ -120,6 +121,8 @@ def _move(span: Span, history: History) -> dict[str, Any]:
 
 
 def _moved(span: Span) -> str:
+    if span.how == EXTERNAL:
+        return "moved by hand in MLflow (its UI or API), by whom is not recorded"
     how = HOW.get(span.how, span.how)
     return " ".join(["moved by", span.by or "unknown", *([how] if how else []), *(["(forced)"] if span.forced else [])])
 

@@ -17,7 +17,7 @@ from heartline.ingestion import sources
 from heartline.ingestion.access import files
 from heartline.ingestion.mapping import catalog as mapping_catalog
 from heartline.ledger import store as ledger
-from heartline.registry import pinned
+from heartline.registry import versions
 from heartline.scoring import parameters
 from heartline.scoring.model import ScoringModel, packed
 from heartline.scoring.reading import encoding_evidence, inputs, staging
@@ -175,7 +175,7 @@ def plan(
         parameters.check(given)
     settings = sources.Settings.from_environment()
     target = _target(output, run, settings)
-    fetched = pinned.fetch(version)
+    fetched = versions.fetch(version)
     archive = packed(fetched.files)
     model = ScoringModel.unpacked(archive, fetched.version)
     stated = mapping_catalog.resolve(mapping, settings.folders) if mapping else None

@@ -20,7 +20,7 @@ from stack.processes.env_markers import SUPERVISOR
 from stack.processes.health import Health, healthy
 from stack.processes.lifecycle import Stack
 from stack.processes.supervisor import ProcessState, UnexpectedExit
-from stack.settings import USER
+from stack.settings import APPROVER, USER
 
 
 @dataclass(frozen=True)
@@ -189,13 +189,17 @@ def lines(stack: Stack, status: Status) -> list[str]:
     found.append(summary(status))
     if status.refused:
         found.append(f"refused:    {status.refused}")
-    password = f", user {USER}, password in {stack.login_file}" if stack.login_file.exists() else ""
-    found.append(f"Airflow:    {settings.public_airflow_url}{password}")
+    found.append(f"Airflow:    {settings.public_airflow_url}{_logins(stack)}")
     found += [f"MLflow:     {settings.public_mlflow_url}", f"Service:    {settings.public_service_url}"]
     if stack.credentials.folder.exists():
         database = stack.server
         found.append(f"PostgreSQL: {database.host}:{database.port} (./heartline db opens it)")
     return [*found, "All times are in UTC."]
+
+
+def _logins(stack: Stack) -> str:
+    files = {USER: stack.login_file, APPROVER: stack.approver_file}
+    return "".join(f", user {user}, password in {file}" for user, file in files.items() if file.exists())
 
 
 def summary(status: Status) -> str:

@@ -18,7 +18,7 @@ from stack.commands.training import train
 from stack.errors import WorkError
 from stack.processes import lifecycle
 from stack.processes.lifecycle import Stack
-from stack.settings import USER
+from stack.settings import APPROVER, USER
 
 
 def up(stack: Stack, given: Mapping[str, Any]) -> None:
@@ -71,7 +71,7 @@ def _first_version(stack: Stack, given: Mapping[str, Any], choice: source_choice
     """Return a version for production: of an active run, else the staged one, else of a new run."""
     if not given:
         result = train.join(stack)
-        staged = str(result["version"]) if result else stack.registry.at(STAGING)
+        staged = str(result["version"]) if result and result["version"] else stack.registry.at(STAGING)
         if staged:
             return staged
     home = stack.settings.home
@@ -90,6 +90,13 @@ def _first_version(stack: Stack, given: Mapping[str, Any], choice: source_choice
         raise
     source_choice.remember(home, source)
     mapping_choice.remember(home, given.get("mapping"))
+    if result["version"] is None:
+        raise WorkError(
+            "no model was registered, so none can be put into production",
+            where=f"--set until={given.get('until')}",
+            expected="a whole run, as nothing is in production yet",
+            hint="leave until out; or ./heartline train runs a part of the tasks once the stack is up",
+        )
     return str(result["version"])
 
 
@@ -98,6 +105,7 @@ def _show_prediction(stack: Stack) -> None:
     answer = service.predict(settings, record)
     print(f"POST {settings.public_service_url}/predict\n{json.dumps(record)}\n\n{json.dumps(answer, indent=2)}\n")
     print(f"Airflow  {settings.public_airflow_url}  (user {USER}, password in {_short(stack.login_file)})")
+    print(f"         to approve versions: user {APPROVER}, password in {_short(stack.approver_file)}")
     print(f"MLflow   {settings.public_mlflow_url}")
     print(f"Service  {settings.public_service_url}")
 

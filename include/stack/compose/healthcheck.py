@@ -18,6 +18,9 @@ PASSWORDS = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
 # Which problems of the DAGs make which component unhealthy; names of fields of DagHealth.
 _DAG_PROBLEMS = {"dag_processor": "unusable", "scheduler": "stuck"}
 
+# The api-server builds the API that tasks use at its first request, for some seconds, which the first task would wait.
+_ALSO = {"metadatabase": "/execution/health/ping"}
+
 
 def problem(url: str, component: str | None = None) -> str | None:
     """Return what is wrong, or None.
@@ -31,6 +34,8 @@ def problem(url: str, component: str | None = None) -> str | None:
         status, body = _request(host, "GET", f"/{path}")
         if status != 200:
             return f"{url} answers {status}"
+        if component in _ALSO and (status := _request(host, "GET", _ALSO[component])[0]) != 200:
+            return f"http://{host}{_ALSO[component]} answers {status}"
         reported = json.loads(body)[component]["status"] if component else "healthy"
         if reported != "healthy":
             return f"{url} reports that {component} is {reported}"

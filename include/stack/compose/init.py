@@ -11,8 +11,7 @@ import psycopg2  # type: ignore[import-untyped]
 from stack import setting_checks
 from stack.errors import StackError, UnhealthyError
 from stack.processes.databases import SUPERUSER, Server, create_missing
-from stack.secrets.credentials import Credentials, write_private
-from stack.settings import USER
+from stack.secrets.credentials import Credentials, logins, write_private
 
 HOST, PORT = "postgres", 5432
 
@@ -52,7 +51,7 @@ def _last_line(error: Exception) -> str:
 
 
 def main() -> NoReturn:
-    """Check the settings, create the databases and Airflow's login, then hand over to Airflow's migration."""
+    """Check the settings, create the databases and Airflow's logins, then hand over to Airflow's migration."""
     credentials = FromEnvironment()
     try:
         setting_checks.check(os.environ, in_container=True)
@@ -61,7 +60,7 @@ def main() -> NoReturn:
         sys.exit(f"heartline: {error}")
     passwords = Path(os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
     passwords.parent.mkdir(exist_ok=True)
-    write_private(passwords, json.dumps({USER: credentials["airflow_admin_password"]}))
+    write_private(passwords, json.dumps(logins(credentials)))
     os.execvp("airflow", ["airflow", "db", "migrate"])  # noqa: S606 - no shell is wanted
 
 

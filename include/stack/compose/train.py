@@ -49,7 +49,7 @@ def cli(source: str | None, mapping: str | None, assigned: tuple[str, ...], as_j
     console.say(f"training: {addresses.airflow_run(run_id)}")
     patience = Patience()
     follow(airflow, DAG, run_id, patience)
-    result = patience(lambda: airflow.returned(DAG, run_id, train.LAST_TASK))
+    result = patience(lambda: train.result_of(airflow, run_id))
     registry = Registry(os.environ["MLFLOW_TRACKING_URI"])
     train.conclude(airflow, registry, run_id, result, patience, as_json=as_json, promote=PROMOTE)
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from heartline import addresses
 from heartline.ingestion import source_catalog
 from heartline.ledger import schema, store
+from heartline.registry import approvals
 from stack import mapping_choice
 from stack.processes.databases import LEDGER_DATABASE, Server
 from stack.processes.env_markers import DIGEST_VARIABLE, PROCESS_VARIABLE, STACK_VARIABLE, start_file
@@ -19,16 +20,20 @@ from stack.processes.environment import base_environment, download_settings, loa
 from stack.processes.postgres import Cluster, server_options
 from stack.secrets import api_keys
 from stack.secrets.credentials import Credentials, write_private
-from stack.settings import HOST, REQUIREMENTS, SERVING_REQUIREMENTS, SERVING_VENV, USER, VENV, Settings
+from stack.settings import APPROVER, HOST, REQUIREMENTS, SERVING_REQUIREMENTS, SERVING_VENV, USER, VENV, Settings
 from stack.source_choice import absolute, nightly, readable_folders
 
 # A change of these settings restarts the processes that read them.
 _PIPELINE = tuple(
     f"HEARTLINE_{name}"
     for name in (
+        "APPROVAL_DAYS",
+        "APPROVERS",
         "CACHE_DIR",
         "DATA",
+        "FOUR_EYES",
         "PATIENT",
+        "REQUIRE_APPROVAL",
         "SCHEDULE",
         "SOURCE_FOLDERS",
         "SOURCE_MAX_BYTES",
@@ -53,6 +58,7 @@ _SERVICE = tuple(
         "PREDICTION_LOG_DAYS",
         "PREDICTION_LOG_SPILL_BYTES",
         "REQUEST_SECONDS",
+        "REQUIRE_APPROVAL",
         "SERVICE_HOST",
         "SERVICE_THREADS",
         "SERVICE_WORKERS",
@@ -64,12 +70,16 @@ _SERVICE = tuple(
 # does the same for other libraries.
 LOG_LEVELS = ",".join(f"{name}=WARNING" for name in ("airflow.dag_processing", "airflow.task.operators", "task"))
 
+# A LocalExecutor that imports the libraries of the tasks once, and wakes the scheduler when a task ends.
+EXECUTOR = "heartline_executor.PreloadingExecutor"
+
 # Airflow's processes import these once: a change restarts them.
 _IMPORTED = (
     "include/stack/airflow_config/*.py",
     "plugins/*.py",
     "include/*.py",
     "include/heartline/*.py",
+    "include/heartline/training/family_names.py",
     *(f"include/heartline/{name}/*.py" for name in ("ledger", "registry", "reports", "storage")),
     "include/heartline/reports/templates/*",
 )
@@ -86,8 +96,9 @@ POSTGRES, MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR, SERVICE = (
 
 # The stack sets these itself, or only the launcher reads them.
 _NOT_PASSED_ON = re.compile(
-    r"HEARTLINE_(\w+_PORT|API_KEYS|BUNDLE|CACHE|DATABASE_URL|HOME|LEDGER_URL|LOCK|MLFLOW_URL|PART|PART_DIGEST|POSTGRES_URL"
-    r"|PATIENT_SECRET|PREDICTION_LOG_URL|PROCESS|PROCESS_DIGEST|PYTHON|REAL_DATA|SOURCE|STACK|STORE)$"
+    r"HEARTLINE_(\w+_PORT|API_KEYS|APPROVAL_SECRET|BUNDLE|CACHE|DATABASE_URL|HOME|LEDGER_URL|LOCK|MLFLOW_URL|PART"
+    r"|PART_DIGEST|POSTGRES_URL|PATIENT_SECRET|PREDICTION_LOG_URL|PROCESS|PROCESS_DIGEST|PYTHON|REAL_DATA|SOURCE|STACK"
+    r"|STORE)$"
 )
 
 
@@ -156,11 +167,16 @@ def define_processes(settings: Settings, credentials: Credentials) -> list[Proce
             "HEARTLINE_AIRFLOW_PORT",
         ),
         # Without its log server: the api-server reads the task logs from the same disk. Its tasks hash the values of
-        # patients; no other process gets that secret.
+        # patients and sign approvals; no other process of Airflow gets these secrets.
         ProcessDefinition(
             SCHEDULER,
             (python, "-m", "airflow", "scheduler", "--skip-serve-logs"),
-            airflow | ledger | {source_catalog.PATIENT_SECRET: credentials["patient_secret"]},
+            airflow
+            | ledger
+            | {
+                source_catalog.PATIENT_SECRET: credentials["patient_secret"],
+                approvals.SECRET: credentials["approval_secret"],
+            },
             settings.home,
         ),
         ProcessDefinition(DAG_PROCESSOR, (python, "-m", "airflow", "dag-processor"), airflow, settings.home),
@@ -211,7 +227,7 @@ def _service(settings: Settings, server: Server, credentials: Credentials) -> Pr
     return ProcessDefinition(
         SERVICE,
         (python, "-m", "gunicorn", "-c", str(settings.root / "serving" / "gunicorn.conf.py")),
-        {"HEARTLINE_POLL_SECONDS": "1"}  # polling a registry on the same machine is cheap
+        {"HEARTLINE_POLL_SECONDS": "2"}  # polling a registry on the same machine is cheap
         | loader_paths()
         | _given(_SERVICE)
         | _other_settings()
@@ -225,6 +241,7 @@ def _service(settings: Settings, server: Server, credentials: Credentials) -> Pr
             "HEARTLINE_PREDICTION_LOG_URL": os.environ.get("HEARTLINE_PREDICTION_LOG_URL")
             or server.address("predictions", credentials["predictions_db_password"], driver=None),
             store.VARIABLE: ledger_url(server, credentials, schema.SERVICE),
+            "HEARTLINE_APPROVAL_SECRET": credentials["approval_secret"],
         },
         settings.root,
         settings.service_port,
@@ -269,14 +286,16 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false",
         "AIRFLOW__CORE__DAGS_FOLDER": str(settings.root / "dags"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__EXECUTOR": EXECUTOR,
         "AIRFLOW__CORE__FERNET_KEY": credentials["airflow_fernet_key"],
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(settings.root / "plugins"),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords_file(settings)),
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin,{APPROVER}:user",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",  # seconds until a new DAG file is seen, instead of 300
+        # A file that has changed is read at once. The others are read again only for what they import.
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.address("airflow", password),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": server.address("airflow", password, "asyncpg"),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(airflow_home / "logs"),
@@ -285,9 +304,7 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         # A killed task is noticed within half a minute instead of five.
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
-        # The scheduler looks for work more often, so that a run of short tasks takes seconds.
-        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
-        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0",  # the executor waits, until a task ends
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
     }
 

@@ -21,6 +21,7 @@ START_TIMEOUTS = {POSTGRES: 60, MLFLOW: 240, AIRFLOW: 240, SCHEDULER: 300, DAG_P
 MAX_EXITS = 3  # within one wait; after a kill, a database may exit once because of its own orphans
 SHOWN_LOG_LINES = 15
 POLL_INTERVAL = 0.2  # seconds
+TASK_API = "/execution/health/ping"
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,10 @@ def _page(url: str, version_url: str | None = None) -> Health:
 
 
 def _airflow(url: str) -> Health:
+    # Airflow builds the API that tasks use at its first request, for some seconds, which the first task would wait.
+    tasks = _page(f"{url}{TASK_API}")
+    if not tasks.ok:
+        return tasks
     answer = get(f"{url}/api/v2/version")
     if answer is None or answer.status_code != 200:
         return Health(False, f"{url} " + ("does not answer" if answer is None else f"answers {answer.status_code}"))

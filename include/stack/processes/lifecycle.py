@@ -34,8 +34,8 @@ from stack.processes.env_markers import DIGEST_VARIABLE, read_marker
 from stack.processes.migrations import Migrations, Schema
 from stack.processes.postgres import Cluster, remove_shared_folder
 from stack.processes.supervisor import RUNNING, Supervisor, socket_path
-from stack.secrets.credentials import Credentials, write_private
-from stack.settings import MARKER_FILE, USER, Settings
+from stack.secrets.credentials import Credentials, logins, write_private
+from stack.settings import MARKER_FILE, Settings
 
 LOCK = "lock"
 
@@ -72,6 +72,11 @@ class Stack:
     def login_file(self) -> Path:
         """The file with the password of Airflow's user."""
         return self.credentials.folder / "airflow_admin_password"
+
+    @property
+    def approver_file(self) -> Path:
+        """The file with the password of Airflow's second user, who may answer requests for approval."""
+        return self.credentials.folder / "airflow_approver_password"
 
     def definitions(self) -> list[ProcessDefinition]:
         """Return the definitions of the processes, in their start order."""
@@ -141,7 +146,7 @@ def _prepare_files(stack: Stack, wanted: list[ProcessDefinition]) -> None:
         Cluster.of(settings).prepare(stack.credentials)
     for folder in ("airflow", "artifacts", "store", "cache"):
         (settings.home / folder).mkdir(mode=0o700, exist_ok=True)
-    write_private(passwords_file(settings), json.dumps({USER: stack.credentials["airflow_admin_password"]}))
+    write_private(passwords_file(settings), json.dumps(logins(stack.credentials)))
     for definition in wanted:
         definition.write(settings)
 

@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 
 from stack.errors import UnhealthyError
+from stack.settings import APPROVER, USER
 
 # Files of these names below HEARTLINE_HOME/secrets; upper-case variables in the .env file of docker compose.
 SHARED = (
@@ -17,10 +18,12 @@ SHARED = (
     "ledger_db_password",
     "ledger_service_db_password",
     "airflow_admin_password",
+    "airflow_approver_password",
     "airflow_fernet_key",
     "airflow_api_secret_key",
     "airflow_jwt_secret",
     "patient_secret",
+    "approval_secret",
 )
 LOCAL = (*SHARED, "supervisor_password")
 
@@ -83,3 +86,8 @@ class Credentials:
                 hint="restore the file from a backup; a new secret would not open the databases",
             )
         return secret
+
+
+def logins(credentials: Credentials) -> dict[str, str]:
+    """Return the users of Airflow's SimpleAuthManager with their passwords."""
+    return {USER: credentials["airflow_admin_password"], APPROVER: credentials["airflow_approver_password"]}

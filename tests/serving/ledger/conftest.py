@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from tests.postgres import Postgres
 
 from serving.ledger.writer import Ledger
 from serving.settings import Settings
+from tests.postgres import Postgres
 from tests.serving.ledger.workers import NO_DATABASE, Start, Worker
 
 

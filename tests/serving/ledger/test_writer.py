@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.postgres import Postgres
 
 from serving.ledger import database as ledger_database
 from serving.prediction_log import connection
+from tests.postgres import Postgres
 from tests.serving.approvals import SECRET, approve
 from tests.serving.fakes import RECORD, FakeRegistry, make_bundle
 from tests.serving.gunicorns import WORKERS, Gunicorn

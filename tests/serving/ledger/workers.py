@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import psycopg2
-from tests.postgres import Postgres
 
 from serving.ledger.writer import Ledger
 from serving.model.approvals import Approval
 from serving.model.model_store import Refusal, Served, Status
 from serving.model.registry_client import ModelVersion
+from tests.postgres import Postgres
 from tests.serving.approvals import sign
 
 NO_DATABASE = "postgresql://ledger_service:s3cret@127.0.0.1:1/heartline"

@@ -20,7 +20,7 @@ V1 = json.loads((ROOT / "tests/fixtures/v1/pipeline/xcom.json").read_text())
 def test_what_the_tasks_return_is_small_plain_json(pair):
     compared = compare(pair.trained, pair.prepared)
     registered = register(compared, promotion="manual")
-    for value, limit in ((pair.prepared, 4000), (pair.linear, 1500), (compared, 6000), (registered, 2000)):
+    for value, limit in ((pair.prepared, 4000), (pair.linear, 1500), (compared, 6000), (registered, 3000)):
         assert json.loads(json.dumps(value)) == value
         assert len(json.dumps(value)) < limit
 
@@ -34,7 +34,7 @@ def test_the_tasks_return_the_fields_of_their_types(pair):
         (compared, handovers.Compared),
         (registered, handovers.Registered),
     ):
-        assert value.keys() == kind.__required_keys__
+        assert kind.__required_keys__ <= value.keys() <= kind.__required_keys__ | kind.__optional_keys__
 
 
 def test_a_refused_family_is_told_by_its_outcome(pair):

@@ -24,7 +24,6 @@ INTERNAL = {
     "HEARTLINE_DOWNLOAD_PROXIES": "the proxies of the caller's environment, handed to the tasks that download",
     "HEARTLINE_PYTHON": "the interpreter in the supervisor's configuration; the supervisor is given it",
     "HEARTLINE_ALIAS_LOCK_URL": "set by the stack and docker-compose.yaml, which know the database of the lock",
-    "HEARTLINE_LEDGER_URL": "set by the stack and docker-compose.yaml, which know the database of the ledger",
     "HEARTLINE_READYZ_URL": "set by the stack and docker-compose.yaml, which know the port of the service",
     "HEARTLINE_DATA_DOCS_URL": "set by the stack and docker-compose.yaml, which know the port of Airflow",
     "HEARTLINE_SERVING_PYTHON": "set by the stack and docker-compose.yaml, which create the service's environment",
@@ -74,7 +73,9 @@ def test_a_change_of_each_setting_of_the_service_restarts_it():
         f"HEARTLINE_{name}"
         for name in (
             "API_KEYS",
+            "APPROVAL_SECRET",
             "CACHE",
+            "LEDGER_URL",
             "MLFLOW_URL",
             "PREDICTION_LOG_URL",
             "PUBLIC_SERVICE_URL",

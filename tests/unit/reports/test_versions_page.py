@@ -9,6 +9,7 @@ import pytest
 
 from heartline.evaluation.metrics import Estimate
 from heartline.ledger.entry import Entry
+from heartline.registry.alias_history import EXTERNAL
 from heartline.registry.mlflow_http import ListedModel, ListedVersion
 from heartline.reports import versions_change, versions_history, versions_page
 from heartline.reports.versions_change import BETTER, NONE, SAME, UNKNOWN, WORSE
@@ -103,6 +104,12 @@ def test_a_move_without_an_approval_says_so():
     assert "moved by user ann with ./heartline promote (forced), without an approval" in text
 
 
+def test_a_move_by_hand_in_mlflow_says_so():
+    ledger = Ledger().move("", 1, 1).move(1, 2, 6, "unknown", how=EXTERNAL)
+    text = _text(_page(_history(_listed(1), _listed(2), ledger=ledger, production="2")))
+    assert "version 1 → version 2, moved by hand in MLflow (its UI or API), by whom is not recorded" in text
+
+
 def test_an_approval_that_was_withdrawn_later_does_not_count():
     ledger = Ledger().move("", 1, 1).add("approved", 2, "ben", reason="it is good enough")
     ledger.add("withdrawn", 2, "run x").move(1, 2, 6)
@@ -189,6 +196,11 @@ def test_the_version_before_the_ledgers_first_move_is_known_by_it():
         ("1", None),
         ("2", datetime(2026, 6, 15, 9, tzinfo=UTC)),
     ]
+
+
+def test_a_move_from_before_the_ledger_has_the_time_that_it_states():
+    ledger = Ledger().move("", 1, 6, when="2025-10-01T02:00:00.000000Z", imported=True)
+    assert _history(_listed(1), ledger=ledger, production="1").spans[0].start == datetime(2025, 10, 1, 2, tzinfo=UTC)
 
 
 def test_moves_of_other_aliases_are_left_out():

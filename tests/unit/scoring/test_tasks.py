@@ -21,7 +21,7 @@ from heartline.errors import (
     SourceRefusedError,
 )
 from heartline.ingestion.sample import synthetic
-from heartline.registry import pinned
+from heartline.registry import versions
 from heartline.scoring import tasks
 from heartline.scoring.model import ScoringModel, packed
 from heartline.scoring.reading import inputs, text_input
@@ -59,7 +59,7 @@ def plan(
     monkeypatch.setattr(inputs, "CHUNK_BYTES", 4_000)
     monkeypatch.setattr(text_input, "PART", 2_000)
     monkeypatch.setattr(
-        pinned, "fetch", lambda version: pinned.PinnedVersion(version or "3", trained.bundle("logistic_regression"))
+        pinned, "fetch", lambda version: versions.PinnedVersion(version or "3", trained.bundle("logistic_regression"))
     )
 
     def planned(**given: Any) -> list[tasks.Task]:
@@ -185,7 +185,7 @@ def test_the_version_is_pinned(
     plan: Callable[..., list[tasks.Task]], records: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chunks = plan(version="9")
-    monkeypatch.setattr(pinned, "fetch", lambda version: pytest.fail("MLflow was asked again"))
+    monkeypatch.setattr(versions, "fetch", lambda version: pytest.fail("MLflow was asked again"))
     assert run(chunks)["version"] == "9"
 
 

@@ -22,7 +22,7 @@ def collect(airflow: Airflow, registry: Registry, run: str, registered: dict[str
         airflow: the api-server.
         registry: MLflow.
         run: the run's id.
-        registered: what its last task returned.
+        registered: its result.
     """
     ingested, validated, compared = (_returned(airflow, run, task) for task in ("ingest", "validate", "compare"))
     report = _report(validated.get("report", ""))
@@ -64,16 +64,29 @@ def lines(found: dict[str, Any], promote: str = PROMOTE) -> list[str]:
         if found["quarantined"]
         else None,
         "left out": f"columns {', '.join(found['columns_left_out'])}" if found["columns_left_out"] else None,
+        "outcome": _outcome(found),
         "verdict": found.get("reason") or found.get("verdict"),
         "look": found.get("look"),
         "versions": ", ".join(f"{number} ({family})" for family, number in versions),
-        "aliases": _aliases(found, promote),
+        "aliases": None if found.get("outcome") == "ended" else _aliases(found, promote),
         "repaired": "; ".join(found.get("repaired", [])),
         "data docs": links["data_docs"],
         "comparison": links["comparison"],
         "mlflow": links["mlflow"],
     }
     return [f"{name:<11} {text}" for name, text in shown.items() if text]
+
+
+def _outcome(found: dict[str, Any]) -> str | None:
+    """Return why the run ended before its last task; None where it did not."""
+    if found.get("outcome") == "nothing new":
+        return (
+            "nothing new: these records, parameters and code are registered already; "
+            "to train again nevertheless: --set force=true"
+        )
+    if found.get("outcome") == "ended":
+        return f"{found.get('note')}; the run ended after {found.get('until')}, as asked"
+    return None
 
 
 def _records(found: dict[str, Any]) -> str | None:

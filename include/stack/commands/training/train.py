@@ -21,7 +21,9 @@ if TYPE_CHECKING:  # docker compose imports this module, and its image lacks the
     from stack.processes.lifecycle import Stack
 
 DAG_IMPORT_TIMEOUT = 120.0  # seconds until the dag-processor must have imported a new DAG file
-LAST_TASK = "register"
+LAST_TASK = parameters.STAGES[-1]
+REGISTERED, NOTHING_NEW, ENDED = "registered", "nothing new", "ended"
+"""The field ``outcome`` of a run's result: versions were registered, an earlier run had done so, or ``until``."""
 
 
 def client(stack: "Stack") -> Airflow:
@@ -57,6 +59,8 @@ def _value(name: str, text: str) -> Any:
     known = parameters.by_name().get(name)
     if known is None or known.kind in ("text", "choice"):
         return text
+    if known.kind == "choices" and not text.startswith("["):
+        return text.split(",")
     try:
         return json.loads(text)
     except json.JSONDecodeError:
@@ -143,7 +147,7 @@ def wait_for_dag(airflow: Airflow) -> None:
 def train(
     stack: "Stack", given: Mapping[str, Any], *, as_json: bool = False, promote: str = summary.PROMOTE
 ) -> dict[str, Any]:
-    """Start a training run, follow it, print its summary, and return the return value of its last task.
+    """Start a training run, follow it, print its summary, and return its result.
 
     Args:
         stack: the running stack.
@@ -183,7 +187,7 @@ def _task_environment(stack: "Stack") -> Mapping[str, str]:
 
 
 def join(stack: "Stack") -> dict[str, Any] | None:
-    """Follow the active run and return the return value of its last task; None if there is no active run."""
+    """Follow the active run and return its result; None if there is no active run."""
     airflow, patience = client(stack), Patience(lambda: not stack.supervisor.alive())
     active = airflow.active_runs(DAG)
     if not active:
@@ -198,13 +202,40 @@ def _result(
     started = time.monotonic()
     try:
         follow(airflow, DAG, run, patience)
-        result = patience(lambda: airflow.returned(DAG, run, LAST_TASK))
+        result = patience(lambda: result_of(airflow, run))
     except KeyboardInterrupt:
         console.say(f"\nthe run continues: {addresses.airflow_run(run)}")
         raise
     console.done("training", time.monotonic() - started)
     registry = Registry(stack.settings.mlflow_url)
     return conclude(airflow, registry, run, result, patience, as_json=as_json, promote=promote)
+
+
+def result_of(airflow: Airflow, run: str) -> dict[str, Any] | None:
+    """Return what a run did: what its last task returned, with an ``outcome``; None if that is not known.
+
+    Args:
+        airflow: the api-server.
+        run: the id of a run that succeeded.
+    """
+    for task in reversed(parameters.STAGES):
+        returned = airflow.returned(DAG, run, task)
+        if isinstance(returned, list) and returned:  # of `preprocess`: what it says for each family
+            returned = returned[0].get("prepared")
+        if not isinstance(returned, dict):
+            continue
+        if task == LAST_TASK:
+            return {"outcome": REGISTERED, **_shown_fields(returned)}
+        if "ends" in returned:
+            earlier = returned.get("registered")
+            if earlier:
+                return {"outcome": NOTHING_NEW, **_shown_fields(earlier)}
+            return {"outcome": ENDED, "version": None, "until": task, "note": returned.get("note")}
+    return None
+
+
+def _shown_fields(returned: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in returned.items() if name != "assets"}
 
 
 def conclude(
@@ -217,13 +248,13 @@ def conclude(
     as_json: bool,
     promote: str = summary.PROMOTE,
 ) -> dict[str, Any]:
-    """Print the summary of a run that succeeded, and return what its last task returned.
+    """Print the summary of a run that succeeded, and return its result.
 
     Args:
         airflow: the api-server.
         registry: MLflow.
         run: the run's id.
-        result: what its last task returned.
+        result: what ``result_of`` returned.
         patience: how to wait while Airflow or MLflow is away.
         as_json: whether the summary is printed as JSON.
         promote: the command that puts a version into production, for the summary.
@@ -242,7 +273,7 @@ def conclude(
     found = patience(lambda: summary.collect(airflow, registry, run, result))
     text = json.dumps(found, indent=2, default=str) if as_json else "\n".join(summary.lines(found, promote))
     print(text, flush=True)  # before what is written to stderr next, also in a pipe
-    if result["version"] is None:
+    if result["version"] is None and result.get("outcome") != ENDED:
         raise WorkError(
             f"no model of this run is good enough for `staging`: {result.get('reason')}",
             where=f"run {run}; it registered the versions {', '.join(result.get('versions', {}).values())}",

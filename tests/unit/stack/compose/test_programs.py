@@ -23,6 +23,7 @@ from tests.running import ROOT, free_ports
 PAGES = {
     "/health": (200, b"OK"),
     "/broken": (503, b""),
+    "/execution/health/ping": (200, b"{}"),
     "/monitor": (200, b'{"metadatabase": {"status": "healthy"}, "dag_processor": {"status": null}}'),
 }
 AIRFLOW = "/api/v2/monitor/health"

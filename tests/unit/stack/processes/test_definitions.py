@@ -16,6 +16,7 @@ from stack.processes.definitions import (
 from stack.processes.env_markers import DIGEST_VARIABLE, PROCESS_VARIABLE, STACK_VARIABLE, start_file
 from stack.processes.environment import base_environment
 from stack.secrets.credentials import LOCAL
+from tests.conftest import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,7 @@ def test_each_process_gets_only_the_secrets_that_it_needs(settings, credentials)
     assert credentials["postgres_password"] not in "".join(given.values())
     assert credentials["mlflow_db_password"] in given[MLFLOW]
     assert credentials["airflow_db_password"] in given[SCHEDULER]
-    of_the_service = ["predictions_db_password", "ledger_service_db_password"]
+    of_the_service = ["predictions_db_password", "ledger_service_db_password", "approval_secret"]
     assert [name for name in LOCAL if credentials[name] in given[SERVICE]] == of_the_service
     of_the_ledger = [name for name in found if credentials["ledger_db_password"] in given[name]]
     assert of_the_ledger == [AIRFLOW, SCHEDULER], "plugins read it, and tasks write it"
@@ -209,3 +210,15 @@ def test_with_a_server_of_the_users_own_there_is_no_postgres(settings, credentia
     )
     assert "ssl=require" in found[SCHEDULER].settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC"]
     assert "me:pw" not in json.dumps([definition.settings for definition in found.values()])
+
+
+def test_both_stacks_have_the_same_executor_and_intervals(settings, credentials):
+    compose = (ROOT / "docker-compose.yaml").read_text()
+    local = by_name(settings, credentials)[SCHEDULER].settings
+    assert f"AIRFLOW__CORE__EXECUTOR: {local['AIRFLOW__CORE__EXECUTOR']}\n" in compose
+    for name in (
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL",
+    ):
+        assert f'  {name}: "{local[name]}"\n' in compose

@@ -111,11 +111,19 @@ def test_a_heartbeat_counts_from_the_later_start_of_the_process_and_the_database
 
 
 def test_versions_are_reported(settings, answers):
-    answers(settings.airflow_port).answers["GET /api/v2/version"] = (200, {"version": "3.3"})
+    airflow = answers(settings.airflow_port)
+    airflow.answers |= {"GET /api/v2/version": (200, {"version": "3.3"}), "GET /execution/health/ping": (200, {})}
     mlflow = answers(settings.mlflow_port)
     mlflow.answers |= {"GET /health": (200, "OK"), "GET /version": (200, "3.17")}
     assert probes(settings)["airflow"](0) == Health(True, version="3.3")
     assert probes(settings)["mlflow"](0) == Health(True, version="3.17")
+
+
+def test_an_api_server_is_healthy_once_it_has_built_the_api_of_the_tasks(settings, answers):
+    answers(settings.airflow_port).answers["GET /api/v2/version"] = (200, {"version": "3.3"})
+    found = probes(settings)["airflow"](0)
+    assert not found.ok
+    assert "/execution/health/ping answers 404" in found.note
 
 
 def test_the_last_lines_of_a_log(tmp_path):

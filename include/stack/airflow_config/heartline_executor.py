@@ -1,0 +1,93 @@
+"""Airflow's LocalExecutor, whose tasks start with all libraries imported, and which wakes the scheduler.
+
+The scheduler's loop waits here for the end of a task instead of sleeping for ``scheduler_idle_sleep_time``, which the
+stack therefore sets to 0. A short sleep would cost an idle stack a tenth of a core, a long one each task its seconds.
+
+It imports nothing heavy itself: every Airflow process imports it, and only the scheduler starts it.
+"""
+
+import importlib
+import sys
+
+from airflow.executors.local_executor import LocalExecutor
+
+# numpy and scipy first: skops finds the module of a function by searching all modules in their import order, and would
+# trigger a warning in each of Airflow's deprecated modules that it touches before.
+FIRST = ("numpy", "scipy.special")
+# What the tasks import, and what Airflow imports in each task. None of them starts a Python thread: a fork has only the
+# thread that forked. Modules of Heartline are not among them: a task runs them as they are on the disk.
+PRELOADED = (
+    "pandas",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+    "skops.io",
+    "mlflow.pyfunc",
+    "great_expectations",
+    "great_expectations.render.renderer.content_block",
+    "skl2onnx",
+    "onnxruntime",
+    "matplotlib.figure",
+    "matplotlib.style",
+    "matplotlib.backends.backend_svg",
+    "openpyxl",
+    "pyarrow.csv",
+    "pyarrow.parquet",
+    "fsspec.implementations.local",
+    "psycopg2.extras",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.dag_processing.dagbag",
+    "airflow.providers.standard.decorators.python",
+)
+# MLflow looks for these in each of its requests, several times; where one is not installed, Python looks through its
+# whole path each time.
+ABSENT = ("dbruntime", "pyspark", "IPython")
+
+SHORTEST, LONGEST = 0.05, 1.0  # seconds
+
+
+class PreloadingExecutor(LocalExecutor):
+    """A LocalExecutor that imports what tasks need before it forks their workers, and waits for the end of tasks."""
+
+    _next_wait = SHORTEST
+
+    def start(self) -> None:
+        """Import the libraries, then fork the workers."""
+        preload()
+        super().start()
+
+    def heartbeat(self) -> None:
+        """Start queued tasks, and wait until a task ends, or up to a second.
+
+        The scheduler calls it in each of its loops. After each event it waits only shortly, then twice as long each
+        time: one event often leads to a next one, such as a skipped task to the end of the run.
+        """
+        started = bool(self.queued_tasks or self.queued_callbacks)
+        super().heartbeat()
+        if started or self.event_buffer:
+            self._next_wait = SHORTEST
+            return
+        if self.result_queue._reader.poll(self._next_wait):  # type: ignore[attr-defined]
+            self._read_results()  # type: ignore[no-untyped-call]
+            self._next_wait = SHORTEST
+            return
+        self._next_wait = min(2 * self._next_wait, LONGEST)
+
+
+def preload() -> None:
+    """Import what tasks need, in the process that forks them."""
+    for name in FIRST:
+        importlib.import_module(name)
+    _move_to_front(FIRST)
+    for name in PRELOADED:
+        importlib.import_module(name)
+    for name in ABSENT:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # an import of it fails at once
+
+
+def _move_to_front(modules: tuple[str, ...]) -> None:
+    packages = {name.partition(".")[0] for name in modules}
+    others = {name: sys.modules[name] for name in list(sys.modules) if name.partition(".")[0] not in packages}
+    for name in others:
+        del sys.modules[name]
+    sys.modules.update(others)

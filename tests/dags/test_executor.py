@@ -1,0 +1,152 @@
+"""The executor: what a task finds imported when it starts, and when the scheduler's loop goes on."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from tests.conftest import ROOT
+
+CONFIG = ROOT / "include" / "stack" / "airflow_config"
+
+# In a fork, as a task: what the tasks' code imports anywhere, also inside of functions.
+PROBE = """
+import importlib, json, os, sys, threading
+import heartline_executor
+
+heartline_executor.preload()
+threads = threading.active_count()
+reader, writer = os.pipe()
+if os.fork() == 0:
+    before = set(sys.modules)
+    for name in json.loads(sys.argv[1]):
+        importlib.import_module(name)
+    added = set(sys.modules) - before
+    added = sorted(name for name in added if name.partition(".")[0] not in ("heartline", "encodings"))
+    os.write(writer, json.dumps(added).encode())
+    os._exit(0)
+os.close(writer)
+with open(reader) as pipe:
+    added = json.load(pipe)
+names = [name for name in sys.modules if sys.modules[name] is not None]
+first = [name.partition(".")[0] for name in names[:2]]
+ours = [name for name in names if name.startswith("heartline.pipeline")]
+print("RESULT" + json.dumps({"threads": threads, "added": added, "first": first, "heartline": ours}))
+"""
+
+
+def imported_by_tasks():
+    """Return the modules that the domain's code imports."""
+    tasks = ("ingest", "validate", "preprocess", "train", "compare", "register")
+    found = {f"heartline.pipeline.{name}" for name in tasks}
+    for path in (ROOT / "include" / "heartline").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {one.name for one in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module)
+    return sorted(found)
+
+
+@pytest.fixture(scope="module")
+def forked():
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, json.dumps(imported_by_tasks())],
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'include'}:{CONFIG}"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=True,
+    )
+    return json.loads(done.stdout.split("RESULT")[1])
+
+
+def test_a_task_imports_no_library_after_the_fork(forked):
+    """Each of them would be imported again by each task; most of the seconds of a short task were that."""
+    assert forked["added"] == []
+
+
+def test_nothing_that_is_preloaded_starts_a_thread(forked):
+    """A fork has only the thread that forked: a lock that another one holds stays locked in the task."""
+    assert forked["threads"] == 1
+
+
+def test_a_task_runs_the_code_on_the_disk(forked):
+    assert forked["heartline"] == []
+
+
+def test_skops_finds_functions_of_numpy_and_scipy_first(forked):
+    assert set(forked["first"]) <= {"numpy", "scipy"}
+
+
+class Queue:
+    """A queue of results that gets one while somebody waits for it."""
+
+    def __init__(self, *results):
+        self.results = list(results)
+        self.arrived = []
+        self.waits = []
+        self._reader = SimpleNamespace(poll=self.poll)
+
+    def poll(self, seconds):
+        self.waits.append(seconds)
+        self.arrived, self.results = self.arrived + self.results[:1], self.results[1:]
+        return bool(self.arrived)
+
+    def empty(self):
+        return not self.arrived
+
+    def get(self):
+        return self.arrived.pop(0)
+
+
+@pytest.fixture
+def executor(monkeypatch):
+    monkeypatch.syspath_prepend(str(CONFIG))
+    import heartline_executor
+
+    made = heartline_executor.PreloadingExecutor(parallelism=1)
+    monkeypatch.setattr(made, "_check_workers", lambda: None)
+    return made
+
+
+def test_the_end_of_a_task_ends_the_wait(executor):
+    executor.result_queue = Queue(("key", "success", None))
+    executor.running.add("key")
+    executor.heartbeat()
+    assert executor.get_event_buffer() == {"key": ("success", None)}
+    assert len(executor.result_queue.waits) == 1
+
+
+def test_an_idle_scheduler_waits_longer_each_time_up_to_a_second(executor):
+    executor.result_queue = Queue()
+    for _ in range(8):
+        executor.heartbeat()
+    waits = executor.result_queue.waits
+    assert waits == sorted(waits)
+    assert waits[0] == 0.05
+    assert waits[-2:] == [1.0, 1.0]
+
+
+def test_after_an_event_it_looks_again_at_once(executor):
+    executor.result_queue = Queue()
+    for _ in range(8):
+        executor.heartbeat()
+    executor.result_queue.arrived.append(("key", "success", None))
+    executor.heartbeat()
+    assert executor.get_event_buffer()
+    assert len(executor.result_queue.waits) == 8
+    executor.heartbeat()
+    assert executor.result_queue.waits[-1] == 0.05
+
+
+def test_a_queued_task_is_started_without_a_wait(executor, monkeypatch):
+    executor.result_queue = Queue()
+    executor.queued_tasks["key"] = object()
+    monkeypatch.setattr(executor, "trigger_tasks", lambda slots: executor.queued_tasks.clear())
+    executor.heartbeat()
+    assert executor.result_queue.waits == []
