@@ -32,6 +32,7 @@ COMMANDS = {
     "train": "Start a training run and follow it.",
     "mapping": "Write a first draft of a mapping for a file with other columns or words.",
     "predict": "Ask the service for a prediction.",
+    "score": "Score the records of a file with a registered version.",
     "promote": "Put a registered version into production.",
     "rollback": "Put the previous version back into production.",
     "history": "Show who registered, approved and moved which version, when and why.",

@@ -1,6 +1,6 @@
 """A client of MLflow's model registry over plain HTTP, because importing MLflow takes seconds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -133,11 +133,32 @@ class Registry:
 
     def examine(self, version: str) -> StoredVersion:
         """Download the files of a version, and return what is wrong with them."""
+        try:
+            folder = self._folder(version)
+        except WorkError as error:
+            return StoredVersion(error.what)
+        return stored_files.examine(partial(self._file, folder), self.version(version) or {})
+
+    def files(self, version: str, names: Iterable[str]) -> dict[str, bytes | None]:
+        """Download files of a version; None for each that is not there.
+
+        Raises:
+            WorkError: they are not in the artifact store that the MLflow server serves.
+        """
+        folder = self._folder(version)
+        return {name: self._file(folder, name) for name in names}
+
+    def _folder(self, version: str) -> str:
         found = self._find("model-versions/get-download-uri", "artifact_uri", name=MODEL, version=version)
         uri = urlsplit(str(found))
         if uri.scheme != "mlflow-artifacts":
-            return StoredVersion(f"its files are at {found}, not in the artifact store that the MLflow server serves")
-        return stored_files.examine(partial(self._file, uri.path.strip("/")), self.version(version) or {})
+            raise WorkError(
+                f"its files are at {found}, not in the artifact store that the MLflow server serves",
+                where=f"version {version} of {addresses.model()}",
+                expected="a version that this stack registered",
+                hint="name another version",
+            )
+        return uri.path.strip("/")
 
     def _file(self, folder: str, name: str) -> bytes | None:
         address = f"{self.url}/api/2.0/mlflow-artifacts/artifacts/{quote(f'{folder}/{name}')}"
