@@ -28,7 +28,6 @@ PARAMETERS: tuple[Parameter, ...] = (
         max_length=2000,
         pattern=source_catalog.pattern(),
         examples=("/data/admissions.csv", *source_catalog.examples()),
-        example="/data/admissions.csv",
     ),
     Parameter(
         "query",
@@ -42,7 +41,6 @@ PARAMETERS: tuple[Parameter, ...] = (
         pattern=r".*\S.*",
         multiline=True,
         default_words="`SELECT * FROM patients`",
-        example="SELECT * FROM admissions",
     ),
     Parameter(
         "mapping",
@@ -57,7 +55,6 @@ PARAMETERS: tuple[Parameter, ...] = (
         max_length=limits.MAPPING,
         pattern=mapping_catalog.pattern(),
         multiline=True,
-        example="heart-918",
     ),
     Parameter(
         "encoding",
@@ -72,7 +69,6 @@ PARAMETERS: tuple[Parameter, ...] = (
             "stops if the first rows show Kaggle's codes",
             "kaggle": "the codes of Kaggle's `heart.csv`",
         },
-        example="kaggle",
     ),
     Parameter(
         "keys",
@@ -87,7 +83,6 @@ PARAMETERS: tuple[Parameter, ...] = (
         pattern=r"\S(?:.*\S)?",
         examples=("patient_id, visit", '["patient id", "visit"]'),
         default_words="every column that the contract does not have",
-        example="patient_id, visit",
     ),
     Parameter(
         "version",
@@ -101,7 +96,6 @@ PARAMETERS: tuple[Parameter, ...] = (
         pattern=r"[1-9][0-9]*",
         examples=("3",),
         default_words="the one in production",
-        example="3",
     ),
     Parameter(
         "output",
@@ -116,7 +110,6 @@ PARAMETERS: tuple[Parameter, ...] = (
         pattern=rf"{TABLE}|(?:/|[a-z][a-z0-9+.-]*://)\S.*",
         examples=("/data/scores", "s3://bucket/scores", "postgres:scores"),
         default_words="`scores` in `HEARTLINE_STORE`",
-        example="/data/scores",
     ),
     Parameter(
         "format",
@@ -131,7 +124,6 @@ PARAMETERS: tuple[Parameter, ...] = (
             "csv": "CSV in UTF-8, with a header in each part",
             "both": "each part in both formats",
         },
-        example="csv",
     ),
 )
 
