@@ -26,7 +26,7 @@ def skip_when_ended(context: Mapping[str, Any]) -> None:
 
 
 def _given(task: Any) -> Iterator[Any]:
-    yield from getattr(task, "op_args", ())  # only of Python tasks
+    yield from getattr(task, "op_args", ())  # operators that run no function have neither
     yield from getattr(task, "op_kwargs", {}).values()
 
 

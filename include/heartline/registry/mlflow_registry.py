@@ -11,7 +11,6 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -288,7 +287,7 @@ def move_production(version: str, *, by: str, how: str = alias_history.RUN, expe
         RegistryError: there is no such version, or MLflow cannot be reached.
     """
     with reaching_mlflow(f"point alias {PRODUCTION} at version {version}"):
-        return alias_moves.move(_model(), version, by=by, how=how, now=datetime.now(UTC), expected=expected).refused
+        return alias_moves.move(_model(), version, by=by, how=how, expected=expected).refused
 
 
 def record_external_moves() -> list[alias_history.Move]:
@@ -298,7 +297,7 @@ def record_external_moves() -> list[alias_history.Move]:
         RegistryError: MLflow cannot be reached.
     """
     with reaching_mlflow(f"read the history of alias {PRODUCTION}"):
-        return alias_moves.record_external_moves(_model(), datetime.now(UTC))[1]
+        return alias_moves.record_external_moves(_model())[1]
 
 
 def lost_production() -> str:
@@ -309,7 +308,7 @@ def lost_production() -> str:
     """
     with reaching_mlflow(f"read the history of alias {PRODUCTION}"):
         model = _model()
-        production, moves = alias_moves.record_external_moves(model, datetime.now(UTC))
+        production, moves = alias_moves.record_external_moves(model)
         return alias_moves.lost_production(production, moves, None if production else model.served())
 
 

@@ -1,12 +1,7 @@
-"""Moves the alias `production` and lists its moves, for the launcher and for docker compose."""
+"""Moves the alias `production`, for the launcher and for docker compose."""
 
 import getpass
 import os
-from collections.abc import Iterable
-from datetime import UTC, datetime
-
-from rich.markup import escape
-from rich.table import Table
 
 from heartline import addresses
 from heartline.registry import alias_history, alias_moves
@@ -106,8 +101,7 @@ def waits_for_approval(registry: Registry, version: str) -> str:
 
 
 def _move(registry: Registry, version: str, *, by: str, how: str, force: bool, expected: str) -> str:
-    now = datetime.now(UTC)
-    outcome = alias_moves.move(registry, version, by=by, how=how, now=now, force=force, expected=expected)
+    outcome = alias_moves.move(registry, version, by=by, how=how, force=force, expected=expected)
     if outcome.refused:
         wanted, hint = "no other move at the same time", "see the history, then decide again"
         if outcome.forcible:
@@ -126,18 +120,7 @@ def moves(registry: Registry) -> list[alias_history.Move]:
     Raises:
         StackError: MLflow does not answer, or refuses the request.
     """
-    return alias_moves.record_external_moves(registry, datetime.now(UTC))[1]
-
-
-def table(moved: Iterable[alias_history.Move]) -> Table:
-    """Return moves of `production` as a table."""
-    grid = Table(box=None, padding=(0, 2), header_style="bold")
-    for heading in ("when (UTC)", "from", "to", "by", "how"):
-        grid.add_column(heading, justify="right" if heading in ("from", "to") else "left")
-    for one in moved:
-        how = f"{one.how}, forced" if one.forced else one.how
-        grid.add_row(f"{one.when:%Y-%m-%d %H:%M:%S}", one.before or "-", one.after or "-", escape(one.by), escape(how))
-    return grid
+    return alias_moves.record_external_moves(registry)[1]
 
 
 def current_user() -> str:

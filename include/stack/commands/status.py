@@ -193,11 +193,13 @@ def _unsupervised(stack: Stack) -> list[ProcessStatus]:
 
 def _production(stack: Stack) -> tuple[bool, str | None, alias_history.Move | None]:
     try:
-        registry = Registry(stack.settings.mlflow_url)
-        (production, tags), kept = registry.production_and_tags(), registry.history()
+        production = Registry(stack.settings.mlflow_url).production_and_tags()[0]
     except HeartlineError:
         return False, None, None
-    moves = alias_history.read(kept, tags or {})
+    try:
+        moves = alias_history.moves(stack.ledger.entries(kinds=alias_history.KINDS)) if production else []
+    except HeartlineError:
+        moves = []
     return True, production or None, moves[-1] if moves and moves[-1].after == production else None
 
 
