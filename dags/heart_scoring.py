@@ -37,17 +37,17 @@ from heartline.scoring import parameters
     params={one.name: Param(**one.form()) for one in parameters.PARAMETERS},
 )
 def heart_scoring():
-    @task(multiple_outputs=True)
+    @task
     def plan(params, dag_run, run_id):
         from heartline.scoring.tasks import plan
 
         return plan(run=run_id, **parameters.chosen(params), given={**params, **(dag_run.conf or {})})
 
     @task(map_index_template="{{ chunk['number'] }}")
-    def score(chunk, planned):
+    def score(chunk):
         from heartline.scoring.tasks import score
 
-        return score(chunk, planned)
+        return score(chunk)
 
     @task(outlets=[SCORES])
     def finish(scored, planned):
@@ -56,7 +56,7 @@ def heart_scoring():
         return finish(list(scored), planned)
 
     planned = plan()
-    finish(score.partial(planned=planned).expand(chunk=planned["chunks"]), planned)
+    finish(score.expand(chunk=planned), planned)
 
 
 heart_scoring()

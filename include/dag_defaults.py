@@ -21,6 +21,7 @@ log = logging.getLogger("heartline.retries")
 # Airflow's UI filters DAGs by these tags. Every DAG has the first.
 TAG_HEARTLINE = "heartline"
 TAG_TRAINING = "training"
+TAG_SCORING = "scoring"
 TAG_APPROVAL = "approval"
 
 # 15 s, 30 s, 1, 2, 4 and then every 5 minutes: a server may be away for an hour.

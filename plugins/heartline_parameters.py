@@ -1,19 +1,24 @@
-"""Refuses a run of the training DAG with wrong parameters when it is triggered, in the form or through the API.
+"""Refuses a run of training or scoring with wrong parameters when it is triggered, in the form or through the API.
 
 Airflow passes unknown keys of a run's configuration on, and its JSON Schema cannot tell 1000.0 from 1000 or check one
-parameter by another. The api-server therefore asks ``parameters.check``, as the task ``ingest`` does for runs that were
+parameter by another. The api-server therefore asks ``parameters.check``, as the first task does for runs that were
 triggered in another way (``airflow dags trigger``, a backfill).
 """
 
 import json
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
 from heartline import dag_ids, parameters
 from heartline.errors import ParameterError
+from heartline.scoring import parameters as scoring_parameters
 
-PATH = f"/api/v2/dags/{dag_ids.TRAINING}/dagRuns"
+CHECKS: dict[str, Callable[[Mapping[str, object]], None]] = {
+    f"/api/v2/dags/{dag_ids.TRAINING}/dagRuns": parameters.check,
+    f"/api/v2/dags/{dag_ids.SCORING}/dagRuns": scoring_parameters.check,
+}  # by the end of the path at which a run is triggered
 MAX_BODY = 1_000_000  # bytes; a longer one is left to Airflow and to the task
 
 
@@ -29,11 +34,13 @@ class ParameterCheck:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Handle a request."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith(PATH):
+        posted = scope["type"] == "http" and scope["method"] == "POST"
+        check = next((one for path, one in CHECKS.items() if posted and scope["path"].endswith(path)), None)
+        if check is None:
             await self._app(scope, receive, send)
             return
         messages, body = await _read(receive)
-        if problem := _problem(body):
+        if problem := _problem(body, check):
             await _refuse(send, problem)
             return
 
@@ -56,13 +63,13 @@ async def _read(receive: Any) -> tuple[list[Any], bytes]:
     return messages, body
 
 
-def _problem(body: bytes) -> str:
+def _problem(body: bytes, check: Callable[[Mapping[str, object]], None]) -> str:
     """Return what is wrong with the parameters in a request; "" for nothing, or a request that Airflow refuses."""
     try:
         request = json.loads(body)
         conf = request.get("conf") if isinstance(request, dict) else None
         if isinstance(conf, dict):
-            parameters.check(conf)
+            check(conf)
     except ParameterError as error:
         return str(error)
     except ValueError:  # this is not JSON

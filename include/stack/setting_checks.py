@@ -15,6 +15,7 @@ from heartline.errors import ParameterError, SourceRefusedError
 from heartline.ingestion import source_catalog
 from heartline.ingestion.access import networks
 from heartline.ingestion.mapping import catalog as mapping_catalog
+from heartline.ledger import retention
 from heartline.registry import approvals
 from stack import mapping_choice
 from stack.errors import UsageError
@@ -151,6 +152,7 @@ _CHECKS: _Checks = {
         f"{_NAMED_MAPPINGS}, or the path of a mapping that exists, .yaml, .yml or .json",
     ),
     source_catalog.PATIENT_SETTING: (_is_patient, "the name of a column"),
+    retention.VARIABLE: (_is_count, "a whole number of days, at least 1"),
     "HEARTLINE_CACHE_DIR": (lambda text: Path(text).is_absolute(), "an absolute path"),
     "HEARTLINE_UCI_URL": (_is_archive, "an http(s) URL, a file:// URL or an absolute path"),
     "HEARTLINE_STORE": (_URL.fullmatch, "a URI, such as file:///srv/heartline/store"),

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -16,7 +17,9 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect, sync_playwright
 
+from heartline.reports import versions_page
 from stack.clients.airflow import Airflow
+from tests import versions_example
 from tests.running import ROOT
 
 pytestmark = pytest.mark.browser
@@ -80,12 +83,27 @@ def test_the_page_of_all_versions_answers_for_another_date(signed_in, running, p
     shown = signed_in.frame_locator("iframe[title='Versions']")
     expect(shown.get_by_role("heading", level=1)).to_contain_text("version 1 is in production")
     expect(shown.locator("svg.versions circle")).to_have_count(2)
-    signed_in.screenshot(path=pictures / "versions.png")
     shown.get_by_label("Since").fill("2026-03-01")
     shown.get_by_role("button", name="Show").click()
     expect(shown.get_by_role("heading", level=1)).to_contain_text("1 March 2026")
     shown.get_by_role("link", name="1", exact=True).click()
     expect(shown.get_by_role("heading", name="The models")).to_be_visible()
+
+
+def test_the_page_of_all_versions_is_one_page_that_loads_nothing(page, pictures, tmp_path):
+    file = tmp_path / "versions.html"
+    file.write_bytes(versions_page.render(versions_example.history(), since=date(2026, 3, 1), now=versions_example.NOW))
+    loaded: list[str] = []
+    page.on("request", lambda request: loaded.append(request.url))
+
+    page.goto(file.as_uri())
+
+    expect(page.get_by_role("heading", level=1)).to_have_text(
+        "No detectable change since 1 March 2026, from version 1 to version 35"
+    )
+    expect(page.get_by_text("approved by dr.meyer", exact=True)).to_be_visible()
+    assert loaded == [file.as_uri()]
+    page.screenshot(path=pictures / "versions.png")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from heartline.ingestion import limits, source_catalog
 from heartline.ingestion.mapping import catalog as mapping_catalog
 from heartline.parameters import Parameter
 
-MODEL, OUTPUT = "Model", "Output"
+DATA, MODEL, OUTPUT = "Data", "Model", "Output"
 TABLE = r"postgres:(?:[a-z_][a-z0-9_]{0,50}\.)?[a-z_][a-z0-9_]{0,50}"
 
 PARAMETERS: tuple[Parameter, ...] = (
@@ -23,11 +23,11 @@ PARAMETERS: tuple[Parameter, ...] = (
         None,
         "Source of the records",
         f"{source_catalog.form_description()} The records need no label.",
-        "",
+        DATA,
+        "/data/admissions.csv",
         max_length=2000,
         pattern=source_catalog.pattern(),
         examples=("/data/admissions.csv", *source_catalog.examples()),
-        example="/data/admissions.csv",
     ),
     Parameter(
         "query",
@@ -35,12 +35,12 @@ PARAMETERS: tuple[Parameter, ...] = (
         None,
         "Query",
         "For the source `postgres`: SQL that returns the model's columns, and any others.",
-        "",
+        DATA,
+        "SELECT * FROM admissions",
         max_length=10_000,
         pattern=r".*\S.*",
         multiline=True,
         default_words="`SELECT * FROM patients`",
-        example="SELECT * FROM admissions",
     ),
     Parameter(
         "mapping",
@@ -50,11 +50,11 @@ PARAMETERS: tuple[Parameter, ...] = (
         "How the input's columns, words and units become those of the contract, as for training: YAML or JSON, the "
         f"path of such a file, or one of {', '.join(f'`{name}`' for name in mapping_catalog.NAMES)}. Its label is not "
         "used. Empty: the input has the contract's columns; no mapping is chosen by itself.",
-        "",
+        DATA,
+        "heart-918",
         max_length=limits.MAPPING,
         pattern=mapping_catalog.pattern(),
         multiline=True,
-        example="heart-918",
     ),
     Parameter(
         "encoding",
@@ -62,13 +62,13 @@ PARAMETERS: tuple[Parameter, ...] = (
         "contract",
         "Encoding",
         "How the codes of the input are meant.",
-        "",
+        DATA,
+        "contract",
         choices={
             "contract": "the codes of the model's contract, or those that the mapping makes of the file's; the run "
             "stops if the first rows show Kaggle's codes",
             "kaggle": "the codes of Kaggle's `heart.csv`",
         },
-        example="kaggle",
     ),
     Parameter(
         "keys",
@@ -77,12 +77,12 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Own columns",
         "Names of the input's columns that the output repeats, such as a patient's number: separated by commas, or a "
         "JSON list; `[]` for none. Empty: every column that the contract does not have.",
-        "",
+        DATA,
+        "patient_id, visit",
         max_length=10_000,
         pattern=r"\S(?:.*\S)?",
         examples=("patient_id, visit", '["patient id", "visit"]'),
         default_words="every column that the contract does not have",
-        example="patient_id, visit",
     ),
     Parameter(
         "version",
@@ -91,11 +91,11 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Version",
         "Number of the registered version that scores. Empty: the one in production when the run starts.",
         MODEL,
+        "3",
         max_length=10,
         pattern=r"[1-9][0-9]*",
         examples=("3",),
         default_words="the one in production",
-        example="3",
     ),
     Parameter(
         "output",
@@ -105,11 +105,11 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Folder or address below which the run writes its own folder `run=<run id>`, or `postgres:TABLE` for a table "
         "in the database at `HEARTLINE_DATABASE_URL`. Empty: the folder `scores` of the store.",
         OUTPUT,
+        "/data/scores",
         max_length=2000,
         pattern=rf"{TABLE}|(?:/|[a-z][a-z0-9+.-]*://)\S.*",
         examples=("/data/scores", "s3://bucket/scores", "postgres:scores"),
         default_words="`scores` in `HEARTLINE_STORE`",
-        example="/data/scores",
     ),
     Parameter(
         "format",
@@ -118,12 +118,12 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Format",
         "Of the files in a folder; a table has none.",
         OUTPUT,
+        "parquet",
         choices={
             "parquet": "Parquet, compressed with zstd",
             "csv": "CSV in UTF-8, with a header in each part",
             "both": "each part in both formats",
         },
-        example="csv",
     ),
 )
 

@@ -3,6 +3,7 @@
 Each can be killed anywhere and run again: the output has the same bytes. What they hand over is plain JSON.
 """
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from heartline.ingestion import sources
 from heartline.ingestion.access import files
 from heartline.ingestion.mapping import catalog as mapping_catalog
 from heartline.ledger import store as ledger
-from heartline.registry import pinned
+from heartline.registry import versions
 from heartline.scoring import parameters
 from heartline.scoring.model import ScoringModel, packed
 from heartline.scoring.reading import encoding_evidence, inputs, staging
@@ -28,14 +29,29 @@ from heartline.storage import object_store
 
 log = logging.getLogger(__name__)
 
-MODELS = "models"  # the folder of the store for what scoring needs of a version
+MODELS, PLANS = "models", "plans"  # folders of the store: what scoring needs of a version, and the plans of runs
 _SHOWN_REASONS = 50
 _FACTS = ("digest", "snapshot", "family", "rows", "rejected", "sha256", "output")
 _TOLD = ("run", "version", "rows", "rejected", "positive", "output")
 
 
+class Task(TypedDict):
+    """Returned by ``plan`` for each chunk: one mapped task scores it."""
+
+    plan: str
+    """URI of the plan, JSON."""
+    number: int
+    """Of the chunk, from 0."""
+    first_row: int
+    """Row number of its first row, from 1."""
+    rows: int
+    """The number of its rows."""
+    about: dict[str, Any]
+    """Where its reader finds it."""
+
+
 class Plan(TypedDict):
-    """Returned by ``plan``: the pinned version, the input and where the output goes."""
+    """What ``plan`` has stored: the pinned version, the input and where the output goes."""
 
     run: str
     """Id of the run."""
@@ -59,8 +75,8 @@ class Plan(TypedDict):
     """How its rows are read."""
     reader: dict[str, Any]
     """What their reader needs beside the layout."""
-    chunks: list[dict[str, Any]]
-    """Its parts."""
+    chunks: int
+    """The number of its parts."""
     target: str
     """The run's folder, or the table."""
     format: str
@@ -132,7 +148,7 @@ def plan(
     output: str | None = None,
     format: str = outputs.PARQUET,  # noqa: A002 - the name of the parameter
     given: Mapping[str, object] | None = None,
-) -> Plan:
+) -> list[Task]:
     """Check the parameters, pin the version, and find the chunks of the input.
 
     Args:
@@ -159,7 +175,7 @@ def plan(
         parameters.check(given)
     settings = sources.Settings.from_environment()
     target = _target(output, run, settings)
-    fetched = pinned.fetch(version)
+    fetched = versions.fetch(version)
     archive = packed(fetched.files)
     model = ScoringModel.unpacked(archive, fetched.version)
     stated = mapping_catalog.resolve(mapping, settings.folders) if mapping else None
@@ -176,7 +192,7 @@ def plan(
         about.version,
         about.family,
     )
-    return {
+    stored: Plan = {
         "run": run,
         "version": about.version,
         "digest": about.digest,
@@ -188,10 +204,12 @@ def plan(
         "rows": planned.rows,
         "layout": planned.layout.as_dict(),
         "reader": dict(planned.reader),
-        "chunks": [one.as_dict() for one in planned.chunks],
+        "chunks": len(planned.chunks),
         "target": target,
         "format": format,
     }
+    uri = object_store.put(json.dumps(stored, sort_keys=True).encode(), PLANS, ".json")
+    return [{"plan": uri, **one.as_dict()} for one in planned.chunks]  # type: ignore[typeddict-item]
 
 
 def _target(output: str | None, run: str, settings: sources.Settings) -> str:
@@ -206,12 +224,11 @@ def _target(output: str | None, run: str, settings: sources.Settings) -> str:
 
 
 @memory_limit("task score")
-def score(chunk: Mapping[str, Any], planned: Mapping[str, Any]) -> Scored:
+def score(chunk: Mapping[str, Any]) -> Scored:
     """Score one chunk and write its part of the output.
 
     Args:
-        chunk: one of the chunks of the plan.
-        planned: what ``plan`` returned.
+        chunk: one of those that ``plan`` returned.
 
     Raises:
         SourceError: the input cannot be read.
@@ -219,18 +236,20 @@ def score(chunk: Mapping[str, Any], planned: Mapping[str, Any]) -> Scored:
         StoreError: the store cannot be read.
         OutputError: the output cannot be written.
     """
-    _expect(planned, Plan.__required_keys__, "plan")
+    _expect(chunk, Task.__required_keys__, "plan")
+    planned = _stored(chunk["plan"])
     model = ScoringModel.unpacked(object_store.get(planned["model"]), planned["version"])
     settings = sources.Settings.from_environment()
-    part = Chunk(**chunk)
+    part = Chunk(**{name: value for name, value in chunk.items() if name != "plan"})
     counts = results.Counts()
-    tables = scored_rows(plan_of(planned), part, model, counts, folders=settings.folders)
+    found = Planned(Layout.of(planned["layout"]), [part], planned["reader"], planned["sha256"])
+    tables = scored_rows(found, part, model, counts, folders=settings.folders)
     written: list[dict[str, Any]] = []
     if planned["target"].startswith(PREFIX):
         ScoreTable(planned["target"], settings.database_url).write(tables, planned["run"], part.number)
     else:
-        found = outputs.write_part(tables, planned["target"], part.number, planned["format"])
-        written = [asdict(one) for one in found]
+        parts = outputs.write_part(tables, planned["target"], part.number, planned["format"])
+        written = [asdict(one) for one in parts]
     log.info("chunk %d: %s rows, %s of them rejected", part.number, f"{counts.rows:,}", f"{counts.refused:,}")
     return {
         "number": part.number,
@@ -242,10 +261,10 @@ def score(chunk: Mapping[str, Any], planned: Mapping[str, Any]) -> Scored:
     }
 
 
-def plan_of(planned: Mapping[str, Any]) -> Planned:
-    """Return the input in what ``plan`` returned."""
-    chunks = [Chunk(**one) for one in planned["chunks"]]
-    return Planned(Layout.of(planned["layout"]), chunks, planned["reader"], planned["sha256"])
+def _stored(uri: str) -> Plan:
+    found: Plan = json.loads(object_store.get(uri))
+    _expect(found, Plan.__required_keys__, "plan")
+    return found
 
 
 def scored_rows(
@@ -281,28 +300,30 @@ def scored_rows(
         yield results.empty(planned.layout, model)
 
 
-def finish(scored: Sequence[Mapping[str, Any]], planned: Mapping[str, Any]) -> Finished:
+def finish(scored: Sequence[Mapping[str, Any]], chunks: Sequence[Mapping[str, Any]]) -> Finished:
     """Check that the output is complete, write its manifest, enter the run in the ledger, and delete the copies.
 
     Args:
         scored: what ``score`` returned for each chunk.
-        planned: what ``plan`` returned.
+        chunks: what ``plan`` returned.
 
     Raises:
         HandoverError: a chunk is missing.
         OutputError: the manifest cannot be written, or a part is gone.
         LedgerError: the ledger cannot be reached.
     """
-    _expect(planned, Plan.__required_keys__, "plan")
+    for one in chunks:
+        _expect(one, Task.__required_keys__, "plan")
+    planned = _stored(chunks[0]["plan"])
     ordered = sorted(scored, key=lambda one: int(one["number"]))
     for one in ordered:
         _expect(one, Scored.__required_keys__, "score")
     rows = sum(one["rows"] for one in ordered)
-    if [one["number"] for one in ordered] != list(range(len(planned["chunks"]))) or rows != planned["rows"]:
+    if [one["number"] for one in ordered] != list(range(planned["chunks"])) or rows != planned["rows"]:
         raise HandoverError(
             f"the scored chunks have {rows:,} rows, the input {planned['rows']:,}",
             where="XCom return_value of the task score",
-            expected=f"each of the {len(planned['chunks'])} chunks once",
+            expected=f"each of the {planned['chunks']} chunks once",
             hint="clear the task score of the run",
         )
     content = _summary(planned, ordered)
@@ -317,7 +338,7 @@ def finish(scored: Sequence[Mapping[str, Any]], planned: Mapping[str, Any]) -> F
     return {**content, "assets": {"scores": told(content)}}
 
 
-def _summary(planned: Mapping[str, Any], ordered: Sequence[Mapping[str, Any]]) -> Finished:
+def _summary(planned: Plan, ordered: Sequence[Mapping[str, Any]]) -> Finished:
     reasons: Counter[str] = Counter()
     for one in ordered:
         reasons.update(one["reasons"])

@@ -1,6 +1,6 @@
 """A client of MLflow's model registry over plain HTTP, because importing MLflow takes seconds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -9,7 +9,8 @@ from urllib.parse import quote, urlsplit
 import requests
 
 from heartline import addresses
-from heartline.registry import alias_history, alias_lock, served_model, stored_files
+from heartline.ledger.store import Ledger, Store
+from heartline.registry import alias_history, alias_lock, approvals, served_model, stored_files
 from heartline.registry.alias_lock import AliasLockError, StillHeld
 from heartline.registry.alias_moves import VersionFacts
 from heartline.registry.stored_files import StoredVersion
@@ -30,10 +31,21 @@ class Registry:
         url: MLflow's address.
         lock_url: of the PostgreSQL database whose lock all movers of an alias hold; "" for a lock on this machine.
         readyz_url: of the service's ``/readyz``; "" where it is unknown.
+        ledger: the one that holds the moves; None for a registry whose moves are neither made nor read.
+        approval_secret: with which approvals are verified; None where a version needs none to be moved to.
     """
 
-    def __init__(self, url: str, lock_url: str = "", readyz_url: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        lock_url: str = "",
+        readyz_url: str = "",
+        ledger: Ledger | None = None,
+        approval_secret: str | None = None,
+    ) -> None:
+        self.approval_secret = approval_secret
         self.url = url
+        self.ledger = ledger or Store("")
         self._lock_url = lock_url
         self._readyz_url = readyz_url
         self._http = session()
@@ -102,7 +114,7 @@ class Registry:
         return aliases.get(PRODUCTION, ""), _tags(found)
 
     def history(self) -> Mapping[str, str]:
-        """Return the tags of the history's experiment."""
+        """Return the tags of the experiment of looks and of the ledger's noted hash."""
         return _tags(self._experiment() or {})
 
     def _experiment(self) -> dict[str, Any] | None:
@@ -114,15 +126,39 @@ class Registry:
     def facts(self, version: str) -> VersionFacts | None:
         """Return what the registry records of a version; None where there is no such version."""
         found = self._version(version)
-        return None if found is None else VersionFacts(_tags(found).get("origin", ""), str(found.get("source") or ""))
+        if found is None:
+            return None
+        tags = _tags(found)
+        return VersionFacts(tags.get("origin", ""), str(found.get("source") or ""), tags.get(approvals.TAG, ""))
 
     def examine(self, version: str) -> StoredVersion:
         """Download the files of a version, and return what is wrong with them."""
+        try:
+            folder = self._folder(version)
+        except WorkError as error:
+            return StoredVersion(error.what)
+        return stored_files.examine(partial(self._file, folder), self.version(version) or {})
+
+    def files(self, version: str, names: Iterable[str]) -> dict[str, bytes | None]:
+        """Download files of a version; None for each that is not there.
+
+        Raises:
+            WorkError: they are not in the artifact store that the MLflow server serves.
+        """
+        folder = self._folder(version)
+        return {name: self._file(folder, name) for name in names}
+
+    def _folder(self, version: str) -> str:
         found = self._find("model-versions/get-download-uri", "artifact_uri", name=MODEL, version=version)
         uri = urlsplit(str(found))
         if uri.scheme != "mlflow-artifacts":
-            return StoredVersion(f"its files are at {found}, not in the artifact store that the MLflow server serves")
-        return stored_files.examine(partial(self._file, uri.path.strip("/")), self.version(version) or {})
+            raise WorkError(
+                f"its files are at {found}, not in the artifact store that the MLflow server serves",
+                where=f"version {version} of {addresses.model()}",
+                expected="a version that this stack registered",
+                hint="name another version",
+            )
+        return uri.path.strip("/")
 
     def _file(self, folder: str, name: str) -> bytes | None:
         address = f"{self.url}/api/2.0/mlflow-artifacts/artifacts/{quote(f'{folder}/{name}')}"
@@ -149,12 +185,8 @@ class Registry:
         """Point production to a version, in one request: the alias exists at every instant."""
         self._post("registered-models/alias", name=MODEL, alias=PRODUCTION, version=version)
 
-    def set_tag(self, key: str, value: str) -> None:
-        """Set a tag of the model."""
-        self._post("registered-models/set-tag", name=MODEL, key=key, value=value)
-
     def set_history(self, key: str, value: str) -> None:
-        """Set a tag of the history's experiment, which is created or restored where needed."""
+        """Set a tag of that experiment, which is created or restored where needed."""
         found = self._experiment()
         if found is None:
             tags = [{"key": key, "value": value} for key, value in alias_history.EXPERIMENT_TAGS.items()]

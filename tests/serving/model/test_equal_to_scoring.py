@@ -175,5 +175,5 @@ def test_rows_of_csv(family: str, client: FlaskClient, tmp_path: Path) -> None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, str):
-        return value.encode(errors="replace").decode()
+        return value.encode(errors="ignore").decode()  # no ?, which is a missing value in a file
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

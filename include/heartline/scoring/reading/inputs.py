@@ -44,7 +44,6 @@ class Request:
         wanted: what the run states about its columns.
         folder: the run's folder, for a copy of the input where one is needed.
         settings: how sources are reached.
-        chunk_bytes: the least size of a chunk of text.
         progress: is called with the number of bytes of each part that the first pass has read.
     """
 
@@ -53,7 +52,6 @@ class Request:
     wanted: Wanted
     folder: str
     settings: sources.Settings = field(default_factory=sources.Settings.from_environment)
-    chunk_bytes: int = CHUNK_BYTES
     progress: Callable[[int], None] = _no_progress
 
 
@@ -150,7 +148,7 @@ def _streamed(request: Request, address: str, where: str) -> Planned:
         elif kind := file_kinds.other_than_table(start):
             raise _no_table(f"this is {kind}", where)
         else:
-            least = max(request.chunk_bytes, size(file) // MOST_CHUNKS)
+            least = max(CHUNK_BYTES, size(file) // MOST_CHUNKS)
             planned = text_input.plan(file, request.wanted, where=where, chunk_bytes=least, progress=request.progress)
     return Planned(planned.layout, planned.chunks, {**planned.reader, "address": address}, planned.sha256)
 
