@@ -11,7 +11,7 @@ A run starts with each new candidate of `heart_training`, once a day for a candi
 with the parameter `version`. It asks if the verdict is *better*, if the training run had `promotion` = `approval`, or
 if it was started by hand; else it ends without a question, and its note says why.
 
-When a task is red: its log ends with what was wrong, where, what was expected and a hint. An answer that does not count
+When a task fails: its log ends with what was wrong, where, what was expected and a hint. An answer that does not count
 (no reason, the wrong person) opens the same request again within seconds; the log of `ask` says why.
 """
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.definitions.retry_policy import RetryDecision
+from airflow.sdk.exceptions import AirflowTaskTimeout
 
 import dag_hooks
+import dag_notify
 from heartline.errors import PermanentError
 
 log = logging.getLogger("heartline.retries")
@@ -88,6 +90,11 @@ RETRY_POLICY = WaitingRetryPolicy(
             action=RetryAction.FAIL,
             reason="the records need more memory than the task has; a retry would need as much",
         ),
+        RetryRule(
+            exception=AirflowTaskTimeout,
+            action=RetryAction.FAIL,
+            reason="the task took longer than its time-out; a retry would take as long",
+        ),
     ]
 )
 
@@ -101,4 +108,5 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_policy": RETRY_POLICY,
     "pre_execute": dag_hooks.skip_when_ended,
     "post_execute": dag_hooks.emit_assets,
+    "on_failure_callback": dag_notify.callbacks(),
 }

@@ -26,8 +26,8 @@ def skip_when_ended(context: Mapping[str, Any]) -> None:
 
 
 def _given(task: Any) -> Iterator[Any]:
-    yield from task.op_args
-    yield from task.op_kwargs.values()
+    yield from getattr(task, "op_args", ())  # operators that run no function have neither
+    yield from getattr(task, "op_kwargs", {}).values()
 
 
 def emit_assets(context: Mapping[str, Any], result: Any) -> None:

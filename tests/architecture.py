@@ -31,10 +31,11 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
         "evaluation": {"storage", "training"},
         "packaging": {"training"},
         "comparison": {"evaluation"},
-        "registry": {"packaging"},
+        "registry": {"ledger", "packaging"},
         "reports": {"ingestion", "storage", "validation", "evaluation", "comparison", "registry", "ledger"},
         "scoring": {"ingestion", "storage", "packaging", "registry", "ledger"},
         "pipeline": {
+            "ledger",
             "ingestion",
             "storage",
             "validation",
@@ -44,7 +45,6 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
             "comparison",
             "registry",
             "reports",
-            "ledger",
             "approval",
         },
         "approval": {"ledger", "registry"},
@@ -84,20 +84,24 @@ DYNAMIC_IMPORTS = {"include/stack/airflow_config/heartline_executor.py": "preloa
 
 # Which of the top-level folders' packages may appear in an import, beside libraries.
 OUTSIDE = {
-    "dags": {"heartline", "dag_approval", "dag_assets", "dag_defaults", "dag_hooks"},
-    "plugins": {"heartline", "plugin_pages"},
+    "dags": {"heartline", "dag_approval", "dag_assets", "dag_deadline", "dag_defaults", "dag_hooks"},
+    "plugins": {"heartline", "dag_deadline", "plugin_pages"},
     "include/heartline": {"heartline"},
     "include/stack": {"stack", "heartline"},
     "include/dag_approval.py": {"heartline", "dag_defaults"},
     "include/dag_assets.py": {"heartline"},
-    "include/dag_defaults.py": {"heartline", "dag_hooks"},
+    "include/dag_deadline.py": {"heartline", "dag_notify"},
+    "include/dag_defaults.py": {"heartline", "dag_hooks", "dag_notify"},
     "include/dag_hooks.py": {"heartline"},
+    "include/dag_notify.py": {"heartline"},
     "include/plugin_pages.py": {"heartline"},
     "serving": {"serving"},
 }
 OURS = {
     "dag_approval",
     "dag_assets",
+    "dag_deadline",
+    "dag_notify",
     "dag_defaults",
     "dag_hooks",
     "dags",

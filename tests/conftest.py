@@ -16,6 +16,8 @@ from tests.running import ROOT, Running
 if TYPE_CHECKING:  # the service's tests run where there is no pandas
     import pandas as pd
 
+    from tests.postgres import Postgres
+
 __all__ = ["ROOT"]
 
 # The duration of an example depends on the machine.
@@ -113,6 +115,25 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "store"
     monkeypatch.setenv("HEARTLINE_STORE", folder.as_uri())
     return folder
+
+
+@pytest.fixture(scope="session")
+def ledger_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """Return a PostgreSQL server with the ledger; ``ledger_database`` is what a test uses."""
+    from tests.postgres import Postgres
+
+    server = Postgres(tmp_path_factory.mktemp("ledger") / "home")
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def ledger_database(ledger_server: Postgres, monkeypatch: pytest.MonkeyPatch) -> Postgres:
+    """Return a running PostgreSQL server whose ledger is empty, and is that of this process and its children."""
+    ledger_server.start()
+    ledger_server.empty_ledger()
+    monkeypatch.setenv("HEARTLINE_LEDGER_URL", ledger_server.ledger_url)
+    return ledger_server
 
 
 @pytest.fixture(scope="session")

@@ -33,11 +33,11 @@ class Postgres:
         self._cluster = Cluster.of(self._settings)
         self._process: subprocess.Popen[bytes] | None = None
         self._cluster.prepare(credentials)
-        self._server = Server.of(self._settings, credentials)
+        self.server = Server.of(self._settings, credentials)
         self.password = credentials[f"{ROLE}_db_password"]
-        self.url = self._server.address(ROLE, self.password, driver=None)
-        self.ledger_url = ledger_url(self._server, credentials)
-        self.service_ledger_url = ledger_url(self._server, credentials, schema.SERVICE)
+        self.url = self.server.address(ROLE, self.password, driver=None)
+        self.ledger_url = ledger_url(self.server, credentials)
+        self.service_ledger_url = ledger_url(self.server, credentials, schema.SERVICE)
         try:
             self.start()
             self.provide()
@@ -47,7 +47,7 @@ class Postgres:
 
     def provide(self) -> None:
         """Create what is missing, as `up` does."""
-        create_missing(self._server, self._credentials)
+        create_missing(self.server, self._credentials)
 
     def login(self, role: str) -> str:
         """Return the name and the password of a role, as in a URL."""
@@ -99,7 +99,7 @@ class Postgres:
 
     def administer(self, *statements: str) -> None:
         """Run statements in the ledger's database as the server's superuser, without the ledger's triggers."""
-        connection = self._server.connect(database=LEDGER_DATABASE)
+        connection = self.server.connect(database=LEDGER_DATABASE)
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SET session_replication_role = replica")
@@ -122,7 +122,7 @@ class Postgres:
     def _answers(self) -> str:
         assert self._process
         assert self._process.poll() is None
-        return self._server.version()
+        return self.server.version()
 
     def _signal_all(self, how: signal.Signals) -> None:
         assert self._process

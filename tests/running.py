@@ -35,6 +35,7 @@ class Running:
         ports: by the name in ``HEARTLINE_…_PORT``.
         root: the checkout whose launcher is called.
         first_up: what the first ``up`` printed.
+        settings: further settings of the shell; ``up`` applies a change.
     """
 
     home: Path
@@ -43,13 +44,14 @@ class Running:
     )
     root: Path = ROOT
     first_up: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
         """The environment of a shell with this state folder and these ports."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HEARTLINE_", "PYTEST_"))}
         ports = {f"HEARTLINE_{name}_PORT": str(port) for name, port in self.ports.items()}
-        return {**kept, **ports, "HEARTLINE_HOME": str(self.home)}
+        return {**kept, **ports, "HEARTLINE_HOME": str(self.home), **self.settings}
 
     def url(self, name: str, path: str = "") -> str:
         """Return the address of a server."""

@@ -90,6 +90,21 @@ def dag(dag_id: str) -> str:
     return f"{public(AIRFLOW)}/dags/{dag_id}"
 
 
+def airflow_run_of(dag_id: str, run_id: str) -> str:
+    """Return the address of a run of a DAG in Airflow."""
+    return f"{dag(dag_id)}/runs/{quote(run_id, safe='')}"
+
+
+def required_actions() -> str:
+    """Return the address of Airflow's list of requests that wait for a person's answer."""
+    return f"{public(AIRFLOW)}/required_actions?response_received=false"
+
+
+def approval(run_id: str) -> str:
+    """Return the address of the page where the request of a run of ``heart_approval`` is answered."""
+    return f"{airflow_run_of(dag_ids.APPROVAL, run_id)}/tasks/ask/required_actions"
+
+
 def airflow_run(run_id: str) -> str:
     """Return the address of a training run in Airflow."""
-    return f"{dag(dag_ids.TRAINING)}/runs/{quote(run_id, safe='')}"
+    return airflow_run_of(dag_ids.TRAINING, run_id)

@@ -65,7 +65,7 @@ class Parameter:
     title: str
     description: str
     section: str
-    example: str
+    example: str = ""
     choices: Mapping[str, str] = field(default_factory=dict)
     low: float | None = None
     high: float | None = None
@@ -96,7 +96,8 @@ class Parameter:
         facts = [] if self.kind == "choice" else [f"{_capital(self.bounds())}."]
         if self.default is not None:
             facts.append(f"Default: `{_plain(self.default)}`.")
-        facts.append(f"Example: `{self.example}`.")
+        if self.example:
+            facts.append(f"Example: `{self.example}`.")
         text = f"{self.description}{choices}" + ("\n\n" if choices else " ") + " ".join(facts)
         return re.sub(r"`([^`]+)`", r"**\1**", text.strip())  # the boxes of code would cover the lines around them
 
@@ -107,7 +108,7 @@ class Parameter:
             "type": [_JSON_TYPES[self.kind], "null"],
             "title": self.title,
             "description_md": self.markdown(),
-            "section": self.section,
+            **({"section": self.section} if self.section else {}),
         }
         if self.kind == "choice":
             # the form can always be emptied, which is None

@@ -3,7 +3,7 @@
 import errno
 from enum import IntEnum
 
-from heartline.errors import HeartlineError
+from heartline.errors import HeartlineError, LedgerError
 
 
 class Exit(IntEnum):
@@ -50,6 +50,13 @@ class UnhealthyError(StackError):
     """A process of the stack does not run, or does not answer as expected."""
 
     code = Exit.UNHEALTHY
+
+
+def exit_code(error: HeartlineError) -> int:
+    """Return the exit code of a command that ends with an error."""
+    if isinstance(error, StackError):
+        return error.code
+    return Exit.UNHEALTHY if isinstance(error, LedgerError) else Exit.FAILED
 
 
 def from_os_error(error: OSError) -> MachineError:

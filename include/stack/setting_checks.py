@@ -15,6 +15,7 @@ from heartline.errors import ParameterError, SourceRefusedError
 from heartline.ingestion import source_catalog
 from heartline.ingestion.access import networks
 from heartline.ingestion.mapping import catalog as mapping_catalog
+from heartline.ledger import retention
 from heartline.registry import approvals
 from stack import mapping_choice
 from stack.errors import UsageError
@@ -43,6 +44,14 @@ def _is_timezone(text: str) -> bool:
     except (KeyError, ValueError, OSError):  # OSError: a folder of zones, such as America
         return False
     return True
+
+
+def _is_time_of_day(text: str) -> bool:
+    return text.strip() == "off" or re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text.strip()) is not None
+
+
+def _are_notified(text: str) -> bool:
+    return all(re.fullmatch(r"(smtp|slack|webhook):[\w.-]+", one.strip()) for one in text.split(","))
 
 
 def _is_count(text: str) -> bool:
@@ -123,6 +132,11 @@ _NAMED_MAPPINGS = f"one of {', '.join(mapping_catalog.NAMES)}, a mapping as YAML
 _CHECKS: _Checks = {
     "HEARTLINE_SCHEDULE": (_is_schedule, "a cron expression of five fields that occurs, such as 0 2 * * *"),
     "HEARTLINE_TIMEZONE": (_is_timezone, "the name of a time zone, such as Europe/Berlin or UTC"),
+    "HEARTLINE_DEADLINE": (_is_time_of_day, "a time of day such as 06:00, or off"),
+    "HEARTLINE_NOTIFY": (
+        _are_notified,
+        "smtp, slack or webhook, each with the id of a connection of Airflow, such as smtp:team_mail, slack:team",
+    ),
     "HEARTLINE_SOURCE": (_is_source, f"{source_catalog.choices()}, with N from {contract.MIN_ROWS}"),
     "HEARTLINE_SOURCE_FOLDERS": (_are_folders, f"absolute paths, separated by {os.pathsep}"),
     "HEARTLINE_SOURCE_NETWORKS": (_are_networks, "networks such as 10.0.0.0/8, separated by commas"),
@@ -138,6 +152,7 @@ _CHECKS: _Checks = {
         f"{_NAMED_MAPPINGS}, or the path of a mapping that exists, .yaml, .yml or .json",
     ),
     source_catalog.PATIENT_SETTING: (_is_patient, "the name of a column"),
+    retention.VARIABLE: (_is_count, "a whole number of days, at least 1"),
     "HEARTLINE_CACHE_DIR": (lambda text: Path(text).is_absolute(), "an absolute path"),
     "HEARTLINE_UCI_URL": (_is_archive, "an http(s) URL, a file:// URL or an absolute path"),
     "HEARTLINE_STORE": (_URL.fullmatch, "a URI, such as file:///srv/heartline/store"),

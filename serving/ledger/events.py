@@ -42,7 +42,7 @@ class History(msgspec.Struct, frozen=True):
 
     Args:
         key: of its last event; before the first one, a random text.
-        served: version and digest of its last swap.
+        served: version and digest of its last swap; None if it refused a version since, and served none.
         refused: version, digest and reason of the last refusal, until the host swaps or the alias moves.
     """
 
@@ -86,23 +86,24 @@ def swap(history: History, host: str, served: Served) -> Change:
     return Change((Event(SERVED, found[0], _by(host), facts, key),), History(key, served=found))
 
 
-def refusal(history: History, host: str, refused: Refusal, when: datetime) -> Change:
-    """Return the change of a host that refuses a version: no event if it entered that already."""
+def refusal(history: History, host: str, refused: Refusal, kept: Served | None, when: datetime) -> Change:
+    """Return the change of a host that refuses a version, and still serves ``kept``: no event if it entered that."""
     reason = "".join(letter if letter.isprintable() else " " for letter in refused.reason)[:REASON_CHARACTERS]
     found = (refused.version.version, refused.digest, reason)
+    served = history.served if kept else None  # whatever it serves next is a swap
     if found == history.refused:
-        return Change((), history)
+        return Change((), History(history.key, served, found))
     facts = {
         "model": refused.version.name,
         "version": found[0],
         "digest": refused.digest,
         "reason": reason,
+        "still_served": kept.version.version if kept else "",
         "when": to_text(when),
         "host": host,
     }
     key = _next(history, REFUSED, *found)
-    after = History(key, served=history.served, refused=found)
-    return Change((Event(REFUSED, found[0], _by(host), facts, key),), after)
+    return Change((Event(REFUSED, found[0], _by(host), facts, key),), History(key, served, found))
 
 
 def nothing_refused(history: History) -> Change:

@@ -79,8 +79,8 @@ class Ledger:
             event = f"version {served.version.version} is served"
             self._add(lambda history: events.swap(history, self._host, served), event)
         if now.refusal and now.refusal != before.refusal and not now.refusal.passing:
-            refused, when = now.refusal, datetime.now(UTC)
-            self._add(lambda history: events.refusal(history, self._host, refused, when), f"refused: {refused}")
+            refused, kept, when = now.refusal, now.served, datetime.now(UTC)
+            self._add(lambda history: events.refusal(history, self._host, refused, kept, when), f"refused: {refused}")
         elif before.refusal and not now.refusal:
             self._add(events.nothing_refused, "no version is refused any more")
 

@@ -68,7 +68,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
-    """Run MLflow as the stack does, in its own process, so that its cost is not included in that of the tasks."""
+    """Run MLflow and the ledger's database in processes of their own: the tasks' cost does not include theirs."""
+    sys.path[:0] = [str(ROOT), str(ROOT / "include")]
+    from tests.postgres import Postgres
+
+    database = Postgres(folder / "postgres")
+    os.environ["HEARTLINE_LEDGER_URL"] = database.ledger_url
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -91,6 +96,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait()
+        database.remove()
 
 
 def _in_a_process_of_its_own(rows: int, mlflow_address: str, given: argparse.Namespace) -> Result:

@@ -13,6 +13,7 @@ import mlflow
 import pytest
 
 from heartline.comparison import verdict_names
+from heartline.ledger import chain, store
 from heartline.pipeline.compare import compare
 from heartline.pipeline.ingest import ingest
 from heartline.pipeline.preprocess import preprocess
@@ -21,12 +22,12 @@ from heartline.pipeline.train import train
 from heartline.pipeline.validate import validate
 from heartline.registry import mlflow_registry
 from heartline.storage import object_store
+from tests.postgres import Postgres
 
 CLIENT_CALLS = (
     *("create_experiment", "create_run", "log_batch", "log_inputs", "log_artifacts", "set_terminated"),
     *("create_registered_model", "create_logged_model", "log_model_artifacts", "finalize_logged_model"),
     *("log_outputs", "create_model_version", "set_registered_model_alias"),
-    "set_registered_model_tag",
 )
 FAMILY = "logistic_regression"
 RUN, AGAIN = "the run that is killed", "the run of the next night"
@@ -34,10 +35,12 @@ Prepared = dict[str, Any]
 
 
 class World:
-    """A store and an MLflow for one test; each access runs in a forked process, so that it can be killed."""
+    """A store, an MLflow and a ledger for one test; each access runs in a forked process, so that it can be killed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ledger: Postgres) -> None:
         self.folder = folder
+        ledger.empty_ledger()
+        self.ledger_url = ledger.ledger_url
         # creates MLflow's tables: their migration is not to be killed
         self.call(lambda: mlflow_registry.aliased(mlflow_registry.PRODUCTION))
 
@@ -64,6 +67,7 @@ class World:
     def _work(self, work: Callable[[], Any], spared: set[str] | None, sender: Any) -> None:
         os.environ["HEARTLINE_STORE"] = (self.folder / "store").as_uri()
         os.environ["HEARTLINE_SOURCE_FOLDERS"] = str(self.folder)
+        os.environ[store.VARIABLE] = self.ledger_url
         mlflow.set_tracking_uri(f"sqlite:///{self.folder}/mlflow.db")
         os.chdir(self.folder)
         if spared is not None:
@@ -97,8 +101,9 @@ class World:
             "models": len(client.search_logged_models(ids)),
             "versions": [(one.version, one.tags[mlflow_registry.KEY], one.tags.get("verdict")) for one in versions],
             "aliases": [one.aliases for one in client.search_registered_models()],
-            # without the user: it is lost if a task is killed between the alias and its tag
-            "moves": [(one.before, one.after) for one in mlflow_registry.record_external_moves()],
+            "moves": [(one.before, one.after, one.by) for one in mlflow_registry.record_external_moves()],
+            "registered": [(one.version, one.by, one.facts["winner"]) for one in store.entries(kinds=("registered",))],
+            "broken": chain.verify(store.entries(), store.head()),
             "artifacts": _artifacts(client, ids),
         }
 
@@ -139,6 +144,7 @@ def _kill_at(spared: set[str], sender: Any) -> None:
         return call
 
     object_store.put = lethal("put", object_store.put)
+    store.append = lethal("append", store.append)
     for name in CLIENT_CALLS:
         setattr(mlflow.MlflowClient, name, lethal(name, getattr(mlflow.MlflowClient, name)))
 
@@ -170,8 +176,10 @@ KILLED_BEFORE = {"preprocess again", "train again", "compare again"}
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
-    world = World(tmp_path_factory.mktemp("undisturbed"))
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, ledger_server: Postgres
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    world = World(tmp_path_factory.mktemp("undisturbed"), ledger_server)
     outcome: dict[str, Any] = {}
     for name, step in _steps("sample:150").items():
         outcome[name] = world.call(lambda step=step: step(outcome))
@@ -183,7 +191,9 @@ def test_an_undisturbed_run_moves_production_and_leaves_no_orphaned_file(undistu
     outcome, contents = undisturbed
     assert sum(contents["outputs"]) == contents["models"] == 2
     assert [outcome[name]["promoted"] for name in ("register", "register again")] == [True, True]
-    assert contents["moves"] == [("", "1"), ("1", "2")]
+    assert contents["moves"] == [("", "1", "run a night"), ("1", "2", "run a night")]
+    assert contents["registered"] == [("1", "run a night", True), ("2", "run a night", True)]
+    assert contents["broken"] is None
     assert contents["aliases"] == [{"staging": 2, "production": 2}]
     keys = {key for key, _ in contents["runs"]} | {key for _, key, _ in contents["versions"]}
     assert len(contents["artifacts"]) == 56
@@ -192,9 +202,11 @@ def test_an_undisturbed_run_moves_production_and_leaves_no_orphaned_file(undistu
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)  # some sixty processes, one after the other
-def test_a_task_that_is_killed_at_every_boundary_leaves_the_state_of_an_undisturbed_one(undisturbed, tmp_path):
+def test_a_task_that_is_killed_at_every_boundary_leaves_the_state_of_an_undisturbed_one(
+    undisturbed, tmp_path, ledger_server
+):
     expected, contents = undisturbed
-    world = World(tmp_path)
+    world = World(tmp_path, ledger_server)
     outcome: dict[str, Any] = {}
     kills: dict[str, set[str]] = {}
     for name, step in _steps("sample:150").items():
@@ -205,9 +217,9 @@ def test_a_task_that_is_killed_at_every_boundary_leaves_the_state_of_an_undistur
         outcome[name] = result
 
     assert {name for name, boundaries in kills.items() if boundaries} == set(expected) - KILLED_BEFORE
-    assert {one.split()[0] for one in kills["register"] | kills["train"]} == {"put", *CLIENT_CALLS}
-    moving = {"set_registered_model_alias 1", "set_registered_model_alias 2", "set_registered_model_tag 1"}
-    assert kills["register"] & kills["register again"] >= moving, "staging, production and its history"
+    assert {one.split()[0] for one in kills["register"] | kills["train"]} == {"put", "append", *CLIENT_CALLS}
+    moving = {"set_registered_model_alias 1", "set_registered_model_alias 2", "append 1", "append 2", "append 3"}
+    assert kills["register"] & kills["register again"] >= moving, "staging, production and the ledger"
     for name in ("register", "register again"):
         assert outcome[name] == expected[name]
     assert _digests(outcome) == _digests(expected)

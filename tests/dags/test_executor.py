@@ -110,6 +110,8 @@ def executor(monkeypatch):
     import heartline_executor
 
     made = heartline_executor.PreloadingExecutor(parallelism=1)
+    made.audit_log = [7]
+    monkeypatch.setattr(heartline_executor, "latest_action", lambda: made.audit_log[-1])
     monkeypatch.setattr(made, "_check_workers", lambda: None)
     return made
 
@@ -122,26 +124,37 @@ def test_the_end_of_a_task_ends_the_wait(executor):
     assert len(executor.result_queue.waits) == 1
 
 
-def test_an_idle_scheduler_waits_longer_each_time_up_to_a_second(executor):
+def idle(executor):
+    """Let the executor wait until it waits longest, and forget these waits."""
     executor.result_queue = Queue()
-    for _ in range(8):
+    for _ in range(30):
         executor.heartbeat()
-    waits = executor.result_queue.waits
-    assert waits == sorted(waits)
-    assert waits[0] == 0.05
-    assert waits[-2:] == [1.0, 1.0]
+    waits, executor.result_queue.waits = executor.result_queue.waits, []
+    return waits
+
+
+def test_an_idle_scheduler_waits_longer_each_time_up_to_four_seconds(executor):
+    assert idle(executor)[:3] == [0.05, 0.1, 0.2]
+    executor.heartbeat()
+    assert sum(executor.result_queue.waits) == 4.0
+
+
+def test_what_somebody_does_ends_the_wait(executor):
+    """Such as a run that was triggered, or an answer that was given."""
+    idle(executor)
+    executor.audit_log.append(8)
+    executor.heartbeat()
+    executor.heartbeat()
+    assert executor.result_queue.waits == [0.5, 0.05]
 
 
 def test_after_an_event_it_looks_again_at_once(executor):
-    executor.result_queue = Queue()
-    for _ in range(8):
-        executor.heartbeat()
+    idle(executor)
     executor.result_queue.arrived.append(("key", "success", None))
     executor.heartbeat()
     assert executor.get_event_buffer()
-    assert len(executor.result_queue.waits) == 8
     executor.heartbeat()
-    assert executor.result_queue.waits[-1] == 0.05
+    assert executor.result_queue.waits == [0.05]
 
 
 def test_a_queued_task_is_started_without_a_wait(executor, monkeypatch):

@@ -48,7 +48,8 @@ print("RESULT" + json.dumps({
                 for task in dag.tasks
             },
             "mapped": {
-                task.task_id: task.op_kwargs_expand_input.value for task in dag.tasks if hasattr(task, "expand_input")
+                task.task_id: [one.task_id for one, _ in task.op_kwargs_expand_input.iter_references()]
+                for task in dag.tasks if hasattr(task, "expand_input")
             },
             "params": {name: dag.params.get_param(name).schema for name in dag.params},
             "doc": dag.doc_md, "tags": sorted(dag.tags), "catchup": dag.catchup, "max_active_runs": dag.max_active_runs,
@@ -88,7 +89,7 @@ def parsed(tmp_path_factory) -> dict:
 
 def test_no_import_errors(parsed):
     assert parsed["errors"] == {}
-    assert set(parsed["dags"]) == {"heart_training"}
+    assert set(parsed["dags"]) == {"heart_training", "heart_approval", "heart_scoring"}
 
 
 def test_parsing_imports_nothing_heavy(parsed):
@@ -106,10 +107,17 @@ def test_tasks_and_their_order(parsed):
     }
 
 
-def test_train_is_mapped_over_the_families(parsed):
-    from heartline.training.families import FAMILIES
+def test_train_is_mapped_over_what_preprocess_returns_for_each_family(parsed):
+    assert parsed["dags"]["heart_training"]["mapped"] == {"train": ["preprocess"]}
 
-    assert parsed["dags"]["heart_training"]["mapped"] == {"train": {"family": list(FAMILIES)}}
+
+def test_scoring_is_mapped_over_what_plan_returns(parsed):
+    dag = parsed["dags"]["heart_scoring"]
+    assert dag["tasks"] == {"plan": ["finish", "score"], "score": ["finish"], "finish": []}
+    assert dag["mapped"] == {"score": ["plan"]}
+    assert set(dag["params"]) == {
+        "source", "query", "mapping", "encoding", "keys", "version", "output", "format",
+    }  # fmt: skip
 
 
 def test_profiles_are_those_of_the_domain(parsed):
@@ -135,7 +143,10 @@ def test_every_param_is_described_and_bounded(parsed):
         for name, schema in dag["params"].items():
             assert schema["title"], name
             assert schema["description_md"], name
-            assert "enum" in schema or "maxLength" in schema or "maximum" in schema["allOf"][0], name
+            kind = schema["type"][0]
+            bounded = {"enum", "maxLength", "pattern", "items", "allOf"} & schema.keys() or kind == "boolean"
+            assert bounded, name
+            assert "Example: **" in schema["description_md"] or "such as **" in schema["description_md"], name
 
 
 def test_a_wrong_default_source_is_left_to_the_run_to_refuse(tmp_path):

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -16,7 +17,9 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect, sync_playwright
 
+from heartline.reports import versions_page
 from stack.clients.airflow import Airflow
+from tests import versions_example
 from tests.running import ROOT
 
 pytestmark = pytest.mark.browser
@@ -80,7 +83,6 @@ def test_the_page_of_all_versions_answers_for_another_date(signed_in, running, p
     shown = signed_in.frame_locator("iframe[title='Versions']")
     expect(shown.get_by_role("heading", level=1)).to_contain_text("version 1 is in production")
     expect(shown.locator("svg.versions circle")).to_have_count(2)
-    signed_in.screenshot(path=pictures / "versions.png")
     shown.get_by_label("Since").fill("2026-03-01")
     shown.get_by_role("button", name="Show").click()
     expect(shown.get_by_role("heading", level=1)).to_contain_text("1 March 2026")
@@ -88,22 +90,39 @@ def test_the_page_of_all_versions_answers_for_another_date(signed_in, running, p
     expect(shown.get_by_role("heading", name="The models")).to_be_visible()
 
 
+def test_the_page_of_all_versions_is_one_page_that_loads_nothing(page, pictures, tmp_path):
+    file = tmp_path / "versions.html"
+    file.write_bytes(versions_page.render(versions_example.history(), since=date(2026, 3, 1), now=versions_example.NOW))
+    loaded: list[str] = []
+    page.on("request", lambda request: loaded.append(request.url))
+
+    page.goto(file.as_uri())
+
+    expect(page.get_by_role("heading", level=1)).to_have_text(
+        "No detectable change since 1 March 2026, from version 1 to version 35"
+    )
+    expect(page.get_by_text("approved by dr.meyer", exact=True)).to_be_visible()
+    assert loaded == [file.as_uri()]
+    page.screenshot(path=pictures / "versions.png")
+
+
 @pytest.fixture
 def form(signed_in, running) -> Iterator[Page]:
     """The trigger form."""
     signed_in.goto(running.url("AIRFLOW", "/dags/heart_training"))
     signed_in.get_by_role("button", name=re.compile("^Trigger", re.IGNORECASE)).first.click()
-    expect(signed_in.get_by_text("Source of the records")).to_be_visible()
+    expect(signed_in.get_by_role("button", name="Promotion", exact=True)).to_be_visible()
     yield signed_in
     signed_in.keyboard.press("Escape")
 
 
 def test_the_trigger_form_describes_the_parameters_in_groups(form, pictures):
+    form.get_by_role("button", name="Data", exact=True).click()
     expect(form.locator("strong", has_text="sample:N")).to_be_visible()  # Markdown, rendered
     assert form.locator("#list_source option").count() >= 4
     form.screenshot(path=pictures / "trigger.png")
     for section, titles in {
-        "Checks of the records": ("Largest share of rows in quarantine", "A number from 0 to 1.", "Largest drift"),
+        "Checks": ("Largest share of rows in quarantine", "A number from 0 to 1.", "Largest drift"),
         "Training": ("Profile", "10 × 10 folds", "Seed", "A whole number from 0 to 2147483647."),
         "Promotion": ("only a user",),
     }.items():
@@ -117,7 +136,7 @@ def test_the_trigger_form_describes_the_parameters_in_groups(form, pictures):
 
 def test_the_trigger_form_refuses_a_number_out_of_bounds_instead_of_changing_it(form, running):
     before = len(_runs(running))
-    form.get_by_role("button", name="Checks of the records", exact=True).click()
+    form.get_by_role("button", name="Checks", exact=True).click()
     field = form.get_by_role("spinbutton").first
     field.fill("2")
     field.press("Tab")
@@ -129,6 +148,7 @@ def test_the_trigger_form_refuses_a_number_out_of_bounds_instead_of_changing_it(
 
 
 def test_an_emptied_choice_means_the_default(form):
+    form.get_by_role("button", name="Data", exact=True).click()
     field = form.locator("#element_encoding")
     field.get_by_role("combobox").press("Delete")
     expect(field.get_by_text("auto (the default)")).to_be_visible()

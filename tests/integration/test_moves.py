@@ -20,7 +20,7 @@ def lock_url(running: Running) -> str:
 
 
 def _history(running: Running) -> list[dict]:
-    return json.loads(running.call("history", "--json").stdout)
+    return [one for one in json.loads(running.call("history", "--json").stdout) if one["kind"] == "moved"]
 
 
 def _production(running: Running) -> str:
@@ -56,6 +56,17 @@ def test_of_two_concurrent_promotions_the_history_has_no_gap(running):
     assert [one["from"] for one in moves[1:]] == [one["to"] for one in moves[:-1]]
     assert sum(one["to"] == other for one in moves[-2:]) == 1
     running.call("promote", first, "--force")
+
+
+def test_the_ledger_of_the_running_stack_is_intact(running):
+    found = json.loads(running.call("history", "verify", "--json").stdout)
+    assert (found["intact"], found["compared_with_mlflow"]) == (True, True)
+    entries = json.loads(running.call("history", "--json").stdout)
+    assert entries[-1]["number"] == 1
+    registered = [one for one in entries if one["kind"] == "registered"]
+    assert {one["facts"]["family"] for one in registered} == {"logistic_regression", "random_forest"}
+    assert all(len(one["facts"]["digest"]) == 64 for one in registered)
+    assert "was in production" in running.call("history", "--at", "2100-01-01").stdout
 
 
 def test_an_alias_that_was_removed_in_mlflow_is_recorded_and_no_first_up(running):

@@ -20,7 +20,7 @@ FAMILIES = ("logistic_regression", "random_forest")
 
 
 @pytest.fixture(scope="module")
-def night(tmp_path_factory, need) -> Iterator[SimpleNamespace]:
+def night(tmp_path_factory, need, ledger_server) -> Iterator[SimpleNamespace]:
     """One run of all tasks."""
     need((smoke_test.ROOT / ".venv-serving").exists(), "the service's environment")
     folder = tmp_path_factory.mktemp("night")
@@ -31,6 +31,7 @@ def night(tmp_path_factory, need) -> Iterator[SimpleNamespace]:
         client.create_experiment(experiment, artifact_location=(folder / "artifacts").as_uri())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEARTLINE_STORE", (folder / "store").as_uri())
+        patch.setenv("HEARTLINE_LEDGER_URL", ledger_server.ledger_url)
         prepared = preprocess(validate(ingest("sample:250"), run="night"), profile="quick", seed=0)
         trained = [train(family, prepared, run="night") for family in FAMILIES]
         compared = compare(trained, prepared, run="night")

@@ -8,6 +8,15 @@ import mlflow
 import pytest
 
 from heartline.registry import runs
+from tests.memory_ledger import use_in_memory
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ledger_in_memory() -> Iterator[None]:
+    """Each MLflow of a test has a ledger of its own in memory, unless the environment names a database."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_in_memory(patch, mlflow.get_tracking_uri)
+        yield
 
 
 @pytest.fixture(scope="session")

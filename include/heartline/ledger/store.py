@@ -16,7 +16,7 @@ from heartline import visible
 from heartline.errors import LedgerError, LedgerRefusedError
 from heartline.ledger.entry import KINDS, Entry, Head
 
-__all__ = ["VARIABLE", "LedgerError", "LedgerRefusedError", "Store", "append", "entries", "head"]
+__all__ = ["VARIABLE", "LedgerError", "LedgerRefusedError", "Store", "append", "configured", "entries", "head"]
 
 VARIABLE = "HEARTLINE_LEDGER_URL"
 CONNECT_SECONDS = 5
@@ -155,10 +155,15 @@ def head(*, url: str | None = None) -> Head | None:
     return Head(*found) if found else None
 
 
+def configured() -> str:
+    """Return the URL of the ledger of this process, "" where there is none."""
+    return os.environ.get(VARIABLE, "")
+
+
 @contextmanager
 def _transaction(url: str | None) -> Iterator[Any]:
     """Yield a cursor; commit when the block ends, and turn PostgreSQL's errors into those of the ledger."""
-    url = os.environ.get(VARIABLE, "") if url is None else url
+    url = configured() if url is None else url
     if not url:
         raise LedgerRefusedError(
             "no ledger is configured",

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from heartline import contract
 from heartline.comparison import verdict
 from heartline.evaluation.cross_validation import Evaluation
+from heartline.ledger import store
 from heartline.packaging import bundle
 from heartline.pipeline import candidates, handovers, unchanged
 from heartline.pipeline.handovers import Compared, Registered, Trained
 from heartline.registry import mlflow_registry
+from heartline.registry import versions as stored_versions
 from heartline.registry.repair import Registration
 from heartline.storage import object_store
 from heartline.training import families
@@ -28,7 +30,7 @@ def register(compared: Compared, *, promotion: str, run: str = "", by: str = "sc
     Args:
         compared: what ``compare`` returned.
         promotion: one of ``comparison.verdict.PROMOTION_MODES``.
-        run: Airflow's DAG run id; the history of ``production`` records it.
+        run: Airflow's DAG run id; the ledger records it.
         by: who started the run: a user of Airflow, or ``schedule``.
 
     Raises:
@@ -36,6 +38,7 @@ def register(compared: Compared, *, promotion: str, run: str = "", by: str = "sc
         StoreError: a bundle is missing or damaged. Nothing is registered then.
         BundleError: a bundle does not match its manifest. Nothing is registered then.
         RegistryError: MLflow cannot be reached.
+        LedgerError: the ledger cannot be reached.
     """
     handovers.expect("compare", compared)
     servable = [one for one in compared["trained"] if handovers.is_trained(one)]
@@ -43,7 +46,8 @@ def register(compared: Compared, *, promotion: str, run: str = "", by: str = "sc
     bundles = [bundle.open_bundle(object_store.get(one["bundle"])) for one in servable]
     mlflow_registry.record_external_moves()
     registrations = {
-        one["family"]: _register_version(one, files, compared) for one, files in zip(servable, bundles, strict=True)
+        one["family"]: _register_version(one, files, compared, run)
+        for one, files in zip(servable, bundles, strict=True)
     }
     versions = {family: one.number for family, one in registrations.items()}
     winner = next((one for one in servable if one["family"] == compared["winner"]), None)
@@ -75,6 +79,8 @@ def register(compared: Compared, *, promotion: str, run: str = "", by: str = "sc
     manifests = {one["family"]: files["manifest.json"] for one, files in zip(servable, bundles, strict=True)}
     registered["note"] = _note(registered, compared)
     registered["assets"] = _assets(registered, compared, manifests, promotion=promotion, run=run, by=by)
+    if version and "candidate" in registered["assets"]:
+        stored_versions.describe_candidate(version, registered["assets"]["candidate"])
     return registered
 
 
@@ -119,8 +125,8 @@ def _assets(
     return {"candidate": candidate, **({"production": moved} if registered["promoted"] else {})}
 
 
-def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Compared) -> Registration:
-    """Register a family's bundle, and tag the version with the verdict."""
+def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Compared, run: str) -> Registration:
+    """Register a family's bundle, tag the version with the verdict, and enter both into the ledger."""
     about = json.loads(files["manifest.json"])["model"]
     scores = Evaluation.from_dict(json.loads(files["evaluation.json"]))
     title = families.family(trained["family"]).title.lower()
@@ -150,6 +156,22 @@ def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Co
         description=f"ROC AUC {roc_auc}, cross-validated: {title}, profile {about['profile']}, "
         f"origin {about['origin']}.",
         comparison_run=compared["comparison_run"],
+    )
+    digest = hashlib.sha256(files["manifest.json"]).hexdigest()
+    store.append(
+        "registered",
+        by=f"run {run}",
+        version=registered.number,
+        facts={
+            "family": trained["family"],
+            "run": trained["run_id"],
+            "snapshot": about["snapshot"],
+            "origin": about["origin"],
+            "digest": digest,
+            "verdict": compared["verdict"],
+            "winner": compared["winner"] == trained["family"],
+        },
+        key=f"registered {registered.number} {digest}",
     )
     return registered
 

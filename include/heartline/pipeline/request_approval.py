@@ -288,7 +288,7 @@ def _stored(version: str) -> StoredModel:
 def _recorded(tags: Mapping[str, str]) -> dict[str, Any]:
     """Return what the training run that staged a version has stored about that, in the version's tag."""
     try:
-        found = json.loads(tags.get(mlflow_registry.CANDIDATE, "{}"))
+        found = json.loads(tags.get(versions.CANDIDATE, "{}"))
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from heartline import contract, visible
+from heartline import contract
 from heartline.comparison import verdict, verdict_names
 from heartline.pipeline import handovers
 from heartline.pipeline.handovers import Compared, Prepared, Registered
@@ -122,7 +122,7 @@ def _note(registered: Mapping[str, Any]) -> str:
     versions = sorted(registered["versions"].items(), key=lambda one: int(one[1]))
     named = " and ".join(f"{number} ({family})" for family, number in versions)
     plural = "versions" if len(versions) > 1 else "version"
-    return visible.visible(
+    return (
         f"nothing new: {plural} {named} {'are' if len(versions) > 1 else 'is'} from the same records, parameters and "
         f"code; {registered['verdict']}: {registered['reason']}"
     )

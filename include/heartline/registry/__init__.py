@@ -1,4 +1,4 @@
 """Talks to MLflow: runs, the registered model's versions, its aliases, and the history of ``production``.
 
-May import: ``packaging``.
+May import: ``ledger``, ``packaging``.
 """

@@ -8,14 +8,22 @@ registered model can be deleted, renamed or made again.
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol
 
-from heartline import origins
-from heartline.registry import alias_history
+from heartline import dag_ids, origins
+from heartline.ledger.entry import Entry
+from heartline.ledger.store import Ledger
+from heartline.registry import alias_history, approvals
 from heartline.registry.alias_history import EXTERNAL, UNKNOWN, Move
 from heartline.registry.alias_lock import StillHeld
 from heartline.registry.stored_files import StoredVersion
+
+APPROVED = f"a version that a person has approved ({approvals.REQUIRED}=yes)"
+HINT = (
+    f"trigger {dag_ids.APPROVAL} in Airflow with the version, if no request is open; a person answers under Required "
+    "Actions, and the approval moves production"
+)
 
 
 @dataclass(frozen=True)
@@ -25,10 +33,12 @@ class VersionFacts:
     Attributes:
         origin: kind of source of its training data, "" where it is unknown.
         source: MLflow's address of its files.
+        approval: its signed approval (``approvals.TAG``), "" without one.
     """
 
     origin: str = ""
     source: str = ""
+    approval: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,16 +50,26 @@ class MoveOutcome:
         refused: why the move was refused, "" where it was not.
         forcible: whether ``force`` would allow the move.
         hint: the next step after a refusal, "" where there is none of its own.
+        expected: what would have been right, "" where the other fields say it.
     """
 
     move: Move | None = None
     refused: str = ""
     forcible: bool = False
     hint: str = ""
+    expected: str = ""
 
 
 class Model(Protocol):
     """The registered model: through MLflow's client in a task, through plain HTTP in the command line."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger that holds the moves."""
+
+    @property
+    def approval_secret(self) -> str | None:
+        """The secret with which approvals are verified; None where a version needs none."""
 
     def lock(self, who: str) -> AbstractContextManager[StillHeld]:
         """Hold the lock of all movers."""
@@ -58,7 +78,7 @@ class Model(Protocol):
         """Return the version in production ("" for none) and the model's tags, read in one request; None: no model."""
 
     def history(self) -> Mapping[str, str]:
-        """Return the tags of the history's experiment."""
+        """Return the tags of the experiment of looks and of the ledger's noted hash."""
 
     def facts(self, version: str) -> VersionFacts | None:
         """Return what the registry records of a version; None where there is no such version."""
@@ -72,63 +92,103 @@ class Model(Protocol):
     def set_production(self, version: str) -> None:
         """Point production at a version, in one request."""
 
-    def set_tag(self, key: str, value: str) -> None:
-        """Set a tag of the model."""
-
     def set_history(self, key: str, value: str) -> None:
-        """Set a tag of the history's experiment, which is created or restored where needed."""
+        """Set a tag of that experiment, which is created or restored where needed."""
 
 
-def record_external_moves(model: Model, now: datetime) -> tuple[str, list[Move]]:
-    """Record a move that left no entry; return the version in production ("" for none) and all moves, oldest first.
+def record_external_moves(model: Model) -> tuple[str, list[Move]]:
+    """Enter a move that left no entry; return the version in production ("" for none) and all moves, oldest first.
 
     Args:
         model: the registered model.
-        now: the time, UTC.
+
+    Raises:
+        LedgerError: the ledger does not answer.
     """
     with model.lock("reading the history"):
-        return _bring_up_to_date(model, now)
+        production, entries = _bring_up_to_date(model)
+        return production, alias_history.moves(entries)
 
 
-def _bring_up_to_date(model: Model, now: datetime) -> tuple[str, list[Move]]:
+def _bring_up_to_date(model: Model) -> tuple[str, list[Entry]]:
     production, tags = model.production_and_tags()
     kept = model.history()
-    moves = [_with_origin(model, move, kept) for move in alias_history.read(kept, tags or {})]
-    for one in moves:
-        _write(model, one, kept=one.key in kept, tagged=tags is None or one.key in tags)
-    missed = _missed(model, production, moves, alias_history.pending(kept, tags or {}), now)
+    entries = model.ledger.entries(kinds=alias_history.KINDS)
+    entries += _import_tags(model, alias_history.tagged(kept, tags or {}), entries)
+    missed = _enter_missed(model, production, entries)
     if missed:
-        _write(model, missed, tagged=tags is None)
-        moves.append(missed)
-    return production, moves
+        entries.append(missed)
+    _note_last(model, kept, entries)
+    return production, entries
 
 
-def _with_origin(model: Model, move: Move, kept: Mapping[str, str]) -> Move:
-    """Add the origin to an entry of version 0.2 or earlier, before it is first kept outside of the model."""
-    if move.key in kept or move.number is not None or not move.after:
+def _import_tags(model: Model, tagged: Sequence[Move], entries: Sequence[Entry]) -> list[Entry]:
+    """Enter the moves that versions up to 0.4 wrote into tags, and return their entries.
+
+    Anybody who opens MLflow can write such tags. They are read until the first move is entered by this version, and
+    never afterwards.
+    """
+    if not all(alias_history.is_imported(one) for one in entries):
+        return []
+    known = {entry.key for entry in entries}
+    return [
+        model.ledger.append(
+            "moving" if move.pending else "moved",
+            by=move.by,
+            version=move.after,
+            facts=_with_origin(model, move).imported_facts(),
+            key=f"tag {move.tag}",
+        )
+        for move in tagged
+        if f"tag {move.tag}" not in known
+    ]
+
+
+def _with_origin(model: Model, move: Move) -> Move:
+    """Add the origin to a move that version 0.2 or earlier wrote."""
+    if move.number is not None or not move.after:
         return move
     return replace(move, origin=(model.facts(move.after) or VersionFacts()).origin)
 
 
-def _missed(model: Model, production: str, moves: list[Move], started: Move | None, now: datetime) -> Move | None:
-    """Return the move that leads to where production is, and has no entry; None where all have one."""
-    last = moves[-1] if moves else Move(now, "", "", UNKNOWN, EXTERNAL)
+def _enter_missed(model: Model, production: str, entries: Sequence[Entry]) -> Entry | None:
+    """Enter the move that leads to where production is, and has no entry; None where all have one."""
+    moves = alias_history.moves(entries)
+    before = (moves[-1].after, moves[-1].source) if moves else ("", "")
     facts = (model.facts(production) if production else None) or VersionFacts()
     found = (production, facts.source)
-    if alias_history.same_version(found, (last.after, last.source)):
+    if alias_history.same_version(found, before):
         return None
-    if started and alias_history.same_version(found, (started.after, started.source)):
-        return started.completed()
-    number = alias_history.next_number(moves)
-    return Move(now, last.after, production, UNKNOWN, EXTERNAL, number=number, origin=facts.origin, source=facts.source)
+    started = alias_history.unfinished(entries)
+    if started:
+        announced = alias_history.of_entry(started)
+        if alias_history.same_version(found, (announced.after, announced.source)):
+            return _enter_made(model, announced, started)
+    now = datetime.now(UTC)
+    move = Move(now, before[0], production, UNKNOWN, EXTERNAL, origin=facts.origin, source=facts.source)
+    return model.ledger.append("moved", by=UNKNOWN, version=production, facts=move.facts())
 
 
-def _write(model: Model, move: Move, *, kept: bool = False, tagged: bool = False) -> None:
-    """Write an entry to the places that lack it."""
-    if not kept:
-        model.set_history(move.key, move.as_text())
-    if not tagged:
-        model.set_tag(move.key, move.as_text())
+def _enter_made(model: Model, move: Move, announcement: Entry) -> Entry:
+    """Enter that an announced move was made; again is the same entry."""
+    facts = {**move.facts(), "announced": announcement.number}
+    return model.ledger.append("moved", by=move.by, version=move.after, facts=facts, key=f"move {announcement.number}")
+
+
+def _note_last(model: Model, kept: Mapping[str, str], entries: Sequence[Entry]) -> None:
+    """Note the hash of the last move in MLflow, unless the hash that is noted there is not in the ledger.
+
+    That hash then is the evidence that the ledger was rewritten, and stays.
+    """
+    made = {entry.number: entry for entry in entries if entry.kind == "moved"}
+    if not made:
+        return
+    noted = alias_history.noted_head(kept)
+    last = made[max(made)]
+    if noted and noted.number >= min(made) and (noted.number not in made or made[noted.number].hash != noted.hash):
+        return
+    if noted is None or noted.number != last.number:
+        model.set_history(alias_history.HEAD, alias_history.head_text(last))
 
 
 def sample_refusal(
@@ -192,10 +252,29 @@ def changed_meanwhile(expected: str, production: str) -> str:
     return f"production changed since the decision: it was {was} and is {now} now"
 
 
+def unapproved(model: Model, facts: VersionFacts, stored: StoredVersion) -> str:
+    """Return why a version may not be put into production without an approval; "" where it may.
+
+    Args:
+        model: the registered model.
+        facts: what the registry records of the version.
+        stored: what was found of its files.
+    """
+    secret = model.approval_secret
+    return "" if secret is None else approvals.problem(facts.approval, stored.digest, secret)
+
+
 def move(
-    model: Model, version: str, *, by: str, how: str, now: datetime, force: bool = False, expected: str | None = None
+    model: Model,
+    version: str,
+    *,
+    by: str,
+    how: str,
+    force: bool = False,
+    expected: str | None = None,
+    reason: str = "",
 ) -> MoveOutcome:
-    """Move production to a version, under the lock of all movers.
+    """Move production to a version, under the lock of all movers, and enter it into the ledger.
 
     A model trained on the sample does not replace one trained on real data, and a version whose files cannot be
     downloaded is not put into production. The move is also refused if production changed since the decision. MLflow's
@@ -207,13 +286,18 @@ def move(
         version: a registered version.
         by: who moves it.
         how: promote, rollback, run or first up.
-        now: the time, UTC, for readers.
         force: move it even if a model of the sample replaces one of real data.
         expected: the version in production when the move was decided, "" for none; None to take the version at the
             start of this function.
+        reason: why, in the words of the user; "" for none.
+
+    Raises:
+        LedgerError: the ledger does not answer. Unless it was away only after production was moved, nothing was moved;
+            the next reader of the history enters a move that was made.
     """
     with model.lock(f"{how} of version {version} by {by}") as still_held:
-        production, moves = _bring_up_to_date(model, now)
+        production, entries = _bring_up_to_date(model)
+        moves = alias_history.moves(entries)
         if version == production:
             return MoveOutcome()
         if expected is not None and production != expected:
@@ -222,17 +306,21 @@ def move(
         if stored.damage:
             return MoveOutcome(refused=f"version {version} cannot be downloaded: {stored.damage}", hint=stored.hint)
         facts = model.facts(version) or VersionFacts()
+        if why := unapproved(model, facts, stored):
+            return MoveOutcome(refused=f"version {version} needs an approval: {why}", hint=HINT, expected=APPROVED)
         origin = stored.origin or facts.origin
         refusal = sample_refusal(version, origin, production, moves, model.served())
         if refusal and not force:
             return MoveOutcome(refused=refusal, forcible=True)
-        number = alias_history.next_number(moves)
-        entry = Move(now, production, version, by, how, bool(refusal), number, origin, facts.source, pending=True)
+        wanted = Move(
+            datetime.now(UTC), production, version, by, how, bool(refusal), None, origin, facts.source, reason=reason
+        )
         found = model.production_and_tags()[0]
         if found != production:
             return MoveOutcome(refused="" if found == version else changed_meanwhile(production, found))
-        model.set_history(entry.key, entry.as_text())
+        announcement = model.ledger.append("moving", by=by, version=version, facts=wanted.facts())
         still_held()
         model.set_production(version)
-        _write(model, entry.completed())
-        return MoveOutcome(entry.completed())
+        made = _enter_made(model, wanted, announcement)
+        _note_last(model, model.history(), [*entries, made])
+        return MoveOutcome(alias_history.of_entry(made))

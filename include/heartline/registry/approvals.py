@@ -103,6 +103,11 @@ def required(environ: Mapping[str, str]) -> bool:
     return environ.get(REQUIRED, "") == "yes"
 
 
+def secret_if_required(environ: Mapping[str, str]) -> str | None:
+    """Return the secret with which the approval of a version is verified before a move; None where none is needed."""
+    return environ.get(SECRET, "") if required(environ) else None
+
+
 def _single_lines(*fields: str) -> bool:
     return not any(one in field for field in fields for one in "\r\n")
 

@@ -1,7 +1,7 @@
 """The looks that comparisons have taken, as MLflow keeps them.
 
-A look is a tag of the experiment that also holds the history of ``production``: no deletion of a version or of the
-registered model touches it. It is numbered under the lock of ``alias_lock`` and written in one request, before a task
+A look is a tag of the experiment ``alias_history.EXPERIMENT``: no deletion of a version or of the registered model
+touches it. It is numbered under the lock of ``alias_lock`` and written in one request, before a task
 shows or returns anything of its comparison. So a task that is killed has either not looked, or finds its look again.
 """
 
@@ -75,10 +75,10 @@ class LookStore(Protocol):
         """Hold the lock of all movers."""
 
     def history(self) -> Mapping[str, str]:
-        """Return the tags of the history's experiment."""
+        """Return the tags of the experiment of looks and of the ledger's noted hash."""
 
     def set_history(self, key: str, value: str) -> None:
-        """Set a tag of the history's experiment, which is created or restored where needed."""
+        """Set a tag of that experiment, which is created or restored where needed."""
 
 
 def read(tags: Mapping[str, str]) -> list[RecordedLook]:

@@ -11,7 +11,6 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -52,7 +51,6 @@ from heartline.registry.runs import EXPERIMENT, REFUSED, Dataset, Run
 KEY = "heartline.key"
 DATASET_DIGEST = 36  # characters that MLflow keeps of a digest; a tag of the input and its URI hold all 64
 DATASET_SHA256 = "heartline.sha256"
-CANDIDATE = "heartline.candidate"  # tag: what the run that staged a version says of it, JSON
 COMPARISON = "comparison"  # tag: address of the page of the latest comparison
 _FORMER_SCORE = "cv_roc_auc"  # up to 0.2: the mean over the folds, under the name of another score
 _OUR_DESCRIPTION = re.compile(r"ROC AUC \d|\d\.\d{3} ROC AUC: ")  # of today, and up to 0.2
@@ -289,7 +287,7 @@ def move_production(version: str, *, by: str, how: str = alias_history.RUN, expe
         RegistryError: there is no such version, or MLflow cannot be reached.
     """
     with reaching_mlflow(f"point alias {PRODUCTION} at version {version}"):
-        return alias_moves.move(_model(), version, by=by, how=how, now=datetime.now(UTC), expected=expected).refused
+        return alias_moves.move(_model(), version, by=by, how=how, expected=expected).refused
 
 
 def record_external_moves() -> list[alias_history.Move]:
@@ -299,7 +297,7 @@ def record_external_moves() -> list[alias_history.Move]:
         RegistryError: MLflow cannot be reached.
     """
     with reaching_mlflow(f"read the history of alias {PRODUCTION}"):
-        return alias_moves.record_external_moves(_model(), datetime.now(UTC))[1]
+        return alias_moves.record_external_moves(_model())[1]
 
 
 def lost_production() -> str:
@@ -310,7 +308,7 @@ def lost_production() -> str:
     """
     with reaching_mlflow(f"read the history of alias {PRODUCTION}"):
         model = _model()
-        production, moves = alias_moves.record_external_moves(model, datetime.now(UTC))
+        production, moves = alias_moves.record_external_moves(model)
         return alias_moves.lost_production(production, moves, None if production else model.served())
 
 

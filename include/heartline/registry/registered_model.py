@@ -8,7 +8,8 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from heartline import contract
-from heartline.registry import alias_history, alias_lock, artifact_files, served_model, stored_files
+from heartline.ledger import store
+from heartline.registry import alias_history, alias_lock, approvals, artifact_files, served_model, stored_files
 from heartline.registry.alias_moves import VersionFacts
 from heartline.registry.stored_files import StoredVersion
 
@@ -21,10 +22,19 @@ class RegisteredModel:
 
     Args:
         client: a client of the registry.
+
+    Attributes:
+        ledger: the one of this process's environment.
     """
 
     def __init__(self, client: mlflow.MlflowClient) -> None:
         self._client = client
+        self.ledger: store.Ledger = store.Store(store.configured())
+
+    @property
+    def approval_secret(self) -> str | None:
+        """The secret with which approvals are verified; None where a version needs none."""
+        return approvals.secret_if_required(os.environ)
 
     def lock(self, who: str) -> AbstractContextManager[alias_lock.StillHeld]:
         """Hold the lock of all movers."""
@@ -38,7 +48,7 @@ class RegisteredModel:
         return (str(found[0].aliases.get(PRODUCTION, "")), dict(found[0].tags)) if found else ("", None)
 
     def history(self) -> Mapping[str, str]:
-        """Return the tags of the history's experiment."""
+        """Return the tags of the experiment of looks and of the ledger's noted hash."""
         found = self._client.get_experiment_by_name(alias_history.EXPERIMENT)
         return dict(found.tags) if found else {}
 
@@ -50,7 +60,9 @@ class RegisteredModel:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
-        return VersionFacts(str(found.tags.get("origin", "")), str(found.source or ""))
+        return VersionFacts(
+            str(found.tags.get("origin", "")), str(found.source or ""), str(found.tags.get(approvals.TAG, ""))
+        )
 
     def examine(self, version: str) -> StoredVersion:
         """Download the files of a version, and return what is wrong with them."""
@@ -74,12 +86,8 @@ class RegisteredModel:
         """Point staging at a version, in one request."""
         self._client.set_registered_model_alias(contract.MODEL_NAME, STAGING, version)
 
-    def set_tag(self, key: str, value: str) -> None:
-        """Set a tag of the model."""
-        self._client.set_registered_model_tag(contract.MODEL_NAME, key, value)
-
     def set_history(self, key: str, value: str) -> None:
-        """Set a tag of the history's experiment, which is created or restored where needed."""
+        """Set a tag of that experiment, which is created or restored where needed."""
         found = self._client.get_experiment_by_name(alias_history.EXPERIMENT)
         if found is None:
             experiment = self._client.create_experiment(alias_history.EXPERIMENT, tags=alias_history.EXPERIMENT_TAGS)

@@ -20,10 +20,12 @@ class StoredVersion:
     Attributes:
         damage: what is missing or differs, "" where all files are as they were registered.
         origin: kind of source of the training data, as its manifest says; "" where it is unknown.
+        digest: sha256 of its manifest, which an approval names; "" where it is missing.
     """
 
     damage: str = ""
     origin: str = ""
+    digest: str = ""
 
     @property
     def hint(self) -> str:
@@ -70,4 +72,4 @@ def examine(read: Reader, tags: Mapping[str, str]) -> StoredVersion:
             return StoredVersion(f"{name} is missing", origin)
         if not data or (name in expected and hashlib.sha256(data).hexdigest() != expected[name]):
             return StoredVersion(f"{name} differs from the file that was registered ({len(data)} bytes found)", origin)
-    return StoredVersion(origin=origin)
+    return StoredVersion(origin=origin, digest=hashlib.sha256(manifest).hexdigest())

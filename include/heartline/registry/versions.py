@@ -18,6 +18,8 @@ from heartline.registry.registered_model import PRODUCTION
 from heartline.registry.stored_files import MANIFEST
 
 EVALUATION, COMPARISON = "evaluation.json", "comparison.json"
+CANDIDATE = "heartline.candidate"
+"""Tag of a version: what the training run that staged it last says of it, JSON."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,16 @@ def comparison(run_id: str) -> tuple[str, Mapping[str, Any]]:
             raise
         with artifact_files.reader(str(run.info.artifact_uri)) as read:
             return str(run.data.tags.get("airflow_run", "")), _json(read(COMPARISON))
+
+
+def describe_candidate(number: str, said: Mapping[str, Any]) -> None:
+    """Store what the training run that staged a version says of it: Airflow may lose the event that says the same.
+
+    Raises:
+        RegistryError: there is no such version, or MLflow cannot be reached.
+    """
+    with reaching_mlflow(f"describe version {number} as the candidate"):
+        mlflow.MlflowClient().set_model_version_tag(contract.MODEL_NAME, number, CANDIDATE, json.dumps(said))
 
 
 def approve(number: str, approval: str) -> None:

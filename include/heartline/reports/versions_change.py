@@ -39,7 +39,7 @@ class Change:
 
 def usual_date(history: History, today: date) -> date:
     """Return the date that the page begins with: of the first move, or 90 days ago if that is later."""
-    first = min((one.start for one in history.spans if one.start), default=None)
+    first = min((one.earliest for one in history.spans if one.earliest), default=None)
     ago = today - USUAL
     return max(first.date(), ago) if first else ago
 
@@ -52,8 +52,8 @@ def since(history: History, day: date) -> Change:
         day: the date.
     """
     moment = datetime.combine(day, time(), UTC)
-    later = [one for one in history.spans if one.start is not None and one.start >= moment]
     span = history.at(moment)
+    later = [one for one in history.spans if one is not span and (one.end is None or one.end > moment)]
     first = span is None
     span = span or next(iter(later), None)
     before = history.version(span.version) if span else None

@@ -77,7 +77,7 @@ def draw(history: History, *, since: date, now: datetime) -> Markup:
 
 
 def _axes(history: History, moments: Sequence[datetime], scores: Sequence[Score], since: date, now: datetime) -> Axes:
-    starts = [one.start for one in history.spans if one.start]
+    starts = [one.earliest for one in history.spans if one.earliest]
     begin = datetime.combine(since, time(), UTC)
     start, end = min([*moments, *starts, begin]), max([*moments, now])
     if begin == start and moments:
@@ -152,7 +152,7 @@ def _bands(history: History, axes: Axes) -> Iterator[Markup]:
     last = float(LEFT + 60)
     yield _text(LEFT, TOP - 8, "In production:", anchor="start")
     for position, one in enumerate(history.spans):
-        x, right = axes.x(one.start or axes.start), axes.x(one.end or axes.end)
+        x, right = axes.x(one.earliest or axes.start), axes.x(one.end or axes.end)
         band = {"x": x, "y": TOP, "width": max(1.0, right - x), "height": HEIGHT - TOP - BOTTOM}
         yield _element("rect", _title(f"version {one.version} in production"), **band, fill=BANDS[position % 2])
         middle = (max(x, last + 14) + right) / 2
@@ -176,7 +176,7 @@ def _line(history: History, axes: Axes) -> Iterator[Markup]:
     """Yield the ROC AUC of the version in production over time."""
     for one in history.spans:
         if score := history.version(one.version).roc_auc:
-            x, right, y = axes.x(one.start or axes.start), axes.x(one.end or axes.end), axes.y(score.value)
+            x, right, y = axes.x(one.earliest or axes.start), axes.x(one.end or axes.end), axes.y(score.value)
             yield _element("line", x1=x, x2=max(right, x + 2), y1=y, y2=y, stroke=ORANGE, stroke_width=3)
 
 

@@ -18,6 +18,7 @@ from heartline.registry.mlflow_http import ListedModel, ListedVersion
 
 ROC_AUC = "ROC AUC"  # the title of the score, as in the tag "scores" of a version
 PRODUCTION = "production"
+NOT_ENTERED = "not entered in the ledger yet"
 DECISIONS = ("requested", "approved", "rejected", "withdrawn", "expired")
 KINDS = ("registered", *DECISIONS, "moved", "refused", "served")
 
@@ -64,7 +65,8 @@ class Span:
         forced: whether a user overruled a refusal.
         reason: the reason that the mover gave, "" for none.
         approval: the approval that came before the move; None where there was none.
-        served: when services began to serve it in that time, in words of the ledger; empty where none was seen.
+        served: when services began to serve it in that time; empty where none was seen.
+        earliest: when it began at the earliest: ``start``, or the registration where the start is not recorded.
     """
 
     version: str
@@ -76,6 +78,7 @@ class Span:
     reason: str = ""
     approval: Decision | None = None
     served: tuple[Decision, ...] = ()
+    earliest: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ class History:
         inside = (
             one
             for one in self.spans
-            if (one.start is None or one.start <= moment) and (one.end is None or moment < one.end)
+            if (one.earliest is None or one.earliest <= moment) and (one.end is None or moment < one.end)
         )
         return next(inside, None)
 
@@ -188,7 +191,9 @@ def build(
         _version(number, listed.get(number), about.get(number, []), (stored or {}).get(number, {}))
         for number in sorted(numbers, key=lambda one: (int(one) if one.isdecimal() else 0, one))
     ]
-    return History(tuple(versions), tuple(spans), production)
+    registered = {one.number: one.registered for one in versions}
+    dated = (replace(one, earliest=one.start or registered[one.version]) for one in spans)
+    return History(tuple(versions), tuple(dated), production)
 
 
 def scores_in(text: str) -> dict[str, Score]:
@@ -251,7 +256,7 @@ def _spans(entries: Sequence[Entry], production: str) -> list[Span]:
     last = spans[-1].version if spans and spans[-1].end is None else ""
     if production and production != last:
         # moved by hand since the last entry, or before there was a ledger
-        spans.append(Span(production, None, how="not recorded yet"))
+        spans.append(Span(production, None, how=NOT_ENTERED))
     return spans
 
 

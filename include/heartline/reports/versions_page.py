@@ -12,7 +12,7 @@ from heartline.registry.alias_history import EXTERNAL
 from heartline.reports import rendering, versions_change, versions_figure
 from heartline.reports.versions_change import BETTER, NONE, SAME, WORSE, Change
 from heartline.reports.versions_figure import in_words
-from heartline.reports.versions_history import ROC_AUC, Decision, History, ModelVersion, Span
+from heartline.reports.versions_history import NOT_ENTERED, ROC_AUC, Decision, History, ModelVersion, Span
 
 NEWEST = 30  # versions that are shown without a click
 HOW = {
@@ -123,6 +123,8 @@ def _move(span: Span, history: History) -> dict[str, Any]:
 def _moved(span: Span) -> str:
     if span.how == EXTERNAL:
         return "moved by hand in MLflow (its UI or API), by whom is not recorded"
+    if span.how == NOT_ENTERED:
+        return f"moved by hand in MLflow, {NOT_ENTERED}"
     how = HOW.get(span.how, span.how)
     return " ".join(["moved by", span.by or "unknown", *([how] if how else []), *(["(forced)"] if span.forced else [])])
 
@@ -185,4 +187,4 @@ def _day(day: date) -> str:
 
 
 def _time(moment: datetime | None) -> str:
-    return f"{moment.day} {moment:%b %Y, %H:%M}" if moment else "not recorded"
+    return f"{moment.day} {moment:%b %Y, %H:%M}" if moment else "at a time that is not recorded"

@@ -1,7 +1,8 @@
 """Airflow's LocalExecutor, whose tasks start with all libraries imported, and which wakes the scheduler.
 
-The scheduler's loop waits here for the end of a task instead of sleeping for ``scheduler_idle_sleep_time``, which the
-stack therefore sets to 0. A short sleep would cost an idle stack a tenth of a core, a long one each task its seconds.
+The scheduler's loop waits here, until a task ends or somebody triggers or changes something, instead of sleeping for
+``scheduler_idle_sleep_time``, which the stack therefore sets to 0. A short sleep would cost an idle stack a tenth of a
+core, and a long one would delay each task.
 
 It imports nothing heavy itself: every Airflow process imports it, and only the scheduler starts it.
 """
@@ -10,6 +11,9 @@ import importlib
 import sys
 
 from airflow.executors.local_executor import LocalExecutor
+from airflow.models.log import Log
+from airflow.utils.session import create_session
+from sqlalchemy import func, select
 
 # numpy and scipy first: skops finds the module of a function by searching all modules in their import order, and would
 # trigger a warning in each of Airflow's deprecated modules that it touches before.
@@ -43,13 +47,16 @@ PRELOADED = (
 # whole path each time.
 ABSENT = ("dbruntime", "pyspark", "IPython")
 
-SHORTEST, LONGEST = 0.05, 1.0  # seconds
+# Seconds. Without an event the loop runs every LONGEST: the schedule and retries need no more.
+SHORTEST, LONGEST = 0.05, 4.0
+LOOK = 0.5  # between two looks for what somebody did
 
 
 class PreloadingExecutor(LocalExecutor):
-    """A LocalExecutor that imports what tasks need before it forks their workers, and waits for the end of tasks."""
+    """A LocalExecutor that imports what tasks need before it forks their workers, and waits for events."""
 
     _next_wait = SHORTEST
+    _latest: int | None = None  # of Airflow's audit log
 
     def start(self) -> None:
         """Import the libraries, then fork the workers."""
@@ -57,21 +64,37 @@ class PreloadingExecutor(LocalExecutor):
         super().start()
 
     def heartbeat(self) -> None:
-        """Start queued tasks, and wait until a task ends, or up to a second.
+        """Start queued tasks, and wait for an event.
 
-        The scheduler calls it in each of its loops. After each event it waits only shortly, then twice as long each
-        time: one event often leads to a next one, such as a skipped task to the end of the run.
+        The scheduler calls it in each of its loops. After an event it waits only shortly, then twice as long each time:
+        one event often leads to a next one, such as a skipped task to the end of the run.
         """
         started = bool(self.queued_tasks or self.queued_callbacks)
         super().heartbeat()
-        if started or self.event_buffer:
+        if started or self.event_buffer or self._event_within(self._next_wait):
             self._next_wait = SHORTEST
-            return
-        if self.result_queue._reader.poll(self._next_wait):  # type: ignore[attr-defined]
-            self._read_results()  # type: ignore[no-untyped-call]
-            self._next_wait = SHORTEST
-            return
-        self._next_wait = min(2 * self._next_wait, LONGEST)
+        else:
+            self._next_wait = min(2 * self._next_wait, LONGEST)
+
+    def _event_within(self, seconds: float) -> bool:
+        """Wait until a task ends or somebody acts in the UI or by REST; return whether that was in time."""
+        while True:
+            if self.result_queue._reader.poll(min(seconds, LOOK)):  # type: ignore[attr-defined]
+                self._read_results()  # type: ignore[no-untyped-call]
+                return True
+            seconds -= LOOK
+            if seconds <= 0:
+                return False  # the loop looks at everything
+            latest = latest_action()
+            if latest != self._latest:
+                self._latest = latest
+                return True
+
+
+def latest_action() -> int | None:
+    """Return the number of the last entry of Airflow's audit log: each trigger, answer and change makes one."""
+    with create_session() as session:
+        return session.scalar(select(func.max(Log.id)))
 
 
 def preload() -> None:

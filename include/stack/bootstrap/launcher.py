@@ -35,7 +35,7 @@ COMMANDS = {
     "score": "Score the records of a file with a registered version.",
     "promote": "Put a registered version into production.",
     "rollback": "Put the previous version back into production.",
-    "history": "Show each move of production: when, from, to, by whom.",
+    "history": "Show who registered, approved and moved which version, when and why.",
     "export": "Write a version's training and test rows as CSV: X_train, X_test, y_train, y_test.",
     "status": "Show each process of the stack, and the version in production.",
     "db": "Open psql on the stack's database, or run one SQL command.",

@@ -103,6 +103,17 @@ class Airflow:
         found = self._get(f"dags/{quote(dag_id)}/dagRuns", state=list(ACTIVE), order_by="run_after", limit=50)
         return [str(run["dag_run_id"]) for run in found["dag_runs"]]
 
+    def open_requests(self, dag_id: str) -> list[dict[str, Any]]:
+        """Return the human-in-the-loop requests of a DAG that wait for an answer, the latest first."""
+        found: list[dict[str, Any]] = self._get(
+            f"dags/{quote(dag_id)}/dagRuns/~/hitlDetails",
+            response_received=False,
+            state=["awaiting_input"],
+            order_by="-created_at",
+            limit=50,
+        )["hitl_details"]
+        return found
+
     def scheduler_healthy(self) -> bool:
         """Return whether the scheduler has sent a heartbeat lately."""
         return bool(self._get("monitor/health")["scheduler"]["status"] == "healthy")

@@ -9,7 +9,8 @@ from urllib.parse import quote, urlsplit
 import requests
 
 from heartline import addresses
-from heartline.registry import alias_history, alias_lock, served_model, stored_files
+from heartline.ledger.store import Ledger, Store
+from heartline.registry import alias_history, alias_lock, approvals, served_model, stored_files
 from heartline.registry.alias_lock import AliasLockError, StillHeld
 from heartline.registry.alias_moves import VersionFacts
 from heartline.registry.stored_files import StoredVersion
@@ -30,10 +31,21 @@ class Registry:
         url: MLflow's address.
         lock_url: of the PostgreSQL database whose lock all movers of an alias hold; "" for a lock on this machine.
         readyz_url: of the service's ``/readyz``; "" where it is unknown.
+        ledger: the one that holds the moves; None for a registry whose moves are neither made nor read.
+        approval_secret: with which approvals are verified; None where a version needs none to be moved to.
     """
 
-    def __init__(self, url: str, lock_url: str = "", readyz_url: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        lock_url: str = "",
+        readyz_url: str = "",
+        ledger: Ledger | None = None,
+        approval_secret: str | None = None,
+    ) -> None:
+        self.approval_secret = approval_secret
         self.url = url
+        self.ledger = ledger or Store("")
         self._lock_url = lock_url
         self._readyz_url = readyz_url
         self._http = session()
@@ -102,7 +114,7 @@ class Registry:
         return aliases.get(PRODUCTION, ""), _tags(found)
 
     def history(self) -> Mapping[str, str]:
-        """Return the tags of the history's experiment."""
+        """Return the tags of the experiment of looks and of the ledger's noted hash."""
         return _tags(self._experiment() or {})
 
     def _experiment(self) -> dict[str, Any] | None:
@@ -114,7 +126,10 @@ class Registry:
     def facts(self, version: str) -> VersionFacts | None:
         """Return what the registry records of a version; None where there is no such version."""
         found = self._version(version)
-        return None if found is None else VersionFacts(_tags(found).get("origin", ""), str(found.get("source") or ""))
+        if found is None:
+            return None
+        tags = _tags(found)
+        return VersionFacts(tags.get("origin", ""), str(found.get("source") or ""), tags.get(approvals.TAG, ""))
 
     def examine(self, version: str) -> StoredVersion:
         """Download the files of a version, and return what is wrong with them."""
@@ -170,12 +185,8 @@ class Registry:
         """Point production to a version, in one request: the alias exists at every instant."""
         self._post("registered-models/alias", name=MODEL, alias=PRODUCTION, version=version)
 
-    def set_tag(self, key: str, value: str) -> None:
-        """Set a tag of the model."""
-        self._post("registered-models/set-tag", name=MODEL, key=key, value=value)
-
     def set_history(self, key: str, value: str) -> None:
-        """Set a tag of the history's experiment, which is created or restored where needed."""
+        """Set a tag of that experiment, which is created or restored where needed."""
         found = self._experiment()
         if found is None:
             tags = [{"key": key, "value": value} for key, value in alias_history.EXPERIMENT_TAGS.items()]

@@ -18,11 +18,11 @@ from heartline.ledger import schema
 from stack import console, source_choice
 from stack.bootstrap.launcher import HELP
 from stack.clients import service
-from stack.commands import db, promote, status, test, up
+from stack.commands import db, history, promote, status, test, up
 from stack.commands.keys import keys
 from stack.commands.training import train
 from stack.commands.usage import usage_error
-from stack.errors import Exit, MachineError, StackError, UsageError, from_os_error
+from stack.errors import Exit, MachineError, UsageError, exit_code, from_os_error
 from stack.processes import lifecycle
 from stack.processes.databases import NAMES
 from stack.processes.lifecycle import Stack
@@ -190,21 +190,48 @@ def _serve(stack: Stack, version: str) -> None:
     print(f"production is at version {version}")
 
 
-@cli.command("history")
+@cli.group("history", invoke_without_command=True)
+@click.option("--at", "time", metavar="TIME", help="Show what was in production at this time, ISO 8601, UTC.")
 @json_option
-def history_command(as_json: bool) -> None:
-    """Show each move of production, the last one first: when, from, to, by whom.
+@click.pass_context
+def history_command(context: click.Context, time: str | None, as_json: bool) -> None:
+    """Show the ledger, the last entry first: registrations, approvals, moves of production, and what the service did.
 
-    A move in MLflow's UI is recorded by the next command or training run that reads the alias, with that time and an
-    unknown user. A move whose command was killed is recorded with its user if the alias was moved.
+    With --at TIME: which version was in production then, who put it there and why, and what the service served.
+    `history verify` checks that no entry was altered, removed or moved to another place.
+
+    A move in MLflow's UI is entered by the next command or training run that reads the alias, with that time and an
+    unknown user. A move whose command was killed is entered with its user if the alias was moved.
     """
-    moves = promote.moves(Stack.of(Settings.load()).registry)[::-1]
-    if as_json:
-        print(json.dumps([move.as_dict() for move in moves], indent=2))
-    elif moves:
-        console.out.print(promote.table(moves))
+    if context.invoked_subcommand:
+        return
+    at = history.parse_time(time) if time is not None else None
+    found = history.entries(Stack.of(Settings.load()).registry)
+    if at is not None:
+        if as_json:
+            print(json.dumps(history.state_as_dict(found, at), indent=2))
+        else:
+            print("\n".join(history.state_lines(found, at)))
+    elif as_json:
+        print(json.dumps([history.as_dict(one) for one in reversed(found)], indent=2))
+    elif found:
+        console.out.print(history.table(found))
     else:
-        console.say("production was never moved")
+        console.say("the ledger is empty")
+
+
+@history_command.command("verify")
+@json_option
+def verify_command(as_json: bool) -> int:
+    """Check the chain of hashes. Exit code 0 if it is intact, else 1.
+
+    It names the first entry that was altered, removed or moved to another place. The last move's hash is also compared
+    with the one that is noted in MLflow.
+    """
+    stack = Stack.of(Settings.load())
+    found = history.verify(stack.ledger, stack.registry)
+    print(json.dumps(found.as_dict(), indent=2) if as_json else "\n".join(found.lines()))
+    return Exit.FAILED if found.broken else Exit.OK
 
 
 @cli.command("export")
@@ -389,7 +416,7 @@ def main() -> int:
 
 def _fail(error: HeartlineError) -> int:
     console.fail(error)
-    return error.code if isinstance(error, StackError) else Exit.FAILED
+    return exit_code(error)
 
 
 def _unexpected(error: Exception) -> MachineError:

@@ -1,12 +1,7 @@
-"""Moves the alias `production` and lists its moves, for the launcher and for docker compose."""
+"""Moves the alias `production`, for the launcher and for docker compose."""
 
 import getpass
 import os
-from collections.abc import Iterable
-from datetime import UTC, datetime
-
-from rich.markup import escape
-from rich.table import Table
 
 from heartline import addresses
 from heartline.registry import alias_history, alias_moves
@@ -89,16 +84,31 @@ def rollback(registry: Registry, *, by: str, force: bool = False) -> str:
     return _move(registry, target[0], by=by, how=alias_history.ROLLBACK, force=force, expected=moved[-1].after)
 
 
+def waits_for_approval(registry: Registry, version: str) -> str:
+    """Return why a version needs a person's approval before it goes into production; "" where it needs none.
+
+    Args:
+        registry: the registered model.
+        version: its number.
+
+    Raises:
+        StackError: MLflow does not answer.
+    """
+    if registry.approval_secret is None:
+        return ""
+    facts = registry.facts(version) or alias_moves.VersionFacts()
+    return alias_moves.unapproved(registry, facts, registry.examine(version))
+
+
 def _move(registry: Registry, version: str, *, by: str, how: str, force: bool, expected: str) -> str:
-    now = datetime.now(UTC)
-    outcome = alias_moves.move(registry, version, by=by, how=how, now=now, force=force, expected=expected)
+    outcome = alias_moves.move(registry, version, by=by, how=how, force=force, expected=expected)
     if outcome.refused:
         wanted, hint = "no other move at the same time", "see the history, then decide again"
         if outcome.forcible:
             wanted = "a version that was trained on real data"
             hint = "name another version, or add --force to replace it nevertheless"
         elif outcome.hint:
-            wanted, hint = "the files that were registered", outcome.hint
+            wanted, hint = outcome.expected or "the files that were registered", outcome.hint
         kind = WorkError if outcome.hint else UsageError
         raise kind(outcome.refused, where=f"alias {PRODUCTION} of {addresses.model()}", expected=wanted, hint=hint)
     return version
@@ -110,18 +120,7 @@ def moves(registry: Registry) -> list[alias_history.Move]:
     Raises:
         StackError: MLflow does not answer, or refuses the request.
     """
-    return alias_moves.record_external_moves(registry, datetime.now(UTC))[1]
-
-
-def table(moved: Iterable[alias_history.Move]) -> Table:
-    """Return moves of `production` as a table."""
-    grid = Table(box=None, padding=(0, 2), header_style="bold")
-    for heading in ("when (UTC)", "from", "to", "by", "how"):
-        grid.add_column(heading, justify="right" if heading in ("from", "to") else "left")
-    for one in moved:
-        how = f"{one.how}, forced" if one.forced else one.how
-        grid.add_row(f"{one.when:%Y-%m-%d %H:%M:%S}", one.before or "-", one.after or "-", escape(one.by), escape(how))
-    return grid
+    return alias_moves.record_external_moves(registry)[1]
 
 
 def current_user() -> str:

@@ -8,6 +8,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from heartline import addresses
+from heartline.dag_ids import APPROVAL
 from heartline.errors import HeartlineError
 from heartline.registry import alias_history
 from stack.clients.dag_health import DagHealth
@@ -49,6 +51,23 @@ class ProcessStatus:
 
 
 @dataclass(frozen=True)
+class OpenApproval:
+    """A request for approval that waits for an answer.
+
+    Attributes:
+        version: the version that it is about.
+        since: when it was opened, ISO 8601 in UTC.
+        until: when it expires, ISO 8601 in UTC.
+        url: of the page in Airflow where it is answered.
+    """
+
+    version: str
+    since: str
+    until: str
+    url: str
+
+
+@dataclass(frozen=True)
 class Status:
     """The status of the stack.
 
@@ -61,6 +80,7 @@ class Status:
         problems: what keeps Airflow from running the DAGs, a sentence each.
         notes: what a user should know although it is no problem, such as a paused DAG.
         refused: the version at the alias that the service does not serve, and why, or None.
+        approvals: the requests for approval that wait for an answer.
     """
 
     processes: list[ProcessStatus]
@@ -71,6 +91,7 @@ class Status:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     refused: str | None = None
+    approvals: list[OpenApproval] = field(default_factory=list)
 
     def healthy(self) -> bool:
         """Tell whether every process is healthy, and Airflow can run the DAGs."""
@@ -101,7 +122,7 @@ def check_all(stack: Stack) -> Status:
         rows = [_row(definition, processes[definition.name], found, exits) for definition in definitions]
         first = ProcessStatus(SUPERVISOR, True, supervisor.pid(), version=supervisor.version())
         reachable, version, last_move = production.result()
-        dags = _dags(stack) if found[AIRFLOW].ok else DagHealth()
+        dags, waiting = (_dags(stack), _open_approvals(stack)) if found[AIRFLOW].ok else (DagHealth(), [])
         return Status(
             [first, *rows],
             reachable,
@@ -111,6 +132,7 @@ def check_all(stack: Stack) -> Status:
             dags.problems,
             dags.notes,
             refusal.result(),
+            waiting,
         )
 
 
@@ -119,6 +141,23 @@ def _dags(stack: Stack) -> DagHealth:
         return client(stack).dag_health()
     except HeartlineError as error:
         return DagHealth(unusable=[f"Airflow does not tell whether it can run the DAGs: {error.what}"])
+
+
+def _open_approvals(stack: Stack) -> list[OpenApproval]:
+    """Return the requests that wait for an answer; none where Airflow does not tell, which ``_dags`` reports."""
+    airflow = client(stack)
+    try:
+        runs = {
+            str(one["task_instance"]["dag_run_id"]): str(one["created_at"]) for one in airflow.open_requests(APPROVAL)
+        }
+        told = {run: airflow.returned(APPROVAL, run, "request") for run in runs}
+    except HeartlineError:
+        return []
+    return [
+        OpenApproval(str(one["version"]), runs[run], str(one["until"]), addresses.approval(run))
+        for run, one in told.items()
+        if isinstance(one, dict) and one.get("version")
+    ]
 
 
 def _row(
@@ -154,11 +193,13 @@ def _unsupervised(stack: Stack) -> list[ProcessStatus]:
 
 def _production(stack: Stack) -> tuple[bool, str | None, alias_history.Move | None]:
     try:
-        registry = Registry(stack.settings.mlflow_url)
-        (production, tags), kept = registry.production_and_tags(), registry.history()
+        production = Registry(stack.settings.mlflow_url).production_and_tags()[0]
     except HeartlineError:
         return False, None, None
-    moves = alias_history.read(kept, tags or {})
+    try:
+        moves = alias_history.moves(stack.ledger.entries(kinds=alias_history.KINDS)) if production else []
+    except HeartlineError:
+        moves = []
     return True, production or None, moves[-1] if moves and moves[-1].after == production else None
 
 
@@ -187,6 +228,10 @@ def lines(stack: Stack, status: Status) -> list[str]:
     found = [f"problem:    {text}" for text in status.problems]
     found += [f"note:       {text}" for text in status.notes]
     found.append(summary(status))
+    found += [
+        f"approval:   version {one.version} waits since {_minute(one.since)}, until {_minute(one.until)}: {one.url}"
+        for one in status.approvals
+    ]
     if status.refused:
         found.append(f"refused:    {status.refused}")
     found.append(f"Airflow:    {settings.public_airflow_url}{_logins(stack)}")
@@ -195,6 +240,10 @@ def lines(stack: Stack, status: Status) -> list[str]:
         database = stack.server
         found.append(f"PostgreSQL: {database.host}:{database.port} (./heartline db opens it)")
     return [*found, "All times are in UTC."]
+
+
+def _minute(time: str) -> str:
+    return time[:16].replace("T", " ")
 
 
 def _logins(stack: Stack) -> str:

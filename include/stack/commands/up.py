@@ -46,6 +46,9 @@ def up(stack: Stack, given: Mapping[str, Any]) -> None:
         if version is None:
             _refuse_lost_production(registry)
             first = _first_version(stack, given, choice)
+            if waits := promote.waits_for_approval(registry, first):
+                _show_waiting(stack, first, waits)
+                return
             version = promote.promote(registry, first, by=promote.current_user(), how=FIRST_UP)
         elif given:
             console.say(f"not training: version {version} is in production. To train another one: ./heartline train")
@@ -104,6 +107,19 @@ def _show_prediction(stack: Stack) -> None:
     settings, record = stack.settings, service.example()
     answer = service.predict(settings, record)
     print(f"POST {settings.public_service_url}/predict\n{json.dumps(record)}\n\n{json.dumps(answer, indent=2)}\n")
+    _show_addresses(stack)
+
+
+def _show_waiting(stack: Stack, version: str, why: str) -> None:
+    print(
+        f"version {version} is trained and waits for an approval before it answers ({why}).\n"
+        f"A person answers in Airflow, under Required Actions: {addresses.required_actions()}\n"
+    )
+    _show_addresses(stack)
+
+
+def _show_addresses(stack: Stack) -> None:
+    settings = stack.settings
     print(f"Airflow  {settings.public_airflow_url}  (user {USER}, password in {_short(stack.login_file)})")
     print(f"         to approve versions: user {APPROVER}, password in {_short(stack.approver_file)}")
     print(f"MLflow   {settings.public_mlflow_url}")

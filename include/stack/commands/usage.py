@@ -7,7 +7,7 @@ import click
 
 from heartline.errors import HeartlineError
 from stack import console
-from stack.errors import Exit, StackError, UsageError
+from stack.errors import Exit, UsageError, exit_code
 
 
 def usage_error(error: click.ClickException) -> UsageError:
@@ -33,5 +33,5 @@ def run(command: click.Command, program: str) -> NoReturn:
         sys.exit(Exit.USAGE)
     except HeartlineError as error:
         console.fail(error)
-        sys.exit(error.code if isinstance(error, StackError) else Exit.FAILED)
+        sys.exit(exit_code(error))
     sys.exit(Exit.OK)

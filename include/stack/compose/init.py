@@ -8,9 +8,10 @@ from typing import NoReturn
 
 import psycopg2  # type: ignore[import-untyped]
 
+from heartline.ledger import retention
 from stack import setting_checks
 from stack.errors import StackError, UnhealthyError
-from stack.processes.databases import SUPERUSER, Server, create_missing
+from stack.processes.databases import SUPERUSER, Server, create_missing, prune_ledger
 from stack.secrets.credentials import Credentials, logins, write_private
 
 HOST, PORT = "postgres", 5432
@@ -37,6 +38,7 @@ def databases(credentials: Credentials) -> None:
     try:
         server.connect().close()
         create_missing(server, credentials)
+        prune_ledger(server, retention.days(os.environ.get(retention.VARIABLE)), by="docker compose up")
     except (psycopg2.OperationalError, StackError) as error:
         raise UnhealthyError(
             f"PostgreSQL refuses: {error.what if isinstance(error, StackError) else _last_line(error)}",

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 import psycopg2  # type: ignore[import-untyped]
 from psycopg2 import sql
 
-from heartline.ledger import schema
+from heartline.ledger import retention, schema
 from stack.errors import MachineError, UnhealthyError
 from stack.secrets.credentials import Credentials
 from stack.settings import HOST, Settings
@@ -157,6 +157,33 @@ def create_missing(server: Server, credentials: Credentials, *, own: bool = Fals
         ) from error
     finally:
         connection.close()
+
+
+def prune_ledger(server: Server, days: int | None, *, by: str) -> int:
+    """Remove the entries of the ledger that are older than a number of days; return how many were removed.
+
+    Args:
+        server: the server; its user may take the role of the ledger's owner.
+        days: the age from which entries are removed; None to remove none.
+        by: who removes them, for the ledger.
+
+    Raises:
+        MachineError: the server refuses or does not answer.
+    """
+    if days is None:
+        return 0
+    try:
+        with closing(server.connect(database=LEDGER_DATABASE)) as connection:
+            connection.autocommit = False
+            with connection, connection.cursor() as cursor:
+                return retention.prune(cursor, days, by=by)
+    except psycopg2.Error as error:
+        raise MachineError(
+            f"old entries of the ledger could not be removed: {str(error).strip().splitlines()[0]}",
+            where=f"{server.host}:{server.port}, user {server.user}",
+            expected="a user who may change the ledger's tables",
+            hint=f"unset {retention.VARIABLE} to keep all entries",
+        ) from error
 
 
 def _create_missing(cursor: Any, server: Server, name: str, password: str, *, own: bool) -> bool:

@@ -31,6 +31,7 @@ _PIPELINE = tuple(
         "APPROVERS",
         "CACHE_DIR",
         "DATA",
+        "NOTIFY",
         "FOUR_EYES",
         "PATIENT",
         "REQUIRE_APPROVAL",
@@ -70,7 +71,7 @@ _SERVICE = tuple(
 # does the same for other libraries.
 LOG_LEVELS = ",".join(f"{name}=WARNING" for name in ("airflow.dag_processing", "airflow.task.operators", "task"))
 
-# A LocalExecutor that imports the libraries of the tasks once, and wakes the scheduler when a task ends.
+# A LocalExecutor that imports the libraries of the tasks once, and waits for events instead of the scheduler.
 EXECUTOR = "heartline_executor.PreloadingExecutor"
 
 # Airflow's processes import these once: a change restarts them.
@@ -96,9 +97,9 @@ POSTGRES, MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR, SERVICE = (
 
 # The stack sets these itself, or only the launcher reads them.
 _NOT_PASSED_ON = re.compile(
-    r"HEARTLINE_(\w+_PORT|API_KEYS|APPROVAL_SECRET|BUNDLE|CACHE|DATABASE_URL|HOME|LEDGER_URL|LOCK|MLFLOW_URL|PART"
-    r"|PART_DIGEST|POSTGRES_URL|PATIENT_SECRET|PREDICTION_LOG_URL|PROCESS|PROCESS_DIGEST|PYTHON|REAL_DATA|SOURCE|STACK"
-    r"|STORE)$"
+    r"HEARTLINE_(\w+_PORT|API_KEYS|APPROVAL_SECRET|BUNDLE|CACHE|DATABASE_URL|HOME|LEDGER_DAYS|LEDGER_URL|LOCK|MLFLOW_URL"
+    r"|PART|PART_DIGEST|POSTGRES_URL|PATIENT_SECRET|PREDICTION_LOG_URL|PROCESS|PROCESS_DIGEST|PYTHON|REAL_DATA|SOURCE"
+    r"|STACK|STORE)$"
 )
 
 
@@ -258,6 +259,8 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
     own = _other_settings() | _given(_PIPELINE) | download_settings()
     if source := nightly(settings.home):
         own["HEARTLINE_SOURCE"] = absolute(source)
+    if "HEARTLINE_DEADLINE" in os.environ:  # an empty one means that there is none
+        own["HEARTLINE_DEADLINE"] = os.environ["HEARTLINE_DEADLINE"]
     if mapping := mapping_choice.nightly(settings.home):
         own["HEARTLINE_MAPPING"] = mapping
     return own | {
@@ -304,7 +307,7 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         # A killed task is noticed within half a minute instead of five.
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
-        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0",  # the executor waits, until a task ends
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0",  # the executor waits, for an event
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
     }
 

@@ -13,11 +13,14 @@ from typing import Self
 
 import psutil
 
+from heartline.ledger import retention
+from heartline.ledger.store import Store
+from heartline.registry import approvals
 from stack import console
 from stack.clients.mlflow import Registry
 from stack.locks import exclusive
 from stack.processes import cluster_location, health, orphans, ports
-from stack.processes.databases import Server, create_missing
+from stack.processes.databases import Server, create_missing, prune_ledger
 from stack.processes.definitions import (
     AIRFLOW,
     DAG_PROCESSOR,
@@ -28,9 +31,10 @@ from stack.processes.definitions import (
     ProcessDefinition,
     alias_lock_url,
     define_processes,
+    ledger_url,
     passwords_file,
 )
-from stack.processes.env_markers import DIGEST_VARIABLE, read_marker
+from stack.processes.env_markers import DIGEST_VARIABLE, read_marker, started_with
 from stack.processes.migrations import Migrations, Schema
 from stack.processes.postgres import Cluster, remove_shared_folder
 from stack.processes.supervisor import RUNNING, Supervisor, socket_path
@@ -60,13 +64,26 @@ class Stack:
         return Server.of(self.settings, self.credentials)
 
     @property
+    def ledger(self) -> Store:
+        """The ledger, for commands."""
+        return Store(ledger_url(self.server, self.credentials))
+
+    @property
     def registry(self) -> Registry:
-        """The registered model, with the lock that all movers of its aliases hold."""
+        """The registered model, with the lock that all movers of its aliases hold, and the ledger of its moves."""
         return Registry(
             self.settings.mlflow_url,
             alias_lock_url(self.server, self.credentials),
             f"{self.settings.service_url}/readyz",
+            self.ledger,
+            approval_secret=self._approval_secret(),
         )
+
+    def _approval_secret(self) -> str | None:
+        """Return the secret that moves are verified with, if this shell or the running scheduler requires approvals."""
+        if approvals.required(os.environ) or approvals.required(started_with(self.settings.home, SCHEDULER)):
+            return self.credentials["approval_secret"]
+        return None
 
     @property
     def login_file(self) -> Path:
@@ -193,6 +210,9 @@ def _start_in_order(stack: Stack, wanted: list[ProcessDefinition], running: set[
         _start_postgres(stack, report, earlier)
     migrations = Migrations(stack.settings, stack.server, stack.credentials)
     created = create_missing(stack.server, stack.credentials, own=POSTGRES in by_name)
+    removed = prune_ledger(stack.server, retention.days(os.environ.get(retention.VARIABLE)), by="heartline up")
+    if removed:
+        console.say(f"  {removed} entries of the ledger were removed: {retention.VARIABLE}")
     _upgrade_schemas(stack, by_name, migrations, created)
     for name in (MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR):
         supervisor.start_process(name)

@@ -59,11 +59,24 @@ def test_a_refusal_is_an_event_until_something_else_happens(worker: Start) -> No
     assert [event.facts.get("reason") for event in kept(one)] == [None, "no approval", "wrong signature"]
     (_, event, _) = kept(one)
     assert (event.kind, event.version, event.facts["digest"]) == ("refused", "2", DIGESTS["2"])
-    assert set(event.facts) == {"model", "version", "digest", "reason", "when", "host"}
+    assert set(event.facts) == {"model", "version", "digest", "reason", "still_served", "when", "host"}
+    assert event.facts["still_served"] == "1"
 
     one.follow(refusal=None).refuse("2", "wrong signature")  # the alias moved away and back
 
     assert short(one) == [("served", "1"), *[("refused", "2")] * 3]
+
+
+def test_a_version_that_is_served_again_after_none_was_is_an_event(worker: Start) -> None:
+    worker().serve("1")
+    after = worker().refuse("1", "no approval (in the cache)").refuse("1", "no approval")
+
+    after.serve("1")
+
+    assert short(after) == [("served", "1"), *[("refused", "1")] * 2, ("served", "1")]
+    assert kept(after)[1].facts["still_served"] == ""
+    assert kept(after)[3].facts["previous"] == ""
+    assert len({event.key for event in kept(after)}) == 4
 
 
 def test_a_version_that_could_not_be_fetched_yet_is_not_refused(worker: Start) -> None:

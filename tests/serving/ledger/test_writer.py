@@ -204,7 +204,7 @@ def test_under_gunicorn_each_swap_and_refusal_is_entered_once(
     known = {"model", "version", "digest", "host", "when"}
     assert [set(facts) - known for (facts,) in entries(postgres, "facts")] == [
         {"alias", "previous", "since", "approved_by"},
-        {"reason"},
+        {"reason", "still_served"},
     ] * 2
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from heartline import contract
 from heartline.ingestion.sample import synthetic
+from heartline.ledger import store
 from heartline.packaging.bundle import unpack
 from heartline.pipeline.compare import compare
 from heartline.pipeline.handovers import Compared
@@ -75,7 +76,9 @@ def test_the_history_of_production_is_read(v1):
     ]
     assert [one.by for one in moves] == ["run scheduled__2026-03-01T02:00:00+00:00", alias_history.UNKNOWN, "anna"]
     assert all(datetime(2026, 1, 1, tzinfo=UTC) < one.when for one in moves)
-    assert len(v1.client.get_registered_model(contract.MODEL_NAME).tags) == 3, "nothing is recorded twice"
+    assert len(store.entries()) == 3, "nothing is entered twice"
+    assert mlflow_registry.record_external_moves() == moves
+    assert len(v1.client.get_registered_model(contract.MODEL_NAME).tags) == 3, "and no tag is written"
 
 
 def test_records_are_compared_with_the_snapshot_of_production(v1):

@@ -2,27 +2,51 @@
 
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from heartline.errors import LedgerError
+from heartline.ledger import chain
+from heartline.ledger.entry import Head
 from heartline.registry import alias_history, alias_moves
 from heartline.registry.alias_history import EXTERNAL, PROMOTE, ROLLBACK, RUN, Move
 from heartline.registry.alias_moves import MoveOutcome, VersionFacts
 from heartline.registry.stored_files import StoredVersion
+from tests.memory_ledger import MemoryLedger
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ORIGINS = {"1": "uci", "2": "file", "3": "sample", "4": "sample", "5": ""}
 
 
+class WatchedLedger(MemoryLedger):
+    """A ledger whose clock is set, and whose entries are noted among the other writes of the model."""
+
+    def __init__(self, written):
+        super().__init__(lambda: self.now)
+        self.now = NOON
+        self.written = written
+
+    def append(self, kind, **more):
+        before = len(self.kept)
+        entry = super().append(kind, **more)
+        if len(self.kept) > before:
+            self.written.append(kind)
+        return entry
+
+
 class Model:
     """A registered model with five versions, which remembers in which order it was written to."""
+
+    approval_secret: str | None = None
 
     def __init__(self, production=""):
         self.production = production
         self.tags = {"owner": "anna"}
         self.kept = {}
         self.written = []
+        self.ledger = WatchedLedger(self.written)
         self.locked = False
         self.damage = ""
         self.service = None
@@ -58,25 +82,25 @@ class Model:
         self.written.append(f"alias {version}")
         self.production = version
 
-    def set_tag(self, key, value):
-        assert self.locked
-        self.written.append("tag")
-        self.tags[key] = value
-
     def set_history(self, key, value):
         assert self.locked
-        self.written.append("pending" if json.loads(value).get("pending") else "entry")
+        assert key == alias_history.HEAD
+        self.written.append("note")
         self.kept[key] = value
 
+    def recorded(self):
+        return alias_history.moves(self.ledger.entries())
+
     def moves(self):
-        return [(one.before, one.after, one.by, one.how) for one in alias_history.read(self.tags or {}, self.kept)]
+        return [(one.before, one.after, one.by, one.how) for one in self.recorded()]
 
 
-MOVE = ["pending", "alias 1", "entry", "tag"]
+MOVE = ["moving", "alias 1", "moved", "note"]
 
 
 def move(model, version, how=PROMOTE, at=NOON, **more):
-    return alias_moves.move(model, version, by="anna", how=how, now=at, **more)
+    model.ledger.now = at
+    return alias_moves.move(model, version, by="anna", how=how, **more)
 
 
 def rollback(model):
@@ -86,26 +110,34 @@ def rollback(model):
 
 
 def target(model):
-    return alias_history.rollback_target(alias_history.read(model.tags, model.kept))
+    return alias_history.rollback_target(model.recorded())
 
 
-def test_a_move_is_one_entry_in_both_places():
+def test_a_move_is_an_announcement_and_an_entry():
     model = Model()
-    outcome = move(model, "1")
-    assert outcome == MoveOutcome(Move(NOON, "", "1", "anna", "promote", number=1, origin="uci", source="models:/m-1"))
-    assert json.loads(model.tags["heartline.production.n000001"]) == {
-        "number": 1,
-        "when": "2026-03-01T12:00:00.000000Z",
+    outcome = move(model, "1", reason="better for women")
+    made = Move(
+        NOON, "", "1", "anna", "promote", number=2, origin="uci", source="models:/m-1", reason="better for women"
+    )
+    assert outcome == MoveOutcome(made)
+    announcement, entry = model.ledger.kept
+    facts = {
+        "alias": "production",
         "from": None,
         "to": "1",
-        "by": "anna",
         "how": "promote",
         "forced": False,
         "origin": "uci",
         "source": "models:/m-1",
+        "reason": "better for women",
     }
-    assert {key: text for key, text in model.tags.items() if key != "owner"} == model.kept
-    assert alias_history.read(model.tags) == alias_history.read(model.kept) == [outcome.move]
+    assert (announcement.kind, announcement.version, announcement.by) == ("moving", "1", "anna")
+    assert announcement.facts == facts
+    assert (entry.kind, entry.version, entry.by) == ("moved", "1", "anna")
+    assert entry.facts == {**facts, "announced": 1}
+    assert model.recorded() == [made]
+    assert model.tags == {"owner": "anna"}, "no tag of the model is written"
+    assert model.kept == {alias_history.HEAD: f"2:{entry.hash}"}
 
 
 def test_a_move_is_announced_made_and_recorded():
@@ -126,10 +158,11 @@ def test_an_external_move_is_recorded_by_the_next_reader():
     move(model, "1")
     model.production = "2"
     later = NOON + timedelta(hours=1)
-    production, moves = alias_moves.record_external_moves(model, later)
+    model.ledger.now = later
+    production, moves = alias_moves.record_external_moves(model)
     assert production == "2"
-    assert moves[1:] == [Move(later, "1", "2", "unknown", EXTERNAL, number=2, origin="file", source="models:/m-2")]
-    assert alias_moves.record_external_moves(model, later) == ("2", moves), "and once only"
+    assert moves[1:] == [Move(later, "1", "2", "unknown", EXTERNAL, number=3, origin="file", source="models:/m-2")]
+    assert alias_moves.record_external_moves(model) == ("2", moves), "and once only"
 
 
 def test_a_move_records_an_external_move_before_it():
@@ -155,20 +188,21 @@ def killed_at(model, boundary, version="2"):
     count = 0
 
     def dying(write):
-        def call(*arguments):
+        def call(*arguments, **more):
             nonlocal count
             if count >= boundary:
                 raise KilledError
-            write(*arguments)
+            answer = write(*arguments, **more)
             count += 1
             if count - 0.5 == boundary:
                 raise KilledError
+            return answer
 
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("set_production", "set_tag", "set_history"):
-            patch.setattr(model, name, dying(getattr(model, name)))
+        for place, name in ((model, "set_production"), (model, "set_history"), (model.ledger, "append")):
+            patch.setattr(place, name, dying(getattr(place, name)))
         with pytest.raises(KilledError):
             move(model, version)
 
@@ -187,7 +221,7 @@ def test_a_mover_that_is_killed_leaves_a_history_without_gap(boundary, then):
         model.production = "5"
     if then in ("the same move", "another move"):
         move(model, "2" if then == "the same move" else "5")
-    alias_moves.record_external_moves(model, NOON)
+    alias_moves.record_external_moves(model)
     # then
     last = {
         "a reader": [("1", "2", "anna", PROMOTE)] if made else [],
@@ -200,14 +234,15 @@ def test_a_mover_that_is_killed_leaves_a_history_without_gap(boundary, then):
     if then == "a move by hand" and boundary >= 2.5:
         last = [("1", "2", "anna", PROMOTE), *last]
     assert model.moves() == [("", "1", "anna", PROMOTE), *last]
-    assert [one.number for one in alias_history.read(model.kept)] == list(range(1, len(model.moves()) + 1))
-    assert alias_history.read(model.tags) == alias_history.read(model.kept)
+    entries = model.ledger.entries()
+    assert chain.verify(entries, model.ledger.head(), [alias_history.noted_head(model.kept)]) is None
+    assert alias_history.noted_head(model.kept).number == model.recorded()[-1].number
     assert model.production == model.moves()[-1][1]
 
 
 def test_nothing_is_recorded_if_nothing_was_ever_in_production():
     model = Model()
-    assert alias_moves.record_external_moves(model, NOON) == ("", [])
+    assert alias_moves.record_external_moves(model) == ("", [])
     assert model.written == []
 
 
@@ -224,8 +259,8 @@ def test_order_does_not_come_from_a_clock(clock):
     model = Model()
     for version, at in zip(("1", "2", "1"), clock, strict=True):
         move(model, version, at=at)
-    assert [one.after for one in alias_history.read(model.kept)] == ["1", "2", "1"]
-    assert alias_moves.record_external_moves(model, NOON)[1][-1].by == "anna", "none looks like one from outside"
+    assert [one.after for one in model.recorded()] == ["1", "2", "1"]
+    assert alias_moves.record_external_moves(model)[1][-1].by == "anna", "none looks like one from outside"
 
 
 def legacy(when, before, after):
@@ -234,16 +269,72 @@ def legacy(when, before, after):
     return {alias_history.PREFIX + when: json.dumps(value)}
 
 
-def test_entries_without_a_number_come_first_and_are_kept_outside_of_the_model_with_their_origin():
-    model = Model("3")
+def numbered(number, before, after, **more):
+    """Return an entry as versions 0.3 and 0.4 wrote it."""
+    value = {"when": "2026-01-02T00:00:00.000000Z", "from": before, "to": after, "by": "carl", "how": "promote"}
+    text = json.dumps({**value, "number": number, "forced": False, "origin": "uci", **more})
+    return {f"{alias_history.PREFIX}n{number:06d}": text}
+
+
+def test_the_tags_of_earlier_versions_are_entered_once_with_their_times_and_origins():
+    model = Model("4")
     model.tags |= legacy("9999-12-31T23:59:59.999999Z", "1", "3") | legacy("2026-01-01T00:00:00.000000Z", None, "1")
-    move(model, "4", force=True)
-    assert model.moves() == [("", "1", "bea", PROMOTE), ("1", "3", "bea", PROMOTE), ("3", "4", "anna", PROMOTE)]
-    assert [(one.number, one.origin) for one in alias_history.read(model.kept)] == [
-        (None, "uci"),
-        (None, "sample"),
-        (1, "sample"),
-    ]
+    model.kept |= numbered(1, "3", "2") | numbered(2, "2", "4")
+    before = dict(model.tags), dict(model.kept)
+    for _ in range(2):
+        _, moves = alias_moves.record_external_moves(model)
+        assert [(one.before, one.after, one.by, one.origin) for one in moves] == [
+            ("", "1", "bea", "uci"),
+            ("1", "3", "bea", "sample"),
+            ("3", "2", "carl", "uci"),
+            ("2", "4", "carl", "uci"),
+        ]
+    assert moves[0].when == datetime(2026, 1, 1, tzinfo=UTC)
+    assert [one.facts["imported"] for one in model.ledger.kept] == [True] * 4, "and nothing else is entered"
+    move(model, "1")
+    assert model.moves()[-1] == ("4", "1", "anna", PROMOTE)
+    del model.kept[alias_history.HEAD]
+    assert (model.tags, model.kept) == before, "the tags stay as they are"
+
+
+@pytest.mark.parametrize("done", range(4))
+def test_an_import_that_was_killed_is_continued(done):
+    model = Model("3")
+    model.tags |= legacy("2026-01-01T00:00:00.000000Z", None, "1") | legacy("2026-01-02T00:00:00.000000Z", "1", "2")
+    model.kept |= numbered(1, "2", "3")
+    with pytest.MonkeyPatch.context() as patch:
+        write = model.ledger.append
+
+        def dying(*arguments, **more):
+            if len(model.ledger.kept) == done:
+                raise KilledError
+            return write(*arguments, **more)
+
+        patch.setattr(model.ledger, "append", dying)
+        try:
+            alias_moves.record_external_moves(model)
+        except KilledError:
+            assert done < 3
+    alias_moves.record_external_moves(model)
+    assert [one[:2] for one in model.moves()] == [("", "1"), ("1", "2"), ("2", "3")]
+    assert len(model.ledger.kept) == 3
+
+
+@pytest.mark.parametrize(("production", "made"), [("2", True), ("1", False)])
+def test_a_move_that_an_earlier_version_announced_and_did_not_finish_is_resolved(production, made):
+    model = Model(production)
+    model.kept |= numbered(1, None, "1") | numbered(2, "1", "2", pending=True)
+    alias_moves.record_external_moves(model)
+    expected = [("", "1", "carl", PROMOTE), ("1", "2", "carl", PROMOTE)]
+    assert model.moves() == (expected if made else expected[:1])
+
+
+def test_a_tag_that_somebody_writes_after_the_first_entry_is_not_read():
+    model = Model()
+    move(model, "1")
+    model.kept |= numbered(9, "1", "2")
+    alias_moves.record_external_moves(model)
+    assert model.moves() == [("", "1", "anna", PROMOTE)]
 
 
 @pytest.mark.parametrize(
@@ -251,10 +342,75 @@ def test_entries_without_a_number_come_first_and_are_kept_outside_of_the_model_w
     ["", "no JSON", "[]", "null", "{}", '{"when": "today", "from": null, "to": "1", "by": "anna", "how": "promote"}'],
 )
 def test_a_tag_that_cannot_be_parsed_is_skipped(text):
+    model = Model("1")
+    model.tags |= legacy("2026-01-01T00:00:00.000000Z", None, "1") | {alias_history.PREFIX + "2027": text}
+    alias_moves.record_external_moves(model)
+    assert model.moves() == [("", "1", "bea", PROMOTE)]
+
+
+class AwayLedger(MemoryLedger):
+    """A ledger whose database goes away after a number of calls."""
+
+    def __init__(self, calls):
+        super().__init__()
+        self.calls = calls
+
+    def _count(self):
+        if self.calls <= 0:
+            raise LedgerError("away", where="PostgreSQL", expected="an answer", hint="wait")
+        self.calls -= 1
+
+    def append(self, kind, **more):
+        self._count()
+        return super().append(kind, **more)
+
+    def entries(self, **more):
+        self._count()
+        return super().entries(**more)
+
+
+@pytest.mark.parametrize("calls", range(5))
+def test_a_ledger_that_goes_away_leaves_nothing_half_done(calls):
+    """The calls of a first move from version 5: read, enter what was there, announce, enter the move."""
+    model = Model("5")
+    model.ledger = AwayLedger(calls)
+    if calls < 4:
+        with pytest.raises(LedgerError):
+            move_plainly(model)
+    else:
+        move_plainly(model)
+    assert model.production == ("5" if calls < 3 else "1"), "nothing is moved before it is announced"
+    model.ledger.calls = 99
+    alias_moves.record_external_moves(model)
+    assert model.moves()[0] == ("", "5", "unknown", EXTERNAL)
+    assert model.moves()[1:] == ([("5", "1", "anna", PROMOTE)] if calls >= 3 else [])
+    assert move_plainly(model).refused == ""
+    assert model.moves()[1:] == [("5", "1", "anna", PROMOTE)], "a repeated command enters it once"
+
+
+def move_plainly(model):
+    return alias_moves.move(model, "1", by="anna", how=PROMOTE)
+
+
+def test_a_hash_in_mlflow_that_the_ledger_does_not_have_stays_there_as_evidence():
     model = Model()
     move(model, "1")
-    model.tags[alias_history.PREFIX + "2027"] = text
-    assert model.moves() == [("", "1", "anna", PROMOTE)]
+    move(model, "2")
+    noted = model.kept[alias_history.HEAD]
+    model.ledger.kept[1] = replace(model.ledger.kept[1], by="eve")
+    model.ledger.kept[3] = replace(model.ledger.kept[3], hash="f" * 64)
+    move(model, "5")
+    assert model.kept[alias_history.HEAD] == noted
+    assert chain.verify(model.ledger.kept, model.ledger.head(), [alias_history.noted_head(model.kept)])
+
+
+@pytest.mark.parametrize("text", ["", "4", "4:abc", "x:" + "f" * 64, f"{'9' * 30}:{'f' * 64}"])
+def test_a_note_that_is_no_hash_is_replaced(text):
+    model = Model()
+    move(model, "1")
+    model.kept[alias_history.HEAD] = text
+    alias_moves.record_external_moves(model)
+    assert alias_history.noted_head(model.kept) == Head(2, model.ledger.kept[1].hash)
 
 
 def test_each_rollback_goes_one_move_further_back():
@@ -279,7 +435,7 @@ def test_a_rollback_undoes_an_external_move():
     model = Model()
     move(model, "1")
     model.production = "2"
-    alias_moves.record_external_moves(model, NOON)
+    alias_moves.record_external_moves(model)
     assert rollback(model) == "1"
 
 
@@ -296,7 +452,7 @@ def test_a_rollback_restores_a_removed_alias():
     model = Model()
     move(model, "1")
     model.production = ""
-    alias_moves.record_external_moves(model, NOON)
+    alias_moves.record_external_moves(model)
     assert rollback(model) == "1"
     assert target(model) is None
 
@@ -349,7 +505,7 @@ def test_the_sample_does_not_replace_what_was_last_in_production(lost, how, noti
     move(model, "1")
     lost(model)
     if noticed:
-        alias_moves.record_external_moves(model, NOON)
+        alias_moves.record_external_moves(model)
     before = model.production
     assert move(model, "4", how) == MoveOutcome(
         refused=f"{SAMPLE}version 1, which was in production before, was not (its origin: uci)", forcible=True
@@ -400,7 +556,7 @@ def test_a_missing_alias_is_not_a_missing_model(production, moved, service, lost
     for version in moved:
         move(model, version)
     model.production = production
-    _, moves = alias_moves.record_external_moves(model, NOON)
+    _, moves = alias_moves.record_external_moves(model)
     assert alias_moves.lost_production(production, moves, service) == lost
 
 
@@ -409,8 +565,8 @@ def test_a_version_of_the_same_number_in_a_model_that_was_made_again_is_another_
     move(model, "1")
     move(model, "2")
     model.sources["2"] = "models:/m-of-the-new-model"
-    assert alias_moves.record_external_moves(model, NOON)[1][-1] == Move(
-        NOON, "2", "2", "unknown", EXTERNAL, number=3, origin="file", source="models:/m-of-the-new-model"
+    assert alias_moves.record_external_moves(model)[1][-1] == Move(
+        NOON, "2", "2", "unknown", EXTERNAL, number=5, origin="file", source="models:/m-of-the-new-model"
     )
     assert target(model) == ("2", "models:/m-2"), "and not the one that is there now"
 
@@ -426,7 +582,7 @@ def test_a_move_is_recorded_as_forced_only_if_force_was_needed():
     model = Model("1")
     assert move(model, "2", force=True).move.forced is False
     assert move(model, "3", force=True).move.forced is True
-    assert [one.forced for one in alias_history.read(model.kept)] == [False, False, True]
+    assert [one.forced for one in model.recorded()] == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -485,4 +641,4 @@ def test_production_is_read_again_immediately_before_it_is_set(expected):
 def test_the_same_move_by_two_writers_is_made_once():
     model = ChangedMeanwhile("2")
     assert move(model, "2") == MoveOutcome()
-    assert model.written == ["entry", "tag"], "the external move, and no second move"
+    assert model.written == ["moved", "note"], "the external move, and no second move"

@@ -11,8 +11,10 @@ from mlflow.exceptions import MlflowException
 
 from heartline import contract
 from heartline.errors import RegistryError
+from heartline.ledger import chain, store
 from heartline.registry import alias_history, mlflow_registry, runs
 from heartline.registry.alias_history import EXTERNAL, RUN
+from tests.memory_ledger import use_in_memory
 from tests.unit.registry.support import create_version
 
 
@@ -27,10 +29,9 @@ def versions(mlflow_store, tmp_path_factory):
 
 
 @pytest.fixture
-def production(mlflow_store, versions):
+def production(mlflow_store, versions, monkeypatch):
     """Production at the version of UCI's data, without a recorded move."""
-    for key in mlflow_store.get_registered_model(contract.MODEL_NAME).tags:
-        mlflow_store.delete_registered_model_tag(contract.MODEL_NAME, key)
+    use_in_memory(monkeypatch)
     if kept := mlflow_store.get_experiment_by_name(alias_history.EXPERIMENT):
         for key in kept.tags:
             mlflow_store.delete_experiment_tag(kept.experiment_id, key)
@@ -221,7 +222,9 @@ def _promote(uri, rounds, barrier, versions, answers):
 
 
 @pytest.mark.slow
-def test_of_two_concurrent_moves_one_is_made_and_the_other_told_so(versions, mlflow_store, tmp_path, production):
+def test_of_two_concurrent_moves_one_is_made_and_the_other_told_so(
+    versions, mlflow_store, tmp_path, production, ledger_database
+):
     # given
     rounds = 50
     numbers = [production, *(create_version(mlflow_store, tmp_path / str(one), "uci") for one in range(2))]
@@ -241,7 +244,7 @@ def test_of_two_concurrent_moves_one_is_made_and_the_other_told_so(versions, mlf
     moves = mlflow_registry.record_external_moves()
     assert mlflow_registry.aliased("production").number == moves[-1].after
     assert [one.before for one in moves[1:]] == [one.after for one in moves[:-1]], "no gap"
-    assert [one.number for one in moves] == list(range(1, rounds + 2))
+    assert chain.verify(store.entries(), store.head()) is None
     assert all(one.how == RUN for one in moves[1:])
     for round_ in range(rounds):
         both = [(target, refused) for at, _, target, refused in told if at == round_]
@@ -263,15 +266,16 @@ def _die_at(uri, version, boundary):
 
         return call
 
-    for name in ("set_experiment_tag", "set_registered_model_alias", "set_registered_model_tag"):
-        setattr(client, name, dying(getattr(client, name)))
+    for place, name in ((client, "set_experiment_tag"), (client, "set_registered_model_alias"), (store, "append")):
+        setattr(place, name, dying(getattr(place, name)))
     mlflow_registry.move_production(version, by="run r")
     os._exit(0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("boundary", [1, 2, 3, 4])
-def test_a_killed_process_leaves_no_lock_and_no_gap(versions, production, mlflow_store, boundary):
+def test_a_killed_process_leaves_no_lock_and_no_gap(versions, production, mlflow_store, ledger_database, boundary):
+    """It ends before it announces the move, moves the alias, enters the move, or notes the entry's hash in MLflow."""
     mlflow_registry.record_external_moves()
     mover = multiprocessing.get_context("spawn").Process(
         target=_die_at, args=(mlflow.get_tracking_uri(), versions["file"], boundary)
@@ -282,3 +286,6 @@ def test_a_killed_process_leaves_no_lock_and_no_gap(versions, production, mlflow
     assert mlflow_registry.move_production(versions["file"], by="run r") == ""
     assert _moves()[1:] == [(production, versions["file"], "run r", RUN)]
     assert mlflow_registry.aliased("production").number == versions["file"]
+    noted = alias_history.noted_head(mlflow_store.get_experiment_by_name(alias_history.EXPERIMENT).tags)
+    assert chain.verify(store.entries(), store.head(), [noted]) is None
+    assert noted.number == mlflow_registry.record_external_moves()[-1].number

@@ -76,4 +76,4 @@ def test_tags_of_other_kinds_and_damaged_ones_are_skipped_and_never_overwritten(
 def test_looks_are_no_moves_of_production():
     store = Store()
     look_history.add(store, FIRST, after=[])
-    assert alias_history.read(store.tags) == []
+    assert alias_history.tagged(store.tags) == []

@@ -181,7 +181,15 @@ def test_a_move_by_hand_that_is_not_in_the_ledger_yet_is_shown():
     history = _history(_listed(1), _listed(2), ledger=Ledger().move("", 1, 1), production="2")
     assert history.spans[-1].version == "2"
     assert history.spans[-1].start is None
-    assert "not recorded yet" in _page(history)
+    assert "moved by hand in MLflow, not entered in the ledger yet" in _page(history)
+
+
+def test_a_version_without_a_recorded_move_was_not_in_production_before_it_was_registered():
+    history = _history(_listed(2), production="2")
+    change = versions_change.since(history, date(2026, 1, 20))
+    assert (change.outcome, change.first) == (SAME, True)
+    assert versions_change.usual_date(history, date(2026, 3, 1)) == date(2026, 2, 9)
+    assert history.at(FIRST) is None
 
 
 def test_an_alias_that_was_removed_leaves_no_version_in_production():

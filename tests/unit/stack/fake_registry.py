@@ -5,6 +5,7 @@ from itertools import pairwise
 from urllib.parse import parse_qs, urlsplit
 
 from heartline.registry import alias_history
+from tests.memory_ledger import MemoryLedger
 from tests.unit.registry.support import version_files
 
 API = "/api/2.0/mlflow/"
@@ -29,6 +30,7 @@ class FakeRegistry:
         aliases: version by alias.
         tags: of the registered model; None where there is none.
         kept: tags of the history's experiment; None where there is none.
+        ledger: the ledger of its moves.
         files: by version, the files that differ from those that were registered; None for a missing one.
         version_tags: by version, its tags beside the origin.
         before_read: called with the number of the request before the registered model is read.
@@ -40,6 +42,7 @@ class FakeRegistry:
         self.aliases = {"production": production, "staging": staging}
         self.tags = dict(tags or {})
         self.kept = None
+        self.ledger = MemoryLedger()
         self.files = {}
         self.version_tags = {}
         self.reads = 0
@@ -52,7 +55,6 @@ class FakeRegistry:
             f"GET {API}experiments/get-by-name": self._experiment,
             f"POST {API}experiments/create": self._create,
             f"POST {API}experiments/set-experiment-tag": lambda query, body: self._set(self.kept, body),
-            f"POST {API}registered-models/set-tag": lambda query, body: self._set(self.tags, body),
             f"POST {API}registered-models/alias": self._point,
         }
         for version in origins:
@@ -114,9 +116,8 @@ class FakeRegistry:
 
     def moves(self):
         """Return the recorded moves."""
-        return [
-            (one.before, one.after, one.by, one.how) for one in alias_history.read(self.tags or {}, self.kept or {})
-        ]
+        moves = alias_history.moves(self.ledger.entries())
+        return [(one.before, one.after, one.by, one.how) for one in moves]
 
 
 def query_of(path):

@@ -25,6 +25,8 @@ from stack.setting_checks import check
         ("HEARTLINE_SOURCE_MAX_BYTES", "0"),
         ("HEARTLINE_SOURCE_MAX_ROWS", "1e6"),
         ("HEARTLINE_SOURCE_MAX_ROWS", "0"),
+        ("HEARTLINE_LEDGER_DAYS", "0"),
+        ("HEARTLINE_LEDGER_DAYS", "for ever"),
         ("HEARTLINE_MAPPING", "hospitl"),
         ("HEARTLINE_MAPPING", "/nowhere/m.yaml"),
         ("HEARTLINE_MAPPING", "file:///nowhere/m.yaml"),

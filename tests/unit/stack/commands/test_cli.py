@@ -4,13 +4,11 @@ import errno
 import json
 import os
 import sys
-from datetime import UTC, datetime, timedelta
 
 import click
 import pytest
 
 from heartline import parameters
-from heartline.registry.alias_history import Move
 from stack.commands import cli
 from stack.errors import Exit, UsageError, from_os_error
 from stack.processes import lifecycle
@@ -51,6 +49,8 @@ def shape(said):
         (["rollback"], Exit.UNHEALTHY),
         (["rollback", "3"], Exit.USAGE),
         (["history"], Exit.UNHEALTHY),
+        (["history", "verify"], Exit.UNHEALTHY),
+        (["history", "--at", "yesterday"], Exit.USAGE),
         (["predict"], Exit.UNHEALTHY),
         (["predict", "/nowhere/record.json"], Exit.USAGE),
         (["logs", "nothing"], Exit.USAGE),
@@ -73,38 +73,6 @@ def test_status_without_a_stack(call):
     code, said = call("status")
     assert code == Exit.UNHEALTHY
     assert "does not run: ./heartline up" in said
-
-
-@pytest.fixture
-def moves(monkeypatch):
-    """Two moves of production, the second one forced."""
-    when = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
-    made = [Move(when, "", "1", "anna", "first up"), Move(when + timedelta(days=1), "1", "2", "bea", "promote", True)]
-    monkeypatch.setattr(cli.promote, "moves", lambda registry: made)
-    cli.Settings.load().make_home()
-    return made
-
-
-def test_history_shows_the_last_move_first(call, moves):
-    code, said = call("history")
-    assert code == Exit.OK
-    assert [line.split() for line in said.splitlines()] == [
-        ["when", "(UTC)", "from", "to", "by", "how"],
-        ["2026-03-02", "12:30:15", "1", "2", "bea", "promote,", "forced"],
-        ["2026-03-01", "12:30:15", "-", "1", "anna", "first", "up"],
-    ]
-
-
-def test_history_as_json(call, moves):
-    code, said = call("history", "--json")
-    assert code == Exit.OK
-    assert json.loads(said) == [moves[1].as_dict(), moves[0].as_dict()]
-
-
-def test_history_without_a_move(call, moves):
-    moves.clear()
-    assert call("history") == (Exit.OK, "production was never moved\n")
-    assert call("history", "--json") == (Exit.OK, "[]\n")
 
 
 @pytest.mark.parametrize("given", [(), ("--force",)])

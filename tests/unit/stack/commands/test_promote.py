@@ -4,33 +4,35 @@ import os
 
 import pytest
 
+from heartline.registry import alias_history
 from stack.clients.mlflow import Registry
 from stack.commands import promote
 from stack.errors import UsageError, WorkError
+from tests.memory_ledger import MemoryLedger
 from tests.unit.stack.fake_registry import ABSENT, API, FakeRegistry, legacy_history
-
-ENTRY = "heartline.production.n000001"
 
 
 @pytest.fixture
-def holds(settings, answers):
+def registry(settings):
+    return Registry(settings.mlflow_url, ledger=MemoryLedger())
+
+
+@pytest.fixture
+def holds(settings, answers, registry):
     """Return a function that makes a registry with these versions, whose production moved through some of them."""
 
     def make(*moved, production=None, staging="", **origins):
-        return FakeRegistry(
+        fake = FakeRegistry(
             answers(settings.mlflow_port),
             {name.removeprefix("v"): origin for name, origin in origins.items()},
             production if production is not None else (moved[-1] if moved else ""),
             staging,
             legacy_history(*moved),
         )
+        fake.ledger = registry.ledger
+        return fake
 
     return make
-
-
-@pytest.fixture
-def registry(settings):
-    return Registry(settings.mlflow_url)
 
 
 def test_promote_uses_the_staged_version_and_records_the_user(registry, holds):
@@ -38,13 +40,9 @@ def test_promote_uses_the_staged_version_and_records_the_user(registry, holds):
     assert promote.promote(registry, None, by="anna") == "4"
     assert fake.aliases["production"] == "4"
     assert fake.moves() == [("", "2", "bea", "promote"), ("2", "4", "anna", "promote")]
-    assert fake.tags[ENTRY] == fake.kept[ENTRY]
-    assert fake.written()[-4:] == [
-        ("set-experiment-tag", ENTRY),  # pending
-        ("alias", "4"),
-        ("set-experiment-tag", ENTRY),
-        ("set-tag", ENTRY),
-    ]
+    assert [one.kind for one in registry.ledger.kept] == ["moved", "moving", "moved"]
+    assert fake.written()[-2:] == [("alias", "4"), ("set-experiment-tag", alias_history.HEAD)]
+    assert alias_history.noted_head(fake.kept) == registry.ledger.head()
 
 
 def test_promoting_the_version_in_production_moves_nothing(registry, holds):
@@ -89,7 +87,7 @@ def test_the_sample_replaces_real_data_only_when_forced(registry, holds):
     assert fake.aliases["production"] == "2"
     assert promote.promote(registry, "4", force=True, by="anna") == "4"
     assert fake.aliases["production"] == "4"
-    assert '"forced": true' in fake.kept[ENTRY]
+    assert registry.ledger.kept[-1].facts["forced"] is True
 
 
 @pytest.mark.parametrize("how", ["the alias", "the alias, noticed", "the version", "the model", "moved by hand"])
@@ -115,7 +113,7 @@ def test_the_sample_does_not_replace_what_the_service_serves(settings, holds, an
     holds(v4="sample")
     service = answers(settings.service_port)
     service.answers["GET /readyz"] = (200, {"model": {"version": "1", "origin": "uci"}})
-    registry = Registry(settings.mlflow_url, readyz_url=f"{settings.service_url}/readyz")
+    registry = Registry(settings.mlflow_url, readyz_url=f"{settings.service_url}/readyz", ledger=MemoryLedger())
     with pytest.raises(UsageError, match="version 1, which the service serves, was not"):
         promote.promote(registry, "4", by="anna")
 
@@ -125,7 +123,7 @@ def test_a_service_that_says_nothing_holds_back_nothing(settings, holds, answers
     holds(v4="sample")
     if answer:
         answers(settings.service_port).answers["GET /readyz"] = answer
-    registry = Registry(settings.mlflow_url, readyz_url=f"{settings.service_url}/readyz")
+    registry = Registry(settings.mlflow_url, readyz_url=f"{settings.service_url}/readyz", ledger=MemoryLedger())
     assert promote.promote(registry, "4", by="anna") == "4"
 
 

@@ -3,13 +3,16 @@ from datetime import UTC, datetime
 
 import pytest
 
+from heartline.registry import alias_history
 from heartline.registry.alias_history import Move
 from stack.commands import status
 from stack.commands.status import ProcessStatus, Status
+from stack.processes import lifecycle
 from stack.processes.definitions import SCHEDULER, define_processes
 from stack.processes.health import Health
 from stack.processes.lifecycle import Stack
 from stack.processes.supervisor import ProcessState, UnexpectedExit
+from tests.memory_ledger import MemoryLedger
 
 MODEL = {"version": "3", "family": "random_forest", "origin": "uci"}
 
@@ -40,22 +43,24 @@ def test_the_summary_names_the_user_who_moved_production():
 
 
 @pytest.mark.parametrize(("production", "known"), [("3", True), ("2", False)])
-def test_a_move_outside_the_history_has_no_user(settings, answers, production, known):
+def test_a_move_outside_the_history_has_no_user(settings, answers, monkeypatch, production, known):
+    ledger = MemoryLedger()
     moved = Move(datetime(2026, 3, 1, tzinfo=UTC), "2", "3", "anna", "promote")
+    entry = ledger.append("moved", by="anna", version="3", facts=moved.facts())
+    monkeypatch.setattr(lifecycle, "Store", lambda url: ledger)
     server = answers(settings.mlflow_port)
     server.answers["GET /api/2.0/mlflow/registered-models/get"] = (
         200,
         {
             "registered_model": {
                 "aliases": [{"alias": "production", "version": production}],
-                "tags": [{"key": moved.key, "value": json.dumps(moved.as_dict())}],
             }
         },
     )
     server.answers["GET /api/2.0/mlflow/experiments/get-by-name"] = (404, {"error_code": "RESOURCE_DOES_NOT_EXIST"})
     found = status.check_all(Stack.of(settings))
     assert (found.registry_reachable, found.production) == (True, production)
-    assert found.last_move == (moved if known else None)
+    assert found.last_move == (alias_history.of_entry(entry) if known else None)
     assert not [what for what, _, _ in server.asked if what.startswith("POST")], "status writes nothing"
 
 

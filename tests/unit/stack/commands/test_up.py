@@ -23,6 +23,7 @@ class World:
         self.started: list = []
         self.moves: list[Move] = []
         self.served: tuple[str, str] | None = None
+        self.waits = ""
 
     def train(self, stack, given, *, promote):
         assert promote == "", "up promotes the version itself"
@@ -50,6 +51,7 @@ def world(monkeypatch):
     monkeypatch.setattr(subject.train, "join", lambda stack: made.active_run)
     monkeypatch.setattr(subject.train, "train", made.train)
     monkeypatch.setattr(subject.promote, "promote", made.promote)
+    monkeypatch.setattr(subject.promote, "waits_for_approval", lambda registry, version: made.waits)
     monkeypatch.setattr(subject.promote, "current_user", lambda: "anna")
     monkeypatch.setattr(subject.service, "wait_until_served", lambda settings, version: None)
     monkeypatch.setattr(subject.service, "predict", lambda settings, record: {"has_heart_disease": True})
@@ -75,6 +77,16 @@ def test_the_first_up_trains_promotes_and_predicts(world, up, settings):
     assert all(url in said for url in (settings.airflow_url, settings.mlflow_url, settings.service_url))
     assert "airflow_admin_password" in said
     assert source_choice.remembered(settings.home) == "postgres"
+
+
+def test_where_an_approval_is_required_the_first_up_says_which_version_waits_and_where(world, up, settings):
+    world.waits = "nobody has approved it"
+    said = up(source="postgres")
+    assert "version 1 is trained and waits for an approval" in said
+    assert f"{settings.airflow_url}/required_actions" in said
+    assert "airflow_approver_password" in said
+    assert "POST" not in said
+    assert world.aliases == {}
 
 
 @pytest.mark.parametrize(

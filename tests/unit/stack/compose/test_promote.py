@@ -1,5 +1,6 @@
 """The commands that move production within a compose project, against a fake MLflow."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ def mlflow(answers, monkeypatch):
     server = answers()
     fake = FakeRegistry(server, dict.fromkeys("123", "uci"), "2", "3", legacy_history("1", "2"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    monkeypatch.setattr(promote.store, "Store", lambda url: fake.ledger)
     monkeypatch.setattr(console.err, "quiet", True)
     return fake
 
@@ -51,14 +53,31 @@ def test_a_move_requires_a_name(mlflow, monkeypatch, capsys, command):
 def test_the_history_names_who_moved_it(mlflow, monkeypatch, capsys):
     assert call(monkeypatch, "history") == 0
     heading, last, _ = capsys.readouterr().out.splitlines()
-    assert heading.split() == ["when", "(UTC)", "from", "to", "by", "how"]
-    assert last.split() == ["2026-03-02", "00:00:00", "1", "2", "bea", "promote"]
+    assert heading.split() == ["number", "when", "(UTC)", "what"]
+    assert last.split()[:3] == ["2", "2026-03-02", "00:00:00"]
+    assert last.strip().endswith("bea moved production from version 1 to version 2 (promote)")
+
+
+def test_the_state_at_a_time_and_all_entries_as_json(mlflow, monkeypatch, capsys):
+    assert call(monkeypatch, "history", "--at", "2026-03-01T12:00") == 0
+    assert "version 1 was in production" in capsys.readouterr().out
+    assert call(monkeypatch, "history", "--json") == 0
+    assert [one["to"] for one in json.loads(capsys.readouterr().out)] == ["2", "1"]
+
+
+def test_the_ledger_is_verified(mlflow, monkeypatch, capsys):
+    call(monkeypatch, "promote", "3", "--by", "anna")
+    assert call(monkeypatch, "verify") == 0
+    assert "the ledger is intact: 4 entries" in capsys.readouterr().out
+    mlflow.ledger.kept.pop(1)
+    assert call(monkeypatch, "verify", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["broken"]["number"] == 2
 
 
 def test_a_history_without_moves_says_so(mlflow, monkeypatch, capsys):
     mlflow.tags, mlflow.aliases = None, {}
     assert call(monkeypatch, "history") == 0
-    assert capsys.readouterr().out == "production was never moved\n"
+    assert capsys.readouterr().out == "the ledger is empty\n"
 
 
 def test_a_refusal_has_the_one_error_shape_and_code(mlflow, monkeypatch):

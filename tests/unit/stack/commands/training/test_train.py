@@ -87,7 +87,7 @@ def airflow(settings, answers):
 
 def test_a_run_is_started_with_typed_parameters_and_its_result_returned(settings, airflow):
     result = train.train(Stack.of(settings), {"seed": 7, "profile": "quick"})
-    assert result == {"version": "3"}
+    assert result == {"outcome": "registered", "version": "3"}
     (body,) = [asked for what, _, asked in airflow.asked if what.endswith("heart_training/dagRuns")]
     assert body == {"logical_date": None, "conf": {"seed": 7, "profile": "quick"}}
 
@@ -123,6 +123,42 @@ def test_a_run_that_registers_nothing_is_a_failure(settings, airflow):
         train.train(Stack.of(settings), {})
 
 
+RETURNED = "GET /api/v2/dags/heart_training/dagRuns/r%201/taskInstances/{}/xcomEntries/return_value"
+
+
+def test_nothing_new_is_no_failure_and_names_what_is_registered(settings, airflow, capsys):
+    airflow.answers[RETURNED.format("register")] = (404, {})
+    earlier = {"version": "3", "versions": {"a": "3", "b": "4"}, "note": "nothing new: …", "assets": {}}
+    found = {"family": "a", "prepared": {"ends": "nothing new: …", "registered": earlier}}
+    airflow.answers[RETURNED.format("preprocess")] = (200, {"value": [found, {**found, "family": "b"}]})
+    result = train.train(Stack.of(settings), {}, as_json=True)
+    assert (result["outcome"], result["version"]) == ("nothing new", "3")
+    assert "assets" not in json.loads(capsys.readouterr().out)
+    train.train(Stack.of(settings), {})
+    shown = capsys.readouterr().out
+    assert "outcome     nothing new: " in shown
+    assert "--set force=true" in shown
+    assert "versions    3 (a), 4 (b)" in shown
+
+
+def test_a_run_that_was_to_end_earlier_is_no_failure(settings, airflow, capsys):
+    airflow.answers[RETURNED.format("register")] = (404, {})
+    checked = {"ends": "the run was to end after validate", "note": "297 of 303 rows passed the checks"}
+    airflow.answers[RETURNED.format("validate")] = (200, {"value": checked})
+    result = train.train(Stack.of(settings), {"until": "validate"})
+    assert (result["outcome"], result["until"], result["version"]) == ("ended", "validate", None)
+    shown = capsys.readouterr().out
+    assert "outcome     297 of 303 rows passed the checks; the run ended after validate, as asked" in shown
+    assert "aliases" not in shown
+
+
+def test_families_are_given_with_commas_and_a_flag_as_true_or_false():
+    given = train.run_parameters(None, ["families=logistic_regression,random_forest", "force=true"])
+    assert given == {"families": ["logistic_regression", "random_forest"], "force": True}
+    with pytest.raises(UsageError, match="'svm' is not a choice"):
+        train.run_parameters(None, ["families=svm"])
+
+
 def test_a_paused_dag_is_not_waited_for(settings, airflow):
     airflow.answers["GET /api/v2/dags/heart_training/details"] = (200, {"params": {}, "is_paused": True})
     with pytest.raises(UsageError, match="is paused"):
@@ -155,7 +191,7 @@ def test_a_refused_parameter_is_reported_without_its_schema(settings, airflow):
 def test_an_active_run_is_followed(settings, airflow):
     assert train.join(Stack.of(settings)) is None
     airflow.answers["GET /api/v2/dags/heart_training/dagRuns"] = (200, {"dag_runs": [{"dag_run_id": "r 1"}]})
-    assert train.join(Stack.of(settings)) == {"version": "3"}
+    assert train.join(Stack.of(settings)) == {"outcome": "registered", "version": "3"}
 
 
 def test_the_token_is_renewed_when_it_has_expired(settings, airflow):
