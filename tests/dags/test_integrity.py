@@ -89,7 +89,7 @@ def parsed(tmp_path_factory) -> dict:
 
 def test_no_import_errors(parsed):
     assert parsed["errors"] == {}
-    assert set(parsed["dags"]) == {"heart_training"}
+    assert set(parsed["dags"]) == {"heart_training", "heart_approval", "heart_scoring"}
 
 
 def test_parsing_imports_nothing_heavy(parsed):
@@ -109,6 +109,15 @@ def test_tasks_and_their_order(parsed):
 
 def test_train_is_mapped_over_what_preprocess_returns_for_each_family(parsed):
     assert parsed["dags"]["heart_training"]["mapped"] == {"train": ["preprocess"]}
+
+
+def test_scoring_is_mapped_over_what_plan_returns(parsed):
+    dag = parsed["dags"]["heart_scoring"]
+    assert dag["tasks"] == {"plan": ["finish", "score"], "score": ["finish"], "finish": []}
+    assert dag["mapped"] == {"score": ["plan"]}
+    assert set(dag["params"]) == {
+        "source", "query", "mapping", "encoding", "keys", "version", "output", "format",
+    }  # fmt: skip
 
 
 def test_profiles_are_those_of_the_domain(parsed):

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 TRIGGER = "/api/v2/dags/heart_training/dagRuns"
+SCORE = "/api/v2/dags/heart_scoring/dagRuns"
 REQUESTS = {
     "misspelt": ["POST", TRIGGER, {"conf": {"sorce": "uci"}}],
     "below a prefix": ["POST", f"/airflow{TRIGGER}", {"conf": {"seed": 1000.0}}],
@@ -21,6 +22,9 @@ REQUESTS = {
     "another DAG": ["POST", "/api/v2/dags/other/dagRuns", {"conf": {"sorce": "uci"}}],
     "a question": ["POST", f"{TRIGGER}/list", {"conf": {"sorce": "uci"}}],
     "another method": ["PATCH", TRIGGER, {"conf": {"sorce": "uci"}}],
+    "scoring with a wrong parameter": ["POST", SCORE, {"conf": {"source": "sample", "version": "latest"}}],
+    "scoring without a source": ["POST", SCORE, {"conf": {"format": "csv"}}],
+    "scoring": ["POST", SCORE, {"conf": {"source": "sample", "output": "postgres:scores"}}],
     "large": ["POST", TRIGGER, {"note": "x" * 3_000_000, "conf": {"seed": 1}}],
 }
 

@@ -7,6 +7,7 @@ from heartline.scoring import parameters
 from heartline.scoring.reading.layout import ENCODINGS
 from heartline.scoring.writing.outputs import FORMATS
 from heartline.scoring.writing.table_output import PATTERN
+from tests.running import ROOT
 
 
 @pytest.mark.parametrize(
@@ -63,3 +64,4 @@ def test_defaults() -> None:
 def test_every_parameter_is_in_the_table() -> None:
     text = parameters.markdown()
     assert all(f"| `{name}` |" in text for name in parameters.by_name())
+    assert text in (ROOT / "dags" / "README.md").read_text()

@@ -59,7 +59,7 @@ def plan(
     monkeypatch.setattr(inputs, "CHUNK_BYTES", 4_000)
     monkeypatch.setattr(text_input, "PART", 2_000)
     monkeypatch.setattr(
-        pinned, "fetch", lambda version: versions.PinnedVersion(version or "3", trained.bundle("logistic_regression"))
+        versions, "fetch", lambda version: versions.PinnedVersion(version or "3", trained.bundle("logistic_regression"))
     )
 
     def planned(**given: Any) -> list[tasks.Task]:

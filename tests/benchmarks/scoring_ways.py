@@ -1,0 +1,92 @@
+"""One way of scoring a file, measured in this process; ``scoring`` starts it for each measurement."""
+
+import json
+import resource
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter, process_time
+
+import pandas as pd
+
+from heartline import contract
+
+NAMES = list(contract.FEATURE_NAMES)
+
+
+def heartline(family: str, records: Path, output: Path) -> Callable[[], object]:
+    """Return batch scoring as ``./heartline score`` runs it."""
+    from heartline.ingestion import sources
+    from heartline.scoring import local, parameters
+    from heartline.scoring.model import ScoringModel
+
+    model = ScoringModel(stored(family, output.parent), "1")
+    given = parameters.chosen({"source": str(records), "output": str(output)})
+    silent = local.Progress(lambda count: None, lambda count: None, lambda count: None)
+    return lambda: local.score(
+        given, model, run="r", settings=sources.Settings(), progress=silent, enter=lambda content: 0
+    )
+
+
+def sklearn(family: str, records: Path, output: Path) -> Callable[[], object]:
+    """Return the plain way: pandas reads, the pipeline predicts, pandas writes."""
+    from heartline.packaging import export
+
+    pipeline = export.from_skops(stored(family, output.parent)["model.skops"])
+
+    def score() -> None:
+        frame = pd.read_csv(records)
+        probability = pipeline.predict_proba(frame[NAMES].to_numpy("float64"))[:, 1]
+        result = frame[["patient_id"]].assign(
+            probability=probability, has_heart_disease=probability >= contract.THRESHOLD
+        )
+        result.to_parquet(output)
+
+    return score
+
+
+def mlflow(family: str, records: Path, output: Path) -> Callable[[], object]:
+    """Return MLflow's batch inference with the registered version's python_function."""
+    import mlflow.pyfunc
+
+    from heartline.registry import flavours
+
+    folder = Path(tempfile.mkdtemp(dir=output.parent)) / "model"
+    bundle = stored(family, output.parent)
+    flavours.save(bundle, folder, run_id="r", model_id="m")
+    for name, data in bundle.items():
+        (folder / name).write_bytes(data)
+    model = mlflow.pyfunc.load_model(str(folder))
+
+    def score() -> None:
+        frame = pd.read_csv(records)
+        probability = model.predict(frame[NAMES])["probability"]
+        result = frame[["patient_id"]].assign(
+            probability=probability, has_heart_disease=probability >= contract.THRESHOLD
+        )
+        result.to_parquet(output)
+
+    return score
+
+
+def stored(family: str, folder: Path) -> dict[str, bytes]:
+    """Return the bundle of a family that ``scoring`` has trained."""
+    return {path.name: path.read_bytes() for path in (folder / family).iterdir()}
+
+
+WAYS = {"heartline": heartline, "sklearn": sklearn, "mlflow": mlflow}
+
+
+def main() -> None:
+    """Score once, and print what it took as JSON."""
+    way, family, records, folder = sys.argv[1:]
+    score = WAYS[way](family, Path(records), Path(folder, f"scored-{way}.parquet"))
+    cpu, wall = process_time(), perf_counter()
+    score()
+    used = {"cpu": process_time() - cpu, "wall": perf_counter() - wall}
+    print(json.dumps({**used, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+
+
+if __name__ == "__main__":
+    main()
