@@ -73,16 +73,22 @@ def answers(tmp_path_factory) -> dict:
     return json.loads(done.stdout.rsplit("RESULT", 1)[1])
 
 
-@pytest.mark.parametrize(
-    ("name", "words"), [("misspelt", "did you mean source?"), ("below a prefix", "1000.0 is not a whole number")]
-)
+REFUSED = {
+    "misspelt": "did you mean source?",
+    "below a prefix": "1000.0 is not a whole number",
+    "scoring with a wrong parameter": "'latest' is not a number",
+    "scoring without a source": "the run has no source",
+}
+
+
+@pytest.mark.parametrize(("name", "words"), REFUSED.items())
 def test_wrong_parameters_are_refused_with_the_words_of_the_check(answers, name, words):
     status, body, _ = answers[name]
     assert status == 400
     assert words in body["detail"]
 
 
-@pytest.mark.parametrize("name", [name for name in REQUESTS if name not in ("misspelt", "below a prefix")])
+@pytest.mark.parametrize("name", [name for name in REQUESTS if name not in REFUSED])
 def test_everything_else_reaches_airflow_unchanged(answers, name):
     status, body, sent = answers[name]
     assert (status, body) == (207, {"received": sent})
