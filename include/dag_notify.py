@@ -127,7 +127,7 @@ def _slack(connection: str, message: Message) -> None:
     from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier
 
     escaped = message.text().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    SlackWebhookNotifier(slack_webhook_conn_id=connection, text=escaped, timeout=SECONDS).notify({})
+    SlackWebhookNotifier(slack_webhook_conn_id=connection, text=escaped, timeout=SECONDS).notify({})  # type: ignore[no-untyped-call]
 
 
 def _webhook(connection: str, message: Message) -> None:

@@ -38,20 +38,18 @@ def _write(dag_run: Any, *, failed: bool) -> None:
     from sqlalchemy.orm import object_session
 
     try:
-        if session := object_session(dag_run):
-            with session.begin_nested():  # an error here must not undo the state of the run
-                _write_in(session, dag_run, failed=failed)
-            return
-        with create_session() as own:  # `dag.test()` hands over a run without a session
-            _write_in(own, own.get(type(dag_run), dag_run.id), failed=failed)
+        # A session of its own: a query that fails in the scheduler's would undo the state of the run, and the scheduler
+        # allows no savepoint there.
+        with create_session(scoped=False) as own:
+            run = own.get(type(dag_run), dag_run.id)
+            text = _failed(run, own) if failed else _last_note(run, own)
+            if not text:
+                return
+            if object_session(dag_run) is None:  # as `dag.test()` hands it over
+                dag_run = run
+            dag_run.note = with_result(dag_run.note or "", text)
     except Exception:  # the run itself has ended, whatever this is
         log.exception("the note of run %s was not written", dag_run.run_id)
-
-
-def _write_in(session: Any, dag_run: Any, *, failed: bool) -> None:
-    text = _failed(dag_run, session) if failed else _last_note(dag_run, session)
-    if text:
-        dag_run.note = with_result(dag_run.note or "", text)
 
 
 def with_result(note: str, text: str) -> str:

@@ -48,8 +48,8 @@ print("RESULT" + json.dumps({
                 for task in dag.tasks
             },
             "mapped": {
-                task.task_id: [one.task_id for one, _ in task.op_kwargs_expand_input.iter_references()]
-                for task in dag.tasks if hasattr(task, "expand_input")
+                task.task_id: [one.task_id for one, _ in task._get_specified_expand_input().iter_references()]
+                for task in dag.tasks if hasattr(task, "_get_specified_expand_input")
             },
             "params": {name: dag.params.get_param(name).schema for name in dag.params},
             "doc": dag.doc_md, "tags": sorted(dag.tags), "catchup": dag.catchup, "max_active_runs": dag.max_active_runs,
