@@ -31,7 +31,7 @@ def first_run(timetable):
         found = coerce_to_core_timetable(timetable).next_dagrun_info(
             last_automated_data_interval=None, restriction=never_run
         )
-    return found.run_after.in_timezone("UTC").isoformat()
+    return found.run_after.in_timezone("UTC").isoformat() if found else ""
 
 bag = DagBag(dag_folder=sys.argv[1])
 print("RESULT" + json.dumps({
