@@ -20,10 +20,10 @@ import os
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, task
 
-from dag_approval import AskForApproval
-from dag_assets import CANDIDATE, PRODUCTION
-from dag_defaults import DEFAULT_ARGS, TAG_APPROVAL, TAG_HEARTLINE
 from heartline import dag_ids
+from orchestration.approval_operator import AskForApproval
+from orchestration.assets import CANDIDATE, PRODUCTION
+from orchestration.defaults import DEFAULT_ARGS, TAG_APPROVAL, TAG_HEARTLINE
 
 
 @dag(

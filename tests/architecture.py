@@ -84,34 +84,14 @@ DYNAMIC_IMPORTS = {"include/stack/airflow_config/heartline_executor.py": "preloa
 
 # Which of the top-level folders' packages may appear in an import, beside libraries.
 OUTSIDE = {
-    "dags": {"heartline", "dag_approval", "dag_assets", "dag_deadline", "dag_defaults", "dag_hooks"},
-    "plugins": {"heartline", "dag_deadline", "plugin_pages"},
+    "dags": {"heartline", "orchestration"},
+    "plugins": {"heartline", "orchestration"},
     "include/heartline": {"heartline"},
     "include/stack": {"stack", "heartline"},
-    "include/dag_approval.py": {"heartline", "dag_defaults"},
-    "include/dag_assets.py": {"heartline"},
-    "include/dag_deadline.py": {"heartline", "dag_notify"},
-    "include/dag_defaults.py": {"heartline", "dag_hooks", "dag_notify"},
-    "include/dag_hooks.py": {"heartline"},
-    "include/dag_notify.py": {"heartline"},
-    "include/plugin_pages.py": {"heartline"},
+    "include/orchestration": {"orchestration", "heartline"},
     "serving": {"serving"},
 }
-OURS = {
-    "dag_approval",
-    "dag_assets",
-    "dag_deadline",
-    "dag_notify",
-    "dag_defaults",
-    "dag_hooks",
-    "dags",
-    "heartline",
-    "plugin_pages",
-    "plugins",
-    "serving",
-    "stack",
-    "tests",
-}
+OURS = {"dags", "heartline", "orchestration", "plugins", "serving", "stack", "tests"}
 
 
 @dataclass(frozen=True)

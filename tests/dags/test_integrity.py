@@ -197,7 +197,7 @@ def test_the_retry_policy_tells_permanent_errors_from_others():
     # in another process: Airflow must not be imported into the tests'
     script = """
 from airflow.sdk import RetryAction
-from dag_defaults import DEFAULT_ARGS
+from orchestration.defaults import DEFAULT_ARGS
 from heartline import errors
 kinds = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.HeartlineError)]
 raised = {one: one("what", where="where", expected="expected", hint="hint") for one in kinds}
@@ -234,7 +234,7 @@ def test_what_can_pass_is_tried_for_an_hour_and_the_log_says_so():
     script = """
 import json, logging
 from airflow.sdk import RetryAction
-from dag_defaults import RETRIES, RETRY_POLICY
+from orchestration.defaults import RETRIES, RETRY_POLICY
 from heartline.errors import DataError, RegistryError
 
 lines = []

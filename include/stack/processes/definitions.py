@@ -78,7 +78,7 @@ EXECUTOR = "heartline_executor.PreloadingExecutor"
 _IMPORTED = (
     "include/stack/airflow_config/*.py",
     "plugins/*.py",
-    "include/*.py",
+    "include/orchestration/*.py",
     "include/heartline/*.py",
     "include/heartline/training/family_names.py",
     *(f"include/heartline/{name}/*.py" for name in ("ledger", "registry", "reports", "storage")),
