@@ -18,7 +18,7 @@ the task; a part that is written again has the same bytes.
 from airflow.sdk import Param, dag, task
 
 from heartline import dag_ids
-from heartline.scoring import parameters
+from heartline.parameters import scoring as parameters
 from orchestration.assets import SCORES
 from orchestration.defaults import DEFAULT_ARGS, TAG_HEARTLINE, TAG_SCORING
 

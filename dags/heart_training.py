@@ -27,7 +27,8 @@ from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, result, task
 
-from heartline import dag_ids, parameters
+from heartline import dag_ids
+from heartline.parameters import training as parameters
 from orchestration import deadline
 from orchestration.assets import CANDIDATE, PRODUCTION, SNAPSHOT
 from orchestration.defaults import DEFAULT_ARGS, TAG_HEARTLINE, TAG_TRAINING

@@ -18,7 +18,8 @@ NAMES = list(contract.FEATURE_NAMES)
 def heartline(family: str, records: Path, output: Path) -> Callable[[], object]:
     """Return batch scoring as ``./heartline score`` runs it."""
     from heartline.ingestion import sources
-    from heartline.scoring import local, parameters
+    from heartline.parameters import scoring as parameters
+    from heartline.scoring import local
     from heartline.scoring.model import ScoringModel
 
     model = ScoringModel(stored(family, output.parent), "1")

@@ -10,11 +10,12 @@ from typing import Any
 
 import click
 
-from heartline import parameters
 from heartline.errors import HeartlineError
 from heartline.ingestion import source_catalog
 from heartline.ingestion.mapping import catalog as mapping_catalog
 from heartline.ledger import schema
+from heartline.parameters import training as parameters
+from heartline.parameters.parameter import Parameter
 from stack import console, source_choice
 from stack.bootstrap.launcher import HELP
 from stack.clients import service
@@ -48,7 +49,7 @@ class _TrainingCommand(click.Command):
             formatter.write_dl([(one.name, _help_of(one)) for one in parameters.PARAMETERS])
 
 
-def _help_of(parameter: parameters.Parameter) -> str:
+def _help_of(parameter: Parameter) -> str:
     default = parameter.default_words or ("none" if parameter.default is None else str(parameter.default))
     return f"{parameter.title}: {parameter.bounds()}; default {default}".replace("`", "")
 
