@@ -17,7 +17,7 @@ from heartline.ingestion.access import networks
 from heartline.ingestion.mapping import catalog as mapping_catalog
 from heartline.ledger import retention
 from heartline.parameters import training as parameters
-from heartline.registry import approvals
+from heartline.registry.production import approvals
 from stack import mapping_choice
 from stack.errors import UsageError
 from stack.source_choice import absolute

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from heartline import addresses
 from heartline.ingestion import source_catalog
 from heartline.ledger import schema, store
-from heartline.registry import approvals
+from heartline.registry.production import approvals
 from stack import mapping_choice
 from stack.processes.databases import LEDGER_DATABASE, Server
 from stack.processes.env_markers import DIGEST_VARIABLE, PROCESS_VARIABLE, STACK_VARIABLE, start_file

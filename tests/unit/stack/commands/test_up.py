@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from heartline.registry.alias_history import Move
+from heartline.registry.production.alias_history import Move
 from stack import console, source_choice
 from stack.commands import up as subject
 from stack.errors import UsageError, WorkError
