@@ -55,8 +55,6 @@ from orchestration.defaults import DEFAULT_ARGS, TAG_APPROVAL, TAG_HEARTLINE
 def heart_approval():
     @task
     def request(params, dag_run, ti, triggering_asset_events):
-        from datetime import UTC, datetime
-
         from heartline.pipeline.request_approval import request
 
         return request(
@@ -65,7 +63,6 @@ def heart_approval():
             by=dag_run.triggering_user_name,
             events=[event.extra for event in triggering_asset_events[CANDIDATE]],
             active=lambda run: ti.get_dr_count(dag_ids.APPROVAL, run_ids=[run], states=["queued", "running"]) > 0,
-            now=datetime.now(UTC),
         )
 
     @task(outlets=[PRODUCTION])

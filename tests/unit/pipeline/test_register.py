@@ -12,7 +12,11 @@ from heartline.registry import mlflow_registry
 from heartline.storage import object_store
 from tests.unit.pipeline.support import FOREST, LINEAR, mlflow_counts, move_by_hand, refused
 
-OF_THE_RUN = ("heartline.candidate", "heartline.completed")  # tags of the winner that name the run
+OF_THE_RUN = (
+    "heartline.candidate",
+    "heartline.completed",
+    "heartline.fingerprint",
+)  # tags of the winner that name the run
 
 
 @pytest.fixture
