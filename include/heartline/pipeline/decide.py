@@ -161,7 +161,11 @@ def _carry_out(asked: Asked, end: Entry) -> None:
         return
     versions.approve(asked.version, str(end.facts["approval"]))
     refused = mlflow_registry.move_production(
-        asked.version, by=end.by, how=alias_history.APPROVAL, expected=asked.production
+        asked.version,
+        by=end.by,
+        how=alias_history.APPROVAL,
+        expected=asked.production,
+        reason=str(end.facts["reason"]),
     )
     if refused:
         raise ApprovalError(

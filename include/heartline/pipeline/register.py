@@ -170,6 +170,7 @@ def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Co
             "digest": digest,
             "verdict": compared["verdict"],
             "winner": compared["winner"] == trained["family"],
+            "scores": scores.scores_in_words(),
         },
         key=f"registered {registered.number} {digest}",
     )

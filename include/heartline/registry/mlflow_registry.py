@@ -261,7 +261,9 @@ def aliased(alias: str) -> Version | None:
         return Version(str(found.version), dict(found.tags))
 
 
-def move_production(version: str, *, by: str, how: str = alias_history.RUN, expected: str | None = None) -> str:
+def move_production(
+    version: str, *, by: str, how: str = alias_history.RUN, expected: str | None = None, reason: str = ""
+) -> str:
     """Point ``production`` at a version, and record the move.
 
     The rules are those of ``alias_moves.move``.
@@ -271,6 +273,7 @@ def move_production(version: str, *, by: str, how: str = alias_history.RUN, expe
         by: who moves it, for the history.
         how: the kind of move, for the history.
         expected: the version in production when the move was decided, "" for none; None to accept any.
+        reason: why, for the ledger; "" for none.
 
     Returns:
         why the move was refused; "" if production points at the version now.
@@ -279,7 +282,7 @@ def move_production(version: str, *, by: str, how: str = alias_history.RUN, expe
         RegistryError: there is no such version, or MLflow cannot be reached.
     """
     with reaching_mlflow(f"point alias {PRODUCTION} at version {version}"):
-        return alias_moves.move(_model(), version, by=by, how=how, expected=expected).refused
+        return alias_moves.move(_model(), version, by=by, how=how, expected=expected, reason=reason).refused
 
 
 def record_external_moves() -> list[alias_history.Move]:

@@ -92,14 +92,14 @@ class Registry:
         self._kill("approve")
         self.tags.setdefault(number, {})[approvals.TAG] = approval
 
-    def move_production(self, version: str, *, by: str, how: str, expected: str) -> str:
+    def move_production(self, version: str, *, by: str, how: str, expected: str, reason: str) -> str:
         self._expect_there()
         self._kill("move")
         if self.refusal or self.production not in (expected, version):
             return self.refusal or "production changed since the decision"
         if self.production != version:
             self.production = version
-            self.ledger.append("moved", by=by, version=version, facts={"how": how})
+            self.ledger.append("moved", by=by, version=version, facts={"how": how, "reason": reason})
         self._kill("moved")
         return ""
 
