@@ -20,10 +20,10 @@ import os
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, task
 
-from dag_approval import AskForApproval
-from dag_assets import CANDIDATE, PRODUCTION
-from dag_defaults import DEFAULT_ARGS, TAG_APPROVAL, TAG_HEARTLINE
 from heartline import dag_ids
+from orchestration.approval_operator import AskForApproval
+from orchestration.assets import CANDIDATE, PRODUCTION
+from orchestration.defaults import DEFAULT_ARGS, TAG_APPROVAL, TAG_HEARTLINE
 
 
 @dag(
@@ -55,8 +55,6 @@ from heartline import dag_ids
 def heart_approval():
     @task
     def request(params, dag_run, ti, triggering_asset_events):
-        from datetime import UTC, datetime
-
         from heartline.pipeline.request_approval import request
 
         return request(
@@ -65,7 +63,6 @@ def heart_approval():
             by=dag_run.triggering_user_name,
             events=[event.extra for event in triggering_asset_events[CANDIDATE]],
             active=lambda run: ti.get_dr_count(dag_ids.APPROVAL, run_ids=[run], states=["queued", "running"]) > 0,
-            now=datetime.now(UTC),
         )
 
     @task(outlets=[PRODUCTION])

@@ -17,10 +17,10 @@ the task; a part that is written again has the same bytes.
 
 from airflow.sdk import Param, dag, task
 
-from dag_assets import SCORES
-from dag_defaults import DEFAULT_ARGS, TAG_HEARTLINE, TAG_SCORING
 from heartline import dag_ids
-from heartline.scoring import parameters
+from heartline.parameters import scoring as parameters
+from orchestration.assets import SCORES
+from orchestration.defaults import DEFAULT_ARGS, TAG_HEARTLINE, TAG_SCORING
 
 
 @dag(

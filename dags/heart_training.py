@@ -27,10 +27,11 @@ from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, result, task
 
-import dag_deadline
-from dag_assets import CANDIDATE, PRODUCTION, SNAPSHOT
-from dag_defaults import DEFAULT_ARGS, TAG_HEARTLINE, TAG_TRAINING
-from heartline import dag_ids, parameters
+from heartline import dag_ids
+from heartline.parameters import training as parameters
+from orchestration import deadline
+from orchestration.assets import CANDIDATE, PRODUCTION, SNAPSHOT
+from orchestration.defaults import DEFAULT_ARGS, TAG_HEARTLINE, TAG_TRAINING
 
 RUNBOOK = {
     "ingest": """Checks the run's parameters, reads the source, and stores its values before validation.
@@ -81,7 +82,7 @@ Clear the task when the server is back; nothing is registered twice. After a dam
     max_active_runs=1,
     is_paused_upon_creation=False,
     default_args=DEFAULT_ARGS,
-    deadline=dag_deadline.alert(),
+    deadline=deadline.alert(),
     params={one.name: Param(**one.form()) for one in parameters.PARAMETERS},
 )
 def heart_training():

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-import plugin_pages
+from orchestration import plugin_pages
 
 PREFIX = "/comparison"
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-import plugin_pages
 from heartline import dag_ids
+from orchestration import plugin_pages
 
 PREFIX = "/data-docs"  # it is in addresses that MLflow and older runs keep
 

@@ -4,11 +4,11 @@ from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-import dag_deadline
+from orchestration import deadline
 
 
 class HeartlineDeadline(AirflowPlugin):
     """Registers the time of day by which there is to be a fresh model."""
 
     name = "heartline_deadline"
-    deadline_references: ClassVar[list[Any]] = [dag_deadline.AfterSchedule]
+    deadline_references: ClassVar[list[Any]] = [deadline.AfterSchedule]

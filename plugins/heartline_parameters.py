@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-from heartline import dag_ids, parameters
+from heartline import dag_ids
 from heartline.errors import ParameterError
-from heartline.scoring import parameters as scoring_parameters
+from heartline.parameters import scoring as scoring_parameters
+from heartline.parameters import training as parameters
 
 CHECKS: dict[str, Callable[[Mapping[str, object]], None]] = {
     f"/api/v2/dags/{dag_ids.TRAINING}/dagRuns": parameters.check,

@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-import plugin_pages
 from heartline import dag_ids
+from orchestration import plugin_pages
 
 PREFIX = "/versions"
 DAGS = {value for name, value in vars(dag_ids).items() if name.isupper()}

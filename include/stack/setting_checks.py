@@ -10,13 +10,14 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter  # type: ignore[import-untyped]
 
-from heartline import addresses, contract, parameters
+from heartline import addresses, contract
 from heartline.errors import ParameterError, SourceRefusedError
 from heartline.ingestion import source_catalog
 from heartline.ingestion.access import networks
 from heartline.ingestion.mapping import catalog as mapping_catalog
 from heartline.ledger import retention
-from heartline.registry import approvals
+from heartline.parameters import training as parameters
+from heartline.registry.production import approvals
 from stack import mapping_choice
 from stack.errors import UsageError
 from stack.source_choice import absolute

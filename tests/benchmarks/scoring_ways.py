@@ -20,7 +20,8 @@ FIRST = 1_000  # lines
 def heartline(family: str, output: Path) -> Callable[[Path], object]:
     """Return batch scoring as ``./heartline score`` runs it."""
     from heartline.ingestion import sources
-    from heartline.scoring import local, parameters
+    from heartline.parameters import scoring as parameters
+    from heartline.scoring import local
     from heartline.scoring.model import ScoringModel
 
     model = ScoringModel(stored(family, output.parent), "1")

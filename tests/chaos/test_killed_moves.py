@@ -12,7 +12,8 @@ import pytest
 
 from heartline import contract
 from heartline.ledger import chain, store
-from heartline.registry import alias_history, mlflow_registry
+from heartline.registry import mlflow_registry
+from heartline.registry.production import alias_history
 from tests.unit.registry.support import create_version
 
 MOVES = 200

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 PROBE = """
 import json, sys
 from types import SimpleNamespace
-import dag_deadline, dag_notify
+from orchestration import deadline, notify
 from heartline import errors
 from heartline.ledger import store
 
@@ -40,14 +40,14 @@ def append(kind, *, by, facts, key):
 
 store.append = append
 if asked["event"] == "failure":
-    dag_notify.failed({"ti": ti, "exception": raised[asked["error"]]})
+    notify.failed({"ti": ti, "exception": raised[asked["error"]]})
 else:
     context = {
         "dag_run": {"dag_id": ti.dag_id, "dag_run_id": ti.run_id, "state": asked["state"]},
         "deadline": {"id": "d1", "deadline_time": "2026-06-01T06:00:00+00:00"},
     }
     for _ in range(asked.get("times", 1)):
-        dag_deadline.missed(context)
+        deadline.missed(context)
 print("RESULT" + json.dumps({"entries": {key: [one.kind, one.by] for key, one in entries.items()}}))
 """
 
@@ -214,10 +214,10 @@ def test_a_deadline_is_told_of_also_while_the_ledger_is_away(sinks, tell):
 
 def test_without_the_setting_no_callback_is_set():
     script = (
-        "import dag_defaults, dag_notify, json, os;"
-        "off = dag_defaults.DEFAULT_ARGS['on_failure_callback'];"
+        "from orchestration import defaults, notify; import json, os;"
+        "off = defaults.DEFAULT_ARGS['on_failure_callback'];"
         "os.environ['HEARTLINE_NOTIFY'] = 'smtp:x';"
-        "print('RESULT' + json.dumps([len(off), len(dag_notify.callbacks())]))"
+        "print('RESULT' + json.dumps([len(off), len(notify.callbacks())]))"
     )
     environment = {name: value for name, value in os.environ.items() if name != "HEARTLINE_NOTIFY"}
     done = subprocess.run(
@@ -235,12 +235,12 @@ def test_the_deadline_is_the_next_time_of_day_in_the_time_zone():
     script = """
 import json, os
 from datetime import datetime
-import dag_deadline
+from orchestration import deadline
 os.environ["HEARTLINE_TIMEZONE"] = "Europe/Berlin"
 
 def at(due, setting="06:00"):
     os.environ["HEARTLINE_DEADLINE"] = setting
-    found = dag_deadline.next_deadline(datetime.fromisoformat(due))
+    found = deadline.next_deadline(datetime.fromisoformat(due))
     return found and found.astimezone().astimezone(datetime.fromisoformat(due).tzinfo).isoformat()
 
 print("RESULT" + json.dumps([

@@ -398,7 +398,7 @@ def test_neither_the_plugins_nor_the_pages_import_anything_heavy(airflow):
 def test_values_of_patients_need_the_permission_to_read_the_task_logs():
     plugin = (ROOT / "plugins" / "heartline_data_docs.py").read_text()
     assert "task_logs=True" in plugin
-    pages = (ROOT / "include" / "plugin_pages.py").read_text()
+    pages = (ROOT / "include" / "orchestration" / "plugin_pages.py").read_text()
     (dag,) = re.findall(r'requires_access_dag\("GET", entity, dag_ids\.(\w+)\)', pages)
     assert (ROOT / "dags" / f"{getattr(dag_ids, dag)}.py").is_file()
 

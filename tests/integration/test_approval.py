@@ -7,7 +7,7 @@ import mlflow
 import pytest
 import requests
 
-from heartline.registry import approvals
+from heartline.registry.production import approvals
 from tests.running import Running
 from tests.waiting import until
 

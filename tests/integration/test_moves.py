@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from heartline.registry import alias_lock
+from heartline.registry.production import alias_lock
 from tests.running import Running
 
 API = "/api/2.0/mlflow"

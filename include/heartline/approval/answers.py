@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 from heartline.approval.requests import APPROVED, EXPIRED, REJECTED
 from heartline.approval.settings import Settings
 from heartline.errors import HeartlineError, PermanentError
-from heartline.registry import approvals
+from heartline.registry.production import approvals
 
 APPROVE, REJECT = "Approve", "Reject"
 REASON = "reason"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from heartline.registry import approvals
+from heartline.registry.production import approvals
 
 APPROVERS, DAYS, FOUR_EYES = "HEARTLINE_APPROVERS", "HEARTLINE_APPROVAL_DAYS", "HEARTLINE_FOUR_EYES"
 DEFAULT_DAYS = 3.0

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from heartline import contract, parameters
+from heartline import contract
 from heartline.comparison import looks
 from heartline.comparison.candidates import Candidate
 from heartline.comparison.looks import Look
 from heartline.errors import NoCandidateError, memory_limit
 from heartline.packaging import export
+from heartline.parameters import training as parameters
 from heartline.pipeline import candidates, handovers, model_comparison
 from heartline.pipeline import looks as recorded_looks
 from heartline.pipeline.handovers import Compared, Decision, Prepared, Refused, Trained

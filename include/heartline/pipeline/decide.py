@@ -13,7 +13,8 @@ from heartline.approval.settings import Settings
 from heartline.ledger import store
 from heartline.ledger.entry import Entry
 from heartline.pipeline.request_approval import Request
-from heartline.registry import alias_history, approvals, mlflow_registry, versions
+from heartline.registry import mlflow_registry, versions
+from heartline.registry.production import alias_history, approvals
 
 MOVED = "moved"
 SHORTEST_WAIT = timedelta(seconds=1)

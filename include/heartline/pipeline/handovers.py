@@ -7,8 +7,8 @@ are named by content.
 from collections.abc import Mapping
 from typing import Any, Literal, NotRequired, TypedDict, TypeGuard
 
-from heartline import parameters
 from heartline.errors import HandoverError
+from heartline.parameters import training as parameters
 
 
 class Told(TypedDict):

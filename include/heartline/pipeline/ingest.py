@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Mapping
 
-from heartline import parameters
 from heartline.errors import memory_limit
 from heartline.ingestion import encodings, patients, sources
 from heartline.ingestion.mapping import catalog as mapping_catalog
+from heartline.parameters import training as parameters
 from heartline.pipeline import handovers
 from heartline.pipeline.handovers import Ingested
 from heartline.storage import object_store, snapshots

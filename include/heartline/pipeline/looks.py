@@ -17,7 +17,7 @@ from heartline.evaluation import bootstrap
 from heartline.pipeline.handovers import LookTaken
 from heartline.pipeline.model_comparison import ComparisonResult
 from heartline.registry import mlflow_registry
-from heartline.registry.look_history import RecordedLook
+from heartline.registry.production.look_history import RecordedLook
 from heartline.storage import object_store, record_identity, snapshots
 from heartline.storage.object_store import DamagedObjectError
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from heartline import parameters
 from heartline.errors import DataError, memory_limit
+from heartline.parameters import training as parameters
 from heartline.pipeline import handovers, unchanged
 from heartline.pipeline.handovers import ForFamily, Prepared, Validated
 from heartline.storage import snapshots, splits

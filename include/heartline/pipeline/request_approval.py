@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 from heartline import addresses, dag_ids
@@ -77,7 +77,7 @@ def request(
     by: str | None,
     events: Sequence[Mapping[str, Any]],
     active: Callable[[str], bool],
-    now: datetime,
+    now: datetime | None = None,
 ) -> Request:
     """Enter a request for the approval of a version, unless it needs none, and return what a person is told.
 
@@ -89,7 +89,7 @@ def request(
         by: the user who started this run; None where nobody did.
         events: what is stored beside the asset events that started the run, oldest first.
         active: returns whether a run of ``heart_approval`` has not ended yet.
-        now: the time, UTC.
+        now: the time, UTC; None for the present one.
 
     Raises:
         ApprovalError: there is no such version, or its files are missing.
@@ -110,7 +110,7 @@ def request(
         why_not = candidate.why_not or _answered(candidate, known, run, active)
         if why_not:
             return _nobody_asked(why_not)
-        asked = _asked(candidate, run=run, by=by, production=placed, now=now)
+        asked = _asked(candidate, run=run, by=by, production=placed, now=now or datetime.now(UTC))
     asked = requests.enter(asked, by=by or candidate.trained_by or SCHEDULE)
     withdrawn = [one for one in _withdraw_older(asked) if active(one)]
     return _told(asked, candidate.stored, withdrawn)

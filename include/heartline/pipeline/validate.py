@@ -3,11 +3,11 @@
 import logging
 
 from heartline import contract
-from heartline import parameters as run_parameters
 from heartline.errors import memory_limit
 from heartline.ingestion import encodings
 from heartline.ingestion.mapping import parser as mapping_parser
 from heartline.ingestion.mapping.file_mapping import FileMapping
+from heartline.parameters import training as run_parameters
 from heartline.pipeline import handovers, validation
 from heartline.pipeline.handovers import Ingested, Validated
 from heartline.storage import object_store, snapshots

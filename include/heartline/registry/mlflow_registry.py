@@ -34,17 +34,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME, MLFLOW
 
 from heartline import addresses, contract
 from heartline.errors import RegistryError
-from heartline.registry import (
-    alias_history,
-    alias_moves,
-    flavours,
-    look_history,
-    registered_model,
-    repair,
-    runs,
-    stored_files,
-)
+from heartline.registry import flavours, repair, runs, stored_files
 from heartline.registry.mlflow_errors import DeletedExperimentError, reaching_mlflow
+from heartline.registry.production import alias_history, alias_moves, look_history, registered_model
 from heartline.registry.repair import Registration
 from heartline.registry.runs import EXPERIMENT, REFUSED, Dataset, Run
 

@@ -12,9 +12,10 @@ from mlflow.exceptions import MlflowException
 
 from heartline import addresses, contract
 from heartline.errors import ParameterError, RegistryError, RegistryRefusedError
-from heartline.registry import approvals, artifact_files
+from heartline.registry import artifact_files
 from heartline.registry.mlflow_errors import reaching_mlflow
-from heartline.registry.registered_model import PRODUCTION
+from heartline.registry.production import approvals
+from heartline.registry.production.registered_model import PRODUCTION
 from heartline.registry.stored_files import MANIFEST
 
 EVALUATION, COMPARISON = "evaluation.json", "comparison.json"

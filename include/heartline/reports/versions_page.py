@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
-from heartline.registry.alias_history import EXTERNAL
+from heartline.registry.production.alias_history import EXTERNAL
 from heartline.reports import rendering, versions_change, versions_figure
 from heartline.reports.versions_change import BETTER, NONE, SAME, WORSE, Change
 from heartline.reports.versions_figure import in_words

@@ -17,8 +17,8 @@ from heartline.ingestion import sources
 from heartline.ingestion.access import files
 from heartline.ingestion.mapping import catalog as mapping_catalog
 from heartline.ledger import store as ledger
+from heartline.parameters import scoring as parameters
 from heartline.registry import versions
-from heartline.scoring import parameters
 from heartline.scoring.model import ScoringModel, packed
 from heartline.scoring.reading import encoding_evidence, inputs, staging
 from heartline.scoring.reading.chunks import Chunk, Planned

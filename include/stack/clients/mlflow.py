@@ -10,9 +10,10 @@ import requests
 
 from heartline import addresses
 from heartline.ledger.store import Ledger, Store
-from heartline.registry import alias_history, alias_lock, approvals, served_model, stored_files
-from heartline.registry.alias_lock import AliasLockError, StillHeld
-from heartline.registry.alias_moves import VersionFacts
+from heartline.registry import stored_files
+from heartline.registry.production import alias_history, alias_lock, approvals, served_model
+from heartline.registry.production.alias_lock import AliasLockError, StillHeld
+from heartline.registry.production.alias_moves import VersionFacts
 from heartline.registry.stored_files import StoredVersion
 from stack.clients.http import call, session
 from stack.errors import UnhealthyError, UsageError, WorkError
@@ -25,7 +26,7 @@ _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
 class Registry:
-    """The registered model, as ``heartline.registry.alias_moves`` needs it.
+    """The registered model, as ``heartline.registry.production.alias_moves`` needs it.
 
     Args:
         url: MLflow's address.

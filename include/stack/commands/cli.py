@@ -10,11 +10,12 @@ from typing import Any
 
 import click
 
-from heartline import parameters
 from heartline.errors import HeartlineError
 from heartline.ingestion import source_catalog
 from heartline.ingestion.mapping import catalog as mapping_catalog
 from heartline.ledger import schema
+from heartline.parameters import training as parameters
+from heartline.parameters.parameter import Parameter
 from stack import console, source_choice
 from stack.bootstrap.launcher import HELP
 from stack.clients import service
@@ -48,7 +49,7 @@ class _TrainingCommand(click.Command):
             formatter.write_dl([(one.name, _help_of(one)) for one in parameters.PARAMETERS])
 
 
-def _help_of(parameter: parameters.Parameter) -> str:
+def _help_of(parameter: Parameter) -> str:
     default = parameter.default_words or ("none" if parameter.default is None else str(parameter.default))
     return f"{parameter.title}: {parameter.bounds()}; default {default}".replace("`", "")
 
@@ -156,6 +157,38 @@ def _unreadable(what: str, file: str) -> UsageError:
     )
 
 
+@cli.command("score")
+@click.argument("source", metavar="FILE")
+@click.option(
+    "--output",
+    metavar="OUT",
+    required=True,
+    help="A .parquet or .csv file; a folder or address, in which the run makes a folder of its own; or postgres:TABLE.",
+)
+@click.option("--version", metavar="V", help="A registered version, by default the one in production.")
+@mapping_option
+@click.option("--keys", metavar="NAMES", help="Columns that the output repeats, separated by commas; by default all.")
+@click.option("--query", metavar="SQL", help="For the source postgres.")
+@click.option("--encoding", type=click.Choice(["contract", "kaggle"]), help="How the codes of the file are meant.")
+@click.option("--format", "kind", type=click.Choice(["parquet", "csv", "both"]), help="Of the files in a folder.")
+@json_option
+def score_command(source: str, as_json: bool, kind: str | None, **options: str | None) -> None:
+    """Score the records of a file or another source.
+
+    The output has a row for each row of FILE, in its order: a probability, or the reason why it was rejected. Records
+    are checked and answered as by the service. FILE may also be a URL, or the source postgres with --query.
+    """
+    from stack.commands import score  # imports pandas, which takes a second and no other command needs
+
+    given = score.run_parameters(source, {**options, "format": kind})
+    content = score.score(Stack.of(Settings.load()), given)
+    if as_json:
+        print(json.dumps(content, indent=2))
+    else:
+        for line in score.summary(content):
+            console.out.print(line, markup=False)
+
+
 @cli.command("promote")
 @click.argument("version", required=False)
 @force_option
@@ -247,38 +280,6 @@ def export_command(folder: str, version: str | None) -> None:
 
     stack = Stack.of(Settings.load())
     print(json.dumps(export.export(stack, Path(folder), version), indent=2))
-
-
-@cli.command("score")
-@click.argument("source", metavar="FILE")
-@click.option(
-    "--output",
-    metavar="OUT",
-    required=True,
-    help="A .parquet or .csv file; a folder or address, in which the run makes a folder of its own; or postgres:TABLE.",
-)
-@click.option("--version", metavar="V", help="A registered version, by default the one in production.")
-@mapping_option
-@click.option("--keys", metavar="NAMES", help="Columns that the output repeats, separated by commas; by default all.")
-@click.option("--query", metavar="SQL", help="For the source postgres.")
-@click.option("--encoding", type=click.Choice(["contract", "kaggle"]), help="How the codes of the file are meant.")
-@click.option("--format", "kind", type=click.Choice(["parquet", "csv", "both"]), help="Of the files in a folder.")
-@json_option
-def score_command(source: str, as_json: bool, kind: str | None, **options: str | None) -> None:
-    """Score the records of a file or another source.
-
-    The output has a row for each row of FILE, in its order: a probability, or the reason why it was rejected. Records
-    are checked and answered as by the service. FILE may also be a URL, or the source postgres with --query.
-    """
-    from stack.commands import score  # imports pandas, which takes a second and no other command needs
-
-    given = score.run_parameters(source, {**options, "format": kind})
-    content = score.score(Stack.of(Settings.load()), given)
-    if as_json:
-        print(json.dumps(content, indent=2))
-    else:
-        for line in score.summary(content):
-            console.out.print(line, markup=False)
 
 
 @cli.command("status")

@@ -12,7 +12,7 @@ from heartline.ledger import chain, past, sentences
 from heartline.ledger.chain import Break
 from heartline.ledger.entry import Entry
 from heartline.ledger.store import Store
-from heartline.registry import alias_history, alias_moves
+from heartline.registry.production import alias_history, alias_moves
 from stack import console
 from stack.clients.mlflow import Registry
 from stack.errors import StackError, UsageError

@@ -4,7 +4,7 @@ import getpass
 import os
 
 from heartline import addresses
-from heartline.registry import alias_history, alias_moves
+from heartline.registry.production import alias_history, alias_moves
 from stack.clients.mlflow import PRODUCTION, STAGING, Registry
 from stack.errors import StackError, UsageError, WorkError
 

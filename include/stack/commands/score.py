@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from heartline import addresses
 from heartline.errors import ParameterError
 from heartline.ingestion import sources
-from heartline.scoring import local, parameters, tasks
+from heartline.parameters import scoring as parameters
+from heartline.scoring import local, tasks
 from heartline.scoring.model import MANIFEST, NEEDED, ScoringModel
 from stack import console, mapping_choice, source_choice
 from stack.clients.mlflow import PRODUCTION, Registry

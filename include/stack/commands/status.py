@@ -11,7 +11,7 @@ from rich.table import Table
 from heartline import addresses
 from heartline.dag_ids import APPROVAL
 from heartline.errors import HeartlineError
-from heartline.registry import alias_history
+from heartline.registry.production import alias_history
 from stack.clients.dag_health import DagHealth
 from stack.clients.mlflow import Registry
 from stack.clients.service import refused, served

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from heartline import addresses
-from heartline.registry import alias_moves
-from heartline.registry.alias_history import FIRST_UP
+from heartline.registry.production import alias_moves
+from heartline.registry.production.alias_history import FIRST_UP
 from stack import console, mapping_choice, setting_checks, source_choice
 from stack.clients import service
 from stack.clients.mlflow import PRODUCTION, STAGING, Registry

@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from heartline.ledger import store
-from heartline.registry import alias_lock, approvals, served_model
+from heartline.registry.production import alias_lock, approvals, served_model
 from stack import console
 from stack.clients.mlflow import Registry
 from stack.commands import history, promote

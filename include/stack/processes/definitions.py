@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from heartline import addresses
 from heartline.ingestion import source_catalog
 from heartline.ledger import schema, store
-from heartline.registry import approvals
+from heartline.registry.production import approvals
 from stack import mapping_choice
 from stack.processes.databases import LEDGER_DATABASE, Server
 from stack.processes.env_markers import DIGEST_VARIABLE, PROCESS_VARIABLE, STACK_VARIABLE, start_file
@@ -78,7 +78,7 @@ EXECUTOR = "heartline_executor.PreloadingExecutor"
 _IMPORTED = (
     "include/stack/airflow_config/*.py",
     "plugins/*.py",
-    "include/*.py",
+    "include/orchestration/*.py",
     "include/heartline/*.py",
     "include/heartline/training/family_names.py",
     *(f"include/heartline/{name}/*.py" for name in ("ledger", "registry", "reports", "storage")),
@@ -256,7 +256,7 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
     include = settings.root / "include"
     password = credentials["airflow_db_password"]
     airflow_home = settings.home / "airflow"
-    own = _other_settings() | _given(_PIPELINE) | download_settings()
+    own = _other_settings() | _given(_PIPELINE) | download_settings() | _connections()
     if source := nightly(settings.home):
         own["HEARTLINE_SOURCE"] = absolute(source)
     if "HEARTLINE_DEADLINE" in os.environ:  # an empty one means that there is none
@@ -293,6 +293,8 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         "AIRFLOW__CORE__FERNET_KEY": credentials["airflow_fernet_key"],
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "AIRFLOW__CORE__PARALLELISM": "4",
+        # Airflow 3.3.2 refuses a deadline's callback the connections of its database, before it looks here
+        "AIRFLOW__WORKERS__SECRETS_BACKEND": "airflow.secrets.environment_variables.EnvironmentVariablesBackend",
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(settings.root / "plugins"),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords_file(settings)),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin,{APPROVER}:user",
@@ -331,6 +333,12 @@ def _other_settings() -> dict[str, str]:
     """Return the variables of this project that are in neither list; the pipeline and the service get them."""
     names = (name for name in os.environ if name.startswith("HEARTLINE_") and not _NOT_PASSED_ON.match(name))
     return _given(name for name in names if name not in (*_PIPELINE, *_SERVICE))
+
+
+def _connections() -> dict[str, str]:
+    """Return the connections of Airflow that ``HEARTLINE_NOTIFY`` names, as far as they are environment variables."""
+    targets = os.environ.get("HEARTLINE_NOTIFY", "").split(",")
+    return _given(f"AIRFLOW_CONN_{target.strip().partition(':')[2].upper()}" for target in targets)
 
 
 def _given(names: Iterable[str]) -> dict[str, str]:

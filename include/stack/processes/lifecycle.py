@@ -15,7 +15,7 @@ import psutil
 
 from heartline.ledger import retention
 from heartline.ledger.store import Store
-from heartline.registry import approvals
+from heartline.registry.production import approvals
 from stack import console
 from stack.clients.mlflow import Registry
 from stack.locks import exclusive

@@ -11,8 +11,9 @@ from heartline.approval.settings import Settings
 from heartline.errors import LedgerError, RegistryError
 from heartline.ledger import store
 from heartline.ledger.entry import Entry
-from heartline.registry import approvals, mlflow_registry, versions
+from heartline.registry import mlflow_registry, versions
 from heartline.registry.mlflow_registry import Version
+from heartline.registry.production import approvals
 from heartline.registry.versions import StoredModel
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)

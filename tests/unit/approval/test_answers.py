@@ -7,7 +7,7 @@ import pytest
 from heartline.approval import answers
 from heartline.approval.answers import AnswerRefusedError, ApprovalError
 from heartline.approval.settings import Settings
-from heartline.registry import approvals
+from heartline.registry.production import approvals
 
 KEY = "k" * 64
 DIGEST = "ab" * 32

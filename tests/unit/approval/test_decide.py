@@ -9,7 +9,7 @@ from heartline.approval.answers import ApprovalError
 from heartline.errors import LedgerError, PermanentError, RegistryError
 from heartline.pipeline import decide as deciding
 from heartline.pipeline import request_approval
-from heartline.registry import approvals
+from heartline.registry.production import approvals
 from tests.unit.approval.fakes import DIGESTS, KEY, NOON, Killed, install
 from tests.unit.approval.test_answers import event
 

@@ -12,7 +12,8 @@ from heartline.comparison.looks import Look
 from heartline.pipeline import looks as pipeline_looks
 from heartline.pipeline.compare import compare
 from heartline.pipeline.register import register
-from heartline.registry import alias_history, look_history, mlflow_registry
+from heartline.registry import mlflow_registry
+from heartline.registry.production import alias_history, look_history
 from heartline.reports import comparison_page, model_card
 from heartline.storage import object_store, snapshots, splits
 from tests.unit.pipeline.support import FOREST, LINEAR, artifact, move_by_hand

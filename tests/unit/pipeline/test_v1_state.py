@@ -25,7 +25,8 @@ from heartline.pipeline.preprocess import preprocess
 from heartline.pipeline.register import register
 from heartline.pipeline.train import train
 from heartline.pipeline.validate import validate
-from heartline.registry import alias_history, mlflow_registry, runs
+from heartline.registry import mlflow_registry, runs
+from heartline.registry.production import alias_history
 from heartline.storage import object_store, record_identity, snapshots
 from heartline.training import families
 from tests.conftest import ROOT

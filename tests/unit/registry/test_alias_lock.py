@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from heartline.registry import alias_lock
-from heartline.registry.alias_lock import AliasLockError
+from heartline.registry.production import alias_lock
+from heartline.registry.production.alias_lock import AliasLockError
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 from heartline.errors import LedgerError
 from heartline.ledger import chain
 from heartline.ledger.entry import Head
-from heartline.registry import alias_history, alias_moves
-from heartline.registry.alias_history import EXTERNAL, PROMOTE, ROLLBACK, RUN, Move
-from heartline.registry.alias_moves import MoveOutcome, VersionFacts
+from heartline.registry.production import alias_history, alias_moves
+from heartline.registry.production.alias_history import EXTERNAL, PROMOTE, ROLLBACK, RUN, Move
+from heartline.registry.production.alias_moves import MoveOutcome, VersionFacts
 from heartline.registry.stored_files import StoredVersion
 from tests.memory_ledger import MemoryLedger
 

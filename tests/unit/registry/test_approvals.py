@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from heartline.registry import approvals
+from heartline.registry.production import approvals
 
 KEY = "k" * 64
 DIGEST = "ab" * 32

@@ -12,8 +12,9 @@ from mlflow.exceptions import MlflowException
 from heartline import contract
 from heartline.errors import RegistryError
 from heartline.ledger import chain, store
-from heartline.registry import alias_history, mlflow_registry, runs
-from heartline.registry.alias_history import EXTERNAL, RUN
+from heartline.registry import mlflow_registry, runs
+from heartline.registry.production import alias_history
+from heartline.registry.production.alias_history import EXTERNAL, RUN
 from tests.memory_ledger import use_in_memory
 from tests.unit.registry.support import create_version
 

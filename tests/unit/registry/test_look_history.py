@@ -4,8 +4,8 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from heartline.registry import alias_history, look_history
-from heartline.registry.look_history import RecordedLook
+from heartline.registry.production import alias_history, look_history
+from heartline.registry.production.look_history import RecordedLook
 
 FIRST = RecordedLook(
     when=datetime(2026, 5, 1, 2, tzinfo=UTC),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from heartline.registry import approvals
-from heartline.registry.alias_moves import VersionFacts
+from heartline.registry.production import approvals
+from heartline.registry.production.alias_moves import VersionFacts
 from heartline.registry.stored_files import StoredVersion
 from tests.unit.registry.test_alias_moves import Model, move
 

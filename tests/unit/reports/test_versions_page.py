@@ -9,8 +9,8 @@ import pytest
 
 from heartline.evaluation.metrics import Estimate
 from heartline.ledger.entry import Entry
-from heartline.registry.alias_history import EXTERNAL
 from heartline.registry.mlflow_http import ListedModel, ListedVersion
+from heartline.registry.production.alias_history import EXTERNAL
 from heartline.reports import versions_change, versions_history, versions_page
 from heartline.reports.versions_change import BETTER, NONE, SAME, UNKNOWN, WORSE
 from heartline.reports.versions_history import History, Score

@@ -10,7 +10,8 @@ import pytest
 
 from heartline.ingestion import sources
 from heartline.ingestion.access import files
-from heartline.scoring import local, parameters
+from heartline.parameters import scoring as parameters
+from heartline.scoring import local
 from heartline.scoring.model import ScoringModel
 from tests.serving import trained
 

@@ -3,7 +3,7 @@
 import pytest
 
 from heartline.errors import ParameterError
-from heartline.scoring import parameters
+from heartline.parameters import scoring as parameters
 from heartline.scoring.reading.layout import ENCODINGS
 from heartline.scoring.writing.outputs import FORMATS
 from heartline.scoring.writing.table_output import PATTERN

@@ -4,7 +4,7 @@ import json
 from itertools import pairwise
 from urllib.parse import parse_qs, urlsplit
 
-from heartline.registry import alias_history
+from heartline.registry.production import alias_history
 from tests.memory_ledger import MemoryLedger
 from tests.unit.registry.support import version_files
 

@@ -5,8 +5,9 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from heartline import addresses, parameters
+from heartline import addresses
 from heartline.errors import ParameterError
+from heartline.parameters import training as parameters
 from stack import console, mapping_choice
 from stack.clients.airflow import Airflow
 from stack.clients.mlflow import Registry

@@ -8,7 +8,7 @@ import sys
 import click
 import pytest
 
-from heartline import parameters
+from heartline.parameters import training as parameters
 from stack.commands import cli
 from stack.errors import Exit, UsageError, from_os_error
 from stack.processes import lifecycle

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from heartline.errors import LedgerError
-from heartline.registry import alias_history
+from heartline.registry.production import alias_history
 from stack.clients.mlflow import Registry
 from stack.commands import cli, history, promote
 from stack.errors import Exit

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from heartline.registry import alias_history
+from heartline.registry.production import alias_history
 from stack.clients.mlflow import Registry
 from stack.commands import promote
 from stack.errors import UsageError, WorkError

@@ -3,8 +3,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from heartline.registry import alias_history
-from heartline.registry.alias_history import Move
+from heartline.registry.production import alias_history
+from heartline.registry.production.alias_history import Move
 from stack.commands import status
 from stack.commands.status import ProcessStatus, Status
 from stack.processes import lifecycle

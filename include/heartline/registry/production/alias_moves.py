@@ -14,9 +14,9 @@ from typing import Protocol
 from heartline import dag_ids, origins
 from heartline.ledger.entry import Entry
 from heartline.ledger.store import Ledger
-from heartline.registry import alias_history, approvals
-from heartline.registry.alias_history import EXTERNAL, UNKNOWN, Move
-from heartline.registry.alias_lock import StillHeld
+from heartline.registry.production import alias_history, approvals
+from heartline.registry.production.alias_history import EXTERNAL, UNKNOWN, Move
+from heartline.registry.production.alias_lock import StillHeld
 from heartline.registry.stored_files import StoredVersion
 
 APPROVED = f"a version that a person has approved ({approvals.REQUIRED}=yes)"

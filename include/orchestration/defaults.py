@@ -1,7 +1,6 @@
 """What all DAGs share: owner, retries, retry policy, hooks and tags.
 
-It is a module of ``include/`` and not of ``dags/``: ``include/`` is on the Python path of every Airflow process, and
-Airflow does not scan it for DAGs. It imports nothing heavy, as each parse of a DAG file imports it.
+It imports nothing heavy, as each parse of a DAG file imports it.
 """
 
 import logging
@@ -12,9 +11,8 @@ from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.definitions.retry_policy import RetryDecision
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
-import dag_hooks
-import dag_notify
 from heartline.errors import PermanentError
+from orchestration import hooks, notify
 
 log = logging.getLogger("heartline.retries")
 
@@ -106,7 +104,7 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_exponential_backoff": 2,
     "max_retry_delay": LONGEST_DELAY,
     "retry_policy": RETRY_POLICY,
-    "pre_execute": dag_hooks.skip_when_ended,
-    "post_execute": dag_hooks.emit_assets,
-    "on_failure_callback": dag_notify.callbacks(),
+    "pre_execute": hooks.skip_when_ended,
+    "post_execute": hooks.emit_assets,
+    "on_failure_callback": notify.callbacks(),
 }

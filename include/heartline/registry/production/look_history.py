@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from heartline import visible
-from heartline.registry.alias_lock import StillHeld
+from heartline.registry.production.alias_lock import StillHeld
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,7 @@
 """What the pages of all plugins share: Airflow's login, headers, error answers, and the run that a page is about.
 
 Airflow does not authenticate requests to a plugin's pages. ``mounted`` builds each site with a permission that every
-route of it requires. This is a module of ``include/``, like ``dag_defaults``: Airflow loads each file in ``plugins/``
-as a plugin of its own. All Airflow processes import it and only the api-server serves pages, so it imports late.
+route of it requires. All Airflow processes import it and only the api-server serves pages, so it imports late.
 """
 
 from collections.abc import Callable

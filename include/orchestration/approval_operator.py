@@ -13,8 +13,8 @@ from airflow.sdk import Param, RetryAction
 from airflow.sdk.definitions.retry_policy import RetryDecision
 from airflow.sdk.exceptions import AirflowSkipException
 
-from dag_defaults import RETRY_POLICY, WaitingRetryPolicy
 from heartline.approval.answers import APPROVE, MIN_REASON, REASON, REJECT, AnswerRefusedError
+from orchestration.defaults import RETRY_POLICY, WaitingRetryPolicy
 
 log = logging.getLogger("heartline.retries")
 

@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import BaseDeadlineReference, DeadlineAlert
 
-import dag_notify
 from heartline import addresses
+from orchestration import notify
 
 SETTING, TIMEZONE = "HEARTLINE_DEADLINE", "HEARTLINE_TIMEZONE"
 DEFAULT, OFF = "06:00", "off"
@@ -86,8 +86,8 @@ def missed(context: Mapping[str, Any]) -> None:
     if not _first(run_id, str(deadline["id"])):
         log.info("the missed deadline of run %s was told of before", run_id)
         return
-    dag_notify.send(
-        dag_notify.Message(
+    notify.send(
+        notify.Message(
             event="deadline",
             subject=f"Heartline: no fresh model by {_setting()}: the run is {state}",
             where=f"DAG {run['dag_id']}, run {run_id}, deadline {deadline['deadline_time']}",

@@ -1,7 +1,4 @@
-"""The parameters of a scoring run: one description each, as ``heartline.parameters`` has those of a training run.
-
-It imports the standard library and the catalogues of sources and mappings only, so that DAG files can import it.
-"""
+"""The parameters of a scoring run: one description each, as ``training`` has those of a training run."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +8,8 @@ from heartline import origins, visible
 from heartline.errors import ParameterError
 from heartline.ingestion import limits, source_catalog
 from heartline.ingestion.mapping import catalog as mapping_catalog
-from heartline.parameters import Parameter
+from heartline.parameters import parameter
+from heartline.parameters.parameter import Parameter
 
 DATA, MODEL, OUTPUT = "Data", "Model", "Output"
 TABLE = r"postgres:(?:[a-z_][a-z0-9_]{0,50}\.)?[a-z_][a-z0-9_]{0,50}"
@@ -142,20 +140,13 @@ def check(given: Mapping[str, object]) -> None:
     Raises:
         ParameterError: there is no such parameter, a value is none that it takes, or two do not go together.
     """
-    known = by_name()
-    for name, value in given.items():
-        if name not in known:
-            raise ParameterError(
-                f"there is no parameter {visible.quoted(name)}",
-                where="the run's parameters (its configuration, conf)",
-                expected="only these: " + ", ".join(known),
-                hint="correct or remove it",
-            )
-        if problem := known[name].problem(value) or _pattern_problem(known[name], value):
+    parameter.check_values(PARAMETERS, given)
+    for name, one in by_name().items():
+        if problem := _pattern_problem(one, given.get(name)):
             raise ParameterError(
                 f"the parameter {name} has a wrong value: {problem}",
                 where=f"parameter {name}",
-                expected=known[name].bounds(),
+                expected=one.bounds(),
                 hint="correct it, or leave it out for the default",
             )
     _check_source(given)
@@ -192,18 +183,9 @@ def _check_source(given: Mapping[str, object]) -> None:
 
 def markdown() -> str:
     """Return the parameters as a Markdown table: for the documentation."""
-    rows = [
-        f"| `{one.name}` | {one.default_words or (f'`{one.default}`' if one.default else 'none')} | {_values(one)} "
-        f"| {one.description} |\n"
-        for one in PARAMETERS
-    ]
-    return "| parameter | default | values | meaning |\n| --- | --- | --- | --- |\n" + "".join(rows)
+    return parameter.table(PARAMETERS)
 
 
 def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the value of each parameter: the given one, else the default."""
-    return {one.name: one.default if given.get(one.name) is None else given[one.name] for one in PARAMETERS}
-
-
-def _values(one: Parameter) -> str:
-    return "<br>".join(f"`{value}`: {meaning}" for value, meaning in one.choices.items()) or one.bounds()
+    return parameter.values(PARAMETERS, given)

@@ -9,8 +9,9 @@ from mlflow.exceptions import MlflowException
 
 from heartline import contract
 from heartline.ledger import store
-from heartline.registry import alias_history, alias_lock, approvals, artifact_files, served_model, stored_files
-from heartline.registry.alias_moves import VersionFacts
+from heartline.registry import artifact_files, stored_files
+from heartline.registry.production import alias_history, alias_lock, approvals, served_model
+from heartline.registry.production.alias_moves import VersionFacts
 from heartline.registry.stored_files import StoredVersion
 
 STAGING = "staging"

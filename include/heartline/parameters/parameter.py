@@ -1,29 +1,15 @@
-"""The parameters of a training run: one description each, from which everything that takes or shows them is derived.
-
-The fields of the DAG's form, the check of a run's configuration (in Airflow's API, on the command line, and in the
-task ``ingest``) and the table in ``dags/README.md`` come from ``PARAMETERS``. It imports the standard library, the
-catalogues of sources and mappings and the names of the families only, so that DAG files, plugins and the launcher can
-import it.
-"""
+"""A parameter of a run, from which its field in the trigger form, its checks and its documentation are derived."""
 
 import difflib
 import json
 import math
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from heartline import contract, dag_ids
 from heartline.errors import ParameterError
-from heartline.ingestion import limits, source_catalog
-from heartline.ingestion.mapping import catalog as mapping_catalog
-from heartline.training.family_names import FAMILY_NAMES, LOGISTIC_REGRESSION
 
-DATA, CHECKS, TRAINING, PROMOTION = "Data", "Checks", "Training", "Promotion"  # the sections of the form
-STAGES = ("ingest", "validate", "preprocess", "compare", "register")
-"""The tasks after which a run may end, in their order."""
 MAX_SHOWN = 60  # characters of a refused value that a message repeats
 
 Kind = Literal["text", "choice", "choices", "flag", "number", "whole number"]
@@ -39,7 +25,7 @@ _JSON_TYPES = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a training run.
+    """One parameter of a run.
 
     Attributes:
         name: in the run's configuration.
@@ -186,200 +172,25 @@ class Parameter:
         return ""
 
 
-PARAMETERS: tuple[Parameter, ...] = (
-    Parameter(
-        "source",
-        "text",
-        os.environ.get("HEARTLINE_SOURCE") or "sample",
-        "Source of the records",
-        source_catalog.form_description(),
-        DATA,
-        "sample:500",
-        max_length=2000,
-        pattern=source_catalog.pattern(),
-        examples=source_catalog.examples(),
-        default_words="`HEARTLINE_SOURCE`, else the source of the first `up`; with compose `sample`",
-    ),
-    Parameter(
-        "query",
-        "text",
-        None,
-        "Query",
-        source_catalog.query_description(),
-        DATA,
-        source_catalog.DEFAULT_QUERY,
-        max_length=10_000,
-        pattern=r".*\S.*",
-        multiline=True,
-    ),
-    Parameter(
-        "encoding",
-        "choice",
-        "auto",
-        "Encoding",
-        "How the records are coded.",
-        DATA,
-        "kaggle",
-        choices={
-            "auto": "decided from the file's codes, names and label; the run stops if these conflict",
-            "uci": "the codes of the UCI archive",
-            "kaggle": "the codes of Kaggle's `heart.csv`, whose label is inverted",
-        },
-    ),
-    Parameter(
-        "mapping",
-        "text",
-        None,
-        "Mapping",
-        mapping_catalog.form_description(),
-        DATA,
-        "heart-918",
-        max_length=limits.MAPPING,
-        pattern=mapping_catalog.pattern(),
-        multiline=True,
-        default_words="with the source of the nightly runs `HEARTLINE_MAPPING`, else the mapping of the first `up`; "
-        "with other sources none",
-    ),
-    Parameter(
-        "patient",
-        "text",
-        None,
-        "Patient",
-        "Name of the source's column that identifies the patient, if a patient may have several rows. Its values are "
-        "hashed before anything is stored. All records of a patient are on the same side of the split and in the same "
-        "fold. Empty: each row is a patient of its own.",
-        DATA,
-        "patient_id",
-        max_length=200,
-        pattern=r"\S(?:.*\S)?",
-        default_words="with the source of the nightly runs `HEARTLINE_PATIENT`; with other sources none",
-    ),
-    Parameter(
-        "max_quarantine",
-        "number",
-        contract.MAX_QUARANTINE_SHARE,
-        "Largest share of rows in quarantine",
-        "Rows that violate the contract are quarantined. Above this share the run stops.",
-        CHECKS,
-        "0.1",
-        low=0,
-        high=1,
-    ),
-    Parameter(
-        "max_drift",
-        "number",
-        contract.MAX_DRIFT,
-        "Largest drift",
-        "Kullback-Leibler divergence of a column from the snapshot of the version in production, above which the run "
-        "stops. 0.25 sees only gross changes; smaller ones give a warning. Raise it if a change is intended, for "
-        "example for the records of another hospital.",
-        CHECKS,
-        "1",
-        above=0,
-        high=100,
-    ),
-    Parameter(
-        "profile",
-        "choice",
-        "full",
-        "Profile",
-        "How thoroughly the families are evaluated.",
-        TRAINING,
-        "quick",
-        choices={
-            "quick": "5 × 2 folds, forests of 100 trees, for experiments; reports label its numbers as quick",
-            "full": "10 × 10 folds, forests of 300 trees",
-        },
-    ),
-    Parameter(
-        "seed",
-        "whole number",
-        0,
-        "Seed",
-        "Seed of the folds and of the models.",
-        TRAINING,
-        "7",
-        low=0,
-        high=2**31 - 1,
-    ),
-    Parameter(
-        "families",
-        "choices",
-        FAMILY_NAMES,
-        "Model families",
-        "Which model families are trained and compared. A comparison with the version in production needs its family.",
-        TRAINING,
-        f'["{LOGISTIC_REGRESSION}"]',
-        choices={name: name.replace("_", " ") for name in FAMILY_NAMES},
-    ),
-    Parameter(
-        "until",
-        "choice",
-        "register",
-        "Last task",
-        "After which task the run ends. The tasks after it are skipped, and the run succeeds.",
-        TRAINING,
-        "validate",
-        choices={
-            "ingest": "the source is read and parsed",
-            "validate": "the records are checked: used, duplicate and quarantined rows, findings",
-            "preprocess": "training set, hold-out and folds are stored",
-            "compare": "the families are trained and compared; nothing is registered",
-            "register": "the whole run",
-        },
-    ),
-    Parameter(
-        "force",
-        "flag",
-        False,
-        "Train again",
-        "Train also if versions from the same records, parameters and code are registered, complete and compared with "
-        "the version in production. Without it such a run ends after `preprocess` as *nothing new*.",
-        TRAINING,
-        "true",
-    ),
-    Parameter(
-        "promotion",
-        "choice",
-        "manual",
-        "Promotion",
-        "Who moves the alias `production`.",
-        PROMOTION,
-        "approval",
-        choices={
-            "manual": "only a user",
-            "approval": f"a user, whom the DAG {dag_ids.APPROVAL} asks in Airflow, under *Required Actions*",
-            "if_better": "the run, if the verdict is *better*, the comparison included the family and search space "
-            "of the version in production, and it is a look whose p-value is at most the look's level",
-        },
-    ),
-)
-
-
-def names() -> list[str]:
-    """Return the names of the parameters, in their order in the form."""
-    return [one.name for one in PARAMETERS]
-
-
-def by_name() -> dict[str, Parameter]:
-    """Return the parameters by name."""
-    return {one.name: one for one in PARAMETERS}
-
-
-def check(given: Mapping[str, object], *, usual_source: str | None = None) -> None:
-    """Check a run's configuration.
+def check_values(parameters: Sequence[Parameter], given: Mapping[str, object]) -> None:
+    """Check each value of a run's configuration by itself.
 
     Args:
-        given: the parameters that are set, by name; the others have their defaults.
-        usual_source: the source of the nightly runs, if that is not the default of this process.
+        parameters: those that a run takes.
+        given: the parameters that are set, by name.
 
     Raises:
-        ParameterError: there is no such parameter, a value is none that it takes, or two do not go together.
+        ParameterError: there is no such parameter, or a value is none that it takes.
     """
-    known = by_name()
+    known = {one.name: one for one in parameters}
     for name in given:
         if name not in known:
-            raise _unknown(name)
+            raise ParameterError(
+                f"there is no parameter {_shown(name)}",
+                where="the run's parameters (its configuration, conf)",
+                expected="only these: " + ", ".join(known),
+                hint="correct the name" + _did_you_mean(name, known),
+            )
     for name, value in given.items():
         if problem := known[name].problem(value):
             raise ParameterError(
@@ -387,56 +198,27 @@ def check(given: Mapping[str, object], *, usual_source: str | None = None) -> No
                 where=f"parameter {name}",
                 expected=known[name].bounds(),
                 hint="correct it, or leave it out for the default"
-                + _did_you_mean(str(value), known[name].choices if isinstance(value, str) else ()),
+                + _did_you_mean(str(value), known[name].choices if isinstance(value, str) else {}),
             )
-    usual = usual_source or by_name()["source"].default
-    values = chosen(given, "mapping", "encoding", "patient")
-    source = str(usual if given.get("source") is None else given["source"])
-    if values["mapping"] is not None:
-        mapping_catalog.expect_usable(values["mapping"], source, values["encoding"])
-    if values["patient"] is not None:
-        source_catalog.expect_patients(source)
-    _check_source(**chosen(given, "source", "query"), usual=usual)
 
 
-def _check_source(source: str, query: str | None, usual: object) -> None:
-    found = source_catalog.choose(source, query)
-    rows = found.rows(source)
-    least, most = contract.MIN_ROWS, source_catalog.SAMPLE_MAX_ROWS
-    if rows is not None and not least <= rows <= most:
-        raise ParameterError(
-            f"{source} has too {'few' if rows < least else 'many'} records: training needs {least}, "
-            f"and the sample has at most {most:,}",
-            where="parameter source",
-            expected=f"sample:N with N from {least} to {most}",
-            hint="choose another number, for example source=sample:500",
-        )
-    if found.takes_query and query is None and source != usual:
-        raise ParameterError(
-            f"the source {source} needs a query",
-            where="parameter query",
-            expected="SQL that returns the contract's columns",
-            hint=f'set the parameter query, for example "query={source_catalog.DEFAULT_QUERY}"',
-        )
-
-
-def chosen(given: Mapping[str, Any], *wanted: str) -> dict[str, Any]:
-    """Return the values of these parameters: the given ones, else the defaults.
+def values(parameters: Sequence[Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the value of each parameter: the given one, else the default.
 
     Args:
+        parameters: whose values are wanted.
         given: the parameters that are set, by name.
-        wanted: names of parameters.
     """
-    defaults = {name: by_name()[name].form()["default"] for name in wanted}
+    defaults = {one.name: one.form()["default"] for one in parameters}
     return {name: default if given.get(name) is None else given[name] for name, default in defaults.items()}
 
 
-def markdown() -> str:
-    """Return the parameters as a Markdown table: for the documentation."""
+def table(parameters: Sequence[Parameter]) -> str:
+    """Return parameters as a Markdown table, for the documentation."""
     rows = [
         f"| `{one.name}` | {one.default_words or _default_words(one)} | {_table_bounds(one)} | {one.description} "
         f"Example: `{one.example}`. |\n"
-        for one in PARAMETERS
+        for one in parameters
     ]
     return "| parameter | default | values | meaning |\n| --- | --- | --- | --- |\n" + "".join(rows)
 
@@ -451,16 +233,7 @@ def _table_bounds(one: Parameter) -> str:
     return one.bounds()
 
 
-def _unknown(name: str) -> ParameterError:
-    return ParameterError(
-        f"there is no parameter {_shown(name)}",
-        where="the run's parameters (its configuration, conf)",
-        expected="only these: " + ", ".join(names()),
-        hint="correct the name" + _did_you_mean(name, names()),
-    )
-
-
-def _did_you_mean(given: str, possible: Mapping[str, str] | tuple[str, ...] | list[str]) -> str:
+def _did_you_mean(given: str, possible: Mapping[str, object]) -> str:
     near = difflib.get_close_matches(given.strip().lower(), list(possible), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
