@@ -1,8 +1,9 @@
 """Measures batch scoring: CPU, wall time and peak memory beside pandas with scikit-learn and beside MLflow.
 
 Each measurement is a process of its own that reads the same CSV file and writes a Parquet file: the own column, the
-probability and the class. Start and imports are not counted; only Heartline checks the records by the contract.
-Run it with ``PYTHONPATH=include .venv/bin/python -m tests.benchmarks.scoring --page docs/scoring.md``.
+probability and the class. Start, imports and a first call on 1,000 rows are not counted; only Heartline checks the
+records by the contract. Run it with
+``PYTHONPATH=include .venv/bin/python -m tests.benchmarks.scoring --page docs/scoring.md``.
 """
 
 import argparse
