@@ -43,7 +43,7 @@ def test_an_approval_is_entered_signed_and_moves_production(world):
     assert approvals.problem(world.registry.tags["7"][approvals.TAG], DIGESTS["7"], KEY) == ""
     assert world.ledger.kinds() == [("requested", "7"), ("approved", "7"), ("moved", "7")]
     assert (world.ledger.rows[1].by, world.ledger.rows[1].facts["reason"]) == ("approver", REASON)
-    assert (world.ledger.rows[2].by, world.ledger.rows[2].facts["how"]) == ("approver", "approval")
+    assert (world.ledger.rows[2].by, world.ledger.rows[2].facts) == ("approver", {"how": "approval", "reason": REASON})
 
 
 def test_a_rejection_is_entered_with_its_reason(world):
@@ -83,7 +83,7 @@ def test_a_cleared_task_leaves_one_approval_and_one_move(world):
 def test_a_cleared_task_does_not_undo_a_later_move(world):
     asked = request()
     decide(asked)
-    world.registry.move_production("8", by="anna", how="promote", expected="7")
+    world.registry.move_production("8", by="anna", how="promote", expected="7", reason="it is faster")
     decided = decide(asked)
 
     assert world.registry.production == "8"
