@@ -84,6 +84,6 @@ class Running:
         """Fail with the processes that are not healthy."""
         assert [one for one in self.status()["processes"] if not one["healthy"]] == []
 
-    def password(self) -> str:
-        """Return the password of Airflow's user ``admin``."""
-        return next(self.home.rglob("airflow_admin_password")).read_text().strip()
+    def password(self, user: str = "admin") -> str:
+        """Return the password of one of Airflow's users, ``admin`` or ``approver``."""
+        return next(self.home.rglob(f"airflow_{user}_password")).read_text().strip()

@@ -4,18 +4,15 @@ HEARTLINE_SCREENSHOTS names a folder for the screenshots, for example those of t
 """
 
 import csv
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import mlflow
 import pytest
 import requests
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from heartline.reports import versions_page
 from stack.clients.airflow import Airflow
@@ -26,35 +23,16 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    folder = Path(os.environ.get("HEARTLINE_SCREENSHOTS") or tmp_path_factory.mktemp("pictures"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1440, "height": 860})
+    context.set_default_timeout(60_000)
+    yield context.new_page()
+    context.close()
 
 
 @pytest.fixture(scope="module")
-def page(need) -> Iterator[Page]:
-    chromium = shutil.which("chromium")
-    need(chromium, "chromium on PATH")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-background-networking"]
-        )
-        opened = browser.new_page(viewport={"width": 1440, "height": 860})
-        opened.set_default_timeout(60_000)
-        expect.set_options(timeout=60_000)
-        yield opened
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def signed_in(page, running) -> Page:
-    page.goto(running.url("AIRFLOW"))
-    page.get_by_label(re.compile("username", re.IGNORECASE)).fill("admin")
-    page.locator("input[type=password]").fill(running.password())
-    page.get_by_role("button", name=re.compile("sign in|log in", re.IGNORECASE)).click()
-    expect(page.get_by_test_id("nav-dags-link")).to_be_visible()
-    return page
+def signed_in(page, running, log_in) -> Page:
+    return log_in(page, running.url("AIRFLOW"), "admin", running.password())
 
 
 def test_airflow_shows_the_run_as_a_graph(signed_in, running, pictures):

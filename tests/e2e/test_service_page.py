@@ -5,17 +5,15 @@ With HEARTLINE_SCREENSHOTS the pictures are written to that folder.
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 
 from tests.conftest import ROOT
 from tests.serving import trained
@@ -63,18 +61,6 @@ def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         process.wait(SECONDS)
 
 
-@pytest.fixture(scope="module")
-def browser(need) -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    need(chromium, "chromium on PATH")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-background-networking"]
-        )
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def complaints() -> list[str]:
     """What the browser's console said, policy violations among it."""
@@ -91,7 +77,6 @@ def requests() -> list[str]:
 def page(browser: Browser, address: str, complaints: list[str], requests: list[str]) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(60_000)
-    expect.set_options(timeout=60_000)
     page = context.new_page()
 
     def note(message: ConsoleMessage) -> None:
@@ -104,13 +89,6 @@ def page(browser: Browser, address: str, complaints: list[str], requests: list[s
     page.goto(address)
     yield page
     context.close()
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(os.environ.get("HEARTLINE_SCREENSHOTS") or tmp_path_factory.mktemp("pictures"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _is_ready(address: str) -> bool:

@@ -93,7 +93,8 @@ def _note(registered: Registered, compared: Compared) -> str:
     else:
         production = f"production is version {compared['production']}" if compared["production"] else ""
     held_back = f"production was not moved: {registered['held_back']}" if registered["held_back"] else ""
-    return "; ".join(filter(None, [f"{compared['verdict']}: {compared['reason']}", staging, production, held_back]))
+    verdict = f"{compared['verdict']}: {compared['reason'].removesuffix('.')}"
+    return "; ".join(filter(None, [verdict, staging, production, held_back]))
 
 
 def _assets(
