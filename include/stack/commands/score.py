@@ -39,6 +39,13 @@ def run_parameters(source: str, given: Mapping[str, str | None]) -> dict[str, An
     if mapping := found.get("mapping"):
         found["mapping"] = mapping_choice.check(mapping, "--mapping")
     output = found["output"]
+    if not output.strip():
+        raise UsageError(
+            "the output has no name",
+            where="--output",
+            expected="a .parquet or .csv file, a folder, an address, or postgres:TABLE",
+            hint="name one; nothing was scored",
+        )
     if not output.startswith("postgres:") and "://" not in output:
         found["output"] = str(Path(output).expanduser().absolute())
         _expect_another_file(source, found["output"])
@@ -115,7 +122,7 @@ def _size(source: str) -> int | None:
 
 
 def _model(registry: Registry, version: str | None) -> ScoringModel:
-    number = registry.named(version) if version else registry.at(PRODUCTION)
+    number = registry.named(version, default=PRODUCTION) if version else registry.at(PRODUCTION)
     if number is None:
         raise UsageError(
             "there is no version that could score",

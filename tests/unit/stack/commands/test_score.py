@@ -2,8 +2,10 @@
 
 import pytest
 
+from stack.clients.mlflow import Registry
 from stack.commands import score
 from stack.errors import UsageError
+from tests.unit.stack.fake_registry import FakeRegistry
 
 
 @pytest.fixture
@@ -23,6 +25,20 @@ def test_the_records_are_not_replaced(records, output, as_address):
         score.run_parameters(source, {"output": str(records.parent / output)})
     assert "nothing was scored" in caught.value.hint
     assert records.read_text() == "age\n50\n"
+
+
+@pytest.mark.parametrize("output", ["", " "])
+def test_an_output_without_a_name_is_refused(records, output):
+    with pytest.raises(UsageError, match="the output has no name"):
+        score.run_parameters(str(records), {"output": output})
+
+
+def test_an_unknown_version_says_which_one_scores_by_default(settings, answers):
+    registry = Registry(settings.mlflow_url)
+    FakeRegistry(answers(settings.mlflow_port), {"1": "uci"}, "", "1")
+    with pytest.raises(UsageError, match="has no version '9'") as caught:
+        score._model(registry, "9")
+    assert "omit it to use the version at `production`" in caught.value.hint
 
 
 def test_another_file_may_be_replaced(records):
