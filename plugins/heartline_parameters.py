@@ -1,4 +1,4 @@
-"""Refuses a run of training or scoring with wrong parameters when it is triggered, in the form or through the API.
+"""Refuses a run with wrong parameters when it is triggered, in the form or through the API.
 
 Airflow passes unknown keys of a run's configuration on, and its JSON Schema cannot tell 1000.0 from 1000 or check one
 parameter by another. The api-server therefore asks ``parameters.check``, as the first task does for runs that were
@@ -16,9 +16,23 @@ from heartline.errors import ParameterError
 from heartline.parameters import scoring as scoring_parameters
 from heartline.parameters import training as parameters
 
+
+def _check_approval(given: Mapping[str, object]) -> None:
+    """Raise ``ParameterError`` for an unknown parameter: a misspelt version would be the staged one."""
+    unknown = sorted(given.keys() - {"version"})
+    if unknown:
+        raise ParameterError(
+            f"there is no parameter {unknown[0]!r}",
+            where=f"configuration of a run of {dag_ids.APPROVAL}",
+            expected="version, or nothing",
+            hint="correct the name, or leave it out for the staged version",
+        )
+
+
 CHECKS: dict[str, Callable[[Mapping[str, object]], None]] = {
     f"/api/v2/dags/{dag_ids.TRAINING}/dagRuns": parameters.check,
     f"/api/v2/dags/{dag_ids.SCORING}/dagRuns": scoring_parameters.check,
+    f"/api/v2/dags/{dag_ids.APPROVAL}/dagRuns": _check_approval,
 }  # by the end of the path at which a run is triggered
 MAX_BODY = 1_000_000  # bytes; a longer one is left to Airflow and to the task
 

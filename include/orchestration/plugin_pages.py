@@ -149,6 +149,8 @@ def subject_of(dag: str, run: str) -> Subject:
         dag: id of the run's DAG.
         run: its run id.
     """
+    if not run.isprintable():  # no database takes every character as a text
+        return Subject(why_none="This is no id of a run.")
     if dag == dag_ids.TRAINING:
         return Subject(run)
     if dag == dag_ids.APPROVAL:

@@ -11,6 +11,7 @@ from tests.conftest import ROOT
 
 TRIGGER = "/api/v2/dags/heart_training/dagRuns"
 SCORE = "/api/v2/dags/heart_scoring/dagRuns"
+APPROVE = "/api/v2/dags/heart_approval/dagRuns"
 REQUESTS = {
     "misspelt": ["POST", TRIGGER, {"conf": {"sorce": "uci"}}],
     "below a prefix": ["POST", f"/airflow{TRIGGER}", {"conf": {"seed": 1000.0}}],
@@ -25,6 +26,8 @@ REQUESTS = {
     "scoring with a wrong parameter": ["POST", SCORE, {"conf": {"source": "sample", "version": "latest"}}],
     "scoring without a source": ["POST", SCORE, {"conf": {"format": "csv"}}],
     "scoring": ["POST", SCORE, {"conf": {"source": "sample", "output": "postgres:scores"}}],
+    "approval with a misspelt parameter": ["POST", APPROVE, {"conf": {"Version": "3"}}],
+    "approval": ["POST", APPROVE, {"conf": {"version": "3"}}],
     "large": ["POST", TRIGGER, {"note": "x" * 3_000_000, "conf": {"seed": 1}}],
 }
 
@@ -78,6 +81,7 @@ REFUSED = {
     "below a prefix": "1000.0 is not a whole number",
     "scoring with a wrong parameter": "'latest' is not a number",
     "scoring without a source": "the run has no source",
+    "approval with a misspelt parameter": "there is no parameter 'Version'",
 }
 
 

@@ -51,6 +51,9 @@ ELSEWHERE = {
     "comparison of another DAG": "/comparison/run?dag=foreign&id=x",
     "comparison of another version": "/comparison/version/99",
     "comparison of no version": "/comparison/version/x%27",
+    "comparison of no run": "/comparison/run?dag=heart_training&id=%00",
+    "comparison of no approval": "/comparison/run?dag=heart_approval&id=x%00",
+    "data quality of no approval": "/data-docs/run?dag=heart_approval&id=%00",
     "versions of another DAG": "/versions/?dag=foreign",
 }
 WRONG = {"no run": "/comparison/run?dag=heart_training", "no date": "/versions/?since=March"}

@@ -146,14 +146,20 @@ def check(given: Mapping[str, object]) -> None:
             raise ParameterError(
                 f"the parameter {name} has a wrong value: {problem}",
                 where=f"parameter {name}",
-                expected=one.bounds(),
+                expected=_EXPECTED[name],
                 hint="correct it, or leave it out for the default",
             )
     _check_source(given)
 
 
+_EXPECTED = {
+    "version": "the number of a registered version, such as 3",
+    "output": "an absolute path, an address such as s3://bucket/scores, or postgres:TABLE in lower case",
+}
+
+
 def _pattern_problem(one: Parameter, value: object) -> str:
-    if one.name not in ("version", "output") or value is None or re.fullmatch(one.pattern, str(value), re.DOTALL):
+    if one.name not in _EXPECTED or value is None or re.fullmatch(one.pattern, str(value), re.DOTALL):
         return ""
     expected = "a number" if one.name == "version" else "a path, an address or a table"
     return f"{visible.quoted(str(value))} is not {expected}"

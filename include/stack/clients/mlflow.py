@@ -77,8 +77,12 @@ class Registry:
         found: dict[str, Any] | None = self._find("model-versions/get", "model_version", name=MODEL, version=number)
         return found
 
-    def named(self, text: str) -> str:
+    def named(self, text: str, *, default: str = STAGING) -> str:
         """Return the version number that the user typed, normalized.
+
+        Args:
+            text: what the user typed.
+            default: the alias whose version is used without a number; for the message.
 
         Raises:
             UsageError: there is no such version.
@@ -89,7 +93,7 @@ class Registry:
                 f"the model {MODEL} has no version {text!r}",
                 where=addresses.model(),
                 expected="the number of a registered version",
-                hint="choose one that MLflow lists, or omit it to use the version at `staging`",
+                hint=f"choose one that MLflow lists, or omit it to use the version at `{default}`",
             )
         return number
 

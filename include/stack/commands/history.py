@@ -18,6 +18,7 @@ from stack.clients.mlflow import Registry
 from stack.errors import StackError, UsageError
 
 _SHOWN = "%Y-%m-%d %H:%M:%S"
+_ATTEMPTS = 20  # to read the entries and the record of the last one, without an entry being added in between
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,11 @@ def verify(ledger: Store, registry: Registry) -> Verification:
         noted = alias_history.noted_head(registry.history())
     except StackError:
         noted = None
-    head = ledger.head()
-    found = ledger.entries()
-    if head and found and found[-1].number > head.number:
-        head = ledger.head()  # an entry was added in between
+    for _ in range(_ATTEMPTS):
+        head = ledger.head()
+        found = ledger.entries()
+        if not (head and found and found[-1].number > head.number):
+            break  # no entry was added in between
     return Verification(found, chain.verify(found, head, [noted] if noted else []), noted is not None)
 
 
@@ -137,14 +139,14 @@ def parse_time(text: str) -> datetime:
     """
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise UsageError(
             f"{text!r} is not a time",
             where="command line: --at",
             expected="a date, or a date and a time, such as 2026-03-01 or 2026-03-01T12:30:00+01:00; UTC by default",
             hint="correct it",
         ) from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def state_as_dict(found: Sequence[Entry], time: datetime) -> dict[str, Any]:

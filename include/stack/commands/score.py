@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -38,13 +39,37 @@ def run_parameters(source: str, given: Mapping[str, str | None]) -> dict[str, An
     if mapping := found.get("mapping"):
         found["mapping"] = mapping_choice.check(mapping, "--mapping")
     output = found["output"]
+    if not output.strip():
+        raise UsageError(
+            "the output has no name",
+            where="--output",
+            expected="a .parquet or .csv file, a folder, an address, or postgres:TABLE",
+            hint="name one; nothing was scored",
+        )
     if not output.startswith("postgres:") and "://" not in output:
         found["output"] = str(Path(output).expanduser().absolute())
+        _expect_another_file(source, found["output"])
     try:
         parameters.check(found)
     except ParameterError as error:
         raise UsageError(error.what, where=error.where, expected=error.expected, hint=error.hint) from error
     return parameters.chosen(found)
+
+
+def _expect_another_file(source: str, output: str) -> None:
+    """Raise if the output would replace the records."""
+    path = Path(unquote(urlsplit(source).path)) if source.startswith("file://") else Path(source).expanduser()
+    try:
+        if not path.samefile(output):
+            return
+    except OSError:  # one of them is not there, or is no file
+        return
+    raise UsageError(
+        "the output would replace the records",
+        where=f"--output {output}",
+        expected="another file than FILE",
+        hint="name another file; nothing was scored",
+    )
 
 
 def score(stack: Stack, given: Mapping[str, Any]) -> tasks.Finished:
@@ -97,7 +122,7 @@ def _size(source: str) -> int | None:
 
 
 def _model(registry: Registry, version: str | None) -> ScoringModel:
-    number = registry.named(version) if version else registry.at(PRODUCTION)
+    number = registry.named(version, default=PRODUCTION) if version else registry.at(PRODUCTION)
     if number is None:
         raise UsageError(
             "there is no version that could score",

@@ -34,6 +34,16 @@ def test_what_is_refused(given: dict[str, object], what: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "expected"),
+    [({"version": "0"}, "number of a registered version"), ({"output": "postgres:A"}, "postgres:TABLE in lower case")],
+)
+def test_a_refused_value_says_what_is_expected(given: dict[str, object], expected: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        parameters.check({"source": "/a.csv", **given})
+    assert expected in caught.value.expected
+
+
+@pytest.mark.parametrize(
     "given",
     [
         {"source": "/a.csv", "mapping": None, "output": "s3://bucket/scores", "keys": "a, b", "version": "12"},

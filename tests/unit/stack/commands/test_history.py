@@ -126,10 +126,11 @@ def test_the_state_at_a_time(call, ledger):
     assert "no move of production is known until then" in call("history", "--at", "2020-01-01")[1]
 
 
-def test_a_time_that_is_none_is_refused(call):
-    code, said = call("history", "--at", "yesterday")
+@pytest.mark.parametrize("time", ["yesterday", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_that_is_none_is_refused(call, time):
+    code, said = call("history", "--at", time)
     assert code == Exit.USAGE
-    assert "'yesterday' is not a time" in said
+    assert f"'{time}' is not a time" in said
     assert "2026-03-01" in said
 
 
@@ -139,6 +140,29 @@ def test_an_intact_ledger_is_verified_with_mlflow(call, ledger):
     assert said == f"the ledger is intact: 6 entries, the last one is 6 with hash {ledger.kept[-1].hash}\n"
     found = json.loads(call("history", "verify", "--json")[1])
     assert (found["intact"], found["entries"], found["compared_with_mlflow"], found["broken"]) == (True, 6, True, None)
+
+
+def test_entries_that_are_added_during_a_verification_do_not_break_it(registry, moved, ledger):
+    class Busy:
+        """A ledger to which another writer adds an entry behind each of the first reads."""
+
+        left = 4
+
+        def head(self):
+            return self.then_one_more(ledger.head())
+
+        def entries(self):
+            return self.then_one_more(ledger.entries())
+
+        def then_one_more(self, found):
+            if self.left:
+                self.left -= 1
+                ledger.append("served", by="service on ward-1", version="2")
+            return found
+
+    found = history.verify(Busy(), registry)
+    assert found.broken is None
+    assert len(found.entries) == 10
 
 
 def test_an_altered_entry_is_named(call, ledger):
