@@ -49,7 +49,7 @@ def test_airflow_shows_the_run_as_a_graph(signed_in, running, pictures):
 def test_a_run_has_tabs_with_its_comparison_and_its_data_quality(signed_in, running):
     run = next(one for one in _runs(running) if one["state"] == "success")["dag_run_id"]
     signed_in.goto(running.url("AIRFLOW", f"/dags/heart_training/runs/{quote(run, safe='')}"))
-    for tab, heading in (("Comparison", "The models"), ("Data quality", "Checks")):
+    for tab, heading in (("Comparison", "The models"), ("Data quality", "All checks")):
         signed_in.get_by_role("link", name=tab, exact=True).last.click()
         shown = signed_in.frame_locator(f"iframe[title='{tab}']")
         expect(shown.get_by_role("heading", name=heading, exact=True)).to_be_visible()

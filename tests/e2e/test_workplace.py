@@ -76,7 +76,8 @@ def test_a_version_goes_from_the_form_through_an_approval_into_production(workpl
     _picture(admin, pictures / "airflow.png")
     version = airflow.returned(TRAINING, run, "register")["version"]
     assert version != before
-    for tab, heading in (("Comparison", "The models"), ("Data quality", "Checks")):
+    admin.get_by_role("button", name=re.compile("Show Grid")).click()  # the tabs are wider beside it
+    for tab, heading in (("Comparison", "The models"), ("Data quality", "All checks")):
         admin.goto(workplace.url("AIRFLOW", f"/dags/{TRAINING}/runs/{quote(run, safe='')}"))
         admin.get_by_role("link", name=tab, exact=True).last.click()
         shown = admin.frame_locator(f"iframe[title='{tab}']")
