@@ -35,15 +35,13 @@ def signed_in(page, running, log_in) -> Page:
     return log_in(page, running.url("AIRFLOW"), "admin", running.password())
 
 
-def test_airflow_shows_the_run_as_a_graph(signed_in, running, pictures):
+def test_airflow_shows_the_run_as_a_graph(signed_in, running):
     signed_in.goto(running.url("AIRFLOW", "/dags/heart_training"))
     expect(signed_in.get_by_text("Heart-disease training").first).to_be_visible()
     signed_in.locator("a[href*='/dags/heart_training/runs/']").first.click()
     signed_in.get_by_role("button", name=re.compile("Show Graph")).click()
     for task in ("ingest", "validate", "preprocess", "train", "compare", "register"):
         expect(signed_in.get_by_text(task, exact=False).first).to_be_visible()
-    signed_in.wait_for_timeout(3000)
-    signed_in.screenshot(path=pictures / "airflow.png")
 
 
 def test_a_run_has_tabs_with_its_comparison_and_its_data_quality(signed_in, running):
@@ -55,7 +53,7 @@ def test_a_run_has_tabs_with_its_comparison_and_its_data_quality(signed_in, runn
         expect(shown.get_by_role("heading", name=heading, exact=True)).to_be_visible()
 
 
-def test_the_page_of_all_versions_answers_for_another_date(signed_in, running, pictures):
+def test_the_page_of_all_versions_answers_for_another_date(signed_in, running):
     signed_in.goto(running.url("AIRFLOW", "/dags/heart_training"))
     signed_in.get_by_role("link", name="Versions", exact=True).last.click()
     shown = signed_in.frame_locator("iframe[title='Versions']")
@@ -94,11 +92,10 @@ def form(signed_in, running) -> Iterator[Page]:
     signed_in.keyboard.press("Escape")
 
 
-def test_the_trigger_form_describes_the_parameters_in_groups(form, pictures):
+def test_the_trigger_form_describes_the_parameters_in_groups(form):
     form.get_by_role("button", name="Data", exact=True).click()
     expect(form.locator("strong", has_text="sample:N")).to_be_visible()  # Markdown, rendered
     assert form.locator("#list_source option").count() >= 4
-    form.screenshot(path=pictures / "trigger.png")
     for section, titles in {
         "Checks": ("Largest share of rows in quarantine", "A number from 0 to 1.", "Largest drift"),
         "Training": ("Profile", "10 × 10 folds", "Seed", "A whole number from 0 to 2147483647."),
