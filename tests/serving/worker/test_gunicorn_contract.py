@@ -87,8 +87,10 @@ OTHERS = {
     ("gunicorn.conf.py", "post_worker_init", "worker.wsgi.wsgi_app"),  # the Flask application
     ("gunicorn.conf.py", "post_worker_init", "worker.wsgi.extensions['model_store'].start"),
     ("gunicorn.conf.py", "post_worker_init", "worker.wsgi.extensions['prediction_log'].start"),
+    ("gunicorn.conf.py", "post_worker_init", "worker.wsgi.extensions['ledger'].start"),
     ("gunicorn.conf.py", "worker_exit", "worker.wsgi.extensions['model_store'].stop"),
     ("gunicorn.conf.py", "worker_exit", "worker.wsgi.extensions['prediction_log'].stop"),
+    ("gunicorn.conf.py", "worker_exit", "worker.wsgi.extensions['ledger'].stop"),
 }
 
 DYNAMIC_IMPORTS = {"import_module", "importlib.import_module", "__import__"}

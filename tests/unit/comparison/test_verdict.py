@@ -306,7 +306,9 @@ def test_a_run_does_not_move_production_where_the_evidence_does_not_suffice():
 
 
 def test_an_unknown_promotion_mode_is_refused():
-    with pytest.raises(ValueError, match="unknown promotion mode 'always': expected one of manual, if_better"):
+    with pytest.raises(
+        ValueError, match="unknown promotion mode 'always': expected one of manual, approval, if_better"
+    ):
         promotion.may_move_production("always", BETTER, "")
 
 
