@@ -118,6 +118,7 @@ def test_the_assets_are_a_graph_from_training_to_production(workplace, user, pic
 def test_a_rejected_version_stays_out_of_production(workplace, airflow, user, pictures):
     before = _production(workplace)
     run = airflow.trigger(APPROVAL, {"version": "2"})
+    until(lambda: _waits(airflow, run))  # the page lists what was open when it was loaded
     page = user("approver")
 
     _answer(page, workplace, "2", "Reject", REJECTION)
@@ -245,6 +246,11 @@ def _night(airflow: Airflow, wanted: Callable[[dict[str, Any]], bool]) -> str:
         return next((run["dag_run_id"] for run in runs if wanted(run)), "")
 
     return until(found, seconds=RUN_SECONDS, pause=1)
+
+
+def _waits(airflow: Airflow, run: str) -> bool:
+    """Return whether a run of the approval waits for an answer."""
+    return any((one["task_id"], one["state"]) == ("ask", "awaiting_input") for one in airflow.tasks(APPROVAL, run))
 
 
 def _ended(airflow: Airflow, dag: str, run: str) -> dict[str, Any]:
