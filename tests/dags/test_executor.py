@@ -124,6 +124,17 @@ def test_the_end_of_a_task_ends_the_wait(executor):
     assert len(executor.result_queue.waits) == 1
 
 
+def test_the_end_of_a_tasks_first_part_is_read_before_its_second_part_starts(executor, monkeypatch):
+    """A person's answer queues the task ``ask`` again, perhaps before its end as a waiting task was read."""
+    executor.result_queue = Queue()
+    executor.result_queue.arrived = [("ask", "success", None)]
+    executor.running.add("ask")
+    monkeypatch.setattr(executor, "trigger_tasks", lambda slots: executor.running.add("ask"))
+    executor.heartbeat()
+    assert executor.running == {"ask"}
+    assert executor.get_event_buffer() == {"ask": ("success", None)}
+
+
 def idle(executor):
     """Let the executor wait until it waits longest, and forget these waits."""
     executor.result_queue = Queue()

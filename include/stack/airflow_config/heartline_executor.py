@@ -71,6 +71,9 @@ class PreloadingExecutor(LocalExecutor):
         The scheduler calls it in each of its loops. After an event it waits only shortly, then twice as long each time:
         one event often leads to a next one, such as a skipped task to the end of the run.
         """
+        # The end of the first part of a task that asks a person must not be read after its second part has started: the
+        # scheduler would take it for the end of the second part, and fail the task. A program answers that quickly.
+        self._read_results()  # type: ignore[no-untyped-call]
         started = bool(self.queued_tasks or self.queued_callbacks)
         super().heartbeat()
         if started or self.event_buffer or self._event_within(self._next_wait):
