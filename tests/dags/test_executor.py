@@ -8,6 +8,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from airflow.executors.local_executor import LocalExecutor
 
 from tests.conftest import ROOT
 
@@ -124,15 +125,26 @@ def test_the_end_of_a_task_ends_the_wait(executor):
     assert len(executor.result_queue.waits) == 1
 
 
-def test_the_end_of_a_tasks_first_part_is_read_before_its_second_part_starts(executor, monkeypatch):
-    """A person's answer queues the task ``ask`` again, perhaps before its end as a waiting task was read."""
-    executor.result_queue = Queue()
-    executor.result_queue.arrived = [("ask", "success", None)]
-    executor.running.add("ask")
-    monkeypatch.setattr(executor, "trigger_tasks", lambda slots: executor.running.add("ask"))
-    executor.heartbeat()
-    assert executor.running == {"ask"}
+def test_the_late_end_of_a_tasks_first_part_is_not_that_of_its_second_part(executor, monkeypatch):
+    """A person's answer starts the task ``ask`` again, perhaps before the end of its first part arrives."""
+    monkeypatch.setattr(LocalExecutor, "_process_workloads", lambda self, workloads: None)
+    part, ask = SimpleNamespace(key="ask"), SimpleNamespace(key="ask", id="id")
+    executor._process_workloads([part])
+    executor._process_workloads([part])
+    executor.change_state("ask", "success")
+    assert executor.get_event_buffer() == {}
+    assert executor.has_task(ask)
+    executor.change_state("ask", "success")
     assert executor.get_event_buffer() == {"ask": ("success", None)}
+    assert not executor.has_task(ask)
+
+
+def test_a_task_that_has_started_is_known_until_it_ends(executor, monkeypatch):
+    """The scheduler asks before it takes an end for one that nobody reported."""
+    monkeypatch.setattr(LocalExecutor, "_process_workloads", lambda self, workloads: None)
+    executor.change_state("ask", "success")  # the first part ends, and the answer starts the second one
+    executor._process_workloads([SimpleNamespace(key="ask")])
+    assert executor.has_task(SimpleNamespace(key="ask", id="id"))
 
 
 def idle(executor):

@@ -9,6 +9,8 @@ It imports nothing heavy itself: every Airflow process imports it, and only the 
 
 import importlib
 import sys
+from collections import Counter
+from typing import Any
 
 from airflow.executors.local_executor import LocalExecutor
 from airflow.models.log import Log
@@ -60,6 +62,10 @@ class PreloadingExecutor(LocalExecutor):
     _next_wait = SHORTEST
     _latest: int | None = None  # of Airflow's audit log
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)  # type: ignore[no-untyped-call]
+        self._parts: Counter[Any] = Counter()  # started and not ended, by the key of an attempt
+
     def start(self) -> None:
         """Import the libraries, then fork the workers."""
         preload()
@@ -71,15 +77,32 @@ class PreloadingExecutor(LocalExecutor):
         The scheduler calls it in each of its loops. After an event it waits only shortly, then twice as long each time:
         one event often leads to a next one, such as a skipped task to the end of the run.
         """
-        # The end of the first part of a task that asks a person must not be read after its second part has started: the
-        # scheduler would take it for the end of the second part, and fail the task. A program answers that quickly.
-        self._read_results()  # type: ignore[no-untyped-call]
         started = bool(self.queued_tasks or self.queued_callbacks)
         super().heartbeat()
         if started or self.event_buffer or self._event_within(self._next_wait):
             self._next_wait = SHORTEST
         else:
             self._next_wait = min(2 * self._next_wait, LONGEST)
+
+    def has_task(self, task_instance: Any) -> bool:
+        """Return whether a task is queued or runs here. LocalExecutor forgets a task when it starts."""
+        return task_instance.key in self._parts or super().has_task(task_instance)
+
+    def change_state(self, key: Any, state: Any, info: Any = None, remove_running: bool = True) -> None:
+        """Hand over how a task ended, unless a later part of the same attempt has started.
+
+        A task that asks a person ends while it waits, and starts again with the answer under the same key. The end of
+        its first part may arrive late; the scheduler would take it for the end of the second one, and fail the task.
+        """
+        self._parts[key] -= 1
+        if self._parts[key] > 0:
+            return
+        del self._parts[key]
+        super().change_state(key, state, info, remove_running)
+
+    def _process_workloads(self, workload_list: Any) -> None:
+        self._parts.update(one.key for one in workload_list)
+        super()._process_workloads(workload_list)  # type: ignore[no-untyped-call]
 
     def _event_within(self, seconds: float) -> bool:
         """Wait until a task ends or somebody acts in the UI or by REST; return whether that was in time."""
