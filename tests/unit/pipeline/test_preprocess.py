@@ -26,7 +26,7 @@ def test_the_fold_plan_has_a_row_for_each_training_record_and_a_column_for_each_
 
 def test_the_seed_changes_the_folds_only(store, cohort):
     first, second = prepare(cohort, seed=0), prepare(cohort, seed=1)
-    assert {name for name in first if first[name] != second[name]} == {"folds", "seed"}
+    assert {name for name in first if first[name] != second[name]} == {"fingerprint", "folds", "seed"}
     assert prepare(cohort, seed=0) == first
 
 
