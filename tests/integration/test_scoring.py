@@ -37,20 +37,20 @@ def test_by_rest_and_on_the_command_line(running: Running, tmp_path: Path) -> No
     assert "no parameter 'sauce'" in wrong.json()["detail"]
     # tasks read the sample; they may not read the test's folder
     conf = {"source": "sample:300"}
-    begun = requests.post(runs, json={"logical_date": None, "conf": conf}, headers=headers, timeout=60).json()
+    triggered = requests.post(runs, json={"logical_date": None, "conf": conf}, headers=headers, timeout=60).json()
 
     def ended() -> Any:
-        found = requests.get(f"{runs}/{begun['dag_run_id']}", headers=headers, timeout=60).json()
+        found = requests.get(f"{runs}/{triggered['dag_run_id']}", headers=headers, timeout=60).json()
         return found if found["state"] in ("success", "failed") else None
 
     assert until(ended, seconds=600)["state"] == "success"
-    result = f"{runs}/{begun['dag_run_id']}/taskInstances/finish/xcomEntries/return_value"
+    result = f"{runs}/{triggered['dag_run_id']}/taskInstances/finish/xcomEntries/return_value"
     finished = requests.get(result, headers=headers, timeout=60).json()["value"]
     finished = json.loads(finished) if isinstance(finished, str) else finished
     assert (finished["rows"], finished["rejected"], finished["version"]) == (300, 0, made["version"])
     assert finished["entry"] > made["entry"] > 0
     events = requests.get(running.url("AIRFLOW", "/api/v2/assets/events"), headers=headers, timeout=60).json()
-    assert {"rows": 300, "run": begun["dag_run_id"]}.items() <= next(
+    assert {"rows": 300, "run": triggered["dag_run_id"]}.items() <= next(
         one["extra"] for one in events["asset_events"] if one["name"] == "scores"
     ).items()
     scored = pq.read_table(tmp_path / "scored.parquet")
