@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +61,23 @@ with contextlib.suppress(ImportError):
     def _no_fsync(connection: Any, _: object) -> None:
         if type(connection).__module__ == "sqlite3":
             connection.execute("PRAGMA synchronous=OFF")
+
+
+def _process_state() -> dict[str, Any]:
+    """Return what a test may leave behind in its process, to the harm of the tests of other files."""
+    handlers = [handler for handler in logging.root.handlers if type(handler) is logging.StreamHandler]
+    ours = {name: value for name, value in os.environ.items() if name.startswith(("HEARTLINE_", "AIRFLOW_"))}
+    return {"environment": ours, "level of the root logger": logging.root.level, "handlers": handlers}
+
+
+BEFORE_ALL_TESTS = _process_state()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def process_unchanged() -> Iterator[None]:
+    """Fail the last test of a file that leaves settings or logging changed; importing Airflow configures logging."""
+    yield
+    assert _process_state() == BEFORE_ALL_TESTS
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by marker

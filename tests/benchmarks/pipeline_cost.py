@@ -68,10 +68,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
-    """Run MLflow and the ledger's database in processes of their own: the tasks' cost does not include theirs."""
+    """Run MLflow and the ledger's database in processes of their own: the tasks' cost does not include theirs.
+
+    The environment names the ledger until the end.
+    """
     sys.path[:0] = [str(ROOT), str(ROOT / "include")]
     from tests.postgres import Postgres
 
+    before = dict(os.environ)
     database = Postgres(folder / "postgres")
     os.environ["HEARTLINE_LEDGER_URL"] = database.ledger_url
     with socket.socket() as free:
@@ -97,6 +101,8 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait()
         database.remove()
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _in_a_process_of_its_own(rows: int, mlflow_address: str, given: argparse.Namespace) -> Result:

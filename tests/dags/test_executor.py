@@ -2,13 +2,13 @@
 
 import ast
 import json
+import logging
 import os
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
-from airflow.executors.local_executor import LocalExecutor
 
 from tests.conftest import ROOT
 
@@ -105,8 +105,20 @@ class Queue:
         return self.arrived.pop(0)
 
 
+@pytest.fixture(scope="module")
+def local_executor():
+    """Airflow's LocalExecutor, imported without the configuration of logging that comes with it."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    from airflow.executors.local_executor import LocalExecutor
+
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    return LocalExecutor
+
+
 @pytest.fixture
-def executor(monkeypatch):
+def executor(monkeypatch, local_executor):
     monkeypatch.syspath_prepend(str(CONFIG))
     import heartline_executor
 
@@ -125,9 +137,9 @@ def test_the_end_of_a_task_ends_the_wait(executor):
     assert len(executor.result_queue.waits) == 1
 
 
-def test_the_late_end_of_a_tasks_first_part_is_not_that_of_its_second_part(executor, monkeypatch):
+def test_the_late_end_of_a_tasks_first_part_is_not_that_of_its_second_part(executor, local_executor, monkeypatch):
     """A person's answer starts the task ``ask`` again, perhaps before the end of its first part arrives."""
-    monkeypatch.setattr(LocalExecutor, "_process_workloads", lambda self, workloads: None)
+    monkeypatch.setattr(local_executor, "_process_workloads", lambda self, workloads: None)
     part, ask = SimpleNamespace(key="ask"), SimpleNamespace(key="ask", id="id")
     executor._process_workloads([part])
     executor._process_workloads([part])
@@ -139,9 +151,9 @@ def test_the_late_end_of_a_tasks_first_part_is_not_that_of_its_second_part(execu
     assert not executor.has_task(ask)
 
 
-def test_a_task_that_has_started_is_known_until_it_ends(executor, monkeypatch):
+def test_a_task_that_has_started_is_known_until_it_ends(executor, local_executor, monkeypatch):
     """The scheduler asks before it takes an end for one that nobody reported."""
-    monkeypatch.setattr(LocalExecutor, "_process_workloads", lambda self, workloads: None)
+    monkeypatch.setattr(local_executor, "_process_workloads", lambda self, workloads: None)
     executor.change_state("ask", "success")  # the first part ends, and the answer starts the second one
     executor._process_workloads([SimpleNamespace(key="ask")])
     assert executor.has_task(SimpleNamespace(key="ask", id="id"))

@@ -45,7 +45,7 @@ def small_profile() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def readable_files() -> Iterator[None]:
     """Tasks may read files in any folder."""
     with pytest.MonkeyPatch.context() as patch:
