@@ -50,6 +50,7 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
             "approval",
         },
         "approval": {"ledger", "registry"},
+        "monitoring": set(),
     },
     "serving": {
         "model": set(),
@@ -237,6 +238,7 @@ COLUMNS = {
     "ledger": 2,
     "scoring": 2,
     "packaging": 2,
+    "monitoring": 0,
 }
 
 

@@ -15,7 +15,6 @@ from run_peers.processes import free_port, stopped
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = Path(__file__).with_name("prefect.in")
-LOOSE = ("websockets",)  # Prefect needs an older one than the lock has, and the tasks need none
 START_SECONDS = 180
 
 
@@ -27,10 +26,12 @@ def install(folder: Path) -> Path:
     """
     python = folder / "bin" / "python"
     if not python.exists():
-        locked = re.findall(r"^([\w.\[\]-]+==[\w.]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+        locked = re.findall(r"^(([\w.-]+)\S*==[\w.]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+        wanted = set(re.findall(r"^[\w-]+", PACKAGES.read_text(), re.MULTILINE))
         folder.mkdir(parents=True, exist_ok=True)
         constraints = folder.with_suffix(".constraints.txt")
-        constraints.write_text("\n".join(one for one in locked if one.partition("==")[0] not in LOOSE) + "\n")
+        # only what the tasks import: of the others, Prefect needs other versions than the lock has
+        constraints.write_text("".join(f"{pinned}\n" for pinned, name in locked if name in wanted))
         packages = ("-c", str(constraints), "-r", str(PACKAGES))
         uv = shutil.which("uv") or str(ROOT / ".heartline" / "uv" / "bin" / "uv")
         for command in (

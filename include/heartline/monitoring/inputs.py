@@ -1,0 +1,106 @@
+"""What the monitoring of one version reads: its reference, and what arrived on one day."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a team sets.
+
+    Attributes:
+        margin: by how much the Brier score may exceed the reference before it is harm.
+        harm_rate: probability of a false alarm of harm in the life of a reference.
+        drift_rate: probability of a false alarm of drift in the life of a reference, over all columns.
+        weekly_rate: probability of a false alarm of the weekly tests in a year, over all columns and weeks.
+    """
+
+    margin: float = 0.02
+    harm_rate: float = 0.01
+    drift_rate: float = 0.01
+    weekly_rate: float = 0.05
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a version is compared with: the records and out-of-fold predictions of its training.
+
+    Attributes:
+        version: the registered version.
+        digest: sha256 of its bundle's manifest, by which the prediction log names it.
+        snapshot: digest of the training data.
+        features: (n, features) in the order of the contract, NaN for a missing value.
+        probabilities: (n,), out of fold, averaged over the repeats.
+        labels: (n,), 0 or 1.
+    """
+
+    version: str
+    digest: str
+    snapshot: str
+    features: Floats
+    probabilities: Floats
+    labels: Integers
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The predictions that were logged on a day, in the order of their arrival (then of their id).
+
+    Attributes:
+        ids: of the predictions; they seed the breaking of ties.
+        features: (n, features) as the client sent them, NaN for a missing value.
+        probabilities: (n,).
+        candidate: (n,) what the version under ``staging`` answers to the same records; None without one.
+    """
+
+    ids: Sequence[str]
+    features: Floats
+    probabilities: Floats
+    candidate: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The outcomes that arrived on a day, in the order of their arrival, with the predictions that they belong to.
+
+    Attributes:
+        outcomes: (n,), 0 or 1.
+        replaced: (n,), the outcome that a correction replaces, -1 for the first one of its prediction.
+        features: (n, features) of the predictions' records.
+        probabilities: (n,) of the predictions.
+        delays: (n,) days from prediction to outcome.
+        candidate: (n,) what the version under ``staging`` answers to the same records; None without one.
+    """
+
+    outcomes: Integers
+    replaced: Integers
+    features: Floats
+    probabilities: Floats
+    delays: Floats
+    candidate: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Day:
+    """All that arrived for one version on one day (UTC).
+
+    Attributes:
+        date: the day.
+        answers: its predictions.
+        outcomes: its outcomes, also of predictions of earlier days.
+        rejected: number of refused requests by reason, of the whole service.
+        candidate_version: the version under ``staging`` where that is another one, else "".
+    """
+
+    date: datetime.date
+    answers: Answers
+    outcomes: Outcomes
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    candidate_version: str = ""
