@@ -1,14 +1,10 @@
 """The structure of every DAG as Airflow parses it; as a program it writes ``structure.json``."""
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.running import ROOT
+from tests.dags.airflow_process import DAGS, WITH_PLUGINS, result
 
 SNAPSHOT = Path(__file__).with_name("structure.json")
 REFRESH = "PYTHONPATH=include .venv/bin/python -m tests.dags.structure"
@@ -65,23 +61,7 @@ print("RESULT" + json.dumps({
 
 def parsed() -> dict[str, Any]:
     """Return what Airflow makes of ``dags/`` without any setting of Heartline, and what that costs."""
-    with tempfile.TemporaryDirectory() as home:
-        done = subprocess.run(
-            [sys.executable, "-c", PROBE, str(ROOT / "dags")],
-            env={
-                **{name: value for name, value in os.environ.items() if not name.startswith(("HEARTLINE", "AIRFLOW"))},
-                "AIRFLOW_HOME": home,
-                "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
-                "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-                "PYTHONPATH": str(ROOT / "include"),
-            },
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-    assert "RESULT" in done.stdout, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.rsplit("RESULT", 1)[1])
+    found: dict[str, Any] = result(PROBE, DAGS, **WITH_PLUGINS)[0]
     return found
 
 

@@ -1,13 +1,8 @@
 """The DAG ``heart_approval``: its order, its two triggers, and how a refused answer is asked for again."""
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
 
-from tests.conftest import ROOT
+from tests.dags.airflow_process import DAGS, result
 
 SCRIPT = """
 import json, sys
@@ -37,25 +32,9 @@ print("RESULT" + json.dumps({
 
 
 @pytest.fixture(scope="module")
-def approval(tmp_path_factory) -> dict:
-    """What Airflow makes of the DAG, in a process of its own: Airflow must not be imported into the tests'."""
-    environment = {
-        **os.environ,
-        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
-        "HEARTLINE_TIMEZONE": "Europe/Berlin",
-        "PYTHONPATH": str(ROOT / "include"),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(ROOT / "dags")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert "RESULT" in done.stdout, done.stderr
-    return json.loads(done.stdout.rsplit("RESULT", 1)[1])
+def approval() -> dict:
+    """What Airflow makes of the DAG."""
+    return result(SCRIPT, DAGS, HEARTLINE_TIMEZONE="Europe/Berlin")[0]
 
 
 def test_tasks_and_their_order(approval):

@@ -3,14 +3,12 @@
 import ast
 import json
 import logging
-import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.dags.airflow_process import result
 
 CONFIG = ROOT / "include" / "stack" / "airflow_config"
 
@@ -55,15 +53,7 @@ def imported_by_tasks():
 
 @pytest.fixture(scope="module")
 def forked():
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE, json.dumps(imported_by_tasks())],
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'include'}:{CONFIG}"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=True,
-    )
-    return json.loads(done.stdout.split("RESULT")[1])
+    return result(PROBE, json.dumps(imported_by_tasks()), path=(CONFIG,))[0]
 
 
 def test_a_task_imports_no_library_after_the_fork(forked):

@@ -1,14 +1,11 @@
 """What must hold of every DAG file: it parses, quickly, and holds declarations only."""
 
 import ast
-import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.dags.airflow_process import DAGS, result
 
 DAG_FILES = sorted((ROOT / "dags").rglob("*.py"))
 HEAVY = {"great_expectations", "mlflow", "numpy", "onnxruntime", "pandas", "scipy", "sklearn", "skops"}
@@ -64,27 +61,9 @@ print("RESULT" + json.dumps({
 
 
 @pytest.fixture(scope="session")
-def parsed(tmp_path_factory) -> dict:
-    """What Airflow makes of dags/, in a process of its own with an empty home."""
-    environment = {
-        **os.environ,
-        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
-        "HEARTLINE_SCHEDULE": "30 1 * * *",
-        "HEARTLINE_TIMEZONE": "Europe/Berlin",
-        "PYTHONPATH": str(ROOT / "include"),
-    }
-    environment.pop("HEARTLINE_SOURCE", None)
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE, str(ROOT / "dags")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert "RESULT" in done.stdout, done.stderr
-    return json.loads(done.stdout.rsplit("RESULT", 1)[1])
+def parsed() -> dict:
+    """What Airflow makes of dags/."""
+    return result(PROBE, DAGS, HEARTLINE_SCHEDULE="30 1 * * *", HEARTLINE_TIMEZONE="Europe/Berlin")[0]
 
 
 def test_no_import_errors(parsed):
@@ -149,22 +128,8 @@ def test_every_param_is_described_and_bounded(parsed):
             assert "Example: **" in schema["description_md"] or "such as **" in schema["description_md"], name
 
 
-def test_a_wrong_default_source_is_left_to_the_run_to_refuse(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE, str(ROOT / "dags")],
-        env={
-            **os.environ,
-            "AIRFLOW_HOME": str(tmp_path),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
-            "HEARTLINE_SOURCE": "smaple",
-            "PYTHONPATH": str(ROOT / "include"),
-        },
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert json.loads(done.stdout.rsplit("RESULT", 1)[1])["errors"] == {}
+def test_a_wrong_default_source_is_left_to_the_run_to_refuse():
+    assert result(PROBE, DAGS, HEARTLINE_SOURCE="smaple")[0]["errors"] == {}
 
 
 def test_schedule_is_nightly_in_its_time_zone_without_catch_up(parsed):
@@ -196,6 +161,7 @@ def test_permanent_errors_are_not_retried(parsed):
 def test_the_retry_policy_tells_permanent_errors_from_others():
     # in another process: Airflow must not be imported into the tests'
     script = """
+import json
 from airflow.sdk import RetryAction
 from orchestration.defaults import DEFAULT_ARGS
 from heartline import errors
@@ -205,17 +171,9 @@ final = [
     kind.__name__ for kind, error in raised.items()
     if DEFAULT_ARGS["retry_policy"].evaluate(error, 1, 3).action == RetryAction.FAIL
 ]
-print("RESULT", *sorted(final))
+print("RESULT" + json.dumps(sorted(final)))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "include")},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=True,
-    )
-    assert done.stdout.split("RESULT ")[1].split() == [
+    assert result(script)[0] == [
         "ComparisonError",
         "DataError",
         "HandoverError",
@@ -258,15 +216,7 @@ print("RESULT" + json.dumps({
     "network": outcome(ConnectionError("x"), 1, RETRIES),
 }))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "include")},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=True,
-    )
-    found = json.loads(done.stdout.split("RESULT")[1])
+    found = result(script)[0]
     *tried, last = found["away"]
     delays = [delay for _, delay, _ in tried]
     assert delays[:6] == [15, 30, 60, 120, 240, 300]

@@ -1,10 +1,7 @@
 """Who is told of failures and missed deadlines: by mail, Slack and a webhook, to servers of this test."""
 
 import json
-import os
 import socketserver
-import subprocess
-import sys
 import threading
 from email import message_from_bytes
 from email.policy import default
@@ -12,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.dags.airflow_process import result
 
 PROBE = """
 import json, sys
@@ -116,22 +113,14 @@ def tell(sinks, tmp_path):
     }
 
     def run(notify, **asked):
-        done = subprocess.run(
-            [sys.executable, "-c", PROBE, json.dumps(asked)],
-            env={
-                **os.environ,
-                "AIRFLOW_HOME": str(tmp_path),
-                "PYTHONPATH": str(ROOT / "include"),
-                "HEARTLINE_NOTIFY": notify,
-                "HEARTLINE_PUBLIC_AIRFLOW_URL": "https://ml.example.org/airflow",
-                **{f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in connections.items()},
-            },
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=True,
+        found, printed = result(
+            PROBE,
+            json.dumps(asked),
+            HEARTLINE_NOTIFY=notify,
+            HEARTLINE_PUBLIC_AIRFLOW_URL="https://ml.example.org/airflow",
+            **{f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in connections.items()},
         )
-        return json.loads(done.stdout.rsplit("RESULT", 1)[1])["entries"], done.stdout + done.stderr
+        return found["entries"], printed
 
     return run
 
@@ -219,16 +208,7 @@ def test_without_the_setting_no_callback_is_set():
         "os.environ['HEARTLINE_NOTIFY'] = 'smtp:x';"
         "print('RESULT' + json.dumps([len(off), len(notify.callbacks())]))"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "HEARTLINE_NOTIFY"}
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**environment, "PYTHONPATH": str(ROOT / "include")},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=True,
-    )
-    assert json.loads(done.stdout.split("RESULT")[1]) == [0, 1]
+    assert result(script)[0] == [0, 1]
 
 
 def test_the_deadline_is_the_next_time_of_day_in_the_time_zone():
@@ -251,15 +231,7 @@ print("RESULT" + json.dumps([
     at("2026-06-01T00:00:00+00:00", ""),
 ]))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "include")},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=True,
-    )
-    assert json.loads(done.stdout.split("RESULT")[1]) == [
+    assert result(script)[0] == [
         "2026-06-01T04:00:00+00:00",
         "2026-06-02T04:00:00+00:00",
         "2026-10-25T05:00:00+00:00",

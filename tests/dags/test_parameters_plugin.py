@@ -1,13 +1,10 @@
 """The api-server refuses a run with wrong parameters, before Airflow creates it, and leaves other requests alone."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.dags.airflow_process import WITH_PLUGINS, result
 
 TRIGGER = "/api/v2/dags/heart_training/dagRuns"
 SCORE = "/api/v2/dags/heart_scoring/dagRuns"
@@ -56,24 +53,8 @@ print("RESULT" + json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory) -> dict:
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE],
-        input=json.dumps(REQUESTS),
-        env={
-            **os.environ,
-            "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
-            "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-            "PYTHONPATH": str(ROOT / "include"),
-        },
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert "RESULT" in done.stdout, done.stderr
-    return json.loads(done.stdout.rsplit("RESULT", 1)[1])
+def answers() -> dict:
+    return result(PROBE, stdin=json.dumps(REQUESTS), **WITH_PLUGINS)[0]
 
 
 REFUSED = {

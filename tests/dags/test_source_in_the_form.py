@@ -1,13 +1,10 @@
 """The trigger form describes the sources of the catalogue, and the ids of the DAGs stand in one place."""
 
 import ast
-import json
-import os
-import subprocess
-import sys
 
 from heartline import dag_ids
 from tests.conftest import ROOT
+from tests.dags.airflow_process import DAGS, result
 
 PROBE = """
 import json, sys
@@ -26,22 +23,8 @@ print("RESULT" + json.dumps(params))
 """
 
 
-def test_a_new_source_is_in_the_form(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE, str(ROOT / "dags")],
-        env={
-            **os.environ,
-            "AIRFLOW_HOME": str(tmp_path),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
-            "PYTHONPATH": str(ROOT / "include"),
-        },
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert "RESULT" in done.stdout, done.stderr
-    params = json.loads(done.stdout.rsplit("RESULT", 1)[1])
+def test_a_new_source_is_in_the_form():
+    params, _ = result(PROBE, DAGS)
     assert "**ward** (a ward)" in params[dag_ids.TRAINING]["source"]
     assert "**ward**" in params[dag_ids.TRAINING]["query"]
 

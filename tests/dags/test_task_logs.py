@@ -1,12 +1,8 @@
 """What a task's log shows: our errors without stack frames, others with them, and no chatter of libraries."""
 
-import json
-import os
-import subprocess
-import sys
-
 from stack.processes import definitions
 from tests.conftest import ROOT
+from tests.dags.airflow_process import result
 
 PROBE = """
 import json, logging, sys
@@ -38,15 +34,7 @@ print("RESULT" + json.dumps({
 
 
 def test_our_errors_have_no_stack_frames_and_defects_keep_theirs():
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE],
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'include'}:{ROOT / 'include' / 'stack' / 'airflow_config'}"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=True,
-    )
-    found = json.loads(done.stdout.split("RESULT")[1])
+    found, _ = result(PROBE, path=(ROOT / "include" / "stack" / "airflow_config",))
     for name in ("refused", "away"):
         (shown,) = found[name]
         assert shown["frames"] == []

@@ -5,7 +5,7 @@ import pytest
 from heartline.registry.production import approvals
 from heartline.registry.production.alias_moves import VersionFacts
 from heartline.registry.stored_files import StoredVersion
-from tests.unit.registry.test_alias_moves import Model, move
+from tests.unit.registry.fake_model import Model, move
 
 KEY = "k" * 64
 DIGEST = "ab" * 32
