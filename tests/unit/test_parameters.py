@@ -100,7 +100,7 @@ def test_a_wrong_value_is_refused(conf, what):
         {},
         {"seed": 1000, "max_drift": 3, "max_quarantine": 1.0, "profile": "quick"},
         {"seed": None, "source": None, "query": None, "encoding": None},
-        {"families": ["random_forest"], "until": "compare", "force": True, "promotion": "approval"},
+        {"families": ["random_forest"], "until": "compare", "force": True, "promotion": "manual"},
         {"families": None, "until": None, "force": None},
         {"source": "sample:100"},
         {"source": "sample:10000000"},
@@ -111,6 +111,15 @@ def test_a_wrong_value_is_refused(conf, what):
 )
 def test_good_values_pass(conf):
     parameters.check(conf)
+
+
+@pytest.mark.parametrize("promotion", ["approval", "if_better"])
+@pytest.mark.parametrize("until", [one for one in parameters.STAGES if one != "register"])
+def test_a_promotion_needs_the_whole_run(until, promotion):
+    error = refusal({"until": until, "promotion": promotion})
+    assert f"until={until}" in error.what
+    assert "promotion=manual" in error.expected
+    parameters.check({"until": "register", "promotion": promotion})
 
 
 def test_a_refusal_does_not_repeat_an_address():

@@ -68,9 +68,13 @@ def _served(entry: Entry) -> str:
     return f"{_by(entry)} serves {_version(entry.version)}"
 
 
+def _rows(number: str) -> str:
+    return f"{number} {'row' if number == '1' else 'rows'}"
+
+
 def _scored(entry: Entry) -> str:
     rows = _fact(entry, "rows")
-    return f"{_by(entry)} scored {f'{rows} rows' if rows else 'records'} with {_version(entry.version)}"
+    return f"{_by(entry)} scored {_rows(rows) if rows else 'records'} with {_version(entry.version)}"
 
 
 def _alarm(entry: Entry) -> str:

@@ -219,6 +219,7 @@ def check(given: Mapping[str, object], *, usual_source: str | None = None) -> No
     if values["patient"] is not None:
         source_catalog.expect_patients(source)
     _check_source(**chosen(given, "source", "query"), usual=usual)
+    _check_promotion(**chosen(given, "until", "promotion"))
 
 
 def _check_source(source: str, query: str | None, usual: object) -> None:
@@ -239,6 +240,16 @@ def _check_source(source: str, query: str | None, usual: object) -> None:
             where="parameter query",
             expected="SQL that returns the contract's columns",
             hint=f'set the parameter query, for example "query={source_catalog.DEFAULT_QUERY}"',
+        )
+
+
+def _check_promotion(until: str, promotion: str) -> None:
+    if until != "register" and promotion != "manual":
+        raise ParameterError(
+            f"promotion={promotion} needs a registered version, and until={until} ends the run before that",
+            where="parameter promotion",
+            expected="until=register, or promotion=manual",
+            hint="leave one of the two out",
         )
 
 

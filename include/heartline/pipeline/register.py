@@ -53,12 +53,13 @@ def register(compared: Compared, *, promotion: str, run: str = "", by: str = "sc
     winner = next((one for one in servable if one["family"] == compared["winner"]), None)
     version = versions[winner["family"]] if winner else None
     promoted, held_back = _move_aliases(version, compared, promotion, run) if version else (False, "")
+    production = version if promoted else compared["production"]
     log.info(
-        "versions %s; staging is version %s (%s); production is version %s%s",
+        "versions %s; staging is version %s (%s); production is %s%s",
         ", ".join(f"{number} ({family})" for family, number in versions.items()),
         version or "unchanged",
         compared["winner"] or "no family is good enough",
-        version if promoted else compared["production"] or "none",
+        f"version {production}" if production else "not set",
         ", moved by this run" if promoted else "",
     )
     registered: Registered = {

@@ -334,7 +334,7 @@ def finish(scored: Sequence[Mapping[str, Any]], chunks: Sequence[Mapping[str, An
     else:
         outputs.write_manifest(content["output"], content)
     staging.delete(staging.folder(planned["run"]))
-    log.info("%s rows scored, %s rejected: %s", f"{rows:,}", f"{content['rejected']:,}", content["output"])
+    log.info("rows scored: %s, rejected: %s: %s", f"{rows:,}", f"{content['rejected']:,}", content["output"])
     return {**content, "assets": {"scores": told(content)}}
 
 

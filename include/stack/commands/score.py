@@ -144,8 +144,9 @@ def _model(registry: Registry, version: str | None) -> ScoringModel:
 
 def summary(content: tasks.Finished) -> list[str]:
     """Return what a run has done, in lines."""
+    rows = "row" if content["rows"] == 1 else "rows"
     return [
-        f"{content['rows']:,} rows scored with version {content['version']} ({content['family']}): "
+        f"{content['rows']:,} {rows} scored with version {content['version']} ({content['family']}): "
         f"{content['positive']:,} heart disease, {content['rejected']:,} rejected",
         *(f"  {count:,} rejected: {reason}" for reason, count in list(content["reasons"].items())[:10]),
         f"output: {content['output']}",

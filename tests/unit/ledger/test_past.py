@@ -66,6 +66,7 @@ def test_a_move_that_was_imported_counts_from_its_own_time(ledger):
         ("refused", "3", {"reason": "no approval"}, "anna refused version 3: no approval"),
         ("served", "3", {}, "anna serves version 3"),
         ("scored", "3", {"rows": 1000}, "anna scored 1000 rows with version 3"),
+        ("scored", "3", {"rows": 1}, "anna scored 1 row with version 3"),
         ("alarm", "", {"reason": "Brier score"}, "anna raised an alarm: Brier score"),
         (
             "pruned",

@@ -155,6 +155,12 @@ def test_kill_before_each_write(
     assert len(ledger.entries) == 1
 
 
+def test_an_address_that_nothing_writes_to_is_refused_at_once(plan: Callable[..., list[tasks.Task]]) -> None:
+    with pytest.raises(outputs.OutputError, match="nothing is installed that writes to nowhere://") as caught:
+        plan(output="nowhere://bucket/scores")
+    assert "package" in caught.value.hint
+
+
 def test_finish_refuses_what_is_incomplete(
     plan: Callable[..., list[tasks.Task]], records: pd.DataFrame, tmp_path: Path
 ) -> None:

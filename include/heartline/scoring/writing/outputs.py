@@ -63,13 +63,25 @@ def folder(output: str, run: str) -> str:
 
 
 def expect_allowed(output: str, folders: files.Folders) -> None:
-    """Check that a run may write below a path; addresses such as ``s3://`` are left to their server.
+    """Check that a run may write below a path; whether an address such as ``s3://`` may be written, its server says.
 
     Raises:
         SourceRefusedError: it may not.
+        OutputError: nothing is installed that writes to such an address.
     """
     if output.startswith(("/", "file://")):
         folders.find(files.path_of(output), "output")
+        return
+    scheme = output.partition("://")[0]
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except (ImportError, ValueError) as error:
+        raise OutputError(
+            f"nothing is installed that writes to {scheme}://: {error}",
+            where=f"output {output}",
+            expected="a folder, or an address whose package of fsspec is installed",
+            hint="write to a folder, or install the package in the environment of the tasks",
+        ) from error
 
 
 def write_part(tables: Iterable[pa.Table], target: str, number: int, formats: str) -> list[Part]:
