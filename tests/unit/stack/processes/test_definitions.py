@@ -222,3 +222,14 @@ def test_both_stacks_have_the_same_executor_and_intervals(settings, credentials)
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL",
     ):
         assert f'  {name}: "{local[name]}"\n' in compose
+
+
+def test_the_scheduler_gets_the_connections_that_the_notifications_name_and_no_others(
+    settings, credentials, monkeypatch
+):
+    monkeypatch.setenv("HEARTLINE_NOTIFY", "smtp:team_mail, webhook:pager")
+    monkeypatch.setenv("AIRFLOW_CONN_TEAM_MAIL", "smtp://mail.example.org")
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://warehouse.example.org")
+    given = by_name(settings, credentials)[SCHEDULER].settings
+    assert given["AIRFLOW_CONN_TEAM_MAIL"] == "smtp://mail.example.org"
+    assert not {"AIRFLOW_CONN_PAGER", "AIRFLOW_CONN_WAREHOUSE"} & given.keys()
