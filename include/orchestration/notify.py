@@ -57,7 +57,8 @@ def failed(context: Mapping[str, Any]) -> None:
         context: Airflow's context.
     """
     ti = context["ti"]
-    task = ti.task_id if (ti.map_index or -1) < 0 else f"{ti.task_id} [{ti.map_index}]"
+    mapped = ti.map_index is not None and ti.map_index >= 0
+    task = f"{ti.task_id} [{ti.map_index}]" if mapped else ti.task_id
     send(
         Message(
             event="failure",

@@ -21,7 +21,7 @@ from heartline.ledger import store
 asked = json.loads(sys.argv[1])
 parts = dict(where="row 7, value 63", expected="expected", hint="hint")
 ti = SimpleNamespace(dag_id="heart_training", run_id="scheduled__2026-06-01T00:00:00+00:00", task_id="train",
-                     map_index=1, try_number=17)
+                     map_index=asked.get("map_index", 1), try_number=17)
 raised = {
     "away": errors.RegistryError("MLflow does not answer {{ 7 * 7 }} <b>", **parts),
     "records": errors.DataError("63 is no legal cp of patient 4711", **parts),
@@ -193,6 +193,13 @@ def test_a_deadline_is_told_of_after_a_failure_and_not_after_a_success(sinks, te
     assert web.received == []
     tell("webhook:pager", event="deadline", state="failed")
     assert web.received[0][1]["subject"].endswith("the run is failed")
+
+
+@pytest.mark.parametrize(("map_index", "named"), [(0, "train [0] of"), (-1, "train of"), (None, "train of")])
+def test_the_mapped_task_is_named(sinks, tell, map_index, named):
+    _, web = sinks
+    tell("webhook:pager", event="failure", error="away", map_index=map_index)
+    assert named in web.received[0][1]["subject"]
 
 
 def test_a_deadline_is_told_of_also_while_the_ledger_is_away(sinks, tell):
