@@ -42,7 +42,7 @@ if a parameter was wrong.""",
     "validate": """Checks the records against the data contract; those that pass become the snapshot.
 
 **When it is red:** the records were refused, and nothing was trained; the version in production stays. The log and
-*Data Docs* (a tab of the run) name columns, rows and limits. Correct the source and trigger a new run. Raise
+*Data quality* (a tab of the run) name columns, rows and limits. Correct the source and trigger a new run. Raise
 `max_quarantine` or `max_drift` only if the change is intended.""",
     "preprocess": """Splits the snapshot into training set and hold-out, and plans the folds that all families share.
 Ends the run if there is *nothing new*.

@@ -23,19 +23,19 @@ def _routes(site: Any) -> None:
 
     @site.get("/version/{number}")
     def version(request: Request, number: str) -> Response:
-        return shown(request, compared(number), "")
+        return shown(request, compared(number), "", versions="../../versions/")
 
     def compared(version: str) -> str:
         """Return the MLflow run of the latest comparison of a version; "" where none is known."""
         return mlflow_http.version_tags(version).get("comparison_run", "") if version.isdecimal() else ""
 
-    def shown(request: Request, comparison_run: str, why_none: str) -> Response:
+    def shown(request: Request, comparison_run: str, why_none: str, versions: str = "../versions/") -> Response:
         page = mlflow_http.artifact(comparison_run, runs.COMPARISON_PAGE) if comparison_run else None
         if page is not None:
             return plugin_pages.html(page)
         why = why_none or "The task compare of a training run stores one. A run that ended earlier has none."
         return plugin_pages.explanation(
-            request, 404, "There is no comparison to show", why, links=[("../versions/", "All versions of the model")]
+            request, 404, "There is no comparison to show", why, links=[(versions, "All versions of the model")]
         )
 
 

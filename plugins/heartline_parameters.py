@@ -82,9 +82,9 @@ def _problem(body: bytes, check: Callable[[Mapping[str, object]], None]) -> str:
     """Return what is wrong with the parameters in a request; "" for nothing, or a request that Airflow refuses."""
     try:
         request = json.loads(body)
-        conf = request.get("conf") if isinstance(request, dict) else None
-        if isinstance(conf, dict):
-            check(conf)
+        conf = request.get("conf") if isinstance(request, dict) else ""
+        if conf is None or isinstance(conf, dict):
+            check(conf or {})
     except ParameterError as error:
         return str(error)
     except ValueError:  # this is not JSON

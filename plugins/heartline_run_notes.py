@@ -32,7 +32,7 @@ def on_dag_run_failed(dag_run: Any, msg: str) -> None:
 
 
 def _write(dag_run: Any, *, failed: bool) -> None:
-    if dag_run.dag_id not in (dag_ids.TRAINING, dag_ids.APPROVAL):
+    if dag_run.dag_id not in (dag_ids.TRAINING, dag_ids.APPROVAL, dag_ids.SCORING):
         return
     from airflow.utils.session import create_session
     from sqlalchemy.orm import object_session
@@ -92,7 +92,8 @@ def _failed(dag_run: Any, session: Any) -> str:
 
     failed = dag_run.get_task_instances(state=[TaskInstanceState.FAILED], session=session)
     names = sorted({one.task_id for one in failed})
-    return f"stopped: {' and '.join(names)} failed; the end of its log says why" if names else ""
+    logs = "its log says" if len(names) == 1 else "their logs say"
+    return f"stopped: {' and '.join(names)} failed; the end of {logs} why" if names else ""
 
 
 class HeartlineRunNotes(AirflowPlugin):

@@ -9,12 +9,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
-from airflow.sdk import Param, RetryAction
+from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction
 from airflow.sdk.definitions.retry_policy import RetryDecision
 from airflow.sdk.exceptions import AirflowSkipException
 
+from heartline import addresses
 from heartline.approval.answers import APPROVE, MIN_REASON, REASON, REJECT, AnswerRefusedError
-from orchestration.defaults import RETRY_POLICY, WaitingRetryPolicy
+from orchestration import notify
+from orchestration.defaults import RETRY_POLICY, WaitingRetryPolicy, delay
 
 log = logging.getLogger("heartline.retries")
 
@@ -24,15 +26,35 @@ ATTEMPTS = 1000
 
 
 class AskingRetryPolicy(WaitingRetryPolicy):
-    """Asks again at once after an answer that does not count; else as the other tasks."""
+    """Asks again at once after an answer that does not count; else waits as the other tasks, and does not give up.
+
+    Refused answers use up attempts, so their number says nothing about how long a server has been away.
+    """
 
     def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
         """Return whether, and after how long, the task is tried again; the arguments are Airflow's."""
         if isinstance(exception, AnswerRefusedError):
             log.warning("The request is open again under Required Actions")
             return RetryDecision.retry(AGAIN, "the answer does not count")
-        decision = super().evaluate(exception, try_number, max_tries, context)
-        return decision if decision.action == RetryAction.FAIL else RetryDecision.retry(decision.retry_delay)
+        decision = ExceptionRetryPolicy.evaluate(self, exception, try_number, max_tries, context)
+        if decision.action == RetryAction.FAIL:
+            log.error("Not tried again: %s", decision.reason)
+            return decision
+        wait = delay(try_number)
+        log.warning("Failed; tried again in %d s, as this may pass by waiting", wait.total_seconds())
+        return RetryDecision.retry(wait)
+
+
+def _message(context: Any, request: Any) -> notify.Message:
+    """Return what a team is told of a request."""
+    ti = context["ti"]
+    return notify.Message(
+        event="approval",
+        subject=f"Heartline: please answer: {request['subject']}",
+        where=f"DAG {ti.dag_id}, run {ti.run_id}; until {request['until']}",
+        link=addresses.approval(ti.run_id),
+        hint="Airflow, Browse, Required Actions: approve or reject with a reason.",
+    )
 
 
 class AskForApproval(HITLOperator):
@@ -74,6 +96,8 @@ class AskForApproval(HITLOperator):
         self.subject, self.body = self.request["subject"], self.request["body"]
         self.response_timeout = decide.remaining(self.request, datetime.now(UTC))
         self.assigned_users = [{"id": user, "name": user} for user in decide.may_answer(self.request)]
+        if context["ti"].try_number == 1:  # a refused answer opens the same request again
+            notify.send(_message(context, self.request))
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:

@@ -73,7 +73,7 @@ def missed(context: Mapping[str, Any]) -> None:
     """Tell once that a run has not succeeded by its deadline.
 
     Airflow calls this after a failure, too, and may call it twice for one run. The ledger holds which deadlines were
-    told of.
+    told of, and which could not be: the next call tries those again.
 
     Args:
         context: the run as Airflow's REST API shows it, and the deadline.
@@ -83,28 +83,52 @@ def missed(context: Mapping[str, Any]) -> None:
     if state == "success":
         log.info("run %s has succeeded", run_id)
         return
-    if not _first(run_id, str(deadline["id"])):
+    what = f"no fresh model by {_setting()}: the run is {state}"
+    if not _claim(run_id, str(deadline["id"]), what):
         log.info("the missed deadline of run %s was told of before", run_id)
         return
-    notify.send(
+    problems = notify.send(
         notify.Message(
             event="deadline",
-            subject=f"Heartline: no fresh model by {_setting()}: the run is {state}",
+            subject=f"Heartline: {what}",
             where=f"DAG {run['dag_id']}, run {run_id}, deadline {deadline['deadline_time']}",
             link=addresses.airflow_run_of(str(run["dag_id"]), run_id),
             hint="The service goes on with the version in production; dags/README.md says what to do.",
         )
     )
+    if problems:
+        _untold(run_id, len(problems))
 
 
-def _first(run_id: str, deadline: str) -> bool:
-    """Enter the alarm in the ledger; return whether no earlier call has entered it."""
+def _claim(run_id: str, deadline: str, what: str) -> bool:
+    """Enter the alarm in the ledger; return whether this call is to tell of it, and no other."""
     from heartline.ledger import store
 
-    facts = {"alarm": "deadline", "run_id": run_id, "deadline": deadline, "call": os.urandom(8).hex()}
+    facts = {"alarm": "deadline", "reason": what, "run_id": run_id, "deadline": deadline, "call": os.urandom(8).hex()}
     try:
-        entry = store.append("alarm", by=f"run {run_id}", facts=facts, key=f"deadline {run_id}")
+        key = f"deadline {run_id}"
+        if before := _failures(run_id):
+            key = f"{key}, attempt {before + 1}"
+        entry = store.append("alarm", by=f"run {run_id}", facts=facts, key=key)
     except store.LedgerError as error:
         log.warning("the ledger is away, so that the deadline of run %s may be told of twice: %s", run_id, error)
         return True
     return bool(entry.facts["call"] == facts["call"])
+
+
+def _failures(run_id: str) -> int:
+    """Return how often the missed deadline of a run could not be told."""
+    from heartline.ledger import store
+
+    return sum(one.facts.get("untold") == run_id for one in store.entries(kinds=("alarm",)))
+
+
+def _untold(run_id: str, connections: int) -> None:
+    from heartline.ledger import store
+
+    reason = f"the missed deadline could not be told through {connections} of the connections in {notify.SETTING}"
+    try:
+        key = f"deadline {run_id}, untold {_failures(run_id) + 1}"
+        store.append("alarm", by=f"run {run_id}", facts={"reason": reason, "untold": run_id}, key=key)
+    except store.LedgerError as error:
+        log.warning("it is not entered that the deadline of run %s could not be told: %s", run_id, error)

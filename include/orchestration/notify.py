@@ -1,4 +1,4 @@
-"""Tells a team of failed tasks and missed deadlines, through Airflow's notifiers and connections.
+"""Tells a team of failed tasks, missed deadlines and requests for approval, through connections of Airflow.
 
 The setting ``HEARTLINE_NOTIFY`` names them, such as ``smtp:team_mail, slack:team, webhook:pager``: the kind, and the id
 of a connection of Airflow. Without it nobody is told. A message that cannot be sent is logged; nothing else changes.
@@ -27,7 +27,7 @@ class Message:
     """What a team is told; it holds no values of patients.
 
     Attributes:
-        event: ``failure`` or ``deadline``, for programs.
+        event: ``failure``, ``deadline`` or ``approval``, for programs.
         subject: one line.
         where: DAG, run and task.
         link: web address of the run.

@@ -26,7 +26,7 @@ print("RESULT" + json.dumps({
     "outlets": [one.name for one in dag.get_task("decide").outlets],
     "options": ask.options, "defaults": ask.defaults, "retries": ask.retries, "form": sorted(ask.params),
     "refused": evaluated(AnswerRefusedError, 500), "final": evaluated(ApprovalError, 1),
-    "away": evaluated(RegistryError, 1),
+    "away": [evaluated(RegistryError, attempt) for attempt in (1, 3, 500)],
 }))
 """
 
@@ -76,4 +76,4 @@ def test_a_refused_answer_is_asked_for_again_at_once_and_often(approval):
 
 def test_what_waiting_cannot_change_fails_the_request(approval):
     assert approval["final"][0] == "fail"
-    assert approval["away"][0] == "retry"
+    assert approval["away"] == [["retry", 15.0], ["retry", 60.0], ["retry", 300.0]]

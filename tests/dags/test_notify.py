@@ -12,7 +12,7 @@ import pytest
 from tests.dags.airflow_process import result
 
 PROBE = """
-import json, sys
+import json, os, sys
 from types import SimpleNamespace
 from orchestration import deadline, notify
 from heartline import errors
@@ -36,6 +36,7 @@ def append(kind, *, by, facts, key):
     return entries.setdefault(key, SimpleNamespace(kind=kind, by=by, facts=facts))
 
 store.append = append
+store.entries = lambda kinds: list(entries.values())
 if asked["event"] == "failure":
     notify.failed({"ti": ti, "exception": raised[asked["error"]]})
 else:
@@ -43,7 +44,9 @@ else:
         "dag_run": {"dag_id": ti.dag_id, "dag_run_id": ti.run_id, "state": asked["state"]},
         "deadline": {"id": "d1", "deadline_time": "2026-06-01T06:00:00+00:00"},
     }
-    for _ in range(asked.get("times", 1)):
+    real = os.environ["HEARTLINE_NOTIFY"]
+    for call in range(asked.get("times", 1)):
+        os.environ["HEARTLINE_NOTIFY"] = "webhook:gone" if call < asked.get("unsent", 0) else real
         deadline.missed(context)
 print("RESULT" + json.dumps({"entries": {key: [one.kind, one.by] for key, one in entries.items()}}))
 """
@@ -200,6 +203,20 @@ def test_the_mapped_task_is_named(sinks, tell, map_index, named):
     _, web = sinks
     tell("webhook:pager", event="failure", error="away", map_index=map_index)
     assert named in web.received[0][1]["subject"]
+
+
+def test_a_deadline_that_could_not_be_told_is_told_by_the_next_call(sinks, tell):
+    _, web = sinks
+    entries, _ = tell("webhook:pager", event="deadline", state="running", times=4, unsent=2)
+    assert len(web.received) == 1
+    run = "scheduled__2026-06-01T00:00:00+00:00"
+    assert list(entries) == [
+        f"deadline {run}",
+        f"deadline {run}, untold 1",
+        f"deadline {run}, attempt 2",
+        f"deadline {run}, untold 2",
+        f"deadline {run}, attempt 3",
+    ]
 
 
 def test_a_deadline_is_told_of_also_while_the_ledger_is_away(sinks, tell):

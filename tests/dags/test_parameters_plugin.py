@@ -22,6 +22,7 @@ REQUESTS = {
     "another method": ["PATCH", TRIGGER, {"conf": {"sorce": "uci"}}],
     "scoring with a wrong parameter": ["POST", SCORE, {"conf": {"source": "sample", "version": "latest"}}],
     "scoring without a source": ["POST", SCORE, {"conf": {"format": "csv"}}],
+    "scoring with nothing": ["POST", SCORE, {"logical_date": None}],
     "scoring": ["POST", SCORE, {"conf": {"source": "sample", "output": "postgres:scores"}}],
     "approval with a misspelt parameter": ["POST", APPROVE, {"conf": {"Version": "3"}}],
     "approval": ["POST", APPROVE, {"conf": {"version": "3"}}],
@@ -62,6 +63,7 @@ REFUSED = {
     "below a prefix": "1000.0 is not a whole number",
     "scoring with a wrong parameter": "'latest' is not a number",
     "scoring without a source": "the run has no source",
+    "scoring with nothing": "the run has no source",
     "approval with a misspelt parameter": "there is no parameter 'Version'",
 }
 

@@ -10,7 +10,7 @@ KINDS = {
     "requested": "a run asked for the approval of a version",
     "approved": "a person approved a version",
     "rejected": "a person rejected a version",
-    "withdrawn": "a request for approval was replaced by a newer one",
+    "withdrawn": "a request for approval ended before an approval could take effect",
     "expired": "nobody answered a request for approval in time",
     "moving": "a move of an alias is about to be made",
     "moved": "an alias was moved",

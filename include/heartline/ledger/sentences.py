@@ -30,7 +30,9 @@ def _version(text: str) -> str:
 
 
 def _registered(entry: Entry) -> str:
-    more = [one for one in (_fact(entry, "family"), _fact(entry, "verdict")) if one]
+    # the verdict is that of the run, about the version that it chose
+    said = "not chosen" if entry.facts.get("winner") is False else _fact(entry, "verdict")
+    more = [one for one in (_fact(entry, "family"), said) if one]
     return f"{_by(entry)} registered {_version(entry.version)}" + (f" ({', '.join(more)})" if more else "")
 
 

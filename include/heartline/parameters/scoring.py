@@ -103,10 +103,10 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Folder or address below which the run writes its own folder `run=<run id>`, or `postgres:TABLE` for a table "
         "in the database at `HEARTLINE_DATABASE_URL`. Empty: the folder `scores` of the store.",
         OUTPUT,
-        "/data/scores",
+        "postgres:scores",
         max_length=2000,
         pattern=rf"{TABLE}|(?:/|[a-z][a-z0-9+.-]*://)\S.*",
-        examples=("/data/scores", "s3://bucket/scores", "postgres:scores"),
+        examples=("postgres:scores", "/srv/scores"),
         default_words="`scores` in `HEARTLINE_STORE`",
     ),
     Parameter(

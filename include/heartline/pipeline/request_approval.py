@@ -15,6 +15,7 @@ from heartline.approval.settings import Settings
 from heartline.comparison.verdict_names import BETTER
 from heartline.pipeline import approval_evidence
 from heartline.registry import mlflow_registry, versions
+from heartline.registry.production import approvals
 from heartline.registry.versions import StoredModel
 from heartline.reports import approval_request
 
@@ -111,7 +112,7 @@ def request(
         if why_not:
             return _nobody_asked(why_not)
         asked = _asked(candidate, run=run, by=by, production=placed, now=now or datetime.now(UTC))
-    asked = requests.enter(asked, by=by or candidate.trained_by or SCHEDULE)
+    asked = requests.enter(asked, by=by or f"run {run}")
     withdrawn = [one for one in _withdraw_older(asked) if active(one)]
     return _told(asked, candidate.stored, withdrawn)
 
@@ -138,7 +139,7 @@ def _asked(candidate: Candidate, *, run: str, by: str | None, production: str, n
 def _told(asked: Asked, stored: StoredModel, withdrawn: list[str]) -> Request:
     text = approval_evidence.collect(
         stored,
-        versions.find(asked.production) if asked.production else None,
+        versions.find(asked.production) if asked.production else None,  # the version itself, where it lacks an approval
         why=asked.why,
         until=asked.until,
         not_by=asked.not_by if Settings.of().four_eyes else (),
@@ -189,7 +190,7 @@ def _candidate(version: str | None, events: Sequence[Mapping[str, Any]], product
 
 def _chosen(version: str, production: str) -> Candidate:
     stored = _stored(version)
-    if stored.number == production:
+    if stored.number == production and not _lacks_approval(stored):
         return Candidate(stored, why_not=f"version {stored.number} is in production already")
     recorded = _recorded(stored.tags)
     return Candidate(
@@ -199,6 +200,13 @@ def _chosen(version: str, production: str) -> Candidate:
         trained_by=str(recorded.get("triggered_by") or ""),
         asked=True,
     )
+
+
+def _lacks_approval(stored: StoredModel) -> bool:
+    """Return whether the service would refuse a version for want of a valid approval, although it is in production."""
+    settings = Settings.of()
+    tag = stored.tags.get(approvals.TAG, "")
+    return settings.required and bool(approvals.problem(tag, stored.digest, settings.secret))
 
 
 def _of_event(event: Mapping[str, Any], production: str) -> Candidate:

@@ -77,6 +77,8 @@ class ApprovalRequest:
 
 def subject(request: ApprovalRequest) -> str:
     """Return the title: which version would replace which."""
+    if _in_production(request):
+        return f"Version {request.candidate.version}, which is in production, needs an approval: {request.verdict}"
     replaced = f" in place of version {request.production.version}" if request.production else ", the first one"
     return f"Version {request.candidate.version} for production{replaced}: {request.verdict}"
 
@@ -84,7 +86,9 @@ def subject(request: ApprovalRequest) -> str:
 def body(request: ApprovalRequest) -> str:
     """Return the text, Markdown."""
     parts = [
-        f"**Verdict: {request.verdict}.** " + " ".join(_sentence(one) for one in request.reasons),
+        f"**Verdict of the training run: {request.verdict}.** " + " ".join(_sentence(one) for one in request.reasons),
+        "The run compared its model families with each other, and with the version in production where it is of one of "
+        "them. An approval moves production whatever the run decided.",
         f"A run would not move production on this evidence: {request.caution}." if request.caution else "",
         "### What would change",
         _replacement(request),
@@ -111,7 +115,13 @@ def _name(model: Model) -> str:
     return f"version {model.version} ({model.family}, trained on {model.origin})"
 
 
+def _in_production(request: ApprovalRequest) -> bool:
+    return request.production is not None and request.production.version == request.candidate.version
+
+
 def _replacement(request: ApprovalRequest) -> str:
+    if _in_production(request):
+        return f"Nothing: {_name(request.candidate)} answers already. Approved, the service goes on with it."
     if request.production is None:
         return f"{_name(request.candidate).capitalize()} would answer. No version is in production."
     return f"{_name(request.candidate).capitalize()} would answer in place of {_name(request.production)}."
@@ -119,7 +129,7 @@ def _replacement(request: ApprovalRequest) -> str:
 
 def _changes(request: ApprovalRequest) -> str:
     found = request.changes
-    if found is None:
+    if found is None or _in_production(request):
         return request.changes_note
     more, fewer = (round(PATIENTS * n / found.rows) for n in (found.to_disease, found.to_healthy))
     return (
@@ -130,7 +140,8 @@ def _changes(request: ApprovalRequest) -> str:
 
 
 def _table(request: ApprovalRequest) -> str:
-    models = [*([request.production] if request.production else []), request.candidate]
+    others = [request.production] if request.production and not _in_production(request) else []
+    models = [*others, request.candidate]
     if not all(model.scores for model in models):
         models = [model for model in models if model.scores]
     if not models:

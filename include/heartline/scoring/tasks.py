@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 MODELS, PLANS = "models", "plans"  # folders of the store: what scoring needs of a version, and the plans of runs
 _SHOWN_REASONS = 50
+OTHER_REASONS = "other reasons"
 _FACTS = ("digest", "snapshot", "family", "rows", "rejected", "sha256", "output")
 _TOLD = ("run", "version", "rows", "rejected", "positive", "output")
 
@@ -133,6 +134,8 @@ class Finished(TypedDict):
     """Number of the entry in the ledger."""
     assets: NotRequired[dict[str, dict[str, Any]]]
     """By asset what its event says; not in the manifest."""
+    note: NotRequired[str]
+    """The run's note: one line; not in the manifest."""
 
 
 @memory_limit("task plan")
@@ -334,8 +337,18 @@ def finish(scored: Sequence[Mapping[str, Any]], chunks: Sequence[Mapping[str, An
     else:
         outputs.write_manifest(content["output"], content)
     staging.delete(staging.folder(planned["run"]))
-    log.info("rows scored: %s, rejected: %s: %s", f"{rows:,}", f"{content['rejected']:,}", content["output"])
-    return {**content, "assets": {"scores": told(content)}}
+    note = _note(content)
+    log.info("%s", note)
+    return {**content, "note": note, "assets": {"scores": told(content)}}
+
+
+def _note(content: Finished) -> str:
+    """Return what the run has done, in one line: its note in Airflow."""
+    rows = "row" if content["rows"] == 1 else "rows"
+    return (
+        f"{content['rows']:,} {rows} scored with version {content['version']}: {content['positive']:,} heart disease, "
+        f"{content['rejected']:,} rejected; output: {content['output']}"
+    )
 
 
 def _summary(planned: Plan, ordered: Sequence[Mapping[str, Any]]) -> Finished:
@@ -361,8 +374,11 @@ def _summary(planned: Plan, ordered: Sequence[Mapping[str, Any]]) -> Finished:
 
 
 def most_common(reasons: Counter[str]) -> dict[str, int]:
-    """Return how many rows were rejected for each of the most frequent reasons."""
-    return dict(reasons.most_common(_SHOWN_REASONS))
+    """Return how many rows were rejected for each of the most frequent reasons, and for all others together."""
+    named = Counter({one: count for one, count in reasons.items() if one != OTHER_REASONS})
+    found = dict(named.most_common(_SHOWN_REASONS))
+    others = reasons.total() - sum(found.values())
+    return found | ({OTHER_REASONS: others} if others else {})
 
 
 def _table(output: str) -> ScoreTable:

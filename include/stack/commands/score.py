@@ -14,6 +14,7 @@ from heartline import addresses
 from heartline.errors import ParameterError
 from heartline.ingestion import sources
 from heartline.parameters import scoring as parameters
+from heartline.registry.production import approvals
 from heartline.scoring import local, tasks
 from heartline.scoring.model import MANIFEST, NEEDED, ScoringModel
 from stack import console, mapping_choice, source_choice
@@ -85,7 +86,7 @@ def score(stack: Stack, given: Mapping[str, Any]) -> tasks.Finished:
         HeartlineError: the source, the output or the ledger cannot be used.
     """
     environment = next(one.settings for one in stack.definitions() if one.name == SCHEDULER)
-    model = _model(Registry(stack.settings.mlflow_url), given["version"])
+    model = _model(Registry(stack.settings.mlflow_url), given["version"], environment)
     settings = sources.Settings.from_environment(environment)
     run = f"command__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}_{secrets.token_hex(2)}"
     url = environment["HEARTLINE_LEDGER_URL"]
@@ -121,7 +122,7 @@ def _size(source: str) -> int | None:
         return None
 
 
-def _model(registry: Registry, version: str | None) -> ScoringModel:
+def _model(registry: Registry, version: str | None, environment: Mapping[str, str]) -> ScoringModel:
     number = registry.named(version, default=PRODUCTION) if version else registry.at(PRODUCTION)
     if number is None:
         raise UsageError(
@@ -139,7 +140,24 @@ def _model(registry: Registry, version: str | None) -> ScoringModel:
             expected="the files that were registered",
             hint="score with another version, or train again, which repairs it",
         )
-    return ScoringModel({name: data for name, data in found.items() if data is not None}, number)
+    model = ScoringModel({name: data for name, data in found.items() if data is not None}, number)
+    _expect_approved(registry, model, environment)
+    return model
+
+
+def _expect_approved(registry: Registry, model: ScoringModel, environment: Mapping[str, str]) -> None:
+    """Raise where approvals are required and the version has none that is valid."""
+    if not approvals.required(environment):
+        return
+    facts = registry.facts(model.about.version)
+    tag = facts.approval if facts else ""
+    if problem := approvals.problem(tag, model.about.digest, environment.get(approvals.SECRET, "")):
+        raise WorkError(
+            f"version {model.about.version} may not score: {problem}",
+            where=f"tag {approvals.TAG} of version {model.about.version}; setting {approvals.REQUIRED}",
+            expected="a version that a person has approved",
+            hint=f"trigger heart_approval with version {model.about.version}, or name another one with --version",
+        )
 
 
 def summary(content: tasks.Finished) -> list[str]:

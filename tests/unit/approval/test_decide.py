@@ -46,6 +46,15 @@ def test_an_approval_is_entered_signed_and_moves_production(world):
     assert (world.ledger.rows[2].by, world.ledger.rows[2].facts) == ("approver", {"how": "approval", "reason": REASON})
 
 
+def test_the_version_in_production_can_be_approved_later(world):
+    world.set(required=True)
+    decided = decide(request(version="5"))
+
+    assert (decided["outcome"], decided["production"]) == ("approved", True)
+    assert approvals.problem(world.registry.tags["5"][approvals.TAG], DIGESTS["5"], KEY) == ""
+    assert moves(world) == []
+
+
 def test_a_rejection_is_entered_with_its_reason(world):
     decided = decide(request(), "Reject")
 

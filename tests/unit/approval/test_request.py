@@ -9,7 +9,8 @@ from heartline.approval.answers import ApprovalError
 from heartline.comparison.verdict_names import NO_DIFFERENCE
 from heartline.errors import LedgerError, RegistryError
 from heartline.pipeline import request_approval
-from tests.unit.approval.fakes import DIGESTS, NOON, Killed, install
+from heartline.registry.production import approvals
+from tests.unit.approval.fakes import DIGESTS, KEY, NOON, Killed, install
 
 EVENT = {"version": "7", "verdict": "better", "run_id": "training 1", "triggered_by": "admin", "requested": False}
 
@@ -33,7 +34,7 @@ def test_a_better_candidate_is_asked_about(world):
     assert found["subject"] == "Version 7 for production in place of version 5: better"
     assert "its verdict is *better*" in found["body"]
     (entry,) = world.ledger.rows
-    assert (entry.kind, entry.version, entry.by) == ("requested", "7", "admin")
+    assert (entry.kind, entry.version, entry.by) == ("requested", "7", "run run 1")
     assert entry.facts["production"] == "5"
     assert entry.facts["not_by"] == ["admin"]
     assert entry.facts["until"] == (NOON + timedelta(days=3)).isoformat()
@@ -82,6 +83,17 @@ def test_a_version_that_does_not_exist_is_refused(world, version):
 def test_the_version_in_production_needs_no_answer(world):
     assert "in production already" in request(world, version="5", by="ann")["ends"]
     assert "in production already" in request(world, events=[EVENT | {"version": "5"}])["ends"]
+
+
+def test_the_version_in_production_is_asked_about_where_it_lacks_the_approval_that_is_required(world):
+    world.set(required=True)
+    found = request(world, version="5", by="ann")
+    assert found["version"] == "5"
+    assert found["subject"].startswith("Version 5, which is in production, needs an approval")
+    assert "answers already" in found["body"]
+    signed = approvals.sign(DIGESTS["5"], by="ann", at="2026-11-30T12:00:00+00:00", reason="it is right", key=KEY)
+    world.registry.tags["5"] = {approvals.TAG: signed.as_text()}
+    assert "in production already" in request(world, run="run 2", version="5", by="ann")["ends"]
 
 
 def test_without_production_a_person_is_asked_only_where_approval_is_required(world):

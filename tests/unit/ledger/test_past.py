@@ -51,6 +51,7 @@ def test_a_move_that_was_imported_counts_from_its_own_time(ledger):
     ("kind", "version", "facts", "said"),
     [
         ("registered", "3", {"family": "forest", "verdict": "better"}, "anna registered version 3 (forest, better)"),
+        ("registered", "3", {"family": "forest", "winner": False}, "anna registered version 3 (forest, not chosen)"),
         ("requested", "3", {}, "anna asked for the approval of version 3"),
         ("approved", "3", {"reason": "better for women"}, "anna approved version 3: better for women"),
         ("rejected", "3", {"reason": "too few records"}, "anna rejected version 3: too few records"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,8 @@ def test_a_run(
         "scores": {name: found[name] for name in ("run", "version", "rows", "rejected", "positive", "output")}
     }  # type: ignore[literal-required]
     manifest = json.loads((folder / outputs.MANIFEST).read_text())
-    assert manifest == {name: value for name, value in found.items() if name != "assets"}
+    assert manifest == {name: value for name, value in found.items() if name not in ("assets", "note")}
+    assert found["note"].startswith("500 rows scored with version 3: ")
     for part in manifest["parts"]:
         assert hashlib.sha256((folder / part["name"]).read_bytes()).hexdigest() == part["sha256"]
     (entry,) = ledger.entries.values()
@@ -244,3 +246,17 @@ def test_damaged_files_of_a_version_are_refused() -> None:
         packed({name: data for name, data in files.items() if name != "contract.json"})
     with pytest.raises(RegistryRefusedError, match=r"manifest\.json"):
         ScoringModel({}, "1")
+
+
+def test_reasons_beyond_the_most_frequent_are_counted_together() -> None:
+    def chunk(first: int) -> Counter[str]:
+        return Counter({f"reason {number}": number for number in range(first, first + 60)})
+
+    parts = [tasks.most_common(chunk(1)), tasks.most_common(chunk(31))]
+    assert [len(one) for one in parts] == [51, 51]
+    together: Counter[str] = Counter()
+    for one in parts:
+        together.update(one)
+    found = tasks.most_common(together)
+    assert sum(found.values()) == chunk(1).total() + chunk(31).total()
+    assert list(found)[-1] == tasks.OTHER_REASONS

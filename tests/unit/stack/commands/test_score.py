@@ -1,10 +1,15 @@
 """What `heartline score` refuses before it asks the stack."""
 
+import hashlib
+
 import pytest
 
+from heartline.registry.production import approvals
+from heartline.registry.production.alias_moves import VersionFacts
 from stack.clients.mlflow import Registry
 from stack.commands import score
-from stack.errors import UsageError
+from stack.errors import UsageError, WorkError
+from tests.serving import trained
 from tests.unit.stack.fake_registry import FakeRegistry
 
 
@@ -37,8 +42,37 @@ def test_an_unknown_version_says_which_one_scores_by_default(settings, answers):
     registry = Registry(settings.mlflow_url)
     FakeRegistry(answers(settings.mlflow_port), {"1": "uci"}, "", "1")
     with pytest.raises(UsageError, match="has no version '9'") as caught:
-        score._model(registry, "9")
+        score._model(registry, "9", {})
     assert "omit it to use the version at `production`" in caught.value.hint
+
+
+class ApprovedRegistry:
+    """A registry with one version, whose tag with the approval is given."""
+
+    def __init__(self, approval):
+        self.approval = approval
+
+    def named(self, text, *, default):
+        return text
+
+    def files(self, number, names):
+        files = trained.bundle("logistic_regression")
+        return {name: files[name] for name in names}
+
+    def facts(self, number):
+        return VersionFacts("uci", "", self.approval)
+
+
+def test_where_approvals_are_required_only_an_approved_version_scores():
+    key = "k" * 64
+    digest = hashlib.sha256(trained.bundle("logistic_regression")["manifest.json"]).hexdigest()
+    signed = approvals.sign(digest, by="ann", at="2026-11-30T02:00:00+00:00", reason="looks right to me", key=key)
+    required = {approvals.REQUIRED: "yes", approvals.SECRET: key}
+    assert score._model(ApprovedRegistry(signed.as_text()), "3", required).about.version == "3"
+    assert score._model(ApprovedRegistry(""), "3", {}).about.version == "3"
+    with pytest.raises(WorkError, match="version 3 may not score: nobody has approved it") as caught:
+        score._model(ApprovedRegistry(""), "3", required)
+    assert "heart_approval" in caught.value.hint
 
 
 def test_another_file_may_be_replaced(records):
