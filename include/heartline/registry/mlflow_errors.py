@@ -16,6 +16,8 @@ from heartline.errors import RegistryError, RegistryRefusedError
 # Statuses below 500 that pass by waiting: a proxy's time-out, a conflict with another writer, too many requests.
 TRANSIENT = (408, 409, 425, 429)
 _SHOWN_CHARACTERS = 300
+# MLflow answers 400 when its database refuses a row that another request is inserting.
+_RACE = re.compile(r"UniqueViolation|UNIQUE constraint failed|deadlock detected|database is locked", re.IGNORECASE)
 _REPEATED = re.compile(r"too many (\d{3}) error responses")  # urllib3, after MLflow's client tried several times
 
 
@@ -51,6 +53,11 @@ def reaching_mlflow(doing: str) -> Iterator[None]:
         raise _error(doing, error) from error
 
 
+def lost_race(error: Exception) -> bool:
+    """Return whether MLflow failed because another request wrote the same row; the same request then succeeds."""
+    return _RACE.search(str(error)) is not None
+
+
 def status_of(error: Exception) -> int | None:
     """Return the HTTP status of MLflow's answer; None without an answer, as where the connection was refused."""
     if isinstance(error, requests.RequestException):
@@ -76,7 +83,7 @@ def _error(doing: str, error: Exception) -> RegistryError:
             expected="an MLflow server that answers",
             hint="check that MLflow runs (./heartline status); Airflow retries the task",
         )
-    if status >= 500 or status in TRANSIENT:
+    if status >= 500 or status in TRANSIENT or lost_race(error):
         return RegistryError(
             what,
             where=where,

@@ -35,7 +35,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME, MLFLOW
 from heartline import addresses, contract
 from heartline.errors import RegistryError
 from heartline.registry import flavours, repair, runs, stored_files
-from heartline.registry.mlflow_errors import DeletedExperimentError, reaching_mlflow
+from heartline.registry.mlflow_errors import DeletedExperimentError, lost_race, reaching_mlflow
 from heartline.registry.production import alias_history, alias_moves, look_history, registered_model
 from heartline.registry.repair import Registration
 from heartline.registry.runs import EXPERIMENT, REFUSED, Dataset, Run
@@ -112,13 +112,23 @@ def log_run(run: Run) -> str:
             tags=[RunTag(name, value) for name, value in tags.items()],
         )
         if run.dataset:
-            client.log_inputs(run_id, [_input(run.dataset)])
+            _log_dataset(client, run_id, run.dataset)
         with tempfile.TemporaryDirectory() as folder:
             _write(Path(folder), run.files)
             client.log_artifacts(run_id, folder)
         client.set_terminated(run_id, status)
         log.info("MLflow run %s: %s", run.title, addresses.mlflow_run(experiment, run_id))
         return run_id
+
+
+def _log_dataset(client: mlflow.MlflowClient, run_id: str, dataset: Dataset) -> None:
+    """Log the data of a run. The families log the same ones at the same time, and MLflow refuses one of them."""
+    try:
+        client.log_inputs(run_id, [_input(dataset)])
+    except MlflowException as error:
+        if not lost_race(error):
+            raise
+        client.log_inputs(run_id, [_input(dataset)])  # now it finds the row
 
 
 def register(

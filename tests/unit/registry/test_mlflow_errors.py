@@ -7,6 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from heartline.errors import PermanentError, RegistryError, RegistryRefusedError
 from heartline.registry import mlflow_registry, runs
@@ -65,6 +67,37 @@ def test_by_status(server, status, code, retried, form):
     assert ("Airflow retries the task" in error.hint) is retried
     assert "a server that answers" not in error.expected
     assert "MLflow server that answers" not in error.expected, "it answers"
+
+
+RACE = '(psycopg2.errors.UniqueViolation) duplicate key value violates unique constraint "dataset_pk"'
+
+
+def test_a_row_that_another_request_inserts_is_retried(server):
+    server |= {"status": 400, "body": json.dumps({"error_code": "BAD_REQUEST", "message": RACE})}
+    error = _fails()
+    assert not isinstance(error, PermanentError)
+    assert "Airflow retries the task" in error.hint
+
+
+@pytest.mark.parametrize(("message", "logged"), [(RACE, True), ("another", False)])
+def test_families_that_log_the_same_data_at_the_same_time_both_succeed(mlflow_store, monkeypatch, message, logged):
+    real, calls = mlflow.MlflowClient.log_inputs, []
+
+    def refusing(client, *arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise MlflowException(message, error_code=BAD_REQUEST)
+        real(client, *arguments)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_inputs", refusing)
+    run = runs.Run(message, "a run", {}, {}, {}, {}, dataset=runs.Dataset("records", "file:///r", "uci", "d" * 64, 3))
+    if not logged:
+        with pytest.raises(RegistryError):
+            mlflow_registry.log_run(run)
+        return
+    (found,) = mlflow_store.get_run(mlflow_registry.log_run(run)).inputs.dataset_inputs
+    assert found.dataset.name == "records"
+    assert len(calls) == 2
 
 
 def test_a_server_that_does_not_answer_is_retried(monkeypatch):
