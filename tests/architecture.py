@@ -32,7 +32,16 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
         "packaging": {"training"},
         "comparison": {"evaluation"},
         "registry": {"ledger", "packaging"},
-        "reports": {"ingestion", "storage", "validation", "evaluation", "comparison", "registry", "ledger"},
+        "reports": {
+            "ingestion",
+            "storage",
+            "validation",
+            "evaluation",
+            "comparison",
+            "registry",
+            "ledger",
+            "monitoring",
+        },
         "scoring": {"ingestion", "storage", "packaging", "parameters", "registry", "ledger"},
         "parameters": {"ingestion", "training"},
         "pipeline": {
