@@ -31,7 +31,7 @@ class Axes:
     y_range: tuple[float, float]
     width: float = 560
     height: float = 300
-    left: float = 58
+    left: float = 66
     right: float = 14
     top: float = 14
     bottom: float = 34
@@ -69,15 +69,13 @@ class Axes:
             yield element("line", x1=self.left, x2=self.width - self.right, y1=y, y2=y, stroke=GRID)
             yield text(self.left - 8, y + 4, label, anchor="end")
 
-    def level(self, value: float, label: str, colour: str, *, dashed: bool = True, below: bool = False) -> Markup:
-        """Return a line across the picture with its label above or below it, at the right end."""
+    def level(self, value: float, label: str, colour: str, *, below: bool = False, first: bool = False) -> Markup:
+        """Return a dashed line across the picture with its label above or below it, at the right or the left end."""
         y = self.y(value)
-        dash = {"stroke_dasharray": "6 4"} if dashed else {}
-        line = element("line", x1=self.left, x2=self.width - self.right, y1=y, y2=y, stroke=colour, **dash)
-        name = element(
-            "text", label, x=self.width - self.right - 4, y=y + 15 if below else y - 5, text_anchor="end", fill=colour
-        )
-        return line + name
+        ends = {"x1": self.left, "x2": self.width - self.right}
+        line = element("line", **ends, y1=y, y2=y, stroke=colour, stroke_dasharray="6 4")
+        x, anchor = (self.left + 4, "start") if first else (self.width - self.right - 4, "end")
+        return line + text(x, y + 15 if below else y - 5, label, anchor=anchor)
 
     def line(self, points: Sequence[tuple[float, float]], colour: str, width: float = 2) -> Markup:
         """Return a line through points; a single point is a dot."""

@@ -49,7 +49,11 @@ def _labels(frame: Axes, labels: Sequence[str]) -> list[Markup]:
             left = text(frame.left, y, ends[0], anchor="start")
             return [left, text(frame.width - frame.right, y, ends[1], anchor="end")]
     room = int(width / _CHARACTER)
-    return [text(frame.x(one + 0.5), frame.height - 7, _cut(labels[one], room)) for one in shown]
+    kind = {"class_": "cut"} if any(len(one) > room for one in labels) else {}  # a small screen has no room for them
+    return [
+        element("text", _cut(labels[one], room), x=frame.x(one + 0.5), y=frame.height - 7, text_anchor="middle", **kind)
+        for one in shown
+    ]
 
 
 def _cut(label: str, characters: int) -> str:

@@ -20,7 +20,7 @@ def calibration(bins: Sequence[CalibrationBin]) -> Markup:
     """Return observed shares with their intervals by predicted probability; empty without outcomes."""
     if not bins:
         return Markup("")
-    frame = Axes((0, 1), (0, 1), height=420, bottom=52)
+    frame = Axes((0, 1), (0, 1), height=420, right=26, bottom=52)
     parts = [*frame.rows([(one / 5, f"{one * 20} %") for one in range(6)]), *_probabilities(frame)]
     parts.append(frame.line([(0, 0), (1, 1)], GREY, 1.5))
     parts += [_calibrated(frame, one) for one in bins]
@@ -64,9 +64,9 @@ def brier(reports: Sequence[Report]) -> Markup:
     frame = Axes(of_days([when for when, _ in found]), (max(0.0, low - room), min(1.0, high + room)))
     parts = [*frame.rows(ticks(*frame.y_range)), *frame.dates()]
     parts.append(frame.area([(x, one.low, one.high) for x, one in points], BLUE))
+    parts.append(frame.line([(x, one.value) for x, one in points], BLUE))
     parts.append(frame.level(harm.reference_brier, f"at its training {harm.reference_brier:.3f}", GREY, below=True))
     parts.append(frame.level(limit, f"plus the margin {limit:.3f}", RED))
-    parts.append(frame.line([(x, one.value) for x, one in points], BLUE))
     last = points[-1][1]
     label = f"Brier score of all outcomes so far, by day: {last.value:.3f} on the last day; 0 is best"
     return frame.picture(label, parts)
@@ -88,7 +88,7 @@ def e_values(
     highest = max([threshold, *(max(values) for _, values, _ in lines)])
     frame = Axes(of_days(days), (_LOWEST_E, highest * 4), logarithmic=True)
     parts = [*frame.rows(powers(*frame.y_range)), *frame.dates()]
-    parts.append(frame.level(threshold, f"{what} from {threshold:,.0f}", RED))
+    parts.append(frame.level(threshold, f"{what} from {threshold:,.0f}", RED, first=True))
     for name, values, colour in lines:
         points = [(float(when.toordinal()), value) for when, value in zip(days, values, strict=True)]
         parts.append(element("g", title(f"{name}: {number(values[-1])} on the last day"), frame.line(points, colour)))
@@ -152,9 +152,9 @@ def sides(candidate: Shadow) -> Markup:
 def volume(reports: Sequence[Report]) -> Markup:
     """Return the number of predictions of each day, with the usual number of its weekday."""
     counts = [one.completeness.records for one in reports]
-    usual = [(one.date, one.completeness.usual) for one in reports if one.completeness.usual is not None]
+    usual = [(one.date, value) for one in reports if (value := one.completeness.usual) is not None]
     first, last = of_days([one.date for one in reports])
-    most = max([1.0, *counts, *(value for _, value in usual if value is not None)])
+    most = max([1.0, *counts, *(value for _, value in usual)])
     frame = Axes((first - 0.6, last + 0.6), (0, most * 1.08))
     parts = list(frame.rows([one for one in ticks(0, most * 1.08, 5) if one[0] == int(one[0])]))
     width = max(1.0, (frame.x(first + 0.8) - frame.x(first)))
@@ -165,9 +165,9 @@ def volume(reports: Sequence[Report]) -> Markup:
         parts.append(
             element("rect", words, x=x - width / 2, width=width, y=bottom - height, height=height, fill=colour)
         )
-    if usual:
-        line = [(float(when.toordinal()), value) for when, value in usual if value is not None]
-        parts.append(frame.line(line, ORANGE, 1.8))
+    for when, value in usual:
+        x, y = frame.x(when.toordinal()), frame.y(value)
+        parts.append(element("line", x1=x - width * 0.6, x2=x + width * 0.6, y1=y, y2=y, stroke=ORANGE, stroke_width=2))
     parts += frame.dates()
     return frame.picture(f"Predictions of each day: {counts[-1]:,} on the last day", parts)
 
@@ -195,7 +195,7 @@ def awaited(bands: Sequence[RiskBand]) -> Markup:
     """Return the share of predictions with an outcome, by predicted risk; empty without a prediction."""
     if not any(one.predictions for one in bands):
         return Markup("")
-    frame = Axes((0, 1), (0, 1), height=260, bottom=52)
+    frame = Axes((0, 1), (0, 1), height=260, right=26, bottom=52)
     parts = [*frame.rows([(one / 4, f"{one * 25} %") for one in range(5)]), *_probabilities(frame)]
     bottom = frame.height - frame.bottom
     for one in bands:

@@ -9,6 +9,8 @@ from heartline.reports.monitoring.figures import number
 
 RIGHT, PATIENTS, INPUT, CANDIDATE = "is it right", "are the patients others", "is the input complete", "the candidate"
 NONE = "–"
+ESTIMATED = {"brier": "Brier score", "auc": "ROC AUC"}
+"""What is estimated without outcomes: by name in the report, its title."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,10 @@ def _right(report: Report) -> Iterable[KeyFigure]:
     yield KeyFigure(RIGHT, "calibration slope", interval(live.slope), "1 is best")
     yield KeyFigure(RIGHT, "calibration in the large", interval(live.intercept), "0 is best")
     yield KeyFigure(RIGHT, "e-value of “worse”", number(harm.e), _alarm_at(harm.highest, harm.threshold))
-    for name, value in harm.estimated.items():
-        title = {"brier": "Brier score", "auc": "ROC AUC"}.get(name, name)
-        yield KeyFigure(RIGHT, f"{title}, estimated without outcomes", f"{value:.3f}", "if the model is calibrated")
+    for name, title in ESTIMATED.items():
+        if name in harm.estimated:
+            value = f"{harm.estimated[name]:.3f}"
+            yield KeyFigure(RIGHT, f"{title}, estimated without outcomes", value, "if the model is calibrated")
 
 
 def _patients(report: Report) -> Iterable[KeyFigure]:

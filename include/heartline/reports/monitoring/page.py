@@ -13,11 +13,13 @@ from heartline.reports import rendering
 from heartline.reports.monitoring import columns, figures, key_figures, sentence
 from heartline.reports.monitoring.axes import share
 from heartline.reports.monitoring.history import Monitored, OpenAlarm
-from heartline.reports.monitoring.key_figures import interval
+from heartline.reports.monitoring.key_figures import ESTIMATED, interval
 from heartline.reports.monitoring.sentence import counted, day
 
 DAYS_IN_TABLE = 31
+STRONG = 100  # an e-value of one column that is shown in red
 MISSING = "missing fields"  # the column that counts them
+HIGHEST = 6  # columns in the table beside the picture
 FEWEST = 0.5  # a share of outcomes in a risk band below half of that in another one is called unequal
 _ENOUGH = 10  # predictions in a risk band whose share is compared
 
@@ -113,9 +115,9 @@ def _right(reports: Sequence[Report]) -> dict[str, Any]:
         "margin": f"{harm.margin:g}",
         "groups": [_group(one) for one in harm.groups],
         "estimated": [
-            ({"brier": "Brier score", "auc": "ROC AUC"}.get(name, name), f"{value:.3f}")
-            for name, value in harm.estimated.items()
+            (title, f"{harm.estimated[name]:.3f}") for name, title in ESTIMATED.items() if name in harm.estimated
         ],
+        "estimated_from": int(harm.estimated.get("predictions", 0)),
     }
 
 
@@ -150,6 +152,9 @@ def _patients(reports: Sequence[Report]) -> dict[str, Any]:
         "threshold": f"{drift.threshold:,.0f}",
         "counted": drift.counted,
         "columns": [_column(one, drift.weekly_limit) for one in drift.columns],
+        "highest_columns": [
+            _column(one, drift.weekly_limit) for one in sorted(drift.columns, key=lambda one: -one.e)[:HIGHEST]
+        ],
     }
 
 
@@ -160,9 +165,11 @@ def _patients_in_words(report: Report) -> str:
     records = counted(drift.counted, "prediction")
     if drift.highest < drift.threshold:
         return f"There is no sign of it in {records}."
-    names = ", ".join(one.title for one in key_figures.changed(report))
+    found = key_figures.changed(report)
+    strong = [one for one in found if one.e >= STRONG] or found[:1]
+    names = ", ".join(one.title for one in strong)
     most = f", most in: {names}" if names else ""
-    return f"Yes. They differ from those of its training in more than chance explains{most}."
+    return f"Yes. They differ from those of its training by more than chance explains{most}."
 
 
 def _column(one: ColumnDrift, limit: float) -> dict[str, Any]:
@@ -171,9 +178,10 @@ def _column(one: ColumnDrift, limit: float) -> dict[str, Any]:
         "title": one.title,
         "picture": columns.draw(one),
         "e": figures.number(one.e),
-        "high": one.e >= 10,
+        "high": one.e >= STRONG,
         "missing": "" if one.name == MISSING else share(one.missing_recent),
         "missing_before": share(one.missing_reference),
+        "any_missing": one.name != MISSING and (one.missing_recent > 0 or one.missing_reference > 0),
         "more_missing": one.missing_recent > 2 * one.missing_reference + 0.05,
         "weekly": "" if weekly is None else figures.number(weekly),
         "weekly_alarm": weekly is not None and weekly < limit,
@@ -191,7 +199,7 @@ def _complete(reports: Sequence[Report]) -> dict[str, Any]:
         "answer": _complete_in_words(reports[-1]),
         "volume": figures.volume(reports),
         "imputed": figures.imputed(reports),
-        "rejected": sorted(found.rejected.items(), key=lambda one: (-one[1], one[0])),
+        "rejected": sorted((one for one in found.rejected.items() if one[1]), key=lambda one: (-one[1], one[0])),
         "silence": silence,
         "rows": [
             (one.name, one.value, one.beside)

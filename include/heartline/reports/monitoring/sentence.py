@@ -14,7 +14,7 @@ KINDS = (HARM, SILENCE, COMPLETENESS, DRIFT, WEEKLY)
 TITLES: Mapping[str, str] = {
     HARM: "The model is worse",
     SILENCE: "No predictions",
-    COMPLETENESS: "The input is less complete",
+    COMPLETENESS: "More requests are refused",
     DRIFT: "The patients differ",
     WEEKLY: "A column changed within a week",
 }
@@ -40,8 +40,8 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
         "If the clinic was closed, acknowledge it.",
     ),
     COMPLETENESS: (
-        "Look at the missing shares of the columns and at the reasons of refused requests below. A form or an "
-        "interface has probably changed.",
+        "Look at the reasons of the refused requests below, and at the log of the service. A program that calls it has "
+        "probably changed; its records are not predicted.",
     ),
 }
 STALE = timedelta(days=2)  # the report of a day comes in the night after it
@@ -170,8 +170,7 @@ def _of_drift(alarm: Alarm) -> str:
 
 
 def _of_week(alarm: Alarm) -> str:
-    week = day(alarm.date - timedelta(days=7))
-    return f"In the week from {week} a column differed from the training of version {alarm.version}"
+    return f"In the week until {day(alarm.date)} a column differed from the training of version {alarm.version}"
 
 
 def _of_silence(alarm: Alarm) -> str:
@@ -179,7 +178,7 @@ def _of_silence(alarm: Alarm) -> str:
 
 
 def _of_input(alarm: Alarm) -> str:
-    return f"Since {day(alarm.date)} the input of version {alarm.version} is less complete than at its training"
+    return f"Since {day(alarm.date)} more requests are refused than before"
 
 
 def _of_a_newer_release(alarm: Alarm) -> str:

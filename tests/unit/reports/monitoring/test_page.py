@@ -9,8 +9,8 @@ import pytest
 from heartline.monitoring.report import ColumnDrift
 from heartline.reports.monitoring import figures, history, key_figures, page, sentence
 from heartline.reports.monitoring.history import Monitored, OpenAlarm
-from tests import monitoring_example as example
-from tests.monitoring_example import TODAY
+from tests import monitoring_reports as example
+from tests.monitoring_reports import TODAY
 from tests.pages import EVIL, Page
 
 
@@ -60,7 +60,7 @@ def test_drift_says_that_it_is_no_harm():
     assert "give no sign that it is worse" in " ".join(said.more)
     text = _page(found).text
     assert "Nothing is retrained" in text
-    assert "Yes. They differ from those of its training in more than chance explains, most in: Cholesterol" in text
+    assert "by more than chance explains, most in: Cholesterol, Probability of disease." in text
 
 
 def test_a_silent_day_is_said_with_its_date():
@@ -81,8 +81,8 @@ def test_several_alarms_are_one_sentence_the_most_urgent_first():
     found = replace(example.monitored("quiet"), alarms=tuple(alarms))
     assert _headline(found) == (
         "Since 24 February 2026 version 7 is worse than at its training, and since 20 February 2026 the patients of "
-        "version 7 differ from those of its training, and in the week from 16 February 2026 a column differed from the "
-        "training of version 7"
+        "version 7 differ from those of its training, and in the week until 23 February 2026 a column differed from "
+        "the training of version 7"
     )
     assert [one for one in _page(found).ids if one.startswith("alarm-")] == ["alarm-3", "alarm-4", "alarm-2", "alarm-1"]
 
@@ -137,6 +137,7 @@ def test_without_outcomes_the_estimate_is_labelled_with_what_it_assumes():
     )
     shown = _page(found)
     assert "Estimate without outcomes: Brier score 0.127, ROC AUC 0.902." in shown.text
+    assert "of the last 28 days alone (260 predictions)" in shown.text
     assert "It assumes that these are right" in shown.text
     assert "Not known yet: no outcome has arrived." in shown.text
     assert not [one for one in _pictures(shown) if one.startswith(("Brier", "Observed", "e-value of “worse"))]
