@@ -59,7 +59,7 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
             "approval",
         },
         "approval": {"ledger", "registry"},
-        "monitoring": set(),
+        "monitoring": {"evaluation"},
     },
     "serving": {
         "model": set(),
