@@ -48,9 +48,10 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
             "registry",
             "reports",
             "approval",
+            "monitoring",
         },
         "approval": {"ledger", "registry"},
-        "monitoring": set(),
+        "monitoring": {"ingestion", "ledger", "registry", "scoring", "storage"},
     },
     "serving": {
         "model": set(),

@@ -1,4 +1,6 @@
 """Monitoring of a served version: is it right, are the patients others, is the input complete, is the candidate better.
 
 Plain numpy on aggregates: what is stored from day to day holds no record of a patient.
+
+May import: ``ingestion``, ``ledger``, ``registry``, ``scoring``, ``storage``.
 """

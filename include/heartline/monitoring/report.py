@@ -259,6 +259,7 @@ class Report:
         harm, drift, completeness, awaited, shadow: the answers; no shadow without a candidate.
         alarms: that this day raised.
         rate: the false-alarm rate of the whole page, in words.
+        notes: what a reader has to know beside the figures, one sentence each, such as what of the reference is gone.
     """
 
     date: datetime.date
@@ -273,6 +274,7 @@ class Report:
     shadow: Shadow | None
     alarms: Sequence[Alarm]
     rate: str
+    notes: Sequence[str] = ()
 
     def to_json(self) -> bytes:
         """Return it as JSON, the same bytes for the same report."""
