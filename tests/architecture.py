@@ -51,7 +51,7 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
             "monitoring",
         },
         "approval": {"ledger", "registry"},
-        "monitoring": {"ingestion", "ledger", "registry", "scoring", "storage"},
+        "monitoring": {"evaluation", "ingestion", "ledger", "registry", "scoring", "storage"},
     },
     "serving": {
         "model": set(),
