@@ -57,9 +57,10 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
             "registry",
             "reports",
             "approval",
+            "monitoring",
         },
         "approval": {"ledger", "registry"},
-        "monitoring": {"evaluation"},
+        "monitoring": {"evaluation", "ingestion", "ledger", "registry", "scoring", "storage"},
     },
     "serving": {
         "model": set(),

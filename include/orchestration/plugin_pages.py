@@ -159,6 +159,8 @@ def subject_of(dag: str, run: str) -> Subject:
         return Subject(training_run, version, missing)
     if dag == dag_ids.SCORING:
         return Subject(why_none="A scoring run trains and compares no model.")
+    if dag == dag_ids.MONITORING:
+        return Subject(why_none="A monitoring run trains and compares no model.")
     return Subject(why_none=f"The DAG {dag} trains no model of Heartline.")
 
 

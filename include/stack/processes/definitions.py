@@ -32,8 +32,14 @@ _PIPELINE = tuple(
         "APPROVERS",
         "CACHE_DIR",
         "DATA",
+        "DRIFT_RATE",
+        "HARM_MARGIN",
+        "HARM_RATE",
+        "MONITORING_SCHEDULE",
         "NOTIFY",
         "FOUR_EYES",
+        "OUTCOMES",
+        "OUTCOMES_QUERY",
         "PATIENT",
         "REQUIRE_APPROVAL",
         "SCHEDULE",
@@ -44,6 +50,7 @@ _PIPELINE = tuple(
         "SOURCE_SECONDS",
         "TIMEZONE",
         "UCI_URL",
+        "WEEKLY_RATE",
     )
 )
 _SERVICE = tuple(
