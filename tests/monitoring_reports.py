@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from itertools import pairwise
 
 from heartline import contract
+from heartline.monitoring.alarm_entries import OpenAlarm
 from heartline.monitoring.report import (
     Alarm,
     Awaited,
@@ -26,7 +27,7 @@ from heartline.monitoring.report import (
     Shadow,
 )
 from heartline.reports.monitoring import history
-from heartline.reports.monitoring.history import Monitored, OpenAlarm
+from heartline.reports.monitoring.history import Monitored
 
 FIRST = date(2026, 1, 5)  # a Monday
 LAST = date(2026, 3, 1)

@@ -89,7 +89,10 @@ _IMPORTED = (
     "include/orchestration/*.py",
     "include/heartline/*.py",
     "include/heartline/training/family_names.py",
-    *(f"include/heartline/{name}/*.py" for name in ("ledger", "registry", "reports", "storage")),
+    *(
+        f"include/heartline/{name}/*.py"
+        for name in ("ledger", "monitoring", "registry", "reports", "reports/monitoring", "storage")
+    ),
     "include/heartline/reports/templates/*",
 )
 
@@ -174,7 +177,8 @@ def define_processes(settings: Settings, credentials: Credentials) -> list[Proce
         ProcessDefinition(
             AIRFLOW,
             (python, "-m", "airflow", "api-server"),
-            airflow | ledger | monitoring,  # its plugins read the ledger and what the monitoring has stored
+            # its plugins read the ledger and what the monitoring has stored, and say whether predictions are logged
+            airflow | ledger | monitoring | _log_switched_off(),
             settings.home,
             settings.airflow_port,
             "HEARTLINE_AIRFLOW_PORT",
@@ -326,6 +330,11 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0",  # the executor waits, for an event
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
     }
+
+
+def _log_switched_off() -> dict[str, str]:
+    """Return the setting of the prediction log where it says that there is none; an address is a secret."""
+    return {name: "off" for name in ("HEARTLINE_PREDICTION_LOG_URL",) if os.environ.get(name) == "off"}
 
 
 def alias_lock_url(server: Server, credentials: Credentials) -> str:

@@ -4,22 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from heartline.monitoring.report import Alarm, Report
+from heartline.monitoring.alarm_entries import OpenAlarm
+from heartline.monitoring.report import Report
 
 SHOWN_DAYS = 366  # of the pictures over time
-
-
-@dataclass(frozen=True)
-class OpenAlarm:
-    """An alarm that nobody has acknowledged.
-
-    Attributes:
-        number: of its entry in the ledger.
-        alarm: what was found.
-    """
-
-    number: int
-    alarm: Alarm
 
 
 @dataclass(frozen=True)

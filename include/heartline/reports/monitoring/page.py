@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from heartline.monitoring.alarm_entries import OpenAlarm
 from heartline.monitoring.report import ColumnDrift, Figures, Report, Shadow
 from heartline.reports import rendering
 from heartline.reports.monitoring import columns, figures, key_figures, sentence
 from heartline.reports.monitoring.axes import share
-from heartline.reports.monitoring.history import Monitored, OpenAlarm
+from heartline.reports.monitoring.history import Monitored
 from heartline.reports.monitoring.key_figures import ESTIMATED, interval
 from heartline.reports.monitoring.sentence import counted, day
 

@@ -44,6 +44,12 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
         "probably changed; its records are not predicted.",
     ),
 }
+_OFF = "Predictions are not logged"
+_ON = (
+    "The setting HEARTLINE_PREDICTION_LOG_URL is off. Monitoring compares logged predictions with the training data "
+    "and with outcomes.",
+    "To switch it on, unset the setting and start the stack again: ./heartline up.",
+)
 STALE = timedelta(days=2)  # the report of a day comes in the night after it
 
 
@@ -75,6 +81,8 @@ def of(monitored: Monitored, today: date) -> Sentence:
         return _of_alarms(monitored, report, notes)
     if report is None:
         return _of_nothing(monitored, notes)
+    if not monitored.logged:
+        return Sentence(f"{_OFF} any more, so nothing is monitored", "fair", (*_ON, f"{_nothing(report)}.", *notes))
     if today - report.date > STALE:
         late = (
             f"{_nothing(report)}.",
@@ -125,12 +133,7 @@ def _right(report: Report) -> str:
 
 def _of_nothing(monitored: Monitored, notes: tuple[str, ...]) -> Sentence:
     if not monitored.logged:
-        why = (
-            "The setting HEARTLINE_PREDICTION_LOG_URL is off. Monitoring compares logged predictions with the training "
-            "data and with outcomes.",
-            "To switch it on, unset the setting and start the stack again: ./heartline up.",
-        )
-        return Sentence("Predictions are not logged, so nothing is monitored", "fair", (*why, *notes))
+        return Sentence(f"{_OFF}, so nothing is monitored", "fair", (*_ON, *notes))
     how = "The DAG heart_monitoring writes a report of each day (UTC) in the night after it."
     if monitored.versions:
         return Sentence("This version has no report", "same", (how, *notes))
@@ -143,6 +146,8 @@ def _nothing(report: Report) -> str:
     today = f"On {day(report.date)} nothing {'new ' if _known_harm(report) else ''}needs attention"
     if _known_harm(report):
         return f"{today}: that {version} is worse than at its training was acknowledged"
+    if not report.drift.counted:
+        return f"{today}: no prediction of {version} has been logged yet"
     drifted = report.drift.highest >= report.drift.threshold
     others = "" if drifted else ", or that its patients differ from those of its training"
     known = " (acknowledged: its patients differ from those of its training)" if drifted else ""

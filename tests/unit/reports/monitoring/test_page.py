@@ -6,9 +6,10 @@ from datetime import date, timedelta
 
 import pytest
 
+from heartline.monitoring.alarm_entries import OpenAlarm
 from heartline.monitoring.report import ColumnDrift
 from heartline.reports.monitoring import figures, history, key_figures, page, sentence
-from heartline.reports.monitoring.history import Monitored, OpenAlarm
+from heartline.reports.monitoring.history import Monitored
 from tests import monitoring_reports as example
 from tests.monitoring_reports import TODAY
 from tests.pages import EVIL, Page
@@ -307,3 +308,19 @@ def test_the_key_figures_are_those_of_the_report():
 )
 def test_e_values_have_few_digits(value, shown):
     assert figures.number(value) == shown
+
+
+def test_a_log_that_was_switched_off_later_is_said_first():
+    found = replace(example.monitored("quiet"), logged=False)
+    said = sentence.of(found, TODAY)
+    assert said.headline == "Predictions are not logged any more, so nothing is monitored"
+    assert any(one.startswith("On 1 March 2026 nothing needs attention") for one in said.more)
+
+
+def test_a_version_without_predictions_is_said_to_have_none():
+    last = example.reports("no outcomes")[-1]
+    none = replace(last, drift=replace(last.drift, counted=0, columns=[]), awaited=replace(last.awaited, bands=[]))
+    assert _headline(history.build([none])).endswith(
+        "nothing needs attention: no prediction of version 7 has been logged yet"
+    )
+    assert "Not known yet: no prediction was logged." in _page(history.build([none])).text
