@@ -279,25 +279,10 @@ def monitor_command(version: str, page: str | None, number: int | None, reason: 
     Exit code 0 if no alarm is open, 1 if one is, 5 if the stack does not run. With --acknowledge, the ledger keeps the
     reason with your name, and the exit code says whether another alarm is open.
     """
-    if reason is not None and number is None:
-        raise click.UsageError("--reason is for --acknowledge N")
-    stack, today = Stack.of(Settings.load()), monitor.today()
-    if number is not None:
-        monitor.acknowledge(stack, number, reason)
-        console.say(f"alarm {number} is acknowledged")
-    found = monitor.gather(stack, today, version)
-    if page is not None:
-        monitor.write_page(found, today, Path(page))
-        console.say(f"the page is in {page}")
-    if as_json:
-        print(json.dumps(monitor.as_dict(found, today), indent=2))
-    else:
-        for line in monitor.lines(found, today):
-            console.out.print(line, markup=False)
-        if (figures := monitor.table(found)) is not None:
-            console.out.print()
-            console.out.print(figures)
-    return Exit.FAILED if found.alarms else Exit.OK
+    databases, by = monitor.Databases.of(Stack.of(Settings.load())), promote.current_user()
+    file = Path(page) if page else None
+    found = monitor.show(databases, version, page=file, number=number, reason=reason, by=by, as_json=as_json)
+    return Exit.FAILED if found else Exit.OK
 
 
 @cli.command("export")

@@ -1,19 +1,23 @@
 """`heartline monitor`: today in one sentence, open alarms, key figures; the page as a file; acknowledging an alarm."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import click
 from rich.markup import escape
 from rich.table import Table
 
 from heartline.errors import MonitoringRefusedError
 from heartline.monitoring import alarm_entries
 from heartline.reports.monitoring import gather as gathering
-from heartline.reports.monitoring import key_figures, page, sentence
+from heartline.reports.monitoring import key_figures, sentence
+from heartline.reports.monitoring import page as pages
 from heartline.reports.monitoring.history import Monitored
-from stack.commands.promote import current_user
+from stack import console
 from stack.errors import UsageError
 from stack.processes.definitions import SERVICE
 from stack.processes.env_markers import started_with
@@ -25,11 +29,79 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-def gather(stack: Stack, day: date, version: str = "") -> Monitored:
+@dataclass(frozen=True)
+class Databases:
+    """Where reports and alarms are.
+
+    Attributes:
+        monitoring: URL of the database of the monitoring.
+        ledger: URL of that of the ledger.
+        environ: the settings of the service, which say whether it logs its predictions.
+    """
+
+    monitoring: str
+    ledger: str
+    environ: Mapping[str, str]
+
+    @classmethod
+    def of(cls, stack: Stack) -> Self:
+        """Return those of a stack on this machine."""
+        return cls(stack.monitoring_url, stack.ledger_url, started_with(stack.settings.home, SERVICE))
+
+
+def show(
+    databases: Databases,
+    version: str,
+    *,
+    page: Path | None,
+    number: int | None,
+    reason: str | None,
+    by: str,
+    as_json: bool,
+) -> bool:
+    """Do what the options of the command say, and return whether an alarm is open.
+
+    Args:
+        databases: where reports and alarms are.
+        version: "" for the one in production.
+        page: the file to which the page is written; None for none.
+        number: of the alarm that is acknowledged; None for none.
+        reason: for that.
+        by: the user, for that.
+        as_json: whether JSON is printed.
+
+    Raises:
+        UsageError: a wrong option.
+        MonitoringError: the database of the monitoring does not answer.
+        LedgerError: the ledger's database does not answer.
+        OSError: the page cannot be written.
+    """
+    if reason is not None and number is None:
+        raise click.UsageError("--reason is for --acknowledge N")
+    day = today()
+    if number is not None:
+        acknowledge(databases, number, reason, by=by)
+        console.say(f"alarm {number} is acknowledged")
+    found = gather(databases, day, version)
+    if page is not None:
+        page.write_bytes(pages.render(found, today=day))
+        console.say(f"the page is in {page}")
+    if as_json:
+        print(json.dumps(as_dict(found, day), indent=2))
+    else:
+        for line in lines(found, day):
+            console.out.print(line, markup=False)
+        if (figures := table(found)) is not None:
+            console.out.print()
+            console.out.print(figures)
+    return bool(found.alarms)
+
+
+def gather(databases: Databases, day: date, version: str = "") -> Monitored:
     """Return the reports of a version and all open alarms.
 
     Args:
-        stack: the stack.
+        databases: where they are.
         day: the present day, UTC.
         version: "" for the one in production.
 
@@ -39,11 +111,7 @@ def gather(stack: Stack, day: date, version: str = "") -> Monitored:
         UsageError: that version has no report.
     """
     found = gathering.gather(
-        day,
-        version=version,
-        url=stack.monitoring_url,
-        ledger=stack.ledger_url,
-        environ=started_with(stack.settings.home, SERVICE),
+        day, version=version, url=databases.monitoring, ledger=databases.ledger, environ=databases.environ
     )
     if version and found.latest is None:
         raise UsageError(
@@ -55,31 +123,23 @@ def gather(stack: Stack, day: date, version: str = "") -> Monitored:
     return found
 
 
-def acknowledge(stack: Stack, number: int, reason: str | None) -> None:
-    """Enter in the ledger that the calling user has seen an alarm.
+def acknowledge(databases: Databases, number: int, reason: str | None, *, by: str) -> None:
+    """Enter in the ledger that a user has seen an alarm.
 
     Args:
-        stack: the stack.
+        databases: where the ledger is.
         number: of the alarm's entry.
         reason: what was found or done, at least ten characters.
+        by: the user.
 
     Raises:
         UsageError: there is no such alarm, or no sufficient reason.
         LedgerError: the ledger's database does not answer.
     """
     try:
-        alarm_entries.acknowledge(number, reason or "", by=current_user(), url=stack.ledger_url)
+        alarm_entries.acknowledge(number, reason or "", by=by, url=databases.ledger)
     except MonitoringRefusedError as error:
         raise UsageError(error.what, where=error.where, expected=error.expected, hint=error.hint) from error
-
-
-def write_page(monitored: Monitored, day: date, file: Path) -> None:
-    """Write the page as one HTML file.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    file.write_bytes(page.render(monitored, today=day))
 
 
 def lines(monitored: Monitored, day: date) -> list[str]:

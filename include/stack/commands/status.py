@@ -168,7 +168,7 @@ def _open_approvals(stack: Stack) -> list[OpenApproval]:
 def _monitoring(stack: Stack) -> str | None:
     try:
         today = monitor.today()
-        return monitor.summary(monitor.gather(stack, today), today)
+        return monitor.summary(monitor.gather(monitor.Databases.of(stack), today), today)
     except HeartlineError:
         return None
 

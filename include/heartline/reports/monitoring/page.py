@@ -128,7 +128,7 @@ def _right_in_words(report: Report) -> str:
         return "Not known yet: no outcome has arrived."
     outcomes = counted(harm.counted, "outcome")
     if harm.highest >= harm.threshold:
-        return f"No. In {outcomes} the errors of the predictions are larger than at its training and the margin allow."
+        return f"No. In {outcomes} the errors are larger than at its training, by more than margin and chance explain."
     return f"There is no sign that it is worse than at its training, in {outcomes}."
 
 

@@ -81,7 +81,7 @@ def test_an_open_alarm_is_shown_with_rate_and_what_to_do_and_exit_code_1(call, m
 
 def test_an_alarm_is_acknowledged_with_a_reason_and_the_users_name(call, monitored, ledger, monkeypatch):
     monitored("harm")
-    monkeypatch.setattr(monitor, "current_user", lambda: "anna")
+    monkeypatch.setattr(cli.promote, "current_user", lambda: "anna")
     code, out, err = call("monitor", "--acknowledge", "1", "--reason", "checked with the ward")
     assert (code, err) == (Exit.OK, "alarm 1 is acknowledged\n")
     assert "nothing new needs attention" in out
