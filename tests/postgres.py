@@ -95,7 +95,7 @@ class Postgres:
 
     def clear(self) -> None:
         """Delete the tables of the log."""
-        self.run("DROP TABLE IF EXISTS prediction, model, prediction_log")
+        self.run("DROP TABLE IF EXISTS outcome, rejected, prediction, model, prediction_log")
 
     def administer(self, *statements: str) -> None:
         """Run statements in the ledger's database as the server's superuser, without the ledger's triggers."""

@@ -9,6 +9,7 @@ import psycopg2  # type: ignore[import-untyped]
 from serving.prediction_log.connection import STATEMENT_TIMEOUT_SECONDS, Connection
 from serving.prediction_log.entries import Batch, Found
 
+MIGRATION_SECONDS = 600.0  # of a change of the schema: a million predictions take about ten seconds
 EXPIRE_BATCH_ROWS = 5_000  # of one DELETE, so that it ends long before its time-out
 CLOCK_SECONDS = 3600.0  # by which the clocks of database and service may differ when predictions are deleted
 LOCK = 0x4865617274  # base of our advisory locks; one of the next two numbers is added
@@ -45,7 +46,47 @@ SCHEMA = (
     );
     CREATE INDEX prediction_answered ON prediction (answered);
     """,
+    # Predictions of before have the time of their answer: they were written half a second later. A worker of version 1
+    # that is connected still inserts, because it names its columns.
+    """
+    ALTER TABLE prediction ADD COLUMN logged timestamptz;
+    ALTER TABLE prediction
+        ALTER COLUMN logged TYPE timestamptz USING answered,
+        ALTER COLUMN logged SET DEFAULT now(),
+        ALTER COLUMN logged SET NOT NULL;
+    CREATE INDEX prediction_logged ON prediction (logged, prediction_id);
+    CREATE TABLE outcome (
+        prediction_id uuid NOT NULL REFERENCES prediction ON DELETE CASCADE,
+        revision integer NOT NULL CHECK (revision > 0),
+        outcome boolean NOT NULL,
+        num smallint CHECK (num BETWEEN 0 AND 4 AND (num > 0) = outcome),
+        observed_at timestamptz NOT NULL,
+        received timestamptz NOT NULL DEFAULT now(),
+        source text,
+        PRIMARY KEY (prediction_id, revision)
+    );
+    CREATE INDEX outcome_received ON outcome (received, prediction_id, revision);
+    CREATE TABLE rejected (
+        day date NOT NULL,
+        reason text NOT NULL,
+        count bigint NOT NULL,
+        PRIMARY KEY (day, reason)
+    );
+    """,
 )
+
+# The roles that read the log, where the stack has created them. It grants the same to tables that exist before them, in
+# include/stack/processes/reading_roles.py, and holds the lock CREATE_SCHEMA meanwhile.
+_GRANT = """
+    DO $$ BEGIN
+        IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'monitoring') THEN
+            GRANT SELECT ON prediction, model, outcome, rejected TO monitoring;
+            GRANT INSERT ON outcome TO monitoring;
+        END IF;
+        IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'predictions_reader') THEN
+            GRANT SELECT ON prediction, model, outcome, rejected, prediction_log TO predictions_reader;
+        END IF;
+    END $$"""
 
 
 class LogDatabase(Connection):
@@ -54,10 +95,12 @@ class LogDatabase(Connection):
     Args:
         url: connection URL of libpq, of a role that owns the database.
         seconds: time-out of a statement; it may be changed at any time.
+        waits: whether a change of the schema may take longer; where a request waits, it may not.
     """
 
-    def __init__(self, url: str, seconds: float = STATEMENT_TIMEOUT_SECONDS) -> None:
+    def __init__(self, url: str, seconds: float = STATEMENT_TIMEOUT_SECONDS, *, waits: bool = True) -> None:
         super().__init__(url, seconds)
+        self._migration_seconds = MIGRATION_SECONDS if waits else seconds
         self._known: set[str] = set()
 
     def write(self, batch: Batch) -> int:
@@ -96,7 +139,7 @@ class LogDatabase(Connection):
         super().close()
 
     def _prepare(self) -> None:
-        """Create missing tables."""
+        """Create missing tables, and change those of an older version."""
         self._execute("BEGIN; SELECT pg_advisory_xact_lock(%s)", LOCK + CREATE_SCHEMA)
         self._execute("CREATE TABLE IF NOT EXISTS prediction_log (schema_version integer NOT NULL)")
         version = self._execute("SELECT max(schema_version) FROM prediction_log").fetchone()[0] or 0
@@ -105,8 +148,10 @@ class LogDatabase(Connection):
                 f"its tables have schema version {version}; this service supports versions up to {len(SCHEMA)}"
             )
         for number, statements in enumerate(SCHEMA[version:], version + 1):
-            self._execute(statements)
+            self._execute_long(statements, self._migration_seconds)
             self._execute("INSERT INTO prediction_log VALUES (%s)", number)
+        if version < len(SCHEMA):
+            self._execute(_GRANT)
         self._execute("COMMIT")
 
     def _write(self, batch: Batch) -> int:

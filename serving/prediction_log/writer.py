@@ -168,7 +168,7 @@ class PredictionLog:
             return found
         if unavailable := self._unavailable:
             raise DatabaseError(unavailable[1])
-        database = LogDatabase(self._settings.prediction_log_url, LOOKUP_TIMEOUT_SECONDS)
+        database = LogDatabase(self._settings.prediction_log_url, LOOKUP_TIMEOUT_SECONDS, waits=False)
         try:
             return database.find(prediction_id)
         finally:
