@@ -83,12 +83,12 @@ class Postgres:
         self._signal_all(signal.SIGCONT)
 
     def run(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Return the rows of a statement of the log's role."""
+        """Return the rows of a statement of the log's role; it takes values in their order, or one mapping of them."""
         connection = psycopg2.connect(self.url)
         connection.autocommit = True
         try:
             with connection.cursor() as cursor:
-                cursor.execute(query, values)
+                cursor.execute(query, values[0] if values and isinstance(values[0], dict) else values)
                 return list(cursor.fetchall()) if cursor.description else []
         finally:
             connection.close()

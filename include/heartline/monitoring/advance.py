@@ -120,9 +120,9 @@ def _base(reference: Reference) -> _Base:
         counts=counts,
         missing=np.isnan(reference.features).sum(axis=0),
         records=records,
-        imputed=float(counts[-1][1:].sum() / records),
+        imputed=float(counts[-1][1:].sum() / max(records, 1)),
         pictures=[columns.bars(column, count) for column, count in zip(COUNTED, counts, strict=True)],
-        brier=brier(reference.labels, reference.probabilities),
+        brier=brier(reference.labels, reference.probabilities) if reference.brier is None else reference.brier,
     )
 
 
@@ -235,7 +235,7 @@ def _drift(state: State, base: _Base, settings: Settings) -> Drift:
                 labels=picture.labels,
                 reference=_shares(picture.heights(base.counts[at])),
                 recent=_shares(bars),
-                missing_reference=float(base.missing[at] / base.records) if at < len(FEATURES) else 0.0,
+                missing_reference=float(base.missing[at] / max(base.records, 1)) if at < len(FEATURES) else 0.0,
                 missing_recent=missing / records if records else 0.0,
                 weekly_p=state.weekly.get(column.name),
             )

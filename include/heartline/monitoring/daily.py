@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
+from heartline import contract
 from heartline.errors import ParameterError, RegistryRefusedError
 from heartline.ledger import past
 from heartline.ledger import store as ledger
 from heartline.ledger.entry import Entry
 from heartline.monitoring import references
-from heartline.monitoring.inputs import Day, Reference, Settings
+from heartline.monitoring.inputs import Answers, Day, Outcomes, Reference, Settings
 from heartline.monitoring.prediction_log import LoggedVersion, PredictionLog
 from heartline.monitoring.references import NoReferenceError
-from heartline.monitoring.report import Report
+from heartline.monitoring.report import Alarm, Report
 from heartline.monitoring.shadow import Candidate
 from heartline.monitoring.store import Store
 from heartline.registry import mlflow_registry, versions
@@ -154,6 +157,9 @@ class Monitor:
         last = last_ended(now)
         day = _until(day, last)
         self.store.prepare()
+        if not self.prediction_log.exists():
+            log.warning("the service has logged nothing yet, or it logs nothing: no day is computed")
+            return []
         days = list(self._missing(day))
         history = History.read() if days else History(())
         for one in days:
@@ -187,9 +193,16 @@ class Monitor:
 
     def _store(self, reference: Reference, arrived: Day, note: str, *, expected: bool) -> None:
         before = self.store.last(reference.digest, before=arrived.date)
-        state, report = self.advance(self.state_of(before.state) if before else None, reference, arrived, self.settings)
-        if not expected:  # nobody asks a version that is not in production
-            report = replace(report, alarms=[one for one in report.alarms if one.kind != SILENCE])
+        state = self.state_of(before.state) if before else None
+        alarms: list[Alarm] = []
+        # days on which it neither answered nor was in production: without a report, and not silent
+        between = (arrived.date - before.day).days - 1 if before else 0
+        for number in range(between, 0, -1):
+            state, report = self.advance(state, reference, _empty(arrived.date - number * _DAY), self.settings)
+            alarms += [one for one in report.alarms if one.kind != SILENCE]
+        state, report = self.advance(state, reference, arrived, self.settings)
+        alarms += [one for one in report.alarms if expected or one.kind != SILENCE]
+        report = replace(report, alarms=alarms)
         notes = [*report.notes, *reference.missing, *([note] if note else [])]
         self.store.save(replace(report, notes=list(dict.fromkeys(notes))), state.to_json())
 
@@ -229,6 +242,13 @@ class Monitor:
                 log.warning("version %s cannot answer in the shadow: %s", version, error)
                 self._candidates[version] = None
         return self._candidates[version]
+
+
+def _empty(day: datetime.date) -> Day:
+    """Return a day on which nothing arrived."""
+    features = np.empty((0, len(contract.FEATURE_NAMES)))
+    none, whole = np.empty(0), np.empty(0, np.int64)
+    return Day(day, Answers([], features, none), Outcomes(whole, whole, features, none, none))
 
 
 def last_ended(now: datetime.datetime) -> datetime.date:

@@ -104,6 +104,16 @@ class PredictionLog:
     def __init__(self, url: str | None = None) -> None:
         self._url = os.environ.get(VARIABLE, "") if url is None else url
 
+    def exists(self) -> bool:
+        """Return whether the service has created its tables in the form that holds outcomes.
+
+        Raises:
+            MonitoringError: the database does not answer.
+        """
+        with self._reading() as cursor:
+            cursor.execute("SELECT to_regclass('outcome') IS NOT NULL AND to_regclass('rejected') IS NOT NULL")
+            return bool(cursor.fetchone()[0])
+
     def first_day(self) -> datetime.date | None:
         """Return the first day on which anything arrived that is still there; None where there is nothing.
 

@@ -16,9 +16,11 @@ from tests.unit.monitoring.fakes import DIGEST, Log
 def monitoring(ledger_database: Postgres, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty store of the monitoring, that of this process."""
     server = ledger_database.server
-    name, password = ledger_database.login("heartline").split(":")
-    url = server.address(name, password, driver=None)
-    ledger_database.administer("DROP SCHEMA IF EXISTS monitoring CASCADE")
+    name, password = ledger_database.login("monitoring").split(":")
+    url = server.address(name, password, driver=None, database="heartline")
+    ledger_database.administer(
+        "DROP SCHEMA IF EXISTS monitoring CASCADE", "CREATE SCHEMA monitoring AUTHORIZATION monitoring"
+    )
     monkeypatch.setenv(stores.VARIABLE, url)
     return Store(url)
 

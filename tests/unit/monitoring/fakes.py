@@ -13,35 +13,11 @@ from heartline.monitoring.inputs import Day, Reference, Settings
 from heartline.monitoring.prediction_log import PredictionLog
 from heartline.monitoring.report import Alarm, Awaited, Completeness, Drift, Harm, Report
 from heartline.monitoring.store import VARIABLE, Store
+from serving.prediction_log.database import LogDatabase
 from tests.postgres import Postgres
 
 DIGEST = "d" * 64
 RECORD = dict.fromkeys(contract.FEATURE_NAMES, 1.0)
-
-# Those that the service creates, as far as the monitoring reads them.
-TABLES = """
-    DROP TABLE IF EXISTS rejected, outcome, prediction, model CASCADE;
-    CREATE TABLE model (key text PRIMARY KEY, version text NOT NULL, bundle text NOT NULL);
-    CREATE TABLE prediction (
-        prediction_id uuid PRIMARY KEY,
-        answered timestamptz NOT NULL,
-        logged timestamptz NOT NULL DEFAULT now(),
-        model_key text NOT NULL REFERENCES model,
-        probability double precision NOT NULL,
-        features jsonb NOT NULL
-    );
-    CREATE TABLE outcome (
-        prediction_id uuid REFERENCES prediction ON DELETE CASCADE,
-        revision integer,
-        outcome boolean NOT NULL,
-        num smallint NULL,
-        observed_at timestamptz NOT NULL,
-        received timestamptz NOT NULL DEFAULT now(),
-        source text NULL,
-        PRIMARY KEY (prediction_id, revision)
-    );
-    CREATE TABLE rejected (day date, reason text, count bigint, PRIMARY KEY (day, reason));
-"""
 
 
 def moment(day: int, hour: int = 12) -> datetime.datetime:
@@ -59,13 +35,23 @@ class Log:
 
     def __init__(self, postgres: Postgres) -> None:
         self.postgres = postgres
-        self.url = postgres.url
+        name, password = postgres.login("monitoring").split(":")
+        self.url = postgres.server.address(name, password, driver=None, database="predictions")
         self.read = PredictionLog(self.url)
-        postgres.run(TABLES)
+        postgres.clear()
+        tables = LogDatabase(postgres.url)  # as the service creates them
+        tables.open()
+        tables.close()
 
     def model(self, version: str = "1", digest: str = DIGEST) -> None:
         """Add a version."""
-        self.postgres.run("INSERT INTO model VALUES (%s, %s, %s)", f"key {digest}", version, digest)
+        self.postgres.run(
+            "INSERT INTO model (key, name, version, alias, family, origin, snapshot, contract_version, bundle) "
+            "VALUES (%s, 'heart-disease', %s, 'production', 'f', 'o', 's', 'c', %s)",
+            f"key {digest}",
+            version,
+            digest,
+        )
 
     def predict(
         self,
@@ -80,7 +66,8 @@ class Log:
         (count,) = self.postgres.run("SELECT count(*) FROM prediction")[0]
         prediction_id = str(uuid.UUID(int=count + 1))
         self.postgres.run(
-            "INSERT INTO prediction VALUES (%s, %s, %s, %s, %s, %s)",
+            "INSERT INTO prediction (prediction_id, request_id, request_row, answered, logged, model_key, "
+            "has_heart_disease, probability, imputed, features) VALUES (%s, 'r', 0, %s, %s, %s, true, %s, '{}', %s)",
             prediction_id,
             moment(day, hour),
             moment(day, hour),

@@ -110,7 +110,9 @@ def test_killed_anywhere_late_or_day_by_day_the_states_and_alarms_are_the_same(r
 
     for where in ("before", "after"):
         for at in (1, 3, 6, 12):
-            ledger_database.administer("DROP SCHEMA monitoring CASCADE")
+            ledger_database.administer(
+                "DROP SCHEMA monitoring CASCADE", "CREATE SCHEMA monitoring AUTHORIZATION monitoring"
+            )
             ledger_database.empty_ledger()
             with pytest.raises(Killed):
                 run(12, compute=dying(at, where))
@@ -167,6 +169,23 @@ def test_a_version_without_a_reference_is_left_out_and_the_day_says_so(run, moni
     run(1)
     assert [one.version for one in monitoring.reports()] == ["1"]
     assert monitoring.notes(date(1)) == ["version 9 is not monitored: version 9 was deleted"]
+
+
+def test_days_on_which_a_version_neither_answered_nor_was_in_production_are_counted_without_a_report(
+    run, monitoring, log
+):
+    first = log.predict(1)
+    log.observe(first, 5, True)
+    run(5)
+    assert [(one.date, [a.kind for a in one.alarms]) for one in monitoring.reports()] == [(date(1), []), (date(5), [])]
+    days = ["01: 1 0", "02: 0 0", "03: 0 0", "04: 0 0", "05: 0 1"]
+    assert Counted.from_json(stored(monitoring)[-1][2].encode()).seen == days
+
+
+def test_before_the_service_has_tables_no_day_is_computed(run, monitoring, log):
+    log.postgres.run("DROP TABLE outcome CASCADE")
+    assert run(3) == []
+    assert monitoring.completed() is None
 
 
 def test_the_candidate_answers_to_the_records_of_production(run, monitoring, log, monkeypatch):
