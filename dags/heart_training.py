@@ -1,6 +1,7 @@
 """# heart_training
 
-Trains, compares and registers heart-disease models from patient records, every night. The run's note says what came of
+Trains, compares and registers heart-disease models from patient records, every night, and when `heart_monitoring` finds
+that the version in production is worse than at its training (asset *harm*). The run's note says what came of
 it: the verdict, *nothing new*, or which task stopped it.
 
 - **ingest** parses the source and stores its values before validation.
@@ -25,12 +26,12 @@ the task; the results of earlier tasks are kept.
 import os
 from datetime import timedelta
 
-from airflow.sdk import CronTriggerTimetable, Param, dag, result, task
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, result, task
 
 from heartline import dag_ids
 from heartline.parameters import training as parameters
 from orchestration import deadline
-from orchestration.assets import CANDIDATE, PRODUCTION, SNAPSHOT
+from orchestration.assets import CANDIDATE, HARM, PRODUCTION, SNAPSHOT
 from orchestration.defaults import DEFAULT_ARGS, TAG_HEARTLINE, TAG_TRAINING
 
 RUNBOOK = {
@@ -72,11 +73,14 @@ Clear the task when the server is back; nothing is registered twice. After a dam
     description="Nightly training: ingest, validate, preprocess, train, compare, register",
     doc_md=__doc__,
     tags=[TAG_HEARTLINE, TAG_TRAINING],
-    schedule=CronTriggerTimetable(
-        os.environ.get("HEARTLINE_SCHEDULE") or "0 2 * * *",
-        timezone=os.environ.get("HEARTLINE_TIMEZONE") or "UTC",
-        # False would start last night's run in a new stack, up to a tenth of the interval later
-        run_immediately=timedelta(0),
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable(
+            os.environ.get("HEARTLINE_SCHEDULE") or "0 2 * * *",
+            timezone=os.environ.get("HEARTLINE_TIMEZONE") or "UTC",
+            # False would start last night's run in a new stack, up to a tenth of the interval later
+            run_immediately=timedelta(0),
+        ),
+        assets=[HARM],
     ),
     catchup=False,
     max_active_runs=1,

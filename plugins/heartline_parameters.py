@@ -13,6 +13,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 from heartline import dag_ids
 from heartline.errors import ParameterError
+from heartline.parameters import monitoring as monitoring_parameters
 from heartline.parameters import scoring as scoring_parameters
 from heartline.parameters import training as parameters
 
@@ -32,6 +33,7 @@ def _check_approval(given: Mapping[str, object]) -> None:
 CHECKS: dict[str, Callable[[Mapping[str, object]], None]] = {
     f"/api/v2/dags/{dag_ids.TRAINING}/dagRuns": parameters.check,
     f"/api/v2/dags/{dag_ids.SCORING}/dagRuns": scoring_parameters.check,
+    f"/api/v2/dags/{dag_ids.MONITORING}/dagRuns": monitoring_parameters.check,
     f"/api/v2/dags/{dag_ids.APPROVAL}/dagRuns": _check_approval,
 }  # by the end of the path at which a run is triggered
 MAX_BODY = 1_000_000  # bytes; a longer one is left to Airflow and to the task

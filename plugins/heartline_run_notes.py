@@ -32,7 +32,7 @@ def on_dag_run_failed(dag_run: Any, msg: str) -> None:
 
 
 def _write(dag_run: Any, *, failed: bool) -> None:
-    if dag_run.dag_id not in (dag_ids.TRAINING, dag_ids.APPROVAL, dag_ids.SCORING):
+    if dag_run.dag_id not in {value for name, value in vars(dag_ids).items() if name.isupper()}:
         return
     from airflow.utils.session import create_session
     from sqlalchemy.orm import object_session

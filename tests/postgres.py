@@ -83,19 +83,19 @@ class Postgres:
         self._signal_all(signal.SIGCONT)
 
     def run(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Return the rows of a statement of the log's role."""
+        """Return the rows of a statement of the log's role; it takes values in their order, or one mapping of them."""
         connection = psycopg2.connect(self.url)
         connection.autocommit = True
         try:
             with connection.cursor() as cursor:
-                cursor.execute(query, values)
+                cursor.execute(query, values[0] if values and isinstance(values[0], dict) else values)
                 return list(cursor.fetchall()) if cursor.description else []
         finally:
             connection.close()
 
     def clear(self) -> None:
         """Delete the tables of the log."""
-        self.run("DROP TABLE IF EXISTS prediction, model, prediction_log")
+        self.run("DROP TABLE IF EXISTS outcome, rejected, prediction, model, prediction_log")
 
     def administer(self, *statements: str) -> None:
         """Run statements in the ledger's database as the server's superuser, without the ledger's triggers."""

@@ -3,3 +3,4 @@
 TRAINING = "heart_training"
 APPROVAL = "heart_approval"
 SCORING = "heart_scoring"
+MONITORING = "heart_monitoring"

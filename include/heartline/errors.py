@@ -96,6 +96,14 @@ class LedgerRefusedError(LedgerError, PermanentError):
     """No ledger is configured, or its database answers and refuses."""
 
 
+class MonitoringError(HeartlineError):
+    """A database that the monitoring reads or writes does not answer."""
+
+
+class MonitoringRefusedError(MonitoringError, PermanentError):
+    """Such a database is not configured, or refuses; or an alarm cannot be acknowledged so."""
+
+
 @contextmanager
 def memory_limit(where: str) -> Iterator[None]:
     """Turn a lack of memory into an error that says so and is not retried.

@@ -21,6 +21,7 @@ TAG_HEARTLINE = "heartline"
 TAG_TRAINING = "training"
 TAG_SCORING = "scoring"
 TAG_APPROVAL = "approval"
+TAG_MONITORING = "monitoring"
 
 # 15 s, 30 s, 1, 2, 4 and then every 5 minutes: a server may be away for an hour.
 FIRST_DELAY, LONGEST_DELAY = timedelta(seconds=15), timedelta(minutes=5)

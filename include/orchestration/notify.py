@@ -11,10 +11,13 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from heartline import addresses, visible
+from heartline import addresses, dag_ids, visible
 from heartline.errors import DataError, HeartlineError, ParameterError, SourceError
+
+if TYPE_CHECKING:
+    from heartline.monitoring.report import Alarm
 
 SETTING = "HEARTLINE_NOTIFY"
 SECONDS = 10  # that a server may take
@@ -27,7 +30,7 @@ class Message:
     """What a team is told; it holds no values of patients.
 
     Attributes:
-        event: ``failure``, ``deadline`` or ``approval``, for programs.
+        event: ``failure``, ``deadline``, ``approval``, or ``monitoring_`` and the kind of an alarm, for programs.
         subject: one line.
         where: DAG, run and task.
         link: web address of the run.
@@ -66,6 +69,27 @@ def failed(context: Mapping[str, Any]) -> None:
             where=f"DAG {ti.dag_id}, run {ti.run_id}, task {task}, attempt {ti.try_number}",
             link=addresses.airflow_run_of(ti.dag_id, ti.run_id),
             hint="The end of the task's log says what was expected and what to do; dags/README.md has a runbook.",
+        )
+    )
+
+
+def alarm(raised: "Alarm", entry: int) -> list[str]:
+    """Tell of an alarm of the monitoring.
+
+    Args:
+        raised: the alarm; it holds no values of patients.
+        entry: number of its entry in the ledger.
+
+    Returns:
+        why it could not be sent, one line for each connection that failed.
+    """
+    return send(
+        Message(
+            event=f"monitoring_{raised.kind}",
+            subject=f"Heartline: {raised.kind}: {visible.visible(raised.sentence, visible.LONG)}",
+            where=f"version {raised.version}, day {raised.date}, entry {entry} of the ledger; {raised.rate}",
+            link=addresses.dag(dag_ids.MONITORING),
+            hint="It is shown until a person acknowledges it with a reason; dags/README.md says what each alarm means.",
         )
     )
 

@@ -4,7 +4,7 @@ Airflow does not authenticate requests to a plugin's pages. ``mounted`` builds e
 route of it requires. All Airflow processes import it and only the api-server serves pages, so it imports late.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -64,11 +64,33 @@ def mounted(
     return {"app": application, "url_prefix": prefix, "name": name}
 
 
-def html(content: bytes, status: int = 200) -> "Response":
-    """Return a page as a response."""
+def html(content: bytes, status: int = 200, *, posts: bool = False) -> "Response":
+    """Return a page as a response.
+
+    Args:
+        content: HTML in UTF-8.
+        status: of the response.
+        posts: whether its forms send something: they then name this server as their origin, which others do not.
+    """
     from fastapi.responses import Response
 
-    return Response(content, status, HEADERS, "text/html; charset=utf-8")
+    headers = HEADERS | ({"Referrer-Policy": "same-origin"} if posts else {})
+    return Response(content, status, headers, "text/html; charset=utf-8")
+
+
+def same_origin(headers: Mapping[str, str]) -> bool:
+    """Return whether a request that changes something was sent by a page of this server, or by no browser.
+
+    Airflow's cookie has ``SameSite=Lax``: no page of another site sends it with a form, but one of another port or
+    subdomain does. Browsers tell where such a request comes from; without HTTPS, older ones by ``Origin`` only.
+
+    Args:
+        headers: of the request, by name in lower case.
+    """
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site == "same-origin"
+    return origin is None or urlsplit(origin).netloc in (headers.get("host"), addresses.host(addresses.AIRFLOW))
 
 
 def explanation(request: Any, status: int, title: str, *sentences: str, links: Any = ()) -> "Response":
@@ -112,7 +134,8 @@ def _answer_errors(site: "FastAPI", prefix: str) -> None:
         if error.status_code == 401 and _is_browser(request):
             # Without a host: the login belongs to the host name in the browser's address bar.
             query = f"?{request.url.query}" if request.url.query else ""
-            page = f"{BELOW}{prefix}{request.url.path.rpartition(prefix)[2]}{query}"
+            path = request.url.path.rpartition(prefix)[2] if request.method == "GET" else "/"
+            page = f"{BELOW}{prefix}{path}{query}"
             return RedirectResponse(f"{LOGIN}?next={quote(page, safe='')}", 303, HEADERS)
         return _text(f"{error.detail}\n", error.status_code)
 
@@ -159,6 +182,8 @@ def subject_of(dag: str, run: str) -> Subject:
         return Subject(training_run, version, missing)
     if dag == dag_ids.SCORING:
         return Subject(why_none="A scoring run trains and compares no model.")
+    if dag == dag_ids.MONITORING:
+        return Subject(why_none="A monitoring run trains and compares no model.")
     return Subject(why_none=f"The DAG {dag} trains no model of Heartline.")
 
 

@@ -3,7 +3,7 @@
 import errno
 from enum import IntEnum
 
-from heartline.errors import HeartlineError, LedgerError
+from heartline.errors import HeartlineError, LedgerError, MonitoringError
 
 
 class Exit(IntEnum):
@@ -56,7 +56,7 @@ def exit_code(error: HeartlineError) -> int:
     """Return the exit code of a command that ends with an error."""
     if isinstance(error, StackError):
         return error.code
-    return Exit.UNHEALTHY if isinstance(error, LedgerError) else Exit.FAILED
+    return Exit.UNHEALTHY if isinstance(error, (LedgerError, MonitoringError)) else Exit.FAILED
 
 
 def from_os_error(error: OSError) -> MachineError:

@@ -16,6 +16,8 @@ from heartline.ingestion import source_catalog
 from heartline.ingestion.access import networks
 from heartline.ingestion.mapping import catalog as mapping_catalog
 from heartline.ledger import retention
+from heartline.monitoring import settings as monitoring
+from heartline.parameters import monitoring as monitoring_parameters
 from heartline.parameters import training as parameters
 from heartline.registry.production import approvals
 from stack import mapping_choice
@@ -112,6 +114,10 @@ def _names_mapping(text: str) -> bool:
     return text.strip() in mapping_catalog.NAMES or mapping_catalog.is_inline(text)
 
 
+def _is_outcomes(text: str) -> bool:
+    return re.fullmatch(monitoring_parameters.SOURCE_PATTERN, text) is not None
+
+
 def _are_networks(text: str) -> bool:
     try:
         return bool(networks.parse(text))
@@ -153,6 +159,13 @@ _CHECKS: _Checks = {
         f"{_NAMED_MAPPINGS}, or the path of a mapping that exists, .yaml, .yml or .json",
     ),
     source_catalog.PATIENT_SETTING: (_is_patient, "the name of a column"),
+    "HEARTLINE_MONITORING_SCHEDULE": (_is_schedule, "a cron expression of five fields that occurs, such as 30 0 * * *"),
+    monitoring.MARGIN: (monitoring.is_margin, "a number from 0 to below 1, such as 0.02"),
+    **dict.fromkeys(monitoring.RATES, (monitoring.is_rate, "a probability above 0 and below 1, such as 0.01")),
+    monitoring_parameters.SOURCE_SETTING: (
+        _is_outcomes,
+        "postgres, postgres:TABLE, an absolute path, or an http(s) URL",
+    ),
     retention.VARIABLE: (_is_count, "a whole number of days, at least 1"),
     "HEARTLINE_CACHE_DIR": (lambda text: Path(text).is_absolute(), "an absolute path"),
     "HEARTLINE_UCI_URL": (_is_archive, "an http(s) URL, a file:// URL or an absolute path"),

@@ -60,6 +60,7 @@ class Connection:
     def __init__(self, url: str, seconds: float = STATEMENT_TIMEOUT_SECONDS) -> None:
         self._url = url
         self._connection: Any = None
+        self._usual_seconds = seconds
         self.seconds = seconds
 
     def open(self) -> None:
@@ -115,8 +116,19 @@ class Connection:
         self._wait(STATEMENT_TIMEOUT_SECONDS)
         return cursor
 
-    def _wait(self, seconds: float) -> None:
-        """Wait until the server has answered, at most ``seconds`` and at most the present ``self.seconds``."""
+    def _execute_long(self, statement: str, seconds: float) -> None:
+        """Run a statement that may take ``seconds``, in the present transaction; a lowered ``self.seconds`` ends it."""
+        self._execute("SELECT set_config('statement_timeout', %s, true)", str(int(seconds * 1000)))
+        cursor = self._connection.cursor()  # it must exist until the end
+        cursor.execute(statement)
+        self._wait(seconds, long=True)
+        cursor.close()
+
+    def _wait(self, seconds: float, *, long: bool = False) -> None:
+        """Wait until the server has answered, at most ``seconds`` and at most the present ``self.seconds``.
+
+        If ``long``, ``self.seconds`` matters only once it is lower than at first: when the process stops.
+        """
         start = time.monotonic()
         while (state := self._connection.poll()) != extensions.POLL_OK:
             poller = select.poll()
@@ -124,8 +136,9 @@ class Connection:
                 self._connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT
             )
             while not poller.poll(POLL_MILLISECONDS):
-                if time.monotonic() - start >= min(seconds, self.seconds):
-                    raise psycopg2.OperationalError(f"no response within {min(seconds, self.seconds):g} seconds")
+                limit = seconds if long and self.seconds >= self._usual_seconds else min(seconds, self.seconds)
+                if time.monotonic() - start >= limit:
+                    raise psycopg2.OperationalError(f"no response within {limit:g} seconds")
 
 
 def _first_line(error: Exception) -> str:

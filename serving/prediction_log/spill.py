@@ -10,14 +10,16 @@ The ledger keeps its events in lines of the same form, in one file for all worke
 import fcntl
 import logging
 import os
+import re
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 SUFFIX = ".spill"
+_UUID = re.compile(rb'(?<=")[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?=")')
 LOG = logging.getLogger(__name__)
 
 
@@ -185,6 +187,15 @@ class Spill:
                     if text in line and (data := _parsed(line)[0]) is not None:
                         return data
         return None
+
+    def ids_among(self, wanted: Collection[str]) -> set[str]:
+        """Return which of these ids occur in the files of all workers."""
+        found: set[str] = set()
+        for path in self._folder.glob(f"*{SUFFIX}"):
+            with suppress(OSError), path.open("rb") as file:
+                for line in file:
+                    found |= {text.decode() for text in _UUID.findall(line)} & set(wanted)
+        return found
 
     def close(self) -> None:
         """Release all files."""

@@ -68,7 +68,7 @@ def parsed() -> dict:
 
 def test_no_import_errors(parsed):
     assert parsed["errors"] == {}
-    assert set(parsed["dags"]) == {"heart_training", "heart_approval", "heart_scoring"}
+    assert set(parsed["dags"]) == {"heart_training", "heart_approval", "heart_scoring", "heart_monitoring"}
 
 
 def test_parsing_imports_nothing_heavy(parsed):
@@ -97,6 +97,15 @@ def test_scoring_is_mapped_over_what_plan_returns(parsed):
     assert set(dag["params"]) == {
         "source", "query", "mapping", "encoding", "keys", "version", "output", "format",
     }  # fmt: skip
+
+
+def test_monitoring_reads_outcomes_beside_the_days_and_starts_a_training_by_event_or_by_its_net(parsed):
+    dag = parsed["dags"]["heart_monitoring"]
+    assert dag["tasks"] == {"outcomes": [], "days": ["alarms"], "alarms": ["net"], "net": ["retrain"], "retrain": []}
+    assert dag["mapped"] == {"retrain": ["net"]}
+    assert set(dag["params"]) == {"day", "outcomes", "query"}
+    assert dag["max_active_runs"] == 1
+    assert dag["catchup"] is False
 
 
 def test_profiles_are_those_of_the_domain(parsed):
@@ -135,6 +144,7 @@ def test_a_wrong_default_source_is_left_to_the_run_to_refuse():
 def test_schedule_is_nightly_in_its_time_zone_without_catch_up(parsed):
     dag = parsed["dags"]["heart_training"]
     assert "30 1 * * *" in dag["timetable"]
+    assert "heartline://harm" in dag["timetable"]
     assert dag["catchup"] is False
     # a start date in the past would make the scheduler run the last missed night as soon as the stack is up
     assert dag["start_date"] == ""
@@ -178,6 +188,7 @@ print("RESULT" + json.dumps(sorted(final)))
         "DataError",
         "HandoverError",
         "LedgerRefusedError",
+        "MonitoringRefusedError",
         "NoCandidateError",
         "OutOfMemoryError",
         "ParameterError",

@@ -11,6 +11,7 @@ import pytest
 
 from heartline import dag_ids
 from heartline.reports import data_docs_site
+from tests import monitoring_reports
 from tests.conftest import ROOT
 from tests.mlflow_double import Content, serving
 
@@ -37,7 +38,12 @@ VERSIONS = {
     "versions of a DAG": "/versions/?dag=heart_scoring",
     "versions since": "/versions/?since=2026-03-01&dag=heart_training",
 }
-PAGES = DATA_DOCS | MLFLOW | VERSIONS
+MONITORING = {
+    "monitoring": "/monitoring/",
+    "monitoring of a DAG": "/monitoring/?dag=heart_monitoring",
+    "monitoring of a version": "/monitoring/?version=7&dag=heart_training",
+}
+PAGES = DATA_DOCS | MLFLOW | VERSIONS | MONITORING
 ELSEWHERE = {
     "another run": f"/data-docs/run?id={OTHER}",
     "no page": "/data-docs/index.json",
@@ -55,6 +61,7 @@ ELSEWHERE = {
     "comparison of no approval": "/comparison/run?dag=heart_approval&id=x%00",
     "data quality of no approval": "/data-docs/run?dag=heart_approval&id=%00",
     "versions of another DAG": "/versions/?dag=foreign",
+    "monitoring of another DAG": "/monitoring/?dag=foreign",
 }
 WRONG = {"no run": "/comparison/run?dag=heart_training", "no date": "/versions/?since=March"}
 RESULTS = [
@@ -152,6 +159,7 @@ logins = {
     "browser": {"Accept": "text/html,*/*"},
     "bearer": {"Authorization": "Bearer " + token},
     "cookie": {"Cookie": "_token=" + token},
+    "user": {"Cookie": "_token=" + manager.generate_jwt(SimpleAuthManagerUser(username="carl", role="user"))},
     "page in a browser": {"Cookie": "_token=" + token, "Accept": "text/html,*/*"},
     "forged": {"Authorization": "Bearer " + token[:-3] + "abc"},
     "no permission": {"Authorization": "Bearer " + without},
@@ -176,7 +184,36 @@ if wanted:
         1, datetime(2026, 11, 1, tzinfo=UTC), "requested", "2", "run x", {"run": "ask__3", "training": sys.argv[2]},
         "ledger", None, "", "",
     )
-    store.entries = lambda **_: [asked]
+    alarm = {"alarm": "harm", "day": "2026-02-20", "sentence": "It is worse.", "rate": "at most 1 %"}
+    alarmed = Entry(12, asked.at, "alarm", "7", "run y", alarm, "ledger", None, "", "")
+    store.entries = lambda kinds, **_: [one for one in (asked, alarmed) if one.kind in kinds]
+    entered = []
+    store.append = lambda kind, **more: entered.append([kind, more["by"], more["facts"]])
+    from heartline.monitoring import store as monitoring_store
+    from heartline.monitoring.report import Report
+    reports = [Report.from_json(line) for line in open(os.environ["REPORTS"])]
+    monitoring_store.reports = lambda *_, **__: reports
+    monitoring_store.Store.notes = lambda *_: []
+    form = "number=12&reason=checked+with+the+ward&dag=heart_scoring"
+    here, form_type = {"Origin": "http://testserver"}, "application/x-www-form-urlencoded"
+    for name, login, content, more in (
+        ("viewer", "cookie", form, here),
+        ("another port", "user", form, {"Origin": "http://testserver:8080"}),
+        ("another port, new browser", "user", form, here | {"Sec-Fetch-Site": "same-site"}),
+        ("no origin", "user", form, {"Origin": "null"}),
+        ("short reason", "user", "number=12&reason=ok", here),
+        ("other alarm", "user", form.replace("12", "13"), here),
+        ("no number", "user", "reason=checked+with+the+ward", here),
+        ("long", "user", form + "&more=" + "x" * 50_000, here),
+        ("form", "user", form, here),
+        ("form in a new browser", "user", form, {"Origin": "null", "Sec-Fetch-Site": "same-origin"}),
+        ("program", "user", form, {}),
+        ("expired login", "browser", form, here),
+    ):
+        before = len(entered)
+        headers = logins[login] | more | {"Content-Type": form_type}
+        answer = client.post("/monitoring/acknowledge", content=content, headers=headers)
+        responses["post: " + name] = [answer.status_code, answer.text, dict(answer.headers), entered[before:]]
 for name, path in wanted.items():
     for login in logins:
         ask(login, name, path)
@@ -202,6 +239,8 @@ def folder(tmp_path_factory):
     (site / data_docs_site.page_name(RUN)).write_text("<p>a page</p>")
     (site / "index.html").write_text("<p>the index</p>")
     (site / "index.json").write_text("{}")
+    reports = monitoring_reports.reports("harm")
+    (home / "reports.jsonl").write_bytes(b"".join(one.to_json() + b"\n" for one in reports))
     (home / "store" / "reports").mkdir()
     (home / "store" / "reports" / "x.html").write_text("secret")
     return home
@@ -221,6 +260,7 @@ def _probe(home, paths: dict, away: dict, **settings: str) -> dict:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "ann:viewer",
             "AIRFLOW__API_AUTH__JWT_SECRET": "a secret of sixty-four bytes or more, as its algorithm asks for it",
             "HEARTLINE_STORE": (home / "store").as_uri(),
+            "REPORTS": str(home / "reports.jsonl"),
             "PYTHONPATH": f"{ROOT / 'include'}{os.pathsep}{home / 'code'}",
             **settings,
         },
@@ -259,8 +299,9 @@ def _routes(airflow) -> list[str]:
 
 
 def test_every_route_that_a_plugin_mounts_requires_a_login_and_a_permission(airflow):
-    assert {prefix for prefix, _, _ in airflow["routes"]} == {"/comparison", "/data-docs", "/versions"}
-    assert len(_routes(airflow)) >= 6
+    assert {prefix for prefix, _, _ in airflow["routes"]} == {"/comparison", "/data-docs", "/monitoring", "/versions"}
+    assert "POST /monitoring/acknowledge" in _routes(airflow)
+    assert len(_routes(airflow)) >= 8
     for route in _routes(airflow):
         found = {login: airflow["responses"][f"{login}: {route}"] for login in ("anonymous", "forged", "no permission")}
         assert found["anonymous"][:2] == [401, "Not authenticated\n"], route
@@ -306,6 +347,9 @@ def test_with_a_login_the_pages_are_shown(airflow, login, path):
         assert text == ("<p>the index</p>" if "index" in path else "<p>a page</p>")
     elif path in MLFLOW:
         assert text == "<p>a comparison</p>"
+    elif path in MONITORING:
+        assert "Since 20 February 2026 version 7 is worse than at its training" in text
+        assert '<form method="post"' not in text, "a viewer cannot acknowledge"
     else:
         assert "version 1 is in production" in text
         assert text.count("<circle") == 2
@@ -318,7 +362,8 @@ def test_a_page_runs_no_script_and_is_not_cached(airflow, path):
         "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
     )
     assert headers["cache-control"] == "no-store"
-    assert headers["referrer-policy"] == "no-referrer"
+    # with none, a form would not say which page it is on
+    assert headers["referrer-policy"] == ("same-origin" if path in MONITORING else "no-referrer")
     assert headers["x-content-type-options"] == "nosniff"
 
 
@@ -328,6 +373,41 @@ def test_other_addresses_are_not_found(airflow, path):
     assert status == 404
     assert headers["content-type"] == "text/plain; charset=utf-8"
     assert "secret" not in text
+
+
+def test_who_may_trigger_a_run_can_acknowledge_an_alarm_with_a_reason(airflow):
+    text = airflow["responses"]["user: monitoring"][1]
+    assert '<form method="post" action="./acknowledge">' in text
+    assert 'name="number" value="12"' in text
+    for name in ("form", "form in a new browser", "program"):
+        status, _, headers, entered = airflow["responses"][f"post: {name}"]
+        assert (status, headers["location"]) == (303, "./?dag=heart_scoring&acknowledged=12"), name
+        assert entered == [["acknowledged", "carl", {"alarm": 12, "reason": "checked with the ward"}]]
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "said"),
+    [
+        ("viewer", 403, "Forbidden"),
+        ("another port", 403, "This request comes from another page"),
+        ("another port, new browser", 403, "This request comes from another page"),
+        ("no origin", 403, "This request comes from another page"),
+        ("short reason", 422, "a reason of 10 to"),
+        ("other alarm", 422, "ntry 13 is no alarm"),
+        ("no number", 422, "The form names no alarm"),
+        ("long", 422, "The form names no alarm"),
+    ],
+)
+def test_other_requests_acknowledge_nothing(airflow, name, status, said):
+    found, text, _, entered = airflow["responses"][f"post: {name}"]
+    assert (found, entered) == (status, [])
+    assert said in text
+
+
+def test_a_form_whose_login_has_expired_leads_to_the_login_and_back_to_the_page(airflow):
+    status, _, headers, entered = airflow["responses"]["post: expired login"]
+    assert (status, entered) == (303, [])
+    assert headers["location"] == f"/api/v2/auth/login?next={quote('/monitoring/', safe='')}"
 
 
 @pytest.mark.parametrize(
@@ -340,6 +420,7 @@ def test_other_addresses_are_not_found(airflow, path):
         ("comparison of a scoring run", "A scoring run trains and compares no model."),
         ("comparison of another DAG", "The DAG foreign trains no model of Heartline."),
         ("versions of another DAG", "The DAG foreign trains no model of Heartline"),
+        ("monitoring of another DAG", "The DAG foreign monitors no model of Heartline"),
     ],
 )
 def test_a_missing_page_is_explained_to_programs_and_in_a_browser(airflow, path, said):
@@ -379,6 +460,8 @@ def test_the_views_are_where_they_are_looked_for(airflow):
         ("Comparison", "dag_run", "comparison/run?dag={DAG_ID}&id={RUN_ID}"),
         ("Versions", "nav", "versions/"),
         ("Versions", "dag", "versions/?dag={DAG_ID}"),
+        ("Monitoring", "nav", "monitoring/"),
+        ("Monitoring", "dag", "monitoring/?dag={DAG_ID}"),
     }
 
 

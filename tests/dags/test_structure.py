@@ -46,4 +46,5 @@ def test_only_the_nightly_run_has_a_deadline(found):
         "heart_training": 1,
         "heart_approval": 0,
         "heart_scoring": 0,
+        "heart_monitoring": 0,
     }

@@ -15,8 +15,9 @@ import requests
 from playwright.sync_api import Browser, Page, expect
 
 from heartline.reports import versions_page
+from heartline.reports.monitoring import page as monitoring_page
 from stack.clients.airflow import Airflow
-from tests import versions_example
+from tests import monitoring_reports, versions_example
 from tests.running import ROOT
 
 pytestmark = pytest.mark.browser
@@ -80,6 +81,31 @@ def test_the_page_of_all_versions_is_one_page_that_loads_nothing(page, pictures,
     expect(page.get_by_text("approved by dr.meyer", exact=True)).to_be_visible()
     assert loaded == [file.as_uri()]
     page.screenshot(path=pictures / "versions.png")
+
+
+def test_the_page_on_monitoring_is_one_page_that_loads_nothing(page, pictures, tmp_path):
+    file = tmp_path / "monitoring.html"
+    found = monitoring_reports.monitored("harm")
+    file.write_bytes(monitoring_page.render(found, today=monitoring_reports.TODAY, form=True))
+    loaded: list[str] = []
+    page.on("request", lambda request: loaded.append(request.url))
+
+    page.goto(file.as_uri())
+
+    expect(page.get_by_role("heading", level=1)).to_have_text(
+        "Since 20 February 2026 version 7 is worse than at its training."
+    )
+    assert page.get_by_role("img").count() >= 20
+    page.set_viewport_size({"width": 1440, "height": 1330})
+    page.screenshot(path=pictures / "monitoring.png")
+    reason = page.get_by_label(re.compile("^Acknowledge: "))
+    reason.fill("too short")
+    page.get_by_role("button", name="Acknowledge").click()
+    assert reason.evaluate("field => field.validity.tooShort")
+    assert loaded == [file.as_uri()]
+    page.set_viewport_size({"width": 400, "height": 860})
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
+    page.set_viewport_size({"width": 1440, "height": 860})
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +18,10 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
+from heartline.monitoring import alarm_entries
+from heartline.monitoring.store import Store
 from stack.clients.airflow import Airflow
+from tests import monitoring_reports
 from tests.running import ROOT, Running
 from tests.waiting import until
 
@@ -27,6 +31,7 @@ TRAINING, APPROVAL = "heart_training", "heart_approval"
 ENDED = ("success", "failed")
 TASKS = ("ingest", "validate", "preprocess", "train", "compare", "register")
 REASON = "Reviewed with cardiology: fewer missed patients."
+FOUND = "The new ward sends other outcomes; corrected with cardiology."
 REJECTION = "The recall of older women has not been reviewed."
 RUN_SECONDS = 600.0
 
@@ -144,6 +149,30 @@ def test_a_request_that_nobody_answers_ends_without_an_approval(workplace, airfl
     assert "nobody answered the request for the approval of version 2 in time" in _history(workplace)
 
 
+def test_an_alarm_is_acknowledged_with_a_reason_on_the_tab_monitoring(workplace, user, pictures):
+    version = _production(workplace)
+    number = _monitored(workplace, version)
+    done = workplace.call("monitor", check=False)
+    assert done.returncode == 1
+    assert f"version {version} is worse than at its training" in done.stdout
+    assert "1 open alarm: Since " in workplace.call("status").stdout
+
+    page = user("approver", height=1330)
+    page.goto(workplace.url("AIRFLOW", "/dags/heart_monitoring"))
+    page.get_by_role("link", name="Monitoring", exact=True).last.click()
+    shown = page.frame_locator("iframe[title='Monitoring']")
+    expect(shown.get_by_role("heading", level=1)).to_contain_text(f"version {version} is worse than at its training")
+    shown.get_by_label(re.compile("^Acknowledge: ")).fill(FOUND)
+    _picture(page, pictures / "tab-monitoring.png")
+    shown.get_by_role("button", name="Acknowledge").click()
+    expect(shown.get_by_role("status")).to_contain_text(f"Alarm {number} is acknowledged")
+    expect(shown.get_by_role("heading", level=1)).to_contain_text("nothing new needs attention")
+    expect(shown.get_by_role("heading", name="Open alarms")).to_have_count(0)
+
+    assert f"approver acknowledged the alarm of entry {number} about version {version}: {FOUND}" in _history(workplace)
+    assert "nothing new needs attention" in workplace.call("monitor").stdout
+
+
 def test_nights_with_nothing_new_and_with_bad_records(workplace, airflow, user, pictures, tmp_path):
     before = _production(workplace)
     rows = list(csv.reader((ROOT / "docs" / "examples" / "synthetic.csv").open(newline="")))
@@ -166,6 +195,23 @@ def test_nights_with_nothing_new_and_with_bad_records(workplace, airflow, user, 
     expect(page.get_by_role("row").filter(has_text="validate")).to_contain_text("Failed")
     _picture(page, pictures / "night-stopped.png")
     assert _production(workplace) == before
+
+
+def _monitored(stack: Running, version: str) -> int:
+    """Store reports of some weeks until yesterday, with an alarm of harm, and return the number of its entry."""
+    urls = {
+        role: f"postgresql://{role}:{password}@127.0.0.1:{stack.ports['POSTGRES']}/heartline"
+        for role in ("ledger", "monitoring")
+        for password in [(stack.home / "secrets" / f"{role}_db_password").read_text().strip()]
+    }
+    store = Store(urls["monitoring"])
+    store.prepare()
+    last = datetime.now(UTC).date() - timedelta(days=1)
+    reports = monitoring_reports.reports("harm", first=last - timedelta(days=55), last=last, version=version)
+    for one in reports:
+        store.save(one, b"{}")
+    (alarm,) = [alarm for one in reports for alarm in one.alarms]
+    return alarm_entries.enter(alarm, reports[-1].digest, by="run x", url=urls["ledger"]).number
 
 
 def _train_from_the_form(page: Page, stack: Running, pictures: Path) -> str:

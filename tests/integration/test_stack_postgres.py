@@ -15,6 +15,7 @@ import pytest
 from heartline import contract
 from heartline.ledger import schema, store
 from stack.errors import MachineError, UnhealthyError, UsageError
+from stack.processes import reading_roles
 from stack.processes.cluster_location import SHARED_FOLDER, shared_folder
 from stack.processes.databases import NAMES, Server, create_missing
 from stack.processes.definitions import AIRFLOW, MLFLOW, ledger_url
@@ -130,7 +131,7 @@ def test_a_user_who_may_create_roles_and_databases_is_enough(database):
         for name in NAMES:
             cursor.execute(f"DROP DATABASE IF EXISTS {name}")
             cursor.execute(f"DROP ROLE IF EXISTS {name}")
-        for name in (*schema.LOGINS, schema.OWNER):
+        for name in (*schema.LOGINS, schema.OWNER, *reading_roles.LOGINS):
             cursor.execute(f"DROP ROLE IF EXISTS {name}")
         cursor.execute("CREATE ROLE builder LOGIN CREATEDB CREATEROLE PASSWORD 'p w'")
     connection.close()

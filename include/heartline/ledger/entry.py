@@ -18,6 +18,7 @@ KINDS = {
     "served": "the service serves another version",
     "scored": "a scoring run wrote its predictions",
     "alarm": "the monitoring raised an alarm",
+    "acknowledged": "a person acknowledged an alarm",
     "pruned": "old entries were removed, as HEARTLINE_LEDGER_DAYS says",
 }
 """Each kind, and what an entry of it says."""

@@ -81,7 +81,13 @@ def _scored(entry: Entry) -> str:
 
 def _alarm(entry: Entry) -> str:
     about = f" about {_version(entry.version)}" if entry.version else ""
-    return f"{_by(entry)} raised an alarm{about}"
+    what = _fact(entry, "sentence")
+    return f"{_by(entry)} raised an alarm{about}" + (f" ({what.rstrip('.')})" if what else "")
+
+
+def _acknowledged(entry: Entry) -> str:
+    about = f" about {_version(entry.version)}" if entry.version else ""
+    return f"{_by(entry)} acknowledged the alarm of entry {_fact(entry, 'alarm')}{about}"
 
 
 def _pruned(entry: Entry) -> str:
@@ -108,5 +114,6 @@ _SENTENCES: Mapping[str, Callable[[Entry], str]] = {
     "served": _served,
     "scored": _scored,
     "alarm": _alarm,
+    "acknowledged": _acknowledged,
     "pruned": _pruned,
 }

@@ -36,9 +36,12 @@ class Reference:
         version: the registered version.
         digest: sha256 of its bundle's manifest, by which the prediction log names it.
         snapshot: digest of the training data.
-        features: (n, features) in the order of the contract, NaN for a missing value.
-        probabilities: (n,), out of fold, averaged over the repeats.
+        features: (n, features) in the order of the contract, NaN for a missing value; n is 0 where the records are
+            gone: drift is then measured against the first records of the version.
+        probabilities: (n,), out of fold, averaged over the repeats; all NaN where they are gone.
         labels: (n,), 0 or 1.
+        brier: the Brier score out of fold as it was stored at training, where ``probabilities`` are gone; None: theirs.
+        missing: what of the reference is gone, one sentence each.
     """
 
     version: str
@@ -47,6 +50,8 @@ class Reference:
     features: Floats
     probabilities: Floats
     labels: Integers
+    brier: float | None = None
+    missing: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class Figures:
         brier: mean squared error of the probabilities.
         auc: area under the ROC curve.
         slope: calibration slope, 1 where calibration is right.
-        intercept: calibration in the large, 0 where it is right.
+        intercept: calibration intercept: the shift of the log odds with which the mean is right, 0 where it is.
     """
 
     group: str
@@ -142,7 +142,7 @@ class Drift:
     """Are the patients others?
 
     Attributes:
-        e: the present e-value over all columns.
+        e: the present e-value over all columns: the largest one divided by their number.
         highest: the highest one so far; it raises the alarm.
         threshold: at which there is an alarm.
         weekly_limit: below which a weekly p-value is an alarm.
@@ -229,8 +229,8 @@ class Shadow:
         largest: the largest difference of two probabilities.
         outcomes: records with an outcome that both answered.
         difference: mean Brier score of production minus that of the candidate: positive where the candidate is better.
-        better: e-value of "the candidate is better".
-        worse: e-value of "the candidate is worse".
+        better: the highest e-value so far of "the candidate is better".
+        worse: the highest e-value so far of "the candidate is worse".
         threshold: at which one of them decides.
     """
 
@@ -259,6 +259,7 @@ class Report:
         harm, drift, completeness, awaited, shadow: the answers; no shadow without a candidate.
         alarms: that this day raised.
         rate: the false-alarm rate of the whole page, in words.
+        notes: what a reader has to know beside the figures, one sentence each, such as what of the reference is gone.
     """
 
     date: datetime.date
@@ -273,6 +274,7 @@ class Report:
     shadow: Shadow | None
     alarms: Sequence[Alarm]
     rate: str
+    notes: Sequence[str] = ()
 
     def to_json(self) -> bytes:
         """Return it as JSON, the same bytes for the same report."""

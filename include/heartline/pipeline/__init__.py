@@ -1,5 +1,5 @@
 """The tasks of the DAGs heart_training and heart_approval, one module each, and what they share.
 
-May import: ``approval``, ``comparison``, ``evaluation``, ``ingestion``, ``ledger``, ``packaging``, ``parameters``,
-``registry``, ``reports``, ``storage``, ``training``, ``validation``.
+May import: ``approval``, ``comparison``, ``evaluation``, ``ingestion``, ``ledger``, ``monitoring``, ``packaging``,
+``parameters``, ``registry``, ``reports``, ``storage``, ``training``, ``validation``.
 """

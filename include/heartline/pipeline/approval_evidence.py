@@ -8,14 +8,16 @@ from typing import Any
 from urllib.parse import quote
 
 from heartline import addresses, contract
-from heartline.errors import HeartlineError, RegistryError
+from heartline.errors import HeartlineError, MonitoringError, RegistryError
 from heartline.evaluation.metrics import Estimate
+from heartline.monitoring import store, summary
+from heartline.monitoring.report import Shadow
 from heartline.packaging import export
 from heartline.packaging.bundle import open_bundle
 from heartline.registry import versions
 from heartline.registry.mlflow_registry import COMPARISON
 from heartline.registry.versions import StoredModel
-from heartline.reports.approval_request import ApprovalRequest, Changes, Model
+from heartline.reports.approval_request import NO_SHADOW, ApprovalRequest, Changes, Model
 from heartline.storage import object_store, snapshots, splits
 from heartline.training import families
 
@@ -56,7 +58,38 @@ def collect(
         links=_links(candidate, training),
         until=until,
         not_by=not_by,
+        shadow=in_the_shadow(candidate, production),
     )
+
+
+def shadow(candidate: StoredModel, production: StoredModel | None) -> Shadow | None:
+    """Return what the monitoring last said of the candidate in the shadow of production; None for nothing.
+
+    Args:
+        candidate: the version that is asked about.
+        production: the version in production; None without one.
+
+    Raises:
+        MonitoringError: its database does not answer.
+    """
+    if production is None or not store.configured():
+        return None
+    found = [
+        one.shadow
+        for one in store.latest()
+        if one.digest == production.digest and one.shadow and one.shadow.version == candidate.number
+    ]
+    return found[0] if found else None
+
+
+def in_the_shadow(candidate: StoredModel, production: StoredModel | None) -> str:
+    """Return that in two sentences, or that there is none, or why it is not known."""
+    try:
+        found = shadow(candidate, production)
+    except MonitoringError as error:
+        log.warning("the state of the shadow is not known: %s", error)
+        return f"The state of the shadow is not known: {error.what}."
+    return summary.of_shadow(found) if found else NO_SHADOW
 
 
 def _model(found: StoredModel) -> Model:

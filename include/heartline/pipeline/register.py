@@ -9,6 +9,7 @@ from heartline import contract
 from heartline.comparison import verdict
 from heartline.evaluation.cross_validation import Evaluation
 from heartline.ledger import store
+from heartline.monitoring import references
 from heartline.packaging import bundle
 from heartline.pipeline import candidates, handovers, unchanged
 from heartline.pipeline.handovers import Compared, Registered, Trained
@@ -141,6 +142,8 @@ def _register_version(trained: Trained, files: Mapping[str, bytes], compared: Co
         "look": compared["look"]["note"],
         # it replaces that of an earlier comparison of this version
         "caution": compared["cautions"].get(trained["family"], NO_CAUTION),
+        # the monitoring compares the served predictions with them
+        references.PREDICTIONS: object_store.digest_of(trained["predictions"]),
     }
     registered = mlflow_registry.register(
         files,

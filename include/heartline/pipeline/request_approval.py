@@ -13,6 +13,8 @@ from heartline.approval.answers import ApprovalError
 from heartline.approval.requests import Asked, Known
 from heartline.approval.settings import Settings
 from heartline.comparison.verdict_names import BETTER
+from heartline.errors import MonitoringError
+from heartline.monitoring import summary
 from heartline.pipeline import approval_evidence
 from heartline.registry import mlflow_registry, versions
 from heartline.registry.production import approvals
@@ -238,7 +240,18 @@ def _need(stored: StoredModel, production: str, *, wanted: bool) -> tuple[str, s
         return "no version is in production, and production needs an approval", ""
     if production and verdict == BETTER:
         return f"its verdict is *{BETTER}*", ""
+    if production and _better_in_the_shadow(stored, production):
+        return "it is *better* in the shadow, by the outcomes of production's records", ""
     return "", f"version {stored.number} needs no answer: its verdict is {verdict}, and its run did not ask for one"
+
+
+def _better_in_the_shadow(stored: StoredModel, production: str) -> bool:
+    try:
+        found = approval_evidence.shadow(stored, versions.find(production))
+    except MonitoringError as error:
+        log.warning("the state of the shadow is not known: %s", error)
+        return False
+    return found is not None and summary.shadow_verdict(found) == summary.BETTER
 
 
 def _answered(candidate: Candidate, known: Sequence[Known], run: str, active: Callable[[str], bool]) -> str:

@@ -1,4 +1,5 @@
-"""Draws figures and renders HTML: Data Docs, the comparison page, the model cards, the page of all versions.
+"""Draws figures and renders HTML: Data Docs, comparison, model cards, the page of all versions, that on monitoring.
 
-May import: ``comparison``, ``evaluation``, ``ingestion``, ``ledger``, ``registry``, ``storage``, ``validation``.
+May import: ``comparison``, ``evaluation``, ``ingestion``, ``ledger``, ``monitoring``, ``registry``, ``storage``,
+``validation``.
 """

@@ -9,6 +9,7 @@ from heartline.evaluation import metrics
 from heartline.evaluation.metrics import Estimate
 
 PATIENTS = 1000
+NO_SHADOW = "There is no shadow yet: the candidate has not answered records of production."
 _SHOWN = ("roc_auc", "recall", "specificity", "brier")
 
 
@@ -60,6 +61,7 @@ class ApprovalRequest:
         links: address by title.
         until: when the request expires.
         not_by: users who may not approve.
+        shadow: what the candidate's answers to the records of production say, Markdown.
     """
 
     candidate: Model
@@ -73,6 +75,7 @@ class ApprovalRequest:
     links: Mapping[str, str]
     until: datetime
     not_by: Sequence[str] = ()
+    shadow: str = NO_SHADOW
 
 
 def subject(request: ApprovalRequest) -> str:
@@ -98,6 +101,8 @@ def body(request: ApprovalRequest) -> str:
         "records."
         if request.production
         else "Scores are out of fold (cross-validated), with 95 % intervals.",
+        "### In the shadow",
+        request.shadow,
         "### Evidence",
         "\n".join(f"- [{title}]({address})" for title, address in request.links.items()),
         "### How to answer",

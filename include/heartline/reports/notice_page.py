@@ -18,9 +18,9 @@ def render(title: str, sentences: Sequence[str] = (), *, links: Sequence[tuple[s
     return template.render(title=title, sentences=sentences, facts=[], links=links).encode()
 
 
-def of_error(error: HeartlineError) -> bytes:
-    """Return the page of an error: what was wrong, where, what was expected, and a hint."""
+def of_error(error: HeartlineError, *, links: Sequence[tuple[str, str]] = ()) -> bytes:
+    """Return the page of an error: what was wrong, where, what was expected, a hint, and links as for ``render``."""
     facts = [("Where", error.where), ("Expected", error.expected), ("What to do", error.hint)]
     template = rendering.templates().get_template("notice.html")
     title = error.what[:1].upper() + error.what[1:]
-    return template.render(title=title, sentences=[], facts=facts, links=[]).encode()
+    return template.render(title=title, sentences=[], facts=facts, links=links).encode()

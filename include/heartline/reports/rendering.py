@@ -1,4 +1,4 @@
-"""How reports look: the Jinja environment of the pages, and colours and style of the figures.
+"""How reports look: the Jinja environment of the pages, elements of SVG, and colours and style of the figures.
 
 matplotlib takes a second to import and is imported only where a figure is drawn: the process that serves the Data Docs
 imports this module for its pages.
@@ -58,6 +58,28 @@ def _visible(value: Any) -> Any:
 def thousands(number: int) -> str:
     """Return a number with commas between thousands."""
     return f"{number:,}"
+
+
+def element(tag: str, *inner: str, **attributes: str | float) -> Markup:
+    """Return an SVG element; texts are escaped, ``stroke_width`` stands for ``stroke-width``."""
+    named = [
+        Markup(' {}="{}"').format(
+            name.strip("_").replace("_", "-"), value if isinstance(value, str) else f"{value:.1f}".removesuffix(".0")
+        )
+        for name, value in attributes.items()
+    ]
+    opening = Markup("<{}{}>").format(tag, Markup("").join(named))
+    return opening + Markup("").join(inner) + Markup("</{}>").format(tag)
+
+
+def text(x: float, y: float, words: str, *, anchor: str = "middle", weight: str = "400") -> Markup:
+    """Return a text of SVG at a place in pixels."""
+    return element("text", words, x=x, y=y, text_anchor=anchor, font_weight=weight)
+
+
+def title(words: str) -> Markup:
+    """Return what a browser shows when the pointer is on an element of SVG."""
+    return element("title", words)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from heartline.reports.rendering import BLUE, GREY, GRID, ORANGE
+from heartline.reports.rendering import BLUE, GREY, GRID, ORANGE, element, text, title
 from heartline.reports.versions_history import History, ModelVersion, Score
 
 WIDTH, HEIGHT = 960, 340
@@ -73,7 +73,7 @@ def draw(history: History, *, since: date, now: datetime) -> Markup:
     ]
     label = "ROC AUC of each version with its 95 % interval, by the time of its registration"
     box = f"0 0 {WIDTH} {HEIGHT}"
-    return _element("svg", *parts, class_="chart versions", viewBox=box, role="img", aria_label=label)
+    return element("svg", *parts, class_="chart versions", viewBox=box, role="img", aria_label=label)
 
 
 def _axes(history: History, moments: Sequence[datetime], scores: Sequence[Score], since: date, now: datetime) -> Axes:
@@ -110,12 +110,12 @@ def _grid(axes: Axes) -> Iterator[Markup]:
     tick = -(-axes.low // step) * step
     while tick <= axes.high + 1e-9:
         y = axes.y(tick)
-        yield _element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, stroke=GRID)
-        yield _text(LEFT - 8, y + 4, f"{tick:.2f}", anchor="end")
+        yield element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, stroke=GRID)
+        yield text(LEFT - 8, y + 4, f"{tick:.2f}", anchor="end")
         tick += step
     middle = (TOP + HEIGHT - BOTTOM) / 2
     turned = f"rotate(-90 14 {middle})"
-    yield _element("text", "ROC AUC, 95 % interval", x=14, y=middle, transform=turned, text_anchor="middle")
+    yield element("text", "ROC AUC, 95 % interval", x=14, y=middle, transform=turned, text_anchor="middle")
 
 
 def _times(axes: Axes) -> Iterator[Markup]:
@@ -126,8 +126,8 @@ def _times(axes: Axes) -> Iterator[Markup]:
     while moment <= axes.end:
         x = axes.x(moment)
         if LEFT + 20 < x < WIDTH - RIGHT - 20:
-            yield _element("line", x1=x, x2=x, y1=HEIGHT - BOTTOM, y2=HEIGHT - BOTTOM + 5, stroke=GREY)
-            yield _text(x, HEIGHT - 12, moment.strftime(form))
+            yield element("line", x1=x, x2=x, y1=HEIGHT - BOTTOM, y2=HEIGHT - BOTTOM + 5, stroke=GREY)
+            yield text(x, HEIGHT - 12, moment.strftime(form))
         moment = _months_later(moment, months) if months else moment + step
 
 
@@ -150,26 +150,24 @@ def _months_later(moment: datetime, months: int) -> datetime:
 def _bands(history: History, axes: Axes) -> Iterator[Markup]:
     """Yield a band for each time in production, with the version's number above it where there is room."""
     last = float(LEFT + 60)
-    yield _text(LEFT, TOP - 8, "In production:", anchor="start")
+    yield text(LEFT, TOP - 8, "In production:", anchor="start")
     for position, one in enumerate(history.spans):
         x, right = axes.x(one.earliest or axes.start), axes.x(one.end or axes.end)
         band = {"x": x, "y": TOP, "width": max(1.0, right - x), "height": HEIGHT - TOP - BOTTOM}
-        yield _element("rect", _title(f"version {one.version} in production"), **band, fill=BANDS[position % 2])
+        yield element("rect", title(f"version {one.version} in production"), **band, fill=BANDS[position % 2])
         middle = (max(x, last + 14) + right) / 2
         if middle - last > 34 and right - x > 4:
-            yield _text(
-                middle, TOP - 8, f"version {one.version}" if right - x > 90 else f"v{one.version}", weight="600"
-            )
+            yield text(middle, TOP - 8, f"version {one.version}" if right - x > 90 else f"v{one.version}", weight="600")
             last = middle
 
 
 def _since(axes: Axes, since: date) -> Iterator[Markup]:
     moment = datetime.combine(since, time(), UTC)
     if axes.start <= moment <= axes.end:
-        x, title = axes.x(moment), _title(f"since {since.isoformat()}")
-        yield _element("line", title, x1=x, x2=x, y1=TOP, y2=HEIGHT - BOTTOM, stroke="#333", stroke_dasharray="3 3")
+        x, hint = axes.x(moment), title(f"since {since.isoformat()}")
+        yield element("line", hint, x1=x, x2=x, y1=TOP, y2=HEIGHT - BOTTOM, stroke="#333", stroke_dasharray="3 3")
         near = x > WIDTH - RIGHT - 40
-        yield _text(x - 4 if near else x + 4, HEIGHT - BOTTOM - 6, "since", anchor="end" if near else "start")
+        yield text(x - 4 if near else x + 4, HEIGHT - BOTTOM - 6, "since", anchor="end" if near else "start")
 
 
 def _line(history: History, axes: Axes) -> Iterator[Markup]:
@@ -177,20 +175,20 @@ def _line(history: History, axes: Axes) -> Iterator[Markup]:
     for one in history.spans:
         if score := history.version(one.version).roc_auc:
             x, right, y = axes.x(one.earliest or axes.start), axes.x(one.end or axes.end), axes.y(score.value)
-            yield _element("line", x1=x, x2=max(right, x + 2), y1=y, y2=y, stroke=ORANGE, stroke_width=3)
+            yield element("line", x1=x, x2=max(right, x + 2), y1=y, y2=y, stroke=ORANGE, stroke_width=3)
 
 
 def _mark(one: ModelVersion, score: Score, registered: str, x: float, axes: Axes, history: History) -> Markup:
     used = any(span.version == one.number for span in history.spans)
     colour = ORANGE if used else GREY if one.deleted else BLUE
     name = f"version {one.number}{', deleted' if one.deleted else ''}, {one.family.replace('_', ' ')}"
-    parts = [_title(f"{name}: {in_words(score)}, {registered}")]
+    parts = [title(f"{name}: {in_words(score)}, {registered}")]
     if score.low is not None and score.high is not None:
         y1, y2 = axes.y(score.low), axes.y(score.high)
-        parts.append(_element("line", x1=x, x2=x, y1=y1, y2=y2, stroke=colour, stroke_width=1.5))
+        parts.append(element("line", x1=x, x2=x, y1=y1, y2=y2, stroke=colour, stroke_width=1.5))
     inside, line, radius = (colour, "#fff", 5) if used else ("#fff", colour, 3.5)
-    parts.append(_element("circle", cx=x, cy=axes.y(score.value), r=radius, fill=inside, stroke=line, stroke_width=1.5))
-    return _element("g", *parts, class_="many" if len(history.versions) > LABELLED and not used else "mark")
+    parts.append(element("circle", cx=x, cy=axes.y(score.value), r=radius, fill=inside, stroke=line, stroke_width=1.5))
+    return element("g", *parts, class_="many" if len(history.versions) > LABELLED and not used else "mark")
 
 
 def _numbers(versions: Sequence[ModelVersion], places: Sequence[float], history: History) -> Iterator[Markup]:
@@ -200,29 +198,8 @@ def _numbers(versions: Sequence[ModelVersion], places: Sequence[float], history:
     for one, x in sorted(zip(versions, places, strict=True), key=lambda pair: pair[1]):
         room = 7 * len(one.number) + 4
         if (len(versions) <= LABELLED or one.number in used) and x - last >= room:
-            yield _text(x, HEIGHT - BOTTOM + 16, one.number, weight="600" if one.number in used else "400")
+            yield text(x, HEIGHT - BOTTOM + 16, one.number, weight="600" if one.number in used else "400")
             last = x
-
-
-def _text(x: float, y: float, text: str, *, anchor: str = "middle", weight: str = "400") -> Markup:
-    return _element("text", text, x=x, y=y, text_anchor=anchor, font_weight=weight)
-
-
-def _title(text: str) -> Markup:
-    """Return what a browser shows when the pointer is on an element."""
-    return _element("title", text)
-
-
-def _element(tag: str, *inner: str, **attributes: str | float) -> Markup:
-    """Return an SVG element; texts are escaped, ``stroke_width`` stands for ``stroke-width``."""
-    named = [
-        Markup(' {}="{}"').format(
-            name.strip("_").replace("_", "-"), value if isinstance(value, str) else f"{value:.1f}".removesuffix(".0")
-        )
-        for name, value in attributes.items()
-    ]
-    opening = Markup("<{}{}>").format(tag, Markup("").join(named))
-    return opening + Markup("").join(inner) + Markup("</{}>").format(tag)
 
 
 def _when(moment: datetime) -> str:

@@ -35,6 +35,7 @@ WRITERS = {
     "predictions": "train",
     "models": "plan",
     "plans": "plan",
+    "outcomes": "outcomes",
 }  # the task that writes each kind; it writes an object again if it is cleared
 
 _ADDRESS = re.compile(r"(?P<digest>[0-9a-f]{64})(?P<suffix>(\.[a-z]+)*)$")

@@ -36,6 +36,7 @@ COMMANDS = {
     "promote": "Put a registered version into production.",
     "rollback": "Put the previous version back into production.",
     "history": "Show who registered, approved and moved which version, when and why.",
+    "monitor": "Show whether the model is still right, and the open alarms.",
     "export": "Write a version's training and test rows as CSV: X_train, X_test, y_train, y_test.",
     "status": "Show each process of the stack, and the version in production.",
     "db": "Open psql on the stack's database, or run one SQL command.",

@@ -19,7 +19,7 @@ from heartline.parameters.parameter import Parameter
 from stack import console, source_choice
 from stack.bootstrap.launcher import HELP
 from stack.clients import service
-from stack.commands import db, history, promote, status, test, up
+from stack.commands import db, history, monitor, promote, status, test, up
 from stack.commands.keys import keys
 from stack.commands.training import train
 from stack.commands.usage import usage_error
@@ -265,6 +265,24 @@ def verify_command(as_json: bool) -> int:
     found = history.verify(stack.ledger, stack.registry)
     print(json.dumps(found.as_dict(), indent=2) if as_json else "\n".join(found.lines()))
     return Exit.FAILED if found.broken else Exit.OK
+
+
+@cli.command("monitor")
+@click.option("--version", metavar="V", default="", help="A monitored version, by default the one in production.")
+@click.option("--page", metavar="FILE", help="Write the page Monitoring to this file, as HTML.")
+@click.option("--acknowledge", "number", metavar="N", type=int, help="Acknowledge the alarm of this number.")
+@click.option("--reason", metavar="TEXT", help="With --acknowledge: what was found or done, at least ten characters.")
+@json_option
+def monitor_command(version: str, page: str | None, number: int | None, reason: str | None, as_json: bool) -> int:
+    """Show whether the model is still right: today in one sentence, the open alarms, and the key figures.
+
+    Exit code 0 if no alarm is open, 1 if one is, 5 if the stack does not run. With --acknowledge, the ledger keeps the
+    reason with your name, and the exit code says whether another alarm is open.
+    """
+    databases, by = monitor.Databases.of(Stack.of(Settings.load())), promote.current_user()
+    file = Path(page) if page else None
+    found = monitor.show(databases, version, page=file, number=number, reason=reason, by=by, as_json=as_json)
+    return Exit.FAILED if found else Exit.OK
 
 
 @cli.command("export")

@@ -15,6 +15,7 @@ from heartline.registry.production import alias_history
 from stack.clients.dag_health import DagHealth
 from stack.clients.mlflow import Registry
 from stack.clients.service import refused, served
+from stack.commands import monitor
 from stack.commands.training.train import client
 from stack.processes import orphans
 from stack.processes.definitions import AIRFLOW, DAG_PROCESSOR, SCHEDULER, ProcessDefinition
@@ -81,6 +82,7 @@ class Status:
         notes: what a user should know although it is no problem, such as a paused DAG.
         refused: the version at the alias that the service does not serve, and why, or None.
         approvals: the requests for approval that wait for an answer.
+        monitoring: what the monitoring says, in one line, or None if its database does not answer.
     """
 
     processes: list[ProcessStatus]
@@ -92,6 +94,7 @@ class Status:
     notes: list[str] = field(default_factory=list)
     refused: str | None = None
     approvals: list[OpenApproval] = field(default_factory=list)
+    monitoring: str | None = None
 
     def healthy(self) -> bool:
         """Tell whether every process is healthy, and Airflow can run the DAGs."""
@@ -110,13 +113,14 @@ def check_all(stack: Stack) -> Status:
         return Status(_unsupervised(stack), reachable, version, served(stack.settings), last_move)
     supervisor, processes, probes = stack.supervisor, stack.supervisor.processes(), stack.probes()
     definitions = [definition for definition in stack.definitions() if definition.name in processes]
-    with ThreadPoolExecutor(len(definitions) + 3) as pool:
+    with ThreadPoolExecutor(len(definitions) + 4) as pool:
         answers = {
             definition.name: pool.submit(healthy, processes, definition.name, probes[definition.name])
             for definition in definitions
         }
         production, model = pool.submit(_production, stack), pool.submit(served, stack.settings)
         refusal = pool.submit(refused, stack.settings)
+        monitoring = pool.submit(_monitoring, stack)
         exits = supervisor.exits()
         found = {name: answer.result() for name, answer in answers.items()}
         rows = [_row(definition, processes[definition.name], found, exits) for definition in definitions]
@@ -133,6 +137,7 @@ def check_all(stack: Stack) -> Status:
             dags.notes,
             refusal.result(),
             waiting,
+            monitoring.result(),
         )
 
 
@@ -158,6 +163,14 @@ def _open_approvals(stack: Stack) -> list[OpenApproval]:
         for run, one in told.items()
         if isinstance(one, dict) and one.get("version")
     ]
+
+
+def _monitoring(stack: Stack) -> str | None:
+    try:
+        today = monitor.today()
+        return monitor.summary(monitor.gather(monitor.Databases.of(stack), today), today)
+    except HeartlineError:
+        return None
 
 
 def _row(
@@ -232,6 +245,8 @@ def lines(stack: Stack, status: Status) -> list[str]:
         f"approval:   version {one.version} waits since {_minute(one.since)}, until {_minute(one.until)}: {one.url}"
         for one in status.approvals
     ]
+    if status.monitoring:
+        found.append(f"monitoring: {status.monitoring}")
     if status.refused:
         found.append(f"refused:    {status.refused}")
     found.append(f"Airflow:    {settings.public_airflow_url}{_logins(stack)}")

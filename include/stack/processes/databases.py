@@ -10,6 +10,7 @@ from psycopg2 import sql
 
 from heartline.ledger import retention, schema
 from stack.errors import MachineError, UnhealthyError
+from stack.processes import reading_roles
 from stack.secrets.credentials import Credentials
 from stack.settings import HOST, Settings
 
@@ -145,8 +146,11 @@ def create_missing(server: Server, credentials: Credentials, *, own: bool = Fals
     try:
         with connection.cursor() as cursor:
             passwords = {name: credentials[f"{name}_db_password"] for name in NAMES}
+            for name in reading_roles.LOGINS:  # before their database: the service creates tables as soon as it can
+                _create_role(cursor, name, credentials[f"{name}_db_password"])
             created = {name for name in NAMES if _create_missing(cursor, server, name, passwords[name], own=own)}
             _create_missing_ledger(cursor, server, credentials, own=own)
+            _let_read(cursor, server, credentials, own=own)
             return created
     except psycopg2.Error as error:
         raise MachineError(
@@ -217,6 +221,17 @@ def _create_missing_ledger(cursor: Any, server: Server, credentials: Credentials
             schema.create(tables)
     for name, password in passwords.items():
         _check_login(cursor, server, name, password, LEDGER_DATABASE, own=own)
+
+
+def _let_read(cursor: Any, server: Server, credentials: Credentials, *, own: bool) -> None:
+    """Let the roles of the monitoring and of readers read the prediction log; create the monitoring's schema."""
+    for name in reading_roles.LOGINS:
+        _check_login(cursor, server, name, credentials[f"{name}_db_password"], reading_roles.LOG_DATABASE, own=own)
+    log, database = reading_roles.LOG_DATABASE, reading_roles.SCHEMA_DATABASE
+    with closing(server.connect(log, credentials[f"{log}_db_password"], log)) as connection:
+        reading_roles.grant_on_log(connection)
+    with closing(server.connect(database, credentials[f"{database}_db_password"], database)) as connection:
+        reading_roles.create_schema(connection, server, credentials[f"{reading_roles.MONITORING}_db_password"])
 
 
 def _grant_on_database(server: Server, password: str) -> None:

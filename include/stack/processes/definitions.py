@@ -14,6 +14,7 @@ from heartline.ingestion import source_catalog
 from heartline.ledger import schema, store
 from heartline.registry.production import approvals
 from stack import mapping_choice
+from stack.processes import reading_roles
 from stack.processes.databases import LEDGER_DATABASE, Server
 from stack.processes.env_markers import DIGEST_VARIABLE, PROCESS_VARIABLE, STACK_VARIABLE, start_file
 from stack.processes.environment import base_environment, download_settings, loader_paths
@@ -31,8 +32,14 @@ _PIPELINE = tuple(
         "APPROVERS",
         "CACHE_DIR",
         "DATA",
+        "DRIFT_RATE",
+        "HARM_MARGIN",
+        "HARM_RATE",
+        "MONITORING_SCHEDULE",
         "NOTIFY",
         "FOUR_EYES",
+        "OUTCOMES",
+        "OUTCOMES_QUERY",
         "PATIENT",
         "REQUIRE_APPROVAL",
         "SCHEDULE",
@@ -43,6 +50,7 @@ _PIPELINE = tuple(
         "SOURCE_SECONDS",
         "TIMEZONE",
         "UCI_URL",
+        "WEEKLY_RATE",
     )
 )
 _SERVICE = tuple(
@@ -81,7 +89,10 @@ _IMPORTED = (
     "include/orchestration/*.py",
     "include/heartline/*.py",
     "include/heartline/training/family_names.py",
-    *(f"include/heartline/{name}/*.py" for name in ("ledger", "registry", "reports", "storage")),
+    *(
+        f"include/heartline/{name}/*.py"
+        for name in ("ledger", "monitoring", "registry", "reports", "reports/monitoring", "storage")
+    ),
     "include/heartline/reports/templates/*",
 )
 
@@ -95,10 +106,13 @@ POSTGRES, MLFLOW, AIRFLOW, SCHEDULER, DAG_PROCESSOR, SERVICE = (
 )
 
 
+MONITORING_URL = "HEARTLINE_MONITORING_URL"  # what the monitoring keeps
+PREDICTIONS_URL = "HEARTLINE_PREDICTIONS_URL"  # the prediction log, as the monitoring reads it
+
 # The stack sets these itself, or only the launcher reads them.
 _NOT_PASSED_ON = re.compile(
     r"HEARTLINE_(\w+_PORT|API_KEYS|APPROVAL_SECRET|BUNDLE|CACHE|DATABASE_URL|HOME|LEDGER_DAYS|LEDGER_URL|LOCK|MLFLOW_URL"
-    r"|PART|PART_DIGEST|POSTGRES_URL|PATIENT_SECRET|PREDICTION_LOG_URL|PROCESS|PROCESS_DIGEST|PYTHON|REAL_DATA|SOURCE"
+    r"|MONITORING_URL|PART|PART_DIGEST|POSTGRES_URL|PATIENT_SECRET|PREDICTIONS_URL|PREDICTION_LOG_URL|PROCESS|PROCESS_DIGEST|PYTHON|REAL_DATA|SOURCE"
     r"|STACK|STORE)$"
 )
 
@@ -157,12 +171,14 @@ def define_processes(settings: Settings, credentials: Credentials) -> list[Proce
     code = loader_paths() | {"HEARTLINE_LOCK": _digest(settings.root, [REQUIREMENTS, *_IMPORTED])}
     airflow = code | _airflow(settings, credentials, server)
     ledger = {store.VARIABLE: ledger_url(server, credentials)}
+    monitoring = {MONITORING_URL: monitoring_url(server, credentials)}
     everything = [
         _mlflow(settings, code, server, credentials, python),
         ProcessDefinition(
             AIRFLOW,
             (python, "-m", "airflow", "api-server"),
-            airflow | ledger,  # its plugins read the ledger
+            # its plugins read the ledger and what the monitoring has stored, and say whether predictions are logged
+            airflow | ledger | monitoring | _log_switched_off(),
             settings.home,
             settings.airflow_port,
             "HEARTLINE_AIRFLOW_PORT",
@@ -174,7 +190,9 @@ def define_processes(settings: Settings, credentials: Credentials) -> list[Proce
             (python, "-m", "airflow", "scheduler", "--skip-serve-logs"),
             airflow
             | ledger
+            | monitoring
             | {
+                PREDICTIONS_URL: predictions_url(server, credentials),
                 source_catalog.PATIENT_SECRET: credentials["patient_secret"],
                 approvals.SECRET: credentials["approval_secret"],
             },
@@ -314,6 +332,11 @@ def _airflow(settings: Settings, credentials: Credentials, server: Server) -> di
     }
 
 
+def _log_switched_off() -> dict[str, str]:
+    """Return the setting of the prediction log where it says that there is none; an address is a secret."""
+    return {name: "off" for name in ("HEARTLINE_PREDICTION_LOG_URL",) if os.environ.get(name) == "off"}
+
+
 def alias_lock_url(server: Server, credentials: Credentials) -> str:
     """Return the URL of the database whose lock every mover of an alias holds: commands, tasks and runs."""
     return server.address("heartline", credentials["heartline_db_password"], driver=None)
@@ -322,6 +345,21 @@ def alias_lock_url(server: Server, credentials: Credentials) -> str:
 def ledger_url(server: Server, credentials: Credentials, role: str = schema.WRITER) -> str:
     """Return the URL with which a role writes to the ledger: that of tasks and commands, or that of the service."""
     return server.address(role, credentials[f"{role}_db_password"], driver=None, database=LEDGER_DATABASE)
+
+
+def monitoring_url(server: Server, credentials: Credentials) -> str:
+    """Return the URL of the database in which the monitoring keeps its state, for its role."""
+    return _reading_url(server, credentials, reading_roles.MONITORING, reading_roles.SCHEMA_DATABASE)
+
+
+def predictions_url(server: Server, credentials: Credentials) -> str:
+    """Return the URL of the prediction log for the monitoring: a setting, else the stack's own."""
+    given = os.environ.get(PREDICTIONS_URL)
+    return given or _reading_url(server, credentials, reading_roles.MONITORING, reading_roles.LOG_DATABASE)
+
+
+def _reading_url(server: Server, credentials: Credentials, role: str, database: str) -> str:
+    return server.address(role, credentials[f"{role}_db_password"], driver=None, database=database)
 
 
 def passwords_file(settings: Settings) -> Path:

@@ -32,6 +32,7 @@ from stack.processes.definitions import (
     alias_lock_url,
     define_processes,
     ledger_url,
+    monitoring_url,
     passwords_file,
 )
 from stack.processes.env_markers import DIGEST_VARIABLE, read_marker, started_with
@@ -64,9 +65,19 @@ class Stack:
         return Server.of(self.settings, self.credentials)
 
     @property
+    def ledger_url(self) -> str:
+        """The URL of the ledger's database, for commands."""
+        return ledger_url(self.server, self.credentials)
+
+    @property
     def ledger(self) -> Store:
         """The ledger, for commands."""
-        return Store(ledger_url(self.server, self.credentials))
+        return Store(self.ledger_url)
+
+    @property
+    def monitoring_url(self) -> str:
+        """The URL of the database in which the monitoring keeps its reports."""
+        return monitoring_url(self.server, self.credentials)
 
     @property
     def registry(self) -> Registry:

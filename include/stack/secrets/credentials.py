@@ -15,6 +15,8 @@ SHARED = (
     "mlflow_db_password",
     "heartline_db_password",
     "predictions_db_password",
+    "predictions_reader_db_password",
+    "monitoring_db_password",
     "ledger_db_password",
     "ledger_service_db_password",
     "airflow_admin_password",

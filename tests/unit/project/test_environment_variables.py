@@ -24,6 +24,7 @@ INTERNAL = {
     "HEARTLINE_DOWNLOAD_PROXIES": "the proxies of the caller's environment, handed to the tasks that download",
     "HEARTLINE_PYTHON": "the interpreter in the supervisor's configuration; the supervisor is given it",
     "HEARTLINE_ALIAS_LOCK_URL": "set by the stack and docker-compose.yaml, which know the database of the lock",
+    "HEARTLINE_MONITORING_URL": "set by the stack and docker-compose.yaml, which know the database of its state",
     "HEARTLINE_READYZ_URL": "set by the stack and docker-compose.yaml, which know the port of the service",
     "HEARTLINE_DATA_DOCS_URL": "set by the stack and docker-compose.yaml, which know the port of Airflow",
     "HEARTLINE_SERVING_PYTHON": "set by the stack and docker-compose.yaml, which create the service's environment",

@@ -45,6 +45,21 @@ def test_each_process_gets_only_the_secrets_that_it_needs(settings, credentials)
     assert [name for name in LOCAL if credentials[name] in given[SERVICE]] == of_the_service
     of_the_ledger = [name for name in found if credentials["ledger_db_password"] in given[name]]
     assert of_the_ledger == [AIRFLOW, SCHEDULER], "plugins read it, and tasks write it"
+    of_the_monitoring = [name for name in found if credentials["monitoring_db_password"] in given[name]]
+    assert of_the_monitoring == [AIRFLOW, SCHEDULER], "plugins read it, and tasks write it"
+    assert credentials["predictions_reader_db_password"] not in "".join(given.values())
+
+
+def test_the_tasks_read_the_prediction_log_of_the_stack_unless_told_otherwise(settings, credentials, monkeypatch):
+    name = "HEARTLINE_PREDICTIONS_URL"
+    login = f"postgresql://monitoring:{credentials['monitoring_db_password']}@127.0.0.1:{settings.postgres_port}"
+    monkeypatch.delenv(name, raising=False)
+    found = by_name(settings, credentials)
+    assert {process for process, one in found.items() if name in one.settings} == {SCHEDULER}
+    assert found[SCHEDULER].settings[name] == f"{login}/predictions"
+    assert found[SCHEDULER].settings["HEARTLINE_MONITORING_URL"] == f"{login}/heartline"
+    monkeypatch.setenv(name, "postgresql://reader@elsewhere/log")
+    assert by_name(settings, credentials)[SCHEDULER].settings[name] == "postgresql://reader@elsewhere/log"
 
 
 def test_the_service_logs_to_its_own_database_unless_told_otherwise(settings, credentials, monkeypatch):

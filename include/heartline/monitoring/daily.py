@@ -1,0 +1,273 @@
+"""Computes the days that are missing, in their order, version by version; a stored day is not computed again.
+
+Which versions are monitored on a day, and which one is the candidate, is what log and ledger say of its end, so that
+a day has the same ones whenever it is run.
+"""
+
+import datetime
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from heartline import contract
+from heartline.errors import ParameterError, RegistryRefusedError
+from heartline.ledger import past
+from heartline.ledger import store as ledger
+from heartline.ledger.entry import Entry
+from heartline.monitoring import references
+from heartline.monitoring.inputs import Answers, Day, Outcomes, Reference, Settings
+from heartline.monitoring.prediction_log import LoggedVersion, PredictionLog
+from heartline.monitoring.references import NoReferenceError
+from heartline.monitoring.report import Alarm, Report
+from heartline.monitoring.shadow import Candidate
+from heartline.monitoring.store import Store
+from heartline.registry import mlflow_registry, versions
+
+HISTORY_KINDS = ("registered", "moved")
+SETTLED = datetime.timedelta(minutes=10)
+"""After the end of a day, until all transactions of the service that began on it have ended."""
+SILENCE = "silence"
+_DAY = datetime.timedelta(days=1)
+
+log = logging.getLogger(__name__)
+
+Advance = Callable[[Any, Reference, Day, Settings], tuple[Any, Report]]
+"""``advance.advance``."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What the ledger says of versions.
+
+    Attributes:
+        entries: of ``HISTORY_KINDS``, oldest first.
+    """
+
+    entries: Sequence[Entry]
+
+    @classmethod
+    def read(cls) -> "History":
+        """Read the ledger.
+
+        Raises:
+            LedgerError: the ledger does not answer.
+        """
+        return cls(ledger.entries(kinds=HISTORY_KINDS))
+
+    def production(self, day: datetime.date) -> str:
+        """Return the version in production at the end of a day; "" for none."""
+        move = past.at(self.entries, end(day) - datetime.datetime.resolution).move
+        return str(move.facts.get("to") or "") if move else ""
+
+    def digest(self, version: str, day: datetime.date) -> str:
+        """Return the sha256 of a version's manifest as it was at the end of a day, "" where it is unknown."""
+        found = [one for one in self._registered(day) if one.version == version]
+        return str(found[-1].facts.get("digest", "")) if found else ""
+
+    def staged(self, day: datetime.date) -> str:
+        """Return the winner that a run registered last until the end of a day; "" where the ledger has none."""
+        found = [one for one in self._registered(day) if one.facts.get("winner")]
+        return found[-1].version if found else ""
+
+    def _registered(self, day: datetime.date) -> list[Entry]:
+        return [one for one in self.entries if one.kind == "registered" and one.at < end(day)]
+
+
+def end(day: datetime.date) -> datetime.datetime:
+    """Return the end of a day, UTC."""
+    return datetime.datetime.combine(day, datetime.time(), datetime.UTC) + datetime.timedelta(days=1)
+
+
+def monitored(logged: Sequence[LoggedVersion], history: History, day: datetime.date) -> list[LoggedVersion]:
+    """Return the versions that are monitored on a day: those in the log, and the one in production.
+
+    Args:
+        logged: versions with predictions or outcomes on that day.
+        history: of the ledger.
+        day: the day.
+
+    Raises:
+        RegistryError: MLflow cannot be reached.
+    """
+    production = history.production(day)
+    if not production:
+        return list(logged)
+    digest = history.digest(production, day)
+    if not digest:  # registered before there was a ledger
+        stored = versions.find(production)
+        digest = stored.digest if stored else ""
+    if not digest or any(one.digest == digest for one in logged):
+        return list(logged)
+    return sorted([*logged, LoggedVersion(digest, production)], key=lambda one: one.digest)
+
+
+def candidate(history: History, day: datetime.date) -> str:
+    """Return the version that answers in the shadow on a day: the staged one; "" where there is none.
+
+    The ledger says which one a run has staged last until then. Where it names none, as before there was a ledger, it is
+    the one that the alias ``staging`` points at now.
+
+    Raises:
+        RegistryError: MLflow cannot be reached.
+    """
+    found = history.staged(day)
+    if not found:
+        staged = mlflow_registry.aliased(mlflow_registry.STAGING)
+        found = staged.number if staged else ""
+    return "" if found == history.production(day) else found
+
+
+@dataclass
+class Monitor:
+    """What the days are computed from, and where they are stored.
+
+    Attributes:
+        store: of the reports.
+        prediction_log: of the service.
+        settings: of the monitoring.
+        advance: computes a day of a version.
+        state_of: reads the state that is stored as JSON.
+    """
+
+    store: Store
+    prediction_log: PredictionLog
+    settings: Settings
+    advance: Advance
+    state_of: Callable[[bytes], Any]
+    _references: dict[str, Reference | str] = field(default_factory=dict)
+    _candidates: dict[str, Candidate | None] = field(default_factory=dict)
+
+    def run(self, day: datetime.date | None, now: datetime.datetime) -> list[datetime.date]:
+        """Compute all missing days until a day, and return those that were computed.
+
+        Args:
+            day: the last one; None for the last that has ended.
+            now: the time, with a time zone.
+
+        Raises:
+            ParameterError: the day has not ended yet.
+            MonitoringError: a database does not answer. The days before are stored.
+            RegistryError: MLflow cannot be reached.
+            LedgerError: the ledger does not answer.
+            StoreError: the store cannot be read.
+        """
+        last = last_ended(now)
+        day = _until(day, last)
+        self.store.prepare()
+        if not self.prediction_log.exists():
+            log.warning("the service has logged nothing yet, or it logs nothing: no day is computed")
+            return []
+        days = list(self._missing(day))
+        history = History.read() if days else History(())
+        for one in days:
+            self._compute(one, history)
+        return days
+
+    def _missing(self, until: datetime.date) -> Iterator[datetime.date]:
+        completed = self.store.completed()
+        day = completed + _DAY if completed else (self.prediction_log.first_day() or until)
+        while day <= until:
+            yield day
+            day += _DAY
+
+    def _compute(self, day: datetime.date, history: History) -> None:
+        production = history.production(day)
+        staged = candidate(history, day)
+        rejected = self.prediction_log.rejected(day)
+        notes = []
+        for one in monitored(self.prediction_log.versions(day), history, day):
+            if self.store.report(one.digest, day):
+                continue  # an earlier attempt got as far as this
+            reference = self._reference(one)
+            if isinstance(reference, str):
+                notes.append(reference)
+                continue
+            wanted = staged if production in ("", one.version) and staged != one.version else ""
+            arrived, note = self._arrived(one, day, wanted)
+            self._store(reference, replace(arrived, rejected=rejected), note, expected=production == one.version)
+        self.store.complete(day, notes)
+        log.info("%s is complete%s", day, "".join(f"; {one}" for one in notes))
+
+    def _store(self, reference: Reference, arrived: Day, note: str, *, expected: bool) -> None:
+        before = self.store.last(reference.digest, before=arrived.date)
+        state = self.state_of(before.state) if before else None
+        alarms: list[Alarm] = []
+        # days on which it neither answered nor was in production: without a report, and not silent
+        between = (arrived.date - before.day).days - 1 if before else 0
+        for number in range(between, 0, -1):
+            state, report = self.advance(state, reference, _empty(arrived.date - number * _DAY), self.settings)
+            alarms += [one for one in report.alarms if one.kind != SILENCE]
+        state, report = self.advance(state, reference, arrived, self.settings)
+        alarms += [one for one in report.alarms if expected or one.kind != SILENCE]
+        report = replace(report, alarms=alarms)
+        notes = [*report.notes, *reference.missing, *([note] if note else [])]
+        self.store.save(replace(report, notes=list(dict.fromkeys(notes))), state.to_json())
+
+    def _arrived(self, one: LoggedVersion, day: datetime.date, staged: str) -> tuple[Day, str]:
+        """Return what arrived for a version on a day, with the candidate's answers, or why those are missing."""
+        answers = self.prediction_log.answers(one.digest, day)
+        outcomes = self.prediction_log.outcomes(one.digest, day)
+        candidate = self._candidate(staged) if staged else None
+        if candidate is None:
+            note = f"the candidate, version {staged}, cannot be asked: its files are gone or damaged" if staged else ""
+            return Day(day, answers, outcomes), note
+        return (
+            Day(
+                day,
+                replace(answers, candidate=candidate.answers(answers.features)),
+                replace(outcomes, candidate=candidate.answers(outcomes.features)),
+                candidate_version=candidate.version,
+            ),
+            "",
+        )
+
+    def _reference(self, one: LoggedVersion) -> Reference | str:
+        """Return the reference of a version, or why there is none."""
+        if one.digest not in self._references:
+            try:
+                self._references[one.digest] = references.of(one.version, one.digest)
+            except NoReferenceError as error:
+                log.warning("version %s is not monitored: %s", one.version, error)
+                self._references[one.digest] = f"version {one.version} is not monitored: {error.what}"
+        return self._references[one.digest]
+
+    def _candidate(self, version: str) -> Candidate | None:
+        if version not in self._candidates:
+            try:
+                self._candidates[version] = Candidate.fetch(version)
+            except (ParameterError, RegistryRefusedError) as error:
+                log.warning("version %s cannot answer in the shadow: %s", version, error)
+                self._candidates[version] = None
+        return self._candidates[version]
+
+
+def _empty(day: datetime.date) -> Day:
+    """Return a day on which nothing arrived."""
+    features = np.empty((0, len(contract.FEATURE_NAMES)))
+    none, whole = np.empty(0), np.empty(0, np.int64)
+    return Day(day, Answers([], features, none), Outcomes(whole, whole, features, none, none))
+
+
+def last_ended(now: datetime.datetime) -> datetime.date:
+    """Return the last day (UTC) that has ended, and on which nothing can arrive any more.
+
+    Args:
+        now: the time, with a time zone.
+    """
+    return (now.astimezone(datetime.UTC) - SETTLED).date() - _DAY
+
+
+def _until(day: datetime.date | None, last: datetime.date) -> datetime.date:
+    if day is None:
+        return last
+    if day > last:
+        raise ParameterError(
+            f"the day {day} has not ended yet",
+            where="parameter day",
+            expected=f"a day (UTC) until {last}",
+            hint="leave it out for the last day that has ended",
+        )
+    return day

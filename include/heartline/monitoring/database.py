@@ -1,0 +1,84 @@
+"""Connections of the monitoring to PostgreSQL, and its errors in the shape of Heartline's."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg2  # type: ignore[import-untyped]
+from psycopg2 import errors
+
+from heartline.errors import MonitoringError, MonitoringRefusedError
+
+CONNECT_SECONDS = 5
+STATEMENT_SECONDS = 60.0
+NETWORK_SECONDS = 30  # until a server that sends nothing counts as away
+_NETWORK: Mapping[str, Any] = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": NETWORK_SECONDS,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": NETWORK_SECONDS * 1000,
+}
+
+
+@contextmanager
+def transaction(
+    url: str, setting: str, *, read_only: bool = False, seconds: float = STATEMENT_SECONDS
+) -> Iterator[Any]:
+    """Yield a cursor of one transaction; commit when the block ends.
+
+    Args:
+        url: of the database, as libpq or SQLAlchemy spell it.
+        setting: the environment variable that holds it, for messages.
+        read_only: whether the transaction may write nothing, and sees one state of the database.
+        seconds: that a statement may take.
+
+    Raises:
+        MonitoringError: the database does not answer. It is unknown whether the transaction was made.
+        MonitoringRefusedError: the URL is empty, or the database refuses.
+    """
+    if not url:
+        raise MonitoringRefusedError(
+            "no database is configured",
+            where=f"setting {setting}",
+            expected="the database that the stack sets for its tasks",
+            hint="./heartline up; with docker compose: ./heartline init, then docker compose up --wait",
+        )
+    where = f"PostgreSQL at {_without_password(url)}"
+    libpq = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)
+    try:
+        with closing(psycopg2.connect(libpq, **_NETWORK)) as opened:
+            if read_only:
+                opened.set_session(isolation_level="REPEATABLE READ", readonly=True)
+            with opened, opened.cursor() as cursor:
+                # of the transaction and not of the session: also right behind a pooler of transactions
+                cursor.execute("SET LOCAL timezone = 'UTC'")
+                cursor.execute("SELECT set_config('statement_timeout', %s, true)", (f"{seconds:g}s",))
+                yield cursor
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        raise MonitoringError(
+            f"the database cannot be reached: {_first_line(error)}",
+            where=where,
+            expected="a PostgreSQL database that answers",
+            hint="check that PostgreSQL runs (./heartline status), then try again",
+        ) from error
+    except psycopg2.Error as error:
+        missing = isinstance(error, (errors.UndefinedTable, errors.UndefinedColumn, errors.InsufficientPrivilege))
+        raise MonitoringRefusedError(
+            f"the database refuses: {_first_line(error)}",
+            where=where,
+            expected="the tables and rights that the service and `up` create" if missing else "a statement it takes",
+            hint="./heartline up (docker compose up --wait), then clear the task" if missing else "see the message",
+        ) from error
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}, role {parts.username or ''}"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,210 @@
+"""The tasks of ``heart_monitoring``: ``outcomes``, ``days``, ``alarms``, ``net``. Each can be killed and run again."""
+
+import datetime
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
+
+from heartline.errors import memory_limit
+from heartline.monitoring import alarm_entries, outcome_import, settings, summary
+from heartline.monitoring.daily import Monitor, last_ended
+from heartline.monitoring.prediction_log import PredictionLog
+from heartline.monitoring.report import Alarm, Report
+from heartline.monitoring.store import Store
+from heartline.parameters import monitoring as parameters
+
+TRAINED_RUN = "harm__{entry}"
+"""Id of the training run that the net starts for an alarm."""
+
+log = logging.getLogger(__name__)
+
+
+class Monitored(TypedDict):
+    """Returned by ``days``."""
+
+    day: str
+    """The last day, ISO 8601."""
+    computed: list[str]
+    """The days that this run has computed."""
+    note: str
+    """The run's note: that day in one sentence."""
+
+
+class Alarmed(TypedDict):
+    """Returned by ``alarms``."""
+
+    raised: list[int]
+    """Numbers of the entries of alarms that this run has told of, or whose event it emits."""
+    note: str
+    """As in ``Monitored``, with the open alarms."""
+    assets: NotRequired[dict[str, dict[str, Any]]]
+    """By asset what its event says."""
+
+
+class Read(TypedDict):
+    """Returned by ``outcomes``."""
+
+    rows: int
+    """Rows of the source."""
+    added: int
+    """New outcomes, corrections among them."""
+    refused: dict[str, int]
+    """How many rows were refused for each reason."""
+    file: str
+    """URI of the refused rows; "" for none."""
+
+
+def outcomes(
+    source: str | None,
+    query: str | None,
+    *,
+    given: Mapping[str, object] | None = None,
+    now: datetime.datetime | None = None,
+) -> Read:
+    """Add the outcomes of a source to the prediction log.
+
+    Args:
+        source: the parameter ``outcomes``; None where outcomes come by ``POST /outcomes`` only.
+        query: SQL for a database.
+        given: all that the run was given, to be checked first: Airflow passes unknown keys on.
+        now: the time, with a time zone; None for the present one.
+
+    Raises:
+        ParameterError: a parameter is wrong.
+        SourceError: the source cannot be reached or read.
+        DataError: it is no table of outcomes.
+        MonitoringError: the database of the log does not answer.
+    """
+    if given is not None:
+        parameters.check(given)
+    if source is None:
+        log.info("no source of outcomes is named; they come by POST /outcomes only")
+        return {"rows": 0, "added": 0, "refused": {}, "file": ""}
+    found = outcome_import.run(source, query=query, now=now or datetime.datetime.now(datetime.UTC))
+    for reason, count in found.refused.items():
+        log.warning("%d rows are refused: %s", count, reason)
+    return {"rows": found.rows, "added": found.added, "refused": dict(found.refused), "file": found.file}
+
+
+@memory_limit("task days")
+def days(
+    day: str | None,
+    *,
+    given: Mapping[str, object] | None = None,
+    now: datetime.datetime | None = None,
+    monitor: Monitor | None = None,
+) -> Monitored:
+    """Compute the days that are missing until a day, in their order.
+
+    Args:
+        day: ISO 8601; None for yesterday, UTC.
+        given: all that the run was given, to be checked first.
+        now: the time, with a time zone; None for the present one.
+        monitor: what it is computed from; None for what the environment names.
+
+    Raises:
+        ParameterError: there is no such day, or it has not ended.
+        MonitoringError: a database does not answer.
+        RegistryError: MLflow cannot be reached.
+        LedgerError: the ledger does not answer.
+        StoreError: the store cannot be read.
+        OutOfMemoryError: the records of a day do not fit in memory.
+    """
+    if given is not None:
+        parameters.check(given)
+    now = now or datetime.datetime.now(datetime.UTC)
+    wanted = parameters.day(day) if day else None
+    monitor = monitor or _monitor()
+    computed = monitor.run(wanted, now)
+    last = wanted or last_ended(now)
+    note = summary.of_day(_of_day(monitor.store, last), monitor.store.notes(last))
+    log.info("%d days computed; %s: %s", len(computed), last, note)
+    return {"day": last.isoformat(), "computed": [one.isoformat() for one in computed], "note": note}
+
+
+def _monitor() -> Monitor:
+    from heartline.monitoring import advance, state
+
+    return Monitor(Store(), PredictionLog(), settings.of(), advance.advance, state.State.from_json)
+
+
+def _of_day(store: Store, day: datetime.date) -> list[Report]:
+    return [one for one in store.reports(day) if one.date == day]
+
+
+def alarms(
+    monitored: Mapping[str, Any],
+    *,
+    run: str,
+    tell: Callable[[Alarm, int], Sequence[str]],
+    started: Callable[[], int],
+    store: Store | None = None,
+) -> Alarmed:
+    """Enter the alarms of all stored days in the ledger, tell the team, and emit the asset *harm*.
+
+    Each alarm has one entry. Whoever is killed between two steps is followed by a run that does the rest: the team may
+    be told twice then, and never not at all.
+
+    Args:
+        monitored: what ``days`` returned.
+        run: id of the run.
+        tell: tells the team of an alarm, whose entry in the ledger has this number; returns what could not be sent.
+        started: returns how many training runs have started so far.
+        store: of the monitoring; None for that of the environment.
+
+    Raises:
+        MonitoringError: the database does not answer.
+        LedgerError: the ledger does not answer.
+    """
+    store = store or Store()
+    handled = store.handled()
+    raised: list[int] = []
+    harm: dict[str, Any] = {}
+    for digest, alarm in store.alarms():
+        key = alarm_entries.key(alarm)
+        before = handled.get(key)
+        emits = alarm.kind == alarm_entries.HARM and not (before and before.emitted)
+        if before and before.told and not emits:
+            continue
+        number = before.entry if before else alarm_entries.enter(alarm, digest, by=f"run {run}").number
+        store.raised(key, number, started())
+        if not (before and before.told):
+            log.warning("alarm %d: %s", number, alarm.sentence)
+            tell(alarm, number)
+            store.done(key, "told")
+        if emits:
+            harm = {"version": alarm.version, "day": alarm.date.isoformat(), "entry": number, "run_id": run}
+            store.done(key, "emitted")
+        raised.append(number)
+    still = alarm_entries.open_alarms()
+    result: Alarmed = {"raised": raised, "note": summary.with_alarms(str(monitored["note"]), len(still)), "assets": {}}
+    if harm:
+        result["assets"] = {"harm": harm}
+    return result
+
+
+def net(alarmed: Mapping[str, Any], *, started: Callable[[], int], store: Store | None = None) -> list[str]:
+    """Return the ids of the training runs that are to be started: for open alarms of harm that have started none.
+
+    Airflow can lose the event of an asset (apache/airflow#56050). An alarm that this run has raised is left to its
+    event; the next day's run looks whether any training run has started since.
+
+    Args:
+        alarmed: what ``alarms`` returned.
+        started: returns how many training runs have started so far.
+        store: of the monitoring; None for that of the environment.
+
+    Raises:
+        MonitoringError: the database does not answer.
+        LedgerError: the ledger does not answer.
+    """
+    store = store or Store()
+    harm = {one.number for one in alarm_entries.open_alarms() if one.alarm.kind == alarm_entries.HARM}
+    waiting = [
+        one
+        for one in store.handled().values()
+        if one.entry in harm and one.entry not in alarmed["raised"] and started() <= one.runs
+    ]
+    for one in waiting:
+        log.warning("alarm %d has started no training run; one is started now", one.entry)
+    return [TRAINED_RUN.format(entry=one.entry) for one in waiting]
