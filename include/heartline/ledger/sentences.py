@@ -78,6 +78,11 @@ def _alarm(entry: Entry) -> str:
     return f"{_by(entry)} raised an alarm{about}"
 
 
+def _forgotten(entry: Entry) -> str:
+    predictions, outcomes = (_fact(entry, name) or "an unknown number of" for name in ("predictions", "outcomes"))
+    return f"{_by(entry)} erased the predictions of a person: {predictions} predictions, {outcomes} outcomes"
+
+
 def _pruned(entry: Entry) -> str:
     return (
         f"{_by(entry)} removed the entries up to number {_fact(entry, 'through')}, which were older than "
@@ -102,5 +107,6 @@ _SENTENCES: Mapping[str, Callable[[Entry], str]] = {
     "served": _served,
     "scored": _scored,
     "alarm": _alarm,
+    "forgotten": _forgotten,
     "pruned": _pruned,
 }
