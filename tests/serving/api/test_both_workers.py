@@ -109,6 +109,7 @@ REQUESTS = [
     Request("POST", "/nothing", 404, RECORD),
     Request("HEAD", "/nothing", 404),
     Request("GET", f"/predictions/{UNKNOWN_ID}", 404),
+    Request("POST", "/outcomes", 403, {"prediction_id": UNKNOWN_ID, "num": 0, "observed_at": "2026-01-01T00:00:00Z"}),
     Request("GET", "/healthz", 200, key=None),
     Request("HEAD", "/healthz", 200, key=None),
     Request("GET", "/readyz", 200, key=None),
