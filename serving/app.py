@@ -4,7 +4,7 @@ import os
 
 from flask import Flask
 
-from serving.api import auth, error_handlers, hosts, logged_predictions, openapi
+from serving.api import auth, error_handlers, hosts, logged_predictions, openapi, outcomes
 from serving.api.views import views
 from serving.ledger.writer import Ledger
 from serving.metrics import prometheus
@@ -44,6 +44,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["prediction_log"] = PredictionLog(settings)
     app.register_blueprint(views)
     logged_predictions.install(app)
+    outcomes.install(app)
     form.install(app)
     error_handlers.install(app)
     hosts.install(app, settings)

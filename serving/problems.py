@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import msgspec
 from flask import Response
@@ -77,7 +77,7 @@ PROBLEMS: dict[str, ProblemType] = {
         title="Malformed CSV",
         when="the header is missing, a column occurs twice, a row is too short or too long, or a quote is not closed",
         detail="{reason}",
-        expected="a header with the contract's names, then a row for each record (RFC 4180), in UTF-8, with commas",
+        expected="a header with {names}, then a row for each record (RFC 4180), in UTF-8, with commas",
         hint="correct the body",
     ),
     "invalid-parameter": ProblemType(
@@ -98,6 +98,14 @@ PROBLEMS: dict[str, ProblemType] = {
         # Basic comes first: some browsers look at one challenge only, and prompt for a password then
         headers={"WWW-Authenticate": 'Basic realm="Heartline", charset="UTF-8", Bearer realm="Heartline"'},
     ),
+    "forbidden": ProblemType(
+        status=403,
+        title="Forbidden",
+        when="the API key has a scope that does not allow the request",
+        detail="the scope of the key is {scope}",
+        expected="a key with the scope {needed} or all",
+        hint="use another key; ./heartline keys add NAME --scope {needed} makes one",
+    ),
     "not-found": ProblemType(
         status=404,
         title="Not found",
@@ -113,6 +121,14 @@ PROBLEMS: dict[str, ProblemType] = {
         detail="the prediction log has no prediction with this id{dropped}",
         expected="the prediction_id of a response of this service, not older than the log's retention",
         hint="if the prediction is new, retry in a few seconds; an older one has expired or was never logged",
+    ),
+    "unknown-prediction": ProblemType(
+        status=404,
+        title="Unknown prediction",
+        when="the prediction log does not have the prediction of an outcome; the others are stored, see `results`",
+        detail="of {count} outcomes: {counts}",
+        expected="the prediction_id of a response of this service, not older than the log's retention",
+        hint="see results; sending all of them again does no harm",
     ),
     "method-not-allowed": ProblemType(
         status=405,
@@ -181,6 +197,14 @@ PROBLEMS: dict[str, ProblemType] = {
         expected="records as GET /model describes them under contract",
         hint="correct each field in errors",
     ),
+    "invalid-outcome": ProblemType(
+        status=422,
+        title="Invalid outcome",
+        when="a field of an outcome is missing, unknown or not allowed; the others are stored, see `results`",
+        detail="of {count} outcomes: {counts}",
+        expected="outcomes as GET /openapi.json describes them under Outcome",
+        hint="correct each field in errors; sending all of them again does no harm",
+    ),
     "headers-too-large": ProblemType(
         status=431,
         title="Request headers too large",
@@ -235,6 +259,23 @@ PROBLEMS: dict[str, ProblemType] = {
 }
 
 
+class OutcomeResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one outcome of a request."""
+
+    row: Annotated[int, Meta(ge=0, description="Position in the request, from 0.")]
+    result: Annotated[
+        Literal["accepted", "repeated", "corrected", "unknown", "invalid"],
+        Meta(
+            description="accepted: the first one of its prediction; repeated: equal to the last one, not stored again; "
+            "corrected: stored as the next revision; unknown: the log has no such prediction; invalid: see errors."
+        ),
+    ]
+    prediction_id: Annotated[Any, Meta(description="As it was sent; absent if it was not.")] = UNSET
+    revision: Annotated[int, Meta(ge=1, description="Of the stored outcome.")] | UnsetType = UNSET
+    field: Annotated[str, Meta(description="The first field that is invalid.")] | UnsetType = UNSET
+    reason: Annotated[str, Meta(description="What is wrong with it.")] | UnsetType = UNSET
+
+
 class ProblemDocument(msgspec.Struct, frozen=True):
     """A problem document (RFC 9457)."""
 
@@ -246,6 +287,9 @@ class ProblemDocument(msgspec.Struct, frozen=True):
     hint: Annotated[str, Meta(description="The next step.")]
     instance: Annotated[str, Meta(description="The path of the request.")]
     errors: Annotated[list[FieldError], Meta(min_length=1, description=_ERRORS)] | UnsetType = UNSET
+    results: (
+        Annotated[list[OutcomeResult], Meta(description="What became of each outcome of the request.")] | UnsetType
+    ) = UNSET
 
 
 class Problem(Exception):  # noqa: N818 - the word of RFC 9457
@@ -254,7 +298,8 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
     Args:
         slug: key of the problem in ``PROBLEMS``.
         kind: the type of a problem that is not in the table.
-        errors: the bad fields of the records, for ``invalid-record``.
+        errors: the bad fields of the records or outcomes.
+        results: what became of each outcome.
         values: what the templates of the problem's type ask for.
 
     Raises:
@@ -267,6 +312,7 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
         *,
         kind: ProblemType | None = None,
         errors: list[FieldError] | UnsetType = UNSET,
+        results: list[OutcomeResult] | UnsetType = UNSET,
         **values: object,
     ) -> None:
         kind = kind or PROBLEMS[slug]
@@ -278,6 +324,7 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
         self._expected = kind.expected.format(**values)
         self._hint = kind.hint.format(**values)
         self._errors = errors
+        self._results = results
         super().__init__(self._detail)
 
     def body(self, path: str) -> bytes:
@@ -292,6 +339,7 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
                 hint=self._hint,
                 instance=_printable(path),
                 errors=self._errors,
+                results=self._results,
             )
         )
 

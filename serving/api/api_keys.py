@@ -1,8 +1,8 @@
 """The file of API keys. It contains digests, not keys, and is read again when it changes.
 
-A line is ``NAME DATE sha256:DIGEST``. Slow or salted hashes protect passwords that can be guessed. A key here is 32
-random bytes, which cannot be guessed at any speed, so one SHA-256 is enough. It is computed once per request, however
-many keys there are.
+A line is ``NAME DATE sha256:DIGEST SCOPE``; without a scope, it is ``predict``. Slow or salted hashes protect passwords
+that can be guessed. A key here is 32 random bytes, which cannot be guessed at any speed, so one SHA-256 is enough. It
+is computed once per request, however many keys there are.
 """
 
 import hashlib
@@ -12,18 +12,40 @@ import os
 import re
 import stat
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from serving.settings import PREFIX, SettingError
 
 REFRESH_SECONDS = 1.0  # minimum time between two checks of the file
 MAX_BYTES = 1024 * 1024
+PREDICT, OUTCOMES, ALL = SCOPES = ("predict", "outcomes", "all")
 LINE = "NAME YYYY-MM-DD sha256:64 hexadecimal digits"
-_LINE = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]{0,63}) \d{4}-\d{2}-\d{2} sha256:(?P<digest>[0-9a-f]{64})")
+_LINE = re.compile(
+    r"(?P<name>[a-z0-9][a-z0-9._-]{0,63}) \d{4}-\d{2}-\d{2} sha256:(?P<digest>[0-9a-f]{64})"
+    rf"( (?P<scope>{'|'.join(SCOPES)}))?"
+)
 LOG = logging.getLogger(__name__)
 
-Entries = tuple[tuple[str, bytes], ...]
+Entries = tuple[tuple["Key", bytes], ...]
 Signature = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of the file.
+
+    Attributes:
+        name: of the client.
+        scope: ``predict``: all but ``POST /outcomes``; ``outcomes``: nothing but that; ``all``.
+    """
+
+    name: str
+    scope: str
+
+    def may(self, scope: str) -> bool:
+        """Return whether the key may be used for ``predict`` or ``outcomes``."""
+        return self.scope in (scope, ALL)
 
 
 class KeysError(Exception):
@@ -57,12 +79,17 @@ class Keys:
 
     def name_of(self, key: str) -> str | None:
         """Return the name of a key; None if it is unknown. The comparison takes constant time."""
+        found = self.find(key)
+        return found.name if found else None
+
+    def find(self, key: str) -> Key | None:
+        """Return what the file has of a key; None if it is unknown. The comparison takes constant time."""
         self._refresh()
         digest = hashlib.sha256(key.encode()).digest()
         found = None
-        for name, known in self._entries:
+        for entry, known in self._entries:
             if hmac.compare_digest(digest, known):
-                found = name
+                found = entry
         return found
 
     def _refresh(self) -> None:
@@ -84,7 +111,7 @@ class Keys:
 
 
 def read(path: Path) -> Entries:
-    """Return the names and digests in the file at ``path``.
+    """Return the keys and digests in the file at ``path``.
 
     Raises:
         KeysError: it cannot be read, others can write it, or a line is malformed.
@@ -102,7 +129,7 @@ def read(path: Path) -> Entries:
         raise KeysError("others than its owner can write it (chmod go-w)")
     if len(data) > MAX_BYTES:
         raise KeysError(f"it has more than {MAX_BYTES} bytes")
-    entries: dict[str, bytes] = {}
+    entries: dict[str, tuple[Key, bytes]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -110,8 +137,8 @@ def read(path: Path) -> Entries:
             raise KeysError(f"line {number} is not {LINE}")
         if found["name"] in entries:
             raise KeysError(f"line {number} names {found['name']} a second time")
-        entries[found["name"]] = bytes.fromhex(found["digest"])
-    return tuple(entries.items())
+        entries[found["name"]] = Key(found["name"], found["scope"] or PREDICT), bytes.fromhex(found["digest"])
+    return tuple(entries.values())
 
 
 def _signature(path: Path) -> Signature | None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from flask import Flask, current_app, request
 
-from serving.api.api_keys import Keys
+from serving.api.api_keys import OUTCOMES, PREDICT, Keys
 from serving.problems import Problem
 from serving.settings import PREFIX, SettingError, Settings
 
+OUTCOMES_PATH = "/outcomes"  # has a scope of its own
 OPEN_PATHS = {"/healthz", "/readyz"}  # for monitoring; they contain no data of patients
 
 
@@ -88,8 +89,16 @@ def _check() -> None:
     # from the WSGI environment: request.headers would cost more than the rest of this function
     fields = request.environ
     key = sent(str(fields.get("HTTP_AUTHORIZATION", "")), str(fields.get("HTTP_X_API_KEY", "")))
-    if not key or keys.name_of(key) is None:
+    found = keys.find(key) if key else None
+    if found is None:
         raise Problem("unauthorized", reason="the key is unknown" if key else "the request has no key")
+    if not found.may(needed := scope_of(str(fields["PATH_INFO"]))):
+        raise Problem("forbidden", scope=found.scope, needed=needed)
+
+
+def scope_of(path: str) -> str:
+    """Return the scope that a key needs at a path."""
+    return OUTCOMES if path == OUTCOMES_PATH else PREDICT
 
 
 def sent(authorization: str, api_key: str) -> str:

@@ -41,7 +41,7 @@ def parse(body: bytes, contract: Contract, max_records: int) -> tuple[list[Recor
         MalformedError: it is not such a table; the text names the line.
         TooManyRowsError: it has more than ``max_records`` rows.
     """
-    rows, count = _rows(body, max_records + 1)
+    rows, count = rows_of(body, max_records + 1)
     if not rows:
         raise MalformedError("there is no header: the body is empty")
     (_, header), *below = rows
@@ -60,10 +60,13 @@ def parse(body: bytes, contract: Contract, max_records: int) -> tuple[list[Recor
     return records, _errors(records, [line for line, _ in below], contract)
 
 
-def _rows(body: bytes, limit: int) -> tuple[list[tuple[int, list[str]]], int]:
+def rows_of(body: bytes, limit: int) -> tuple[list[tuple[int, list[str]]], int]:
     """Return the first ``limit`` non-empty rows, each with the number of its last line, and the count of all rows.
 
     Further rows are only counted: two million rows of two cells would take 300 MB.
+
+    Raises:
+        MalformedError: it is not CSV in UTF-8.
     """
     try:
         text = body.decode("utf-8-sig")

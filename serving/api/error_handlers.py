@@ -9,7 +9,10 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from serving import problems
+from serving.prediction_log.writer import PredictionLog
 from serving.problems import Problem, ProblemType
+
+PREDICT_PATH = "/predict"
 
 _VARIABLE = re.compile("<[^>]+>")  # a variable part of a route
 LOG = logging.getLogger(__name__)
@@ -17,13 +20,20 @@ LOG = logging.getLogger(__name__)
 
 def install(app: Flask) -> None:
     """Register the handlers with ``app``."""
-    app.register_error_handler(Problem, lambda problem: problem.response(request.path))
+    app.register_error_handler(Problem, _response)
     app.register_error_handler(HTTPException, _from_http)
     app.register_error_handler(Exception, _from_bug)
 
 
 def _from_http(error: HTTPException) -> Response:
-    return _problem(error).response(request.path)
+    return _response(_problem(error))
+
+
+def _response(problem: Problem) -> Response:
+    if request.path == PREDICT_PATH and request.method == "POST":
+        log: PredictionLog = current_app.extensions["prediction_log"]
+        log.refused(problem.slug)
+    return problem.response(request.path)
 
 
 def _problem(error: HTTPException) -> Problem:
@@ -48,7 +58,7 @@ def _problem(error: HTTPException) -> Problem:
 
 def _from_bug(error: Exception) -> Response:
     LOG.exception("%s %s failed", request.method, request.path, exc_info=error)
-    return Problem("internal-error").response(request.path)
+    return _response(Problem("internal-error"))
 
 
 def _requests(app: Flask) -> Iterator[str]:

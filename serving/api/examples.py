@@ -3,10 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+OBSERVED = "2026-03-02T09:30:00+01:00"
+
 
 def example_record(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return a valid record of the contract ``schema`` with every field, in the order of its features."""
     return {name: _example(schema["properties"][name]) for name in schema["x-features"]}
+
+
+def example_outcome(prediction_id: str) -> dict[str, Any]:
+    """Return a valid outcome of a prediction."""
+    return {"prediction_id": prediction_id, "outcome": 1, "num": 2, "observed_at": OBSERVED, "source": "angiography"}
 
 
 def required_only(schema: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:

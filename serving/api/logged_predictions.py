@@ -30,8 +30,7 @@ def prediction(prediction_id: str) -> Response:
     try:
         found = log.find(known) if known else None
     except DatabaseError as error:
-        reason = f"the database of the prediction log is unreachable: {error}"
-        raise Problem("log-unavailable", reason=reason) from error
+        raise unreachable(error) from error
     if found is None:
         dropped = log.describe().dropped
         raise Problem(
@@ -39,6 +38,11 @@ def prediction(prediction_id: str) -> Response:
             dropped=f"; {dropped} predictions were dropped since the service started" if dropped else "",
         )
     return Response(msgspec.json.encode(LoggedPredictionResponse.of(found)), mimetype="application/json")
+
+
+def unreachable(error: Exception) -> Problem:
+    """Return the answer while the database of the log cannot be used."""
+    return Problem("log-unavailable", reason=f"the database of the prediction log is unreachable: {error}")
 
 
 def _canonical(text: str) -> str | None:

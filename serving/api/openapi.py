@@ -8,13 +8,15 @@ import msgspec
 from flask import Flask, Response, current_app
 
 from serving.api import auth
-from serving.api.examples import csv_of, example_record, required_only
+from serving.api.auth import OUTCOMES_PATH
+from serving.api.examples import csv_of, example_outcome, example_record, required_only
 from serving.api.openapi_schemas import Schema, all_schemas, ref
 from serving.api.responses import PredictionListResponse, PredictionResponse
 from serving.api.views import served_now
 from serving.model.model_store import Served
 from serving.model.predict import predict
 from serving.model.records import Contract
+from serving.prediction_log.outcomes import FIELDS as OUTCOME_FIELDS
 from serving.problems import MEDIA_TYPE, PROBLEMS, TYPE_PREFIX
 from serving.settings import Settings
 
@@ -60,6 +62,7 @@ def document(served: Served, settings: Settings) -> dict[str, Any]:
             "get": _get("Return the served model, its scores and its contract", _json("ModelResponse"), "not-ready")
         },
         "/predictions/{prediction_id}": {"get": _logged()},
+        OUTCOMES_PATH: {"post": _outcomes()},
         "/readyz": {"get": _get("Return whether every worker serves a model", _json("ReadinessResponse"), "not-ready")},
         "/healthz": {"get": _get("Return whether the process runs", _json("HealthResponse"))},
         "/metrics": {"get": _get("Return the metrics for Prometheus", _text("text/plain"))},
@@ -88,6 +91,7 @@ def _require_keys(paths: Schema) -> Schema:
             for operation in methods.values():
                 operation["security"] = [{"bearer": []}, {"key": []}, {"browser": []}]
                 operation["responses"]["401"] = _problem(401, ["unauthorized"])
+                operation["responses"]["403"] = _problem(403, ["forbidden"])
     return {
         "bearer": {"type": "http", "scheme": "bearer"},
         "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -160,6 +164,35 @@ def _logged() -> Schema:
     return {**operation, "parameters": [_parameter("prediction_id", "path", "As in the response to the prediction.")]}
 
 
+def _outcomes() -> Schema:
+    problems = (
+        *("malformed-json", "malformed-csv", "malformed-gzip", "unsupported-media-type", "unsupported-content-coding"),
+        *("unknown-prediction", "invalid-outcome", "log-unavailable"),
+    )
+    operation = _get("Store outcomes of logged predictions", _json("OutcomesResponse"), *problems)
+    operation["description"] = (
+        "An object, an array or CSV. Valid outcomes of known predictions are stored, also if others are refused. An "
+        "outcome that equals the last one of its prediction changes nothing; another one is stored as a correction."
+    )
+    operation["requestBody"] = {
+        "required": True,
+        "content": {
+            JSON: {
+                "schema": {"oneOf": [ref("Outcome"), ref("Outcomes")]},
+                "examples": {
+                    "one": {"summary": "One outcome", "value": example_outcome(NO_ID)},
+                    "many": {"summary": "A list of outcomes", "value": [example_outcome(NO_ID)]},
+                },
+            },
+            CSV: {
+                "schema": {"type": "string", "description": f"A header with names of {', '.join(OUTCOME_FIELDS)}."},
+                "examples": {"many": {"summary": "One outcome", "value": csv_of([example_outcome(NO_ID)])}},
+            },
+        },
+    }
+    return operation
+
+
 def _form() -> Schema:
     operation = _get("Return the prediction form", _text(HTML))
     response = operation["responses"]["503"]
@@ -193,6 +226,10 @@ def _problem(status: int, slugs: Sequence[str]) -> Schema:
     schema = {
         "allOf": [ref("ProblemDocument"), {"properties": {"type": {"enum": [TYPE_PREFIX + slug for slug in slugs]}}}]
     }
+    if slugs == ["invalid-outcome"]:
+        schema["allOf"].append({"required": ["errors", "results"]})
+    if slugs == ["unknown-prediction"]:
+        schema["allOf"].append({"required": ["results"]})
     if slugs == ["invalid-record"]:
         schema["allOf"].append({"required": ["errors"]})
     response: Schema = {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}

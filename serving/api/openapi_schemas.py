@@ -8,11 +8,13 @@ from serving.api.responses import (
     HealthResponse,
     LoggedPredictionResponse,
     ModelResponse,
+    OutcomesResponse,
     PredictionListResponse,
     PredictionResponse,
     ReadinessResponse,
 )
 from serving.model.records import Contract
+from serving.prediction_log import outcomes
 from serving.problems import PROBLEMS, TYPE_PREFIX, ProblemDocument
 
 Schema = dict[str, Any]
@@ -21,6 +23,7 @@ RESPONSES = (
     PredictionResponse,
     PredictionListResponse,
     LoggedPredictionResponse,
+    OutcomesResponse,
     ModelResponse,
     ReadinessResponse,
     HealthResponse,
@@ -40,6 +43,8 @@ def all_schemas(contract: Contract, max_records: int) -> dict[str, Schema]:
     return {
         "Record": record,
         "Records": {"type": "array", "items": ref("Record"), "minItems": 1, "maxItems": max_records},
+        "Outcome": dict(outcomes.SCHEMA),
+        "Outcomes": {"type": "array", "items": ref("Outcome"), "minItems": 1, "maxItems": max_records},
         **_response_schemas(contract),
     }
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serving.api.examples import csv_of, example_record, invalid, required_only
+from serving.api.auth import OUTCOMES_PATH
+from serving.api.examples import csv_of, example_outcome, example_record, invalid, required_only
 from serving.problems import TYPE_PREFIX
 
 FORMAT = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
@@ -42,6 +43,7 @@ def collection(schema: Mapping[str, Any]) -> dict[str, Any]:
         "variable": [{"key": key, "value": value, "type": "string"} for key, value in _VARIABLES.items()],
         "item": [
             {"name": "Predictions", "item": _predictions(schema, one)},
+            {"name": "Outcomes", "item": _outcomes()},
             {"name": "Errors", "item": _refusals(schema, one)},
             {"name": "The service", "item": _service(schema)},
         ],
@@ -91,6 +93,46 @@ def _predictions(schema: Mapping[str, Any], one: Mapping[str, Any]) -> list[Item
             "pm.expect(answer.has_heart_disease).to.be.a('boolean');",
             f"pm.expect(answer.contributions.features).to.have.all.keys({json.dumps(list(one))});",
             path="/predict?explain=true",
+        ),
+    ]
+
+
+def _outcomes() -> list[Item]:
+    known = [
+        # a service may run without a log
+        f"if (pm.response.code === 503) return pm.expect(answer.type).to.eql('{TYPE_PREFIX}log-unavailable');",
+        "pm.response.to.have.status(200);",
+    ]
+    sent = example_outcome("{{predictionId}}")
+    row = "pm.expect(answer.results[0].result).to.be"
+    return [
+        _post(
+            "Outcome of the prediction",
+            _text(sent),
+            *known,
+            f"{row}.oneOf(['accepted', 'repeated']);",
+            path=OUTCOMES_PATH,
+            status=None,
+        ),
+        _post("The same again", _text([sent]), *known, f"{row}.eql('repeated');", path=OUTCOMES_PATH, status=None),
+        _post(
+            "A correction, as CSV",
+            csv_of([{**sent, "outcome": 0, "num": 0}]),
+            *known,
+            f"{row}.eql('corrected');",
+            "pm.expect(answer.results[0].revision).to.eql(2);",
+            path=OUTCOMES_PATH,
+            media_type=CSV,
+            status=None,
+        ),
+        _post(
+            "Invalid outcome",
+            _text({**sent, "outcome": 0}),
+            f"if (pm.response.code === 503) return pm.expect(answer.type).to.eql('{TYPE_PREFIX}log-unavailable');",
+            "pm.response.to.have.status(422);",
+            "pm.expect(answer.errors[0].pointer).to.eql('/num');",
+            path=OUTCOMES_PATH,
+            status=None,
         ),
     ]
 

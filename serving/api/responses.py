@@ -11,7 +11,9 @@ from serving.model.evaluation import Metrics
 from serving.model.model_store import ModelDescription, Status, Time, to_text
 from serving.model.predict import Prediction
 from serving.prediction_log.entries import Found
+from serving.prediction_log.outcomes import Revision
 from serving.prediction_log.writer import LogState
+from serving.problems import OutcomeResult
 
 Refused = Annotated[str | None, Meta(description="The version under the alias that is not served, and why.")]
 Digest = Annotated[str, Meta(description="Digest of the manifest of the model's bundle.")]
@@ -109,6 +111,12 @@ class ModelResponse(msgspec.Struct, frozen=True):
     contract: Annotated[dict[str, Any], Meta(description="JSON Schema of a record.")]
 
 
+class OutcomesResponse(msgspec.Struct, frozen=True):
+    """All outcomes of the request are valid and of known predictions."""
+
+    results: Annotated[list[OutcomeResult], Meta(description="What became of each, in the order of the request.")]
+
+
 class LineageModel(msgspec.Struct, frozen=True):
     """The model that made a logged prediction."""
 
@@ -155,6 +163,7 @@ class LoggedPredictionResponse(msgspec.Struct, frozen=True):
     probability: Annotated[float, Meta(ge=0, le=1, description="Of heart disease.")]
     imputed: Annotated[list[str], Meta(description="Missing fields that the model imputed.")]
     lineage: Lineage
+    outcomes: Annotated[list[Revision], Meta(description="What was observed; the last one counts.")]
 
     @classmethod
     def of(cls, found: Found) -> "LoggedPredictionResponse":
@@ -177,4 +186,8 @@ class LoggedPredictionResponse(msgspec.Struct, frozen=True):
                 LineageSnapshot(model.snapshot, model.origin),
                 model.source,
             ),
+            outcomes=[
+                msgspec.structs.replace(one, last=place == len(found.outcomes))
+                for place, one in enumerate(found.outcomes, 1)
+            ],
         )

@@ -1,7 +1,6 @@
 """The endpoints for predictions and for the state of the service."""
 
 import math
-from codecs import BOM_UTF8
 from typing import Any
 
 import msgspec
@@ -14,15 +13,12 @@ from serving.api.responses import HealthResponse, ModelResponse, ReadinessRespon
 from serving.ledger.writer import Ledger
 from serving.metrics import prometheus
 from serving.model.model_store import ModelStore, Served, Status, to_text
-from serving.model.records import Contract, FieldError, MalformedError, Record, count_containers, parse
+from serving.model.records import Contract, FieldError, MalformedError, Record, parse
 from serving.model.worker_states import Workers
 from serving.prediction_log.writer import PredictionLog
 from serving.problems import Problem
 from serving.settings import Settings
 
-# Allowed in addition to the records, so that a slightly too large body still gets an exact error. A body of the maximum
-# size could have millions of containers, which would take much memory if they were parsed.
-SPARE_CONTAINERS = 20_000
 views = Blueprint("heartline", __name__)
 
 
@@ -36,7 +32,7 @@ def predict_records() -> Response:
     if request.mimetype == csv_body.MEDIA_TYPE:
         records, single = _table(contract), False
     else:
-        data = _json_body()
+        data = request_body.read_json(request, _settings())
         found = None if explaining else contract.decode_list(data)
         if found and len(found[0]) <= _settings().max_records:
             content = answer(served, found[0], _log(), request_id, single=False, matrix=found[1])
@@ -135,27 +131,8 @@ def _not_ready(reason: str) -> Problem:
     return Problem("not-ready", reason=reason, retry_after=math.ceil(_settings().poll_seconds))
 
 
-def _unsupported(media_type: str) -> Problem:
-    reason = f"the body is {media_type}" if media_type else "the request has no Content-Type"
-    return Problem("unsupported-media-type", reason=reason)
-
-
 def _json(value: Any) -> Response:
     return Response(msgspec.json.encode(value), mimetype="application/json")
-
-
-def _body() -> bytes:
-    return request_body.read(request, _settings().max_body_bytes)
-
-
-def _json_body() -> bytes:
-    """Return the JSON of the request, not too large to be parsed."""
-    if request.mimetype != "application/json":
-        raise _unsupported(request.mimetype)
-    data, limit = _body(), _settings().max_records
-    if (found := count_containers(data, allowed := limit + SPARE_CONTAINERS)) > allowed:
-        raise problems.too_many_records(found, limit, "the body has {} objects and arrays")
-    return data.removeprefix(BOM_UTF8)
 
 
 def _value(data: bytes, contract: Contract) -> tuple[list[Record], bool]:
@@ -169,13 +146,11 @@ def _value(data: bytes, contract: Contract) -> tuple[list[Record], bool]:
 
 def _table(contract: Contract) -> list[Record]:
     """Return the records of a CSV request."""
-    charset = request.mimetype_params.get("charset", "")
-    if charset.lower() not in csv_body.CHARSETS:
-        raise _unsupported(f"{csv_body.MEDIA_TYPE} in {charset}")
+    data = request_body.read_csv(request, _settings())
     try:
-        records, errors = csv_body.parse(_body(), contract, _settings().max_records)
+        records, errors = csv_body.parse(data, contract, _settings().max_records)
     except MalformedError as error:
-        raise Problem("malformed-csv", reason=error) from error
+        raise Problem("malformed-csv", reason=error, names="the contract's names") from error
     except csv_body.TooManyRowsError as error:
         raise problems.too_many_records(error.found, _settings().max_records) from error
     if errors:

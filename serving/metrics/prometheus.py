@@ -6,7 +6,7 @@ Each worker counts in files of its own, in a folder that gunicorn.conf.py create
 
 import functools
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -60,6 +60,10 @@ IMPUTED = Counter(
 )
 INVALID_FIELDS = Counter(
     "heartline_invalid_fields", "Invalid fields of refused records, by field.", ("field",), registry=REGISTRY
+)
+
+OUTCOMES = Counter(
+    "heartline_outcomes", "Outcomes that were sent, by what became of them.", ("result",), registry=REGISTRY
 )
 
 LOG_QUEUED = Gauge(
@@ -138,6 +142,12 @@ def count_predictions(version: str, predictions: Sequence[Prediction]) -> None:
     if imputed := [name for prediction in predictions for name in prediction.imputed]:
         for feature, times in Tally(imputed).items():
             _child(IMPUTED, feature).inc(times)
+
+
+def count_outcomes(results: Mapping[str, int]) -> None:
+    """Count outcomes by result."""
+    for result, times in results.items():
+        _child(OUTCOMES, result).inc(times)
 
 
 def count_invalid(contract: Contract, errors: Sequence[FieldError]) -> None:

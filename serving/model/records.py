@@ -140,7 +140,7 @@ class Contract:
         """
         if not isinstance(record, dict):
             fields = ", ".join(self.features)
-            return [FieldError(pointer, "a record is an object", f"an object with the fields {fields}", _shown(record))]
+            return [FieldError(pointer, "a record is an object", f"an object with the fields {fields}", shown(record))]
         if _accepts(self._validator, record):
             return []
         # No string or container is valid, so none reaches the validator: some cannot be converted for it.
@@ -152,12 +152,12 @@ class Contract:
         found = [bad[name] for name in ("", *self.features) if name in bad]
         fields = ", ".join(self.features)
         unknown = [name for name in record if name not in self.properties]
-        shown = unknown[: max(limit - len(found), 0)]
+        named = unknown[: max(limit - len(found), 0)]
         found += [
-            FieldError(_join(pointer, name), "the contract has no such field", f"only {fields}", _shown(record[name]))
-            for name in shown
+            FieldError(join(pointer, name), "the contract has no such field", f"only {fields}", shown(record[name]))
+            for name in named
         ]
-        if more := len(unknown) - len(shown):
+        if more := len(unknown) - len(named):
             found.append(FieldError(pointer, f"the contract has no such field: {more} more of them", f"only {fields}"))
         return found
 
@@ -209,8 +209,8 @@ class Contract:
         if not name:
             return FieldError(pointer, message, "a record as the contract describes it")
         if name not in record:
-            return FieldError(_join(pointer, name), "the field is missing", self._allowed[name])
-        return FieldError(_join(pointer, name), "the value is not allowed", self._allowed[name], _shown(record[name]))
+            return FieldError(join(pointer, name), "the field is missing", self._allowed[name])
+        return FieldError(join(pointer, name), "the value is not allowed", self._allowed[name], shown(record[name]))
 
 
 def _accepts(validator: jsonschema_rs.Draft202012Validator, value: Any) -> bool:
@@ -225,14 +225,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise MalformedError(f"the key {_shown(twice)!r} occurs twice in one object")
+        raise MalformedError(f"the key {shown(twice)!r} occurs twice in one object")
     return found
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
     if math.isinf(number):
-        raise MalformedError(f"the number {_shown(digits)} is too large")
+        raise MalformedError(f"the number {shown(digits)} is too large")
     return number
 
 
@@ -293,7 +293,7 @@ def _may_be_null(field: Mapping[str, Any]) -> bool:
     return None in field["enum"] if "enum" in field else "null" in field["type"]
 
 
-def _shown(value: Any) -> Any:
+def shown(value: Any) -> Any:
     """Return ``value`` in a form that an error may repeat: short, and valid JSON."""
     if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**53):
         return value
@@ -302,5 +302,6 @@ def _shown(value: Any) -> Any:
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
 
 
-def _join(pointer: str, name: str) -> str:
-    return f"{pointer}/{_shown(name.replace('~', '~0').replace('/', '~1'))}"
+def join(pointer: str, name: str) -> str:
+    """Return the JSON pointer to a field of the value at ``pointer``."""
+    return f"{pointer}/{shown(name.replace('~', '~0').replace('/', '~1'))}"

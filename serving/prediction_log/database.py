@@ -1,6 +1,7 @@
 """The tables of the prediction log, and all its SQL statements."""
 
 import logging
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -8,9 +9,11 @@ import psycopg2  # type: ignore[import-untyped]
 
 from serving.prediction_log.connection import STATEMENT_TIMEOUT_SECONDS, Connection
 from serving.prediction_log.entries import Batch, Found
+from serving.prediction_log.outcomes import Outcome, decide
 
 MIGRATION_SECONDS = 600.0  # of a change of the schema: a million predictions take about ten seconds
 EXPIRE_BATCH_ROWS = 5_000  # of one DELETE, so that it ends long before its time-out
+ENTER_ATTEMPTS = 5  # to store outcomes while others store outcomes of the same predictions
 CLOCK_SECONDS = 3600.0  # by which the clocks of database and service may differ when predictions are deleted
 LOCK = 0x4865617274  # base of our advisory locks; one of the next two numbers is added
 CREATE_SCHEMA, EXPIRE = 1, 2
@@ -121,6 +124,32 @@ class LogDatabase(Connection):
         found: Found | None = self._run(lambda: self._find(prediction_id))
         return found
 
+    def unknown(self, prediction_ids: Collection[str]) -> set[str]:
+        """Return which of these ids no stored prediction has.
+
+        Raises:
+            DatabaseError: the query failed.
+        """
+        rows: list[tuple[str]] = self._run(lambda: self._execute(_KNOWN, list(prediction_ids)).fetchall())
+        return set(prediction_ids) - {name for (name,) in rows}
+
+    def enter(self, sent: Sequence[Outcome]) -> list[tuple[str, int]]:
+        """Store outcomes, all of them or none, and return what became of each, with its revision.
+
+        Raises:
+            DatabaseError: nothing was stored.
+        """
+        results: list[tuple[str, int]] = self._run(lambda: self._enter(sent))
+        return results
+
+    def add_rejected(self, counts: Mapping[str, int]) -> None:
+        """Add to the numbers of refused requests of this day, by reason.
+
+        Raises:
+            DatabaseError: they were not added.
+        """
+        self._run(lambda: self._execute(_ADD_REJECTED, msgspec.json.encode(counts).decode()))
+
     def expire(self, days: int) -> int:
         """Delete predictions older than ``days`` and return their number: those of the oldest day of the log at most.
 
@@ -163,6 +192,19 @@ class LogDatabase(Connection):
     def _find(self, prediction_id: str) -> Found | None:
         row = self._execute(_FIND, prediction_id).fetchone()
         return msgspec.json.decode(row[0], type=Found) if row else None
+
+    def _enter(self, sent: Sequence[Outcome]) -> list[tuple[str, int]]:
+        for _ in range(ENTER_ATTEMPTS):
+            self._execute("BEGIN")
+            rows = self._execute(_LATEST, sorted({one.prediction_id for one in sent})).fetchall()
+            stored = {row[0]: (row[1] or 0, Outcome(row[0], *row[2:]) if row[1] else None) for row in rows}
+            results, new = decide(sent, stored)
+            content = [{"revision": revision, **msgspec.structs.asdict(outcome)} for revision, outcome in new]
+            added = self._execute(_ADD_OUTCOMES, msgspec.json.encode(content).decode()).rowcount if new else 0
+            self._execute("COMMIT" if added == len(new) else "ROLLBACK")
+            if added == len(new):
+                return results
+        raise psycopg2.OperationalError("others store outcomes of the same predictions")
 
     def _expire(self, days: int) -> int:
         if not self._execute("SELECT pg_try_advisory_lock(%s)", LOCK + EXPIRE).fetchone()[0]:
@@ -211,8 +253,28 @@ _ADD_PREDICTIONS = """INSERT INTO prediction (prediction_id, request_id, request
         json_array_elements(part.features)) WITH ORDINALITY
         AS row(prediction_id, has_heart_disease, probability, imputed, features, position)
     ON CONFLICT DO NOTHING"""
-_FIND = """SELECT json_build_object('entry', to_json(p), 'model', to_json(m))::text
+_FIND = """SELECT json_build_object('entry', to_json(p), 'model', to_json(m), 'outcomes', coalesce((
+        SELECT json_agg(json_build_object('revision', o.revision, 'outcome', o.outcome::integer, 'num', o.num,
+            'observed_at', o.observed_at, 'received', o.received, 'source', o.source) ORDER BY o.revision)
+        FROM outcome AS o WHERE o.prediction_id = p.prediction_id), '[]'::json))::text
     FROM prediction AS p JOIN model AS m ON m.key = p.model_key WHERE p.prediction_id = %s"""
+_KNOWN = "SELECT prediction_id::text FROM prediction WHERE prediction_id = ANY(%s::uuid[])"
+# The predictions are locked against deletion until the outcomes are stored.
+_LATEST = """SELECT p.prediction_id::text, o.revision, o.outcome, o.num, o.observed_at, o.source
+    FROM prediction AS p LEFT JOIN LATERAL (
+        SELECT * FROM outcome WHERE outcome.prediction_id = p.prediction_id ORDER BY revision DESC LIMIT 1
+    ) AS o ON true
+    WHERE p.prediction_id = ANY(%s::uuid[]) FOR KEY SHARE OF p"""
+_ADD_OUTCOMES = """INSERT INTO outcome (prediction_id, revision, outcome, num, observed_at, source)
+    SELECT prediction_id, revision, outcome, num, observed_at, source
+    FROM json_to_recordset(%s) AS sent(prediction_id uuid, revision integer, outcome boolean, num smallint,
+        observed_at timestamptz, source text)
+    ORDER BY prediction_id, revision
+    ON CONFLICT DO NOTHING"""
+# The day is that of the arrival here, as for predictions and outcomes: the counts of a past day never change.
+_ADD_REJECTED = """INSERT INTO rejected (day, reason, count)
+    SELECT (now() AT TIME ZONE 'UTC')::date, key, value::bigint FROM json_each_text(%s) ORDER BY key
+    ON CONFLICT (day, reason) DO UPDATE SET count = rejected.count + EXCLUDED.count"""
 _EXPIRE = """DELETE FROM prediction WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM prediction WHERE answered < %s LIMIT %s))"""
 _OLDEST = "SELECT min(answered), now() - make_interval(days => %s), now() FROM prediction"

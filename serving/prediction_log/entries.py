@@ -11,6 +11,7 @@ import msgspec
 from serving.model.model_store import Served
 from serving.model.predict import Prediction
 from serving.model.registry_client import Training
+from serving.prediction_log.outcomes import Revision
 
 REQUEST_ID = re.compile(r"[\w.:/+=-]{1,100}", re.ASCII)
 
@@ -147,10 +148,11 @@ _OLD = msgspec.json.Decoder(_OldBatch)
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A logged prediction with its model."""
+    """A logged prediction with its model and its outcomes, the last one at the end."""
 
     entry: Entry
     model: LoggedModel
+    outcomes: list[Revision] = []
 
 
 def describe_model(served: Served) -> LoggedModel:

@@ -8,7 +8,7 @@ import logging
 import random
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,7 @@ from serving.prediction_log.entries import (
     read_batch,
     split_batch,
 )
+from serving.prediction_log.outcomes import Outcome
 from serving.prediction_log.spill import Spill, SpillFullError
 from serving.settings import Settings
 
@@ -45,7 +46,8 @@ RETRY_SECONDS = 3.0  # between two attempts to reach the database
 ADOPT_SECONDS = 5.0
 EXPIRE_SECONDS = 3600.0  # between two deletions of old predictions
 FLUSH_TIMEOUT_SECONDS = 1.0  # of a statement while a worker stops
-LOOKUP_TIMEOUT_SECONDS = 2.0  # of the query for one prediction
+LOOKUP_TIMEOUT_SECONDS = 2.0  # of a statement for which a request waits
+ARRIVAL_SECONDS = 1.5  # that outcomes wait for predictions which are in a queue
 LOG = logging.getLogger(__name__)
 
 
@@ -86,6 +88,7 @@ class PredictionLog:
         self._taken: list[Answered] = []  # from the queue, not completely written yet
         self._pending: deque[tuple[Batch, int]] = deque()  # the same as batches
         self._model: tuple[Served, LoggedModel] | None = None
+        self._rejected: Counter[str] = Counter()  # refused requests by reason, not in the database yet
         self._unavailable: tuple[datetime, str] | None = None
         self._dropped_for = ""
         self._wake = threading.Event()
@@ -174,6 +177,32 @@ class PredictionLog:
         finally:
             database.close()
 
+    def enter_outcomes(self, sent: Sequence[Outcome]) -> list[tuple[str, int]]:
+        """Store outcomes, and return what became of each, with its revision: all of them are stored, or none.
+
+        Raises:
+            DatabaseError: the database is unreachable, or has a prediction not yet that is in the queue or on disk.
+        """
+        if unavailable := self._unavailable:
+            raise DatabaseError(unavailable[1])
+        database = LogDatabase(self._settings.prediction_log_url, LOOKUP_TIMEOUT_SECONDS, waits=False)
+        try:
+            if unknown := database.unknown({one.prediction_id for one in sent}):
+                self._wait_for(database, unknown)
+            return database.enter(sent)
+        finally:
+            database.close()
+
+    def refused(self, reason: str) -> None:
+        """Count a refused request for a prediction. It does not block and does not fail.
+
+        Args:
+            reason: type of the problem, without its prefix.
+        """
+        if self.enabled:
+            with self._lock:
+                self._rejected[reason] += 1
+
     def tick(self) -> None:
         """Write the queue; called by the thread, or by a test in its place."""
         now = time.monotonic()
@@ -199,6 +228,8 @@ class PredictionLog:
         self._tick_safely()
         self._spill_queue()
         self._show()
+        if lost := sum(self._rejected.values()):
+            LOG.warning("%d refused requests are not counted: the database was unreachable", lost)
         self._spill.close()
         self._database.close()
 
@@ -217,6 +248,7 @@ class PredictionLog:
                 self._spill_queue()
         for batch, _ in self._batches():
             self._write(batch)
+        self._write_rejected()
         if self._settings.prediction_log_days and time.monotonic() >= self._next_expire:
             if deleted := self._database.expire(self._settings.prediction_log_days):
                 LOG.info("%d predictions older than %d days were deleted", deleted, self._settings.prediction_log_days)
@@ -241,6 +273,37 @@ class PredictionLog:
         else:
             self._count(WRITTEN, written)
             prometheus.LOG_WRITTEN.inc(written)
+
+    def _write_rejected(self) -> None:
+        with self._lock:
+            counts, self._rejected = self._rejected, Counter()
+        if not counts:
+            return
+        try:
+            self._database.add_rejected(counts)
+        except DatabaseError:
+            with self._lock:
+                self._rejected.update(counts)
+            raise
+
+    def _wait_for(self, database: LogDatabase, unknown: set[str]) -> None:
+        """Wait a moment if predictions with these ids may be in a queue.
+
+        Raises:
+            DatabaseError: one of them is in the queue of this worker or on disk, and not in the database yet.
+        """
+        self._wake.set()
+        deadline = time.monotonic() + ARRIVAL_SECONDS
+        while self._counts.totals()["queued"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+            unknown = database.unknown(unknown)
+            if not unknown:
+                return
+        with self._lock:
+            queued = {one.prediction_id for answered in [*self._taken, *self._queue] for one in answered[4]}
+        waiting = (unknown & queued) | self._spill.ids_among(unknown)
+        if waiting and (waiting := database.unknown(waiting)):
+            raise DatabaseError(f"{len(waiting)} of the predictions are not written to it yet")
 
     def _spill_queue(self) -> None:
         """Write the queue to disk."""

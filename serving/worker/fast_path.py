@@ -13,7 +13,7 @@ from flask import Flask
 from gunicorn.util import http_date  # type: ignore[import-untyped]
 
 from serving.api import auth, prediction_responses
-from serving.api.api_keys import Keys
+from serving.api.api_keys import PREDICT, Keys
 from serving.api.hosts import AllowedHosts
 from serving.metrics import prometheus
 from serving.model import records
@@ -71,7 +71,8 @@ class FastPath:
         if self._keys is None:
             return True
         key = auth.sent(fields.get(b"authorization", ""), fields.get(b"x-api-key", ""))
-        return bool(key) and self._keys.name_of(key) is not None
+        found = self._keys.find(key) if key else None
+        return found is not None and found.may(PREDICT)
 
 
 def plain_fields(head: bytes) -> dict[bytes, str] | None:

@@ -28,6 +28,7 @@ from serving import problems
 from serving.metrics import prometheus
 from serving.settings import SettingError, Settings
 from serving.worker.connections import Connection
+from serving.worker.fast_path import PATH as PREDICT_PATH
 from serving.worker.fast_path import FastPath
 from serving.worker.graceful_stop import StopsGracefully, is_readable
 from serving.worker.http_framing import Incoming, State
@@ -223,7 +224,9 @@ class Worker(StopsGracefully):
 
     def _refuse(self, conn: Connection, problem: problems.Problem) -> None:
         """Send a problem document without calling the application, and close the connection."""
-        _send(conn.sock, problem, conn.incoming.path())
+        _send(conn.sock, problem, path := conn.incoming.path())
+        if path == PREDICT_PATH and conn.incoming.head.startswith(b"POST "):
+            self.wsgi.extensions["prediction_log"].refused(problem.slug)
         self._drain(conn)
 
     def _drain(self, conn: Connection) -> None:

@@ -27,7 +27,10 @@ def uses(path: Path) -> Iterator[tuple[str, set[str]]]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "Problem":
             assert isinstance(node.args[0], ast.Constant), f"{path}:{node.lineno}: the slug is not a literal"
-            yield str(node.args[0].value), {str(keyword.arg) for keyword in node.keywords} - {"errors", "kind"}
+            yield (
+                str(node.args[0].value),
+                {str(keyword.arg) for keyword in node.keywords} - {"errors", "results", "kind"},
+            )
 
 
 def test_every_problem_is_used_with_the_values_of_its_templates() -> None:

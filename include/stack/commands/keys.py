@@ -30,13 +30,20 @@ def keys(context: click.Context) -> None:
 
 @keys.command("add")
 @click.argument("name")
+@click.option(
+    "--scope",
+    type=click.Choice(api_keys.SCOPES),
+    default=api_keys.SCOPES[0],
+    show_default=True,
+    help="predict: all requests but POST /outcomes; outcomes: only that; all: both.",
+)
 @file_option
-def add_key(name: str, file: str | None) -> None:
+def add_key(name: str, scope: str, file: str | None) -> None:
     """Create a key for the client NAME, and print it. It is not stored and cannot be shown again."""
     settings = Settings.load()
     path = Path(file).absolute() if file else api_keys.file_of(settings)
     new = not path.exists()
-    print(api_keys.add(path, name, None if file else settings))
+    print(api_keys.add(path, name, None if file else settings, scope=scope))
     console.say(f"send it as Authorization: Bearer KEY; it is not shown again ({path} has its digest)")
     if new and not file:
         console.say("the service requires keys after the next ./heartline up")
@@ -46,13 +53,13 @@ def add_key(name: str, file: str | None) -> None:
 @file_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_keys(file: str | None, as_json: bool) -> None:
-    """Show the name and creation day of each key."""
+    """Show the creation day, the name and the scope of each key."""
     path = Path(file) if file else api_keys.file_of(Settings.load())
     found = api_keys.read(path)
     if as_json:
         print(json.dumps([asdict(key) for key in found], indent=2))
     elif found:
-        print("\n".join(f"{key.created}  {key.name}" for key in found))
+        print("\n".join(f"{key.created}  {key.name}  {key.scope}" for key in found))
     elif path.exists():
         console.say(f"there are no keys in {path}: a service with this key file refuses every request")
     else:

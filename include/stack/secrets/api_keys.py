@@ -21,7 +21,10 @@ VARIABLE = "HEARTLINE_API_KEYS"
 OWN = "heartline"  # the name of the launcher's key
 PREFIX = "hl_"  # lets secret scanners recognize a key
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_LINE = re.compile(r"(?P<name>\S+) (?P<created>\d{4}-\d{2}-\d{2}) sha256:[0-9a-f]{64}")
+SCOPES = ("predict", "outcomes", "all")  # of a key; without one in its line, it is the first
+_LINE = re.compile(
+    r"(?P<name>\S+) (?P<created>\d{4}-\d{2}-\d{2}) sha256:[0-9a-f]{64}( (?P<scope>" + "|".join(SCOPES) + "))?"
+)
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,12 @@ class Key:
     Attributes:
         name: the client that uses the key.
         created: the day of its creation, YYYY-MM-DD in UTC.
+        scope: what it may be used for: ``predict``, ``outcomes`` or ``all``.
     """
 
     name: str
     created: str
+    scope: str = SCOPES[0]
 
 
 def file_of(settings: Settings) -> Path:
@@ -58,13 +63,14 @@ def own(settings: Settings) -> str | None:
     return path.read_text().strip() if path.exists() else None
 
 
-def add(path: Path, name: str, settings: Settings | None = None) -> str:
+def add(path: Path, name: str, settings: Settings | None = None, *, scope: str = SCOPES[0]) -> str:
     """Create a key and add its digest to the file.
 
     Args:
         path: the key file; created if it does not exist.
         name: the client that will use the key.
         settings: those of the local stack, if its launcher needs a key in this file too.
+        scope: what the key may be used for, one of ``SCOPES``.
 
     Returns:
         The key, which is not stored.
@@ -98,7 +104,7 @@ def add(path: Path, name: str, settings: Settings | None = None) -> str:
             write_private(_own_file(settings), key + "\n")
             lines.append(_line(OWN, key))
         key = _new()
-        _write(path, [*lines, _line(name, key)])
+        _write(path, [*lines, _line(name, key, scope)])
     return key
 
 
@@ -133,7 +139,7 @@ def read(path: Path) -> list[Key]:
     Raises:
         WorkError: it is not a key file.
     """
-    return [Key(name, created) for name, created in _named(_lines(path)).items()]
+    return list(_named(_lines(path)).values())
 
 
 def _own_file(settings: Settings) -> Path:
@@ -144,8 +150,10 @@ def _new() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
 
-def _line(name: str, key: str) -> str:
-    return f"{name} {datetime.now(UTC):%Y-%m-%d} sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+def _line(name: str, key: str, scope: str = SCOPES[0]) -> str:
+    """Return the line of a key. An older service can read those of the default scope, which is left out."""
+    line = f"{name} {datetime.now(UTC):%Y-%m-%d} sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+    return line if scope == SCOPES[0] else f"{line} {scope}"
 
 
 def _lines(path: Path) -> list[str]:
@@ -155,14 +163,15 @@ def _lines(path: Path) -> list[str]:
             raise WorkError(
                 "this is not a key file",
                 where=f"{path}, line {number}",
-                expected="lines of NAME YYYY-MM-DD sha256:DIGEST",
+                expected="lines of NAME YYYY-MM-DD sha256:DIGEST, and a scope where it is not predict",
                 hint="correct the line, or name another file",
             )
     return lines
 
 
-def _named(lines: list[str]) -> dict[str, str]:
-    return {found["name"]: found["created"] for line in lines if (found := _LINE.fullmatch(line))}
+def _named(lines: list[str]) -> dict[str, Key]:
+    found = (_LINE.fullmatch(line) for line in lines)
+    return {one["name"]: Key(one["name"], one["created"], one["scope"] or SCOPES[0]) for one in found if one}
 
 
 def _write(path: Path, lines: list[str]) -> None:

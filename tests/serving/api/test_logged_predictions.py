@@ -75,6 +75,7 @@ def expect_lineage(service: Service, answer: Any) -> None:
             "snapshot": {"sha256": "5" * 64, "origin": "sample"},
             "source": "the UCI archive",
         },
+        "outcomes": [],
     }
     trained_at = datetime.fromisoformat(found["lineage"]["run"]["trained_at"])
     assert trained_at.timestamp() == 1_800_000_000.123

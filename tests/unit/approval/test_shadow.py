@@ -43,8 +43,8 @@ def test_agreement_changed_records_and_the_paired_comparison_are_stated(asked):
     assert (
         "Version 7 answered 800 of production's records in the shadow, 98.0% of them with the same prediction: 10 "
         "would change to *heart disease* and 6 to *no heart disease*. Paired comparison after 120 outcomes: not "
-        "decided yet (e-value 3.5 for better and 0.1 for worse, decided at 100); its Brier score is lower by 0.012 (-0.004 to "
-        "0.028)."
+        "decided yet (e-value 3.5 for better and 0.1 for worse, decided at 100); its Brier score is lower by 0.012 "
+        "(-0.004 to 0.028)."
     ) in body
 
 

@@ -157,6 +157,29 @@ def test_on_the_command_line(call, tmp_path):
     assert call("keys", "nonsense")[0] == Exit.USAGE
 
 
+@pytest.mark.parametrize("scope", api_keys.SCOPES)
+def test_the_service_reads_the_scope_of_a_key(file, scope):
+    key = api_keys.add(file, "ann", scope=scope)
+    assert Keys(file).find(key).scope == scope
+    assert api_keys.read(file)[0].scope == scope
+
+
+def test_a_key_of_before_has_the_scope_predict(file):
+    file.parent.mkdir()
+    file.write_text(f"ann 2026-01-31 sha256:{'0' * 64}\n")
+    assert api_keys.read(file) == [api_keys.Key("ann", "2026-01-31", "predict")]
+
+
+def test_the_scope_is_an_option_and_in_the_list(call):
+    assert call("keys", "add", "lab", "--scope", "outcomes")[0] == Exit.OK
+    assert [line.split()[1:] for line in call("keys", "list")[1].splitlines()] == [
+        ["heartline", "predict"],
+        ["lab", "outcomes"],
+    ]
+    assert json.loads(call("keys", "list", "--json")[1])[1]["scope"] == "outcomes"
+    assert call("keys", "add", "lab-2", "--scope", "everything")[0] == Exit.USAGE
+
+
 def test_a_file_given_by_option_gets_no_key_of_the_launcher(call, file):
     code, _, said = call("keys", "list", "--file", str(file))
     assert code == Exit.OK
