@@ -71,7 +71,7 @@ class Figures:
         brier: mean squared error of the probabilities.
         auc: area under the ROC curve.
         slope: calibration slope, 1 where calibration is right.
-        intercept: calibration in the large, 0 where it is right.
+        intercept: calibration intercept: the shift of the log odds with which the mean is right, 0 where it is.
     """
 
     group: str
@@ -142,7 +142,7 @@ class Drift:
     """Are the patients others?
 
     Attributes:
-        e: the present e-value over all columns.
+        e: the present e-value over all columns: the largest one divided by their number.
         highest: the highest one so far; it raises the alarm.
         threshold: at which there is an alarm.
         weekly_limit: below which a weekly p-value is an alarm.
@@ -229,8 +229,8 @@ class Shadow:
         largest: the largest difference of two probabilities.
         outcomes: records with an outcome that both answered.
         difference: mean Brier score of production minus that of the candidate: positive where the candidate is better.
-        better: e-value of "the candidate is better".
-        worse: e-value of "the candidate is worse".
+        better: the highest e-value so far of "the candidate is better".
+        worse: the highest e-value so far of "the candidate is worse".
         threshold: at which one of them decides.
     """
 
