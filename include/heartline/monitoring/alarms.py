@@ -12,6 +12,7 @@ from heartline.monitoring.state import State
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _TITLES = {column.name: column.title for column in COUNTED}
 _NAMED = 3  # columns in a sentence
+_CLEAR = 20.0  # e-value of a column that is named: alone, it would be too large by chance in 5 % of the references
 
 HARM, DRIFT, WEEKLY, SILENCE, COMPLETENESS = "harm", "drift", "weekly", "silence", "completeness"
 
@@ -108,7 +109,8 @@ def _harm(harm: Harm) -> str:
 
 def _drift(drift: Drift) -> str:
     columns = sorted(drift.columns, key=lambda column: (-column.e, column.name))
-    return f"The patients differ from those of the training data, most in: {_listed([one.name for one in columns])}."
+    named = [one.name for one in columns if one.e >= _CLEAR] or [columns[0].name]
+    return f"The patients differ from those of the training data, most in: {_listed(named)}."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -105,7 +105,7 @@ def test_other_patients_are_found_once():
     (alarm,) = alarms(found, "drift")
     assert datetime.timedelta(days=30) <= alarm.date - example.FIRST <= datetime.timedelta(days=44)
     assert alarm.key == f"drift:{'d' * 64}"
-    assert "Age" in alarm.sentence
+    assert alarm.sentence == "The patients differ from those of the training data, most in: Age."
     assert "1 %" in alarm.rate
     assert found[-1][1].drift.highest >= 100
     assert alarms(found, "harm") == []
