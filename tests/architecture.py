@@ -86,6 +86,7 @@ BESIDE: Mapping[str, Mapping[str, set[str]]] = {
     "heartline": {},
     "serving": {
         "problems": {"model"},
+        "personal_data": {"ledger", "model", "prediction_log"},
         "app": {"api", "ledger", "metrics", "model", "pages", "prediction_log"},
         "gunicorn.conf": {"api", "metrics", "model", "prediction_log", "worker"},
     },

@@ -15,7 +15,7 @@ import msgspec
 
 from serving.model.model_store import Refusal, Served, to_text
 
-SERVED, REFUSED = "served", "refused"  # kinds of entries
+SERVED, REFUSED, FORGOTTEN = "served", "refused", "forgotten"  # kinds of entries
 REASON_CHARACTERS = 500
 
 
@@ -23,9 +23,9 @@ class Event(msgspec.Struct, frozen=True):
     """An event for the ledger.
 
     Args:
-        kind: ``served`` or ``refused``.
-        version: the registered version.
-        by: the service and its host.
+        kind: ``served``, ``refused`` or ``forgotten``.
+        version: the registered version, "" for none.
+        by: the service and its host; the user who erased predictions.
         facts: what else is known of it, no value of a patient.
         key: the same for the same event, whoever enters it.
     """

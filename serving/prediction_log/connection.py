@@ -116,13 +116,16 @@ class Connection:
         self._wait(STATEMENT_TIMEOUT_SECONDS)
         return cursor
 
-    def _execute_long(self, statement: str, seconds: float) -> None:
-        """Run a statement that may take ``seconds``, in the present transaction; a lowered ``self.seconds`` ends it."""
+    def _execute_long(self, statement: str, seconds: float, *values: Any) -> Any:
+        """Run a statement that may take ``seconds``, in the present transaction, and return its cursor.
+
+        A lowered ``self.seconds`` ends it.
+        """
         self._execute("SELECT set_config('statement_timeout', %s, true)", str(int(seconds * 1000)))
-        cursor = self._connection.cursor()  # it must exist until the end
-        cursor.execute(statement)
+        cursor = self._connection.cursor()
+        cursor.execute(statement, values or None)
         self._wait(seconds, long=True)
-        cursor.close()
+        return cursor
 
     def _wait(self, seconds: float, *, long: bool = False) -> None:
         """Wait until the server has answered, at most ``seconds`` and at most the present ``self.seconds``.

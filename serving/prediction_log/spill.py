@@ -13,7 +13,7 @@ import os
 import re
 import uuid
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -69,8 +69,7 @@ class SpillFile:
         """
         descriptor = self._file.fileno()
         end = os.fstat(descriptor).st_size
-        body = b"%d %s" % (records, data)
-        rest = b"%08x %s\n" % (zlib.crc32(body), body)
+        rest = _line(data, records)
         try:
             while rest:  # not through the file object: its buffer would keep what the disk refused
                 rest = rest[os.write(descriptor, rest) :]
@@ -205,6 +204,63 @@ class Spill:
 
     def _files(self) -> list[SpillFile]:
         return [*self._taken, self._own] if self._own else list(self._taken)
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """Yield each undamaged batch of a file, whoever owns it; nothing if it is gone."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        for line in file:
+            if (data := _parsed(line)[0]) is not None:
+                yield data
+
+
+def rewrite(path: Path, change: Callable[[bytes], tuple[bytes, int]]) -> bool:
+    """Replace each undamaged batch of a file that no running worker owns. The file is complete at each moment.
+
+    Args:
+        path: of the file.
+        change: returns the new batch and its number of records; a batch without records is left out.
+
+    Returns:
+        False if a running worker owns the file, or if it is gone: nothing was changed.
+
+    Raises:
+        OSError: it cannot be written; nothing was changed.
+    """
+    try:
+        file = _locked(path)
+    except FileNotFoundError:
+        return False
+    if file is None:
+        return False
+    new = path.with_suffix(".new")
+    try:
+        lines = [_changed(line, change) for line in path.read_bytes().splitlines(keepends=True)]
+        if any(lines):
+            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as written:
+                written.writelines(lines)
+                written.flush()
+                os.fsync(written.fileno())
+            new.replace(path)
+        else:
+            path.unlink()
+    finally:
+        new.unlink(missing_ok=True)
+        file.close()
+    return True
+
+
+def _changed(line: bytes, change: Callable[[bytes], tuple[bytes, int]]) -> bytes:
+    data, _ = _parsed(line)
+    if data is None:
+        return line
+    new, records = change(data)
+    return _line(new, records) if records else b""
+
+
+def _line(data: bytes, records: int) -> bytes:
+    body = b"%d %s" % (records, data)
+    return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
 def _create(folder: Path) -> SpillFile:

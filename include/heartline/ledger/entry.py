@@ -19,11 +19,12 @@ KINDS = {
     "scored": "a scoring run wrote its predictions",
     "alarm": "the monitoring raised an alarm",
     "acknowledged": "a person acknowledged an alarm",
+    "forgotten": "a person's predictions were erased",
     "pruned": "old entries were removed, as HEARTLINE_LEDGER_DAYS says",
 }
 """Each kind, and what an entry of it says."""
 
-SERVICE_KINDS = ("refused", "served")
+SERVICE_KINDS = ("refused", "served", "forgotten")
 """The kinds that the service may enter."""
 
 FIRST = "0" * 64

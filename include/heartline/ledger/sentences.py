@@ -84,6 +84,11 @@ def _acknowledged(entry: Entry) -> str:
     return f"{_by(entry)} acknowledged the alarm of entry {_fact(entry, 'alarm')}{about}"
 
 
+def _forgotten(entry: Entry) -> str:
+    predictions, outcomes = (_fact(entry, name) or "an unknown number of" for name in ("predictions", "outcomes"))
+    return f"{_by(entry)} erased the predictions of a person: {predictions} predictions, {outcomes} outcomes"
+
+
 def _pruned(entry: Entry) -> str:
     return (
         f"{_by(entry)} removed the entries up to number {_fact(entry, 'through')}, which were older than "
@@ -109,5 +114,6 @@ _SENTENCES: Mapping[str, Callable[[Entry], str]] = {
     "scored": _scored,
     "alarm": _alarm,
     "acknowledged": _acknowledged,
+    "forgotten": _forgotten,
     "pruned": _pruned,
 }

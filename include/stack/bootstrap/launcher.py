@@ -40,6 +40,8 @@ COMMANDS = {
     "export": "Write a version's training and test rows as CSV: X_train, X_test, y_train, y_test.",
     "status": "Show each process of the stack, and the version in production.",
     "db": "Open psql on the stack's database, or run one SQL command.",
+    "forget": "Erase the predictions of one person from the prediction log.",
+    "export-person": "Write all that the prediction log holds of one person to a JSON file.",
     "logs": "Show the logs of the processes.",
     "keys": "Create, list and revoke API keys of the service.",
     "init": "Generate the secrets for docker compose.",
@@ -51,7 +53,7 @@ HELP = f"""Heartline: patient records in, a served heart-disease model out.
 
 Usage: ./heartline COMMAND [OPTIONS]
 
-{chr(10).join(f"  {name:<10}{line}" for name, line in COMMANDS.items())}
+{chr(10).join(f"  {name:<15}{line}" for name, line in COMMANDS.items())}
 
 `./heartline COMMAND --help` shows its options, `./heartline --version` the version.
 Exit codes: 0 success, 1 failed, 2 usage, 3 machine or set-up, 4 in use, 5 not healthy, 130 interrupted.

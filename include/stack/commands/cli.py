@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from heartline.errors import HeartlineError
 from heartline.ingestion import source_catalog
@@ -19,7 +20,7 @@ from heartline.parameters.parameter import Parameter
 from stack import console, source_choice
 from stack.bootstrap.launcher import HELP
 from stack.clients import service
-from stack.commands import db, history, monitor, promote, status, test, up
+from stack.commands import db, history, monitor, personal_data, promote, status, test, up
 from stack.commands.keys import keys
 from stack.commands.training import train
 from stack.commands.usage import usage_error
@@ -323,18 +324,53 @@ def status_command(as_json: bool) -> int:
     metavar="NAME",
     help=f"One of {', '.join(NAMES)}; the source `postgres` reads {db.DEFAULT}.",
 )
+@click.option("--read-only", is_flag=True, help="Open the prediction log as a user who can only read it.")
 @click.option("--url", is_flag=True, help="Print the URL with user and password, for another program.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PSQL ARGS]")
-def db_command(database: str, url: bool, arguments: tuple[str, ...]) -> None:
+@click.pass_context
+def db_command(context: click.Context, database: str, read_only: bool, url: bool, arguments: tuple[str, ...]) -> None:
     """Open psql on a database of the stack. PSQL ARGS are handed to it, for example -c SQL or -f FILE.
 
-    The user is named like the database; the password is in secrets/NAME_db_password of the state folder.
+    The user is named like the database; the password is in secrets/NAME_db_password of the state folder. With
+    --read-only the database is predictions, and the user predictions_reader.
     """
     stack = Stack.of(Settings.load())
+    given = context.get_parameter_source("database") is ParameterSource.COMMANDLINE
+    login = db.login(database if given or not read_only else db.LOG, read_only=read_only)
     if url:
-        print(db.url(stack, database))
+        print(db.url(stack, login))
     else:
-        db.open_psql(stack, database, list(arguments))
+        db.open_psql(stack, login, list(arguments))
+
+
+record_option = click.option(
+    "--record", metavar="FILE", help="One record as JSON: all predictions of exactly this record; - is standard input."
+)
+
+
+@cli.command("forget")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@record_option
+@click.option("--yes", is_flag=True, help="Erase. Without it, nothing is erased.")
+def forget_command(ids: tuple[str, ...], record: str | None, yes: bool) -> int:
+    """Show which predictions of a person the log holds, and erase them with --yes.
+
+    ID is the prediction_id of a response. Their outcomes are erased with them, also what waits on disk. The ledger gets
+    an entry with the number and your name. docs/privacy.md lists what remains elsewhere.
+    """
+    stack = Stack.of(Settings.load())
+    options = ["--by", promote.current_user(), *(["--yes"] if yes else [])]
+    return personal_data.call(stack, "forget", ids, record, *options)
+
+
+@cli.command("export-person")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@record_option
+@click.option("--out", metavar="FILE", required=True, help="A new file, readable by you only; - is standard output.")
+def export_person_command(ids: tuple[str, ...], record: str | None, out: str) -> int:
+    """Write all that the prediction log holds of one person to a JSON file: predictions, models and outcomes."""
+    target = out if out == "-" else str(Path(out).absolute())
+    return personal_data.call(Stack.of(Settings.load()), "export", ids, record, "--out", target)
 
 
 @cli.command("logs")
