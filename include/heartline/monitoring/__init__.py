@@ -1,7 +1,7 @@
-"""Monitoring of a served version: is it right, are its patients others, is the input complete, the candidate better?
+"""Monitoring of a served version: is it right, are the patients others, is the input complete, is the candidate better.
 
-Plain numpy on aggregates: what is stored holds no record of a patient. ``methods`` has the statistics,
-``advance`` one day of a version, ``daily`` the days that are missing.
+Numpy on aggregates: what is kept holds no record. ``methods`` has the statistics, ``advance`` one day of a version,
+``daily`` the missing days.
 
 May import: ``evaluation``, ``ingestion``, ``ledger``, ``registry``, ``scoring``, ``storage``.
 """
