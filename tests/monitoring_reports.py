@@ -118,13 +118,13 @@ def _report(
             "The predictions are worse than at training: the mean squared error (Brier score) of "
             f"{running.outcomes} outcomes is 0.158, 0.124 at training."
         )
-        alarms.append(replace(alarm("harm", day, sentence), figures={"e-value": 112.4, "outcomes": running.outcomes}))
+        figures = {"e-value": 112.4, "outcomes": running.outcomes}
+        alarms.append(replace(alarm("harm", day, sentence, version), figures=figures))
     if before[1] < 100 <= running.highest_drift:
-        alarms.append(
-            alarm("drift", day, "Cholesterol and the predicted probability differ from those of the training.")
-        )
+        sentence = "The patients differ from those of the training data, most in: Cholesterol, Probability of disease."
+        alarms.append(alarm("drift", day, sentence, version))
     if silent:
-        alarms.append(alarm("silence", day, "No record arrived, and 4.1 are usual on this weekday."))
+        alarms.append(alarm("silence", day, "No record arrived, and 4.1 are usual on this weekday.", version))
     return Report(
         date=day,
         version=version,

@@ -1,4 +1,4 @@
-"""Monitoring of a served version: is it right, are its patients others, is the input complete, the candidate better?
+"""Monitoring of a served version: is it right, are the patients others, is the input complete, is the candidate better.
 
 Numpy on aggregates: what is kept holds no record. ``methods`` has the statistics, ``advance`` one day of a version,
 ``daily`` the missing days.

@@ -14,6 +14,7 @@ from heartline.reports.rendering import BLUE, GREEN, GREY, ORANGE, PURPLE, eleme
 
 RED = "#b3261e"
 _LOWEST_E = 0.01  # an e-value below it is drawn there
+_HIGHEST = 1e4  # times the level of the alarm; an e-value above it is drawn there
 
 
 def calibration(bins: Sequence[CalibrationBin]) -> Markup:
@@ -85,7 +86,8 @@ def e_values(
     """
     if not days:
         return Markup("")
-    highest = max([threshold, *(max(values) for _, values, _ in lines)])
+    highest = max(threshold, *(max(values) for _, values, _ in lines))
+    highest = min(highest, threshold * _HIGHEST)
     frame = Axes(of_days(days), (_LOWEST_E, highest * 4), logarithmic=True)
     parts = [*frame.rows(powers(*frame.y_range)), *frame.dates()]
     parts.append(frame.level(threshold, f"{what} from {threshold:,.0f}", RED, first=True))

@@ -57,7 +57,7 @@ def _right(report: Report) -> Iterable[KeyFigure]:
     yield KeyFigure(RIGHT, "Brier score", interval(live.brier), limit)
     yield KeyFigure(RIGHT, "ROC AUC", interval(live.auc))
     yield KeyFigure(RIGHT, "calibration slope", interval(live.slope), "1 is best")
-    yield KeyFigure(RIGHT, "calibration in the large", interval(live.intercept), "0 is best")
+    yield KeyFigure(RIGHT, "calibration intercept", interval(live.intercept), "0 is best")
     yield KeyFigure(RIGHT, "e-value of “worse”", number(harm.e), _alarm_at(harm.highest, harm.threshold))
     for name, title in ESTIMATED.items():
         if name in harm.estimated:
@@ -95,7 +95,9 @@ def _candidate(report: Report) -> Iterable[KeyFigure]:
     outcomes = f"{found.outcomes:,} outcomes"
     yield KeyFigure(CANDIDATE, "Brier score, production − candidate", interval(found.difference), outcomes)
     values = f"{number(found.better)} and {number(found.worse)}"
-    yield KeyFigure(CANDIDATE, "e-values of “better” and “worse”", values, f"decided from {found.threshold:,.0f}")
+    yield KeyFigure(
+        CANDIDATE, "highest e-values of “better” and “worse”", values, f"decided from {found.threshold:,.0f}"
+    )
 
 
 def _alarm_at(highest: float, threshold: float) -> str:

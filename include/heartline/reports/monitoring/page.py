@@ -133,7 +133,7 @@ def _right_in_words(report: Report) -> str:
 
 
 def _group(one: Figures) -> dict[str, Any]:
-    scores = {"Brier score": one.brier, "ROC AUC": one.auc, "Slope": one.slope, "In the large": one.intercept}
+    scores = {"Brier score": one.brier, "ROC AUC": one.auc, "Slope": one.slope, "Intercept": one.intercept}
     return {
         "name": "all" if one.group == "all" else one.group,
         "count": one.count,
@@ -236,8 +236,8 @@ def _candidate(reports: Sequence[Report]) -> dict[str, Any] | None:
             ("Largest difference of two probabilities", f"{found.largest:.3f}"),
             ("Outcomes", f"{found.outcomes:,}"),
             ("Brier score, production − candidate", interval(found.difference)),
-            ("E-value of “the candidate is better”", figures.number(found.better)),
-            ("E-value of “the candidate is worse”", figures.number(found.worse)),
+            ("Highest e-value of “the candidate is better”", figures.number(found.better)),
+            ("Highest e-value of “the candidate is worse”", figures.number(found.worse)),
         ],
     }
 
