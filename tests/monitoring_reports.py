@@ -36,7 +36,7 @@ RATE = (
     "without a change, at most 13 % of the years have a false alarm (harm 1 %, drift 1 %, refused requests 1 %, weekly "
     "tests 5 %, silent days 5 %)"
 )
-HARM_RATE = DRIFT_RATE = "at most 1 % of the references ever have a false one, however often one looks"
+HARM_RATE = DRIFT_RATE = "at most 1 % of the versions ever have a false one, however often one looks"
 WEEKLY_RATE = "at most 5 % of the years have a false one"
 SCENARIOS = ("quiet", "drift", "harm", "silent", "no outcomes", "no candidate")
 _GROUPS = ("all", "sex: female", "sex: male", "age: under 55", "age: 55 and over")
@@ -115,8 +115,8 @@ def _report(
     alarms = []
     if before[0] < 100 <= running.highest:
         sentence = (
-            "The predictions are worse than at training: the mean squared error (Brier score) of "
-            f"{running.outcomes} outcomes is 0.158, 0.124 at training."
+            "The predictions are worse than at training: the mean squared error (Brier score) is 0.183 over the 240 "
+            "outcomes of the last 28 days, and was 0.124 at training."
         )
         figures = {"e-value": 112.4, "outcomes": running.outcomes}
         alarms.append(replace(alarm("harm", day, sentence, version), figures=figures))

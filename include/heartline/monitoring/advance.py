@@ -181,8 +181,10 @@ def _with_outcomes(before: State, base: _Base, day: Day, settings: Settings) -> 
     first = given.replaced < 0
     delays = np.clip(np.floor(given.delays[first]), 0, states.LONGEST).astype(np.int64)
     losses = squared_errors(given.outcomes[first], given.probabilities[first])
+    today = replace(before.recent[-1], outcomes=len(losses), losses=float(losses.sum()))
     return replace(
         before,
+        recent=[*before.recent[:-1], today],
         harm=harm.bet(before.harm, losses, base.brier + settings.margin),
         live=live.add(before.live, given.features, given.probabilities, given.outcomes, given.replaced),
         corrected=before.corrected + int((~first).sum()),

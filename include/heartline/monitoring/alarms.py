@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from heartline.monitoring import recent
 from heartline.monitoring.inputs import Day, Reference, Settings
 from heartline.monitoring.methods import refused, volume
 from heartline.monitoring.methods.columns import COUNTED
@@ -24,7 +25,7 @@ def percent(share: float) -> str:
 
 def life(rate: float) -> str:
     """Return the rate of an alarm that is raised once for a reference, in words."""
-    return f"at most {percent(rate)} of the references ever have a false one, however often one looks"
+    return f"at most {percent(rate)} of the versions ever have a false one, however often one looks"
 
 
 def year(rate: float) -> str:
@@ -72,7 +73,7 @@ def raised(
     """
     found = []
     if harm.highest >= harm.threshold and HARM not in state.raised:
-        found.append(_alarm(HARM, reference, day, _harm(harm), life(settings.harm_rate), e=harm.highest))
+        found.append(_alarm(HARM, reference, day, _harm(harm, state), life(settings.harm_rate), e=harm.highest))
     if drift.highest >= drift.threshold and DRIFT not in state.raised:
         found.append(_alarm(DRIFT, reference, day, _drift(drift), life(settings.drift_rate), e=drift.highest))
     if (e := state.refused.wealth.highest[0]) >= 1 / refused.RATE and COMPLETENESS not in state.raised:
@@ -98,12 +99,12 @@ def _alarm(kind: str, reference: Reference, day: Day, sentence: str, rate: str, 
     return Alarm(kind, key, day.date, reference.version, sentence, rate, figures)
 
 
-def _harm(harm: Harm) -> str:
-    brier = harm.groups[0].brier
-    now = f" is {brier.value:.3f}" if brier else " is higher"
+def _harm(harm: Harm, state: State) -> str:
+    outcomes, brier = recent.errors(state.recent)
+    now = f"is {brier:.3f} over the {outcomes} outcomes of the last 28 days" if brier is not None else "is higher"
     return (
-        f"The predictions are worse than at training: the mean squared error (Brier score) of {harm.counted} outcomes"
-        f"{now}, {harm.reference_brier:.3f} at training."
+        f"The predictions are worse than at training: the mean squared error (Brier score) {now}, and was "
+        f"{harm.reference_brier:.3f} at training."
     )
 
 

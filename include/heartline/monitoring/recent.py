@@ -25,6 +25,8 @@ class Recent:
         bars: of each column, predictions by bar.
         missing: of each feature, missing values.
         scores: (101,) predictions by probability.
+        outcomes: first outcomes of a prediction.
+        losses: the sum of their squared errors.
     """
 
     records: int
@@ -33,6 +35,8 @@ class Recent:
     bars: list[list[int]]
     missing: list[int]
     scores: list[int]
+    outcomes: int = 0
+    losses: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,12 @@ def day(counts: Sequence[Ints], missing: Ints, records: int, refused: int, pictu
         missing=missing.tolist(),
         scores=np.bincount(hundredths, weights=counts[-2], minlength=_SCORES).astype(np.int64).tolist(),
     )
+
+
+def errors(days: Sequence[Recent]) -> tuple[int, float | None]:
+    """Return the number of first outcomes of these days, and their Brier score; None without an outcome."""
+    outcomes = sum(one.outcomes for one in days)
+    return outcomes, sum(one.losses for one in days) / outcomes if outcomes else None
 
 
 def scores(days: Sequence[Recent]) -> Ints:

@@ -1,24 +1,6 @@
-"""A day in one sentence, for the note of a run and the page."""
+"""What the shadow says of a candidate, in words: for the page, and for the request for approval."""
 
-from collections.abc import Sequence
-
-from heartline.monitoring.report import Report, Shadow
-
-
-def of_report(report: Report) -> str:
-    """Return what a day says of a version, one sentence without a full stop."""
-    harm = any(one.kind == "harm" for one in report.alarms) or report.harm.highest >= report.harm.threshold
-    drift = report.drift.highest >= report.drift.threshold
-    right = (
-        "is worse than at its training"
-        if harm
-        else f"shows no sign of harm in {report.harm.counted:,} outcomes"
-        if report.harm.counted
-        else "has no outcomes yet"
-    )
-    patients = "its patients differ from those of its training" if drift else "its patients are as at its training"
-    return f"version {report.version} answered {report.completeness.records:,} records, {right}, and {patients}"
-
+from heartline.monitoring.report import Shadow
 
 BETTER, WORSE, UNDECIDED = "better", "worse", "not decided"
 
@@ -52,20 +34,3 @@ def of_shadow(shadow: Shadow) -> str:
         f"{answers} Paired comparison after {shadow.outcomes:,} outcomes: {verdict} (e-value {shadow.better:.3g} for "
         f"better and {shadow.worse:.3g} for worse, decided at {shadow.threshold:g}){difference}."
     )
-
-
-def of_day(reports: Sequence[Report], notes: Sequence[str]) -> str:
-    """Return a day of all versions in one line.
-
-    Args:
-        reports: of the day.
-        notes: why other versions are not monitored.
-    """
-    if not reports and not notes:
-        return "no version answered, and none is in production"
-    return "; ".join([*map(of_report, reports), *notes])
-
-
-def with_alarms(note: str, count: int) -> str:
-    """Return the note of a run with the number of open alarms."""
-    return f"{count} open {'alarm' if count == 1 else 'alarms'}: {note}" if count else f"no open alarm: {note}"

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
 from heartline.errors import memory_limit
-from heartline.monitoring import alarm_entries, outcome_import, settings, summary
+from heartline.monitoring import alarm_entries, outcome_import, settings
+from heartline.monitoring.alarm_entries import OpenAlarm
 from heartline.monitoring.daily import Monitor, last_ended
 from heartline.monitoring.prediction_log import PredictionLog
-from heartline.monitoring.report import Alarm, Report
+from heartline.monitoring.report import Alarm
 from heartline.monitoring.store import Store
 from heartline.parameters import monitoring as parameters
+from heartline.reports.monitoring import history, sentence
 
 TRAINED_RUN = "harm__{entry}"
 """Id of the training run that the net starts for an alarm."""
@@ -27,7 +29,7 @@ class Monitored(TypedDict):
     computed: list[str]
     """The days that this run has computed."""
     note: str
-    """The run's note: that day in one sentence."""
+    """How many days were computed, in one sentence."""
 
 
 class Alarmed(TypedDict):
@@ -36,7 +38,7 @@ class Alarmed(TypedDict):
     raised: list[int]
     """Numbers of the entries of alarms that this run has told of, or whose event it emits."""
     note: str
-    """As in ``Monitored``, with the open alarms."""
+    """The run's note: what the page says first."""
     assets: NotRequired[dict[str, dict[str, Any]]]
     """By asset what its event says."""
 
@@ -117,8 +119,8 @@ def days(
     monitor = monitor or _monitor()
     computed = monitor.run(wanted, now)
     last = wanted or last_ended(now)
-    note = summary.of_day(_of_day(monitor.store, last), monitor.store.notes(last))
-    log.info("%d days computed; %s: %s", len(computed), last, note)
+    note = f"{len(computed)} {'day' if len(computed) == 1 else 'days'} computed, the last one is {last}"
+    log.info("%s", note)
     return {"day": last.isoformat(), "computed": [one.isoformat() for one in computed], "note": note}
 
 
@@ -126,10 +128,6 @@ def _monitor() -> Monitor:
     from heartline.monitoring import advance, state
 
     return Monitor(Store(), PredictionLog(), settings.of(), advance.advance, state.State.from_json)
-
-
-def _of_day(store: Store, day: datetime.date) -> list[Report]:
-    return [one for one in store.reports(day) if one.date == day]
 
 
 def alarms(
@@ -170,17 +168,24 @@ def alarms(
         store.raised(key, number, started())
         if not (before and before.told):
             log.warning("alarm %d: %s", number, alarm.sentence)
-            tell(alarm, number)
-            store.done(key, "told")
+            if not tell(alarm, number):  # else the next run tells of it
+                store.done(key, "told")
         if emits:
             harm = {"version": alarm.version, "day": alarm.date.isoformat(), "entry": number, "run_id": run}
             store.done(key, "emitted")
         raised.append(number)
     still = alarm_entries.open_alarms()
-    result: Alarmed = {"raised": raised, "note": summary.with_alarms(str(monitored["note"]), len(still)), "assets": {}}
+    result: Alarmed = {"raised": raised, "note": _note(store, still, str(monitored["day"])), "assets": {}}
     if harm:
         result["assets"] = {"harm": harm}
     return result
+
+
+def _note(store: Store, still: Sequence[OpenAlarm], day: str) -> str:
+    """Return the run's note: what the page says first."""
+    today = datetime.date.fromisoformat(day)
+    known = history.build(store.reports(history.since(today)), still, notes=store.notes(today))
+    return sentence.of(known, today).headline
 
 
 def net(alarmed: Mapping[str, Any], *, started: Callable[[], int], store: Store | None = None) -> list[str]:

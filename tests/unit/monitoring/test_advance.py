@@ -140,6 +140,11 @@ def _outcomes(number, n=20, flipped=0.0, **others):
     return example.outcomes(np.where(wrong, 1 - labels, labels), probabilities, **others)
 
 
+def day_outcomes(date: datetime.date):
+    number = (date - example.FIRST).days
+    return _outcomes(number, flipped=0.3 * (number >= 10))
+
+
 def test_harm_is_found_once_and_not_without_it():
     right = live(example.day(number, outcomes=_outcomes(number)) for number in range(30))
     assert alarms(right) == []
@@ -153,6 +158,11 @@ def test_harm_is_found_once_and_not_without_it():
     )
     assert report.harm.groups[0].count == 1200
     assert f"{report.harm.reference_brier:.3f} at training" in alarm.sentence
+    # the sentence has the errors of the last days: those of all days are small where the change is recent
+    last = [one for one in found if one[1].date <= alarm.date][-recent.DAYS :]
+    recently = [day_outcomes(one[1].date) for one in last]
+    errors = np.concatenate([(one.probabilities - one.outcomes) ** 2 for one in recently])
+    assert f"{errors.mean():.3f} over the {len(errors)} outcomes" in alarm.sentence
 
 
 def test_a_correction_changes_the_figures_and_no_bet():

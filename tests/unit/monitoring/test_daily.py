@@ -56,10 +56,16 @@ def filled(log: Log) -> None:
         log.observe(first, day + 3, True)
 
 
-def alarms(store: Store, run: str = "r", runs: int = 0, told: list[int] | None = None) -> tasks.Alarmed:
+def alarms(
+    store: Store, run: str = "r", runs: int = 0, told: list[int] | None = None, problems: tuple = ()
+) -> tasks.Alarmed:
     heard = [] if told is None else told
     return tasks.alarms(
-        {"note": "n"}, run=run, tell=lambda alarm, entry: heard.append(entry) or [], started=lambda: runs, store=store
+        {"day": str(date(10))},
+        run=run,
+        tell=lambda alarm, entry: heard.append(entry) or problems,
+        started=lambda: runs,
+        store=store,
     )
 
 
@@ -142,6 +148,17 @@ def test_killed_between_two_writes(run, monitoring, log, monkeypatch, step):
     assert again["raised"] == []
     assert again["assets"] == {}
     assert Counted.from_json(stored(monitoring)[-1][2].encode()).seen[5] == "06: 2 1 harm"
+
+
+def test_an_alarm_that_could_not_be_sent_is_told_by_the_next_run(run, monitoring, log):
+    filled(log)
+    run(10)
+    told: list[int] = []
+    found = alarms(monitoring, told=told, problems=("the mail server is away",))
+    assert found["note"] == "Since 6 March 2026 version 1 is worse than at its training"
+    alarms(monitoring, told=told)
+    alarms(monitoring, told=told)
+    assert told == [alarm_entries.open_alarms()[0].number] * 2
 
 
 def test_production_is_monitored_without_a_record_and_only_its_silence_is_an_alarm(run, monitoring, log):
