@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -92,18 +93,31 @@ class Server:
         listed = self.sh("docker compose ps --all --format json").splitlines()
         return {one["Service"]: one for one in map(json.loads, listed)}
 
-    def airflow(self, path: str, **query: str) -> dict[str, Any]:
-        """Return the response of Airflow's REST API about the training DAG."""
+    def signed_in(self) -> requests.Session:
+        """Return a session of Airflow's user."""
         user = {"username": USER, "password": read_env(self.folder / ".env")["AIRFLOW_ADMIN_PASSWORD"]}
         token = requests.post(self.url(AIRFLOW, "auth/token"), json=user, timeout=30).json()["access_token"]
-        found = requests.get(
-            self.url(AIRFLOW, f"api/v2/dags/{DAG}/{path}"),
-            params=query,
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=30,
-        )
+        session = requests.Session()
+        session.headers["Authorization"] = f"Bearer {token}"
+        return session
+
+    def airflow(self, path: str, **query: str) -> dict[str, Any]:
+        """Return the response of Airflow's REST API about the training DAG."""
+        found = self.signed_in().get(self.url(AIRFLOW, f"api/v2/dags/{DAG}/{path}"), params=query, timeout=30)
         found.raise_for_status()
         return dict(found.json())
+
+    def trigger(self, dag: str) -> dict[str, Any]:
+        """Trigger a run, and return it when it has ended."""
+        session = self.signed_in()
+        runs = self.url(AIRFLOW, f"api/v2/dags/{dag}/dagRuns")
+        started = session.post(runs, json={"logical_date": None}, timeout=30)
+        started.raise_for_status()
+        run = f"{runs}/{started.json()['dag_run_id']}"
+        found = until(
+            lambda: (one := session.get(run, timeout=30).json())["state"] in ("success", "failed") and one, seconds=600
+        )
+        return dict(found)
 
     def runs(self) -> list[str]:
         """Return the states of the runs, the newest first."""
@@ -275,6 +289,28 @@ def test_the_history_names_the_user_who_approved(approved: Server) -> None:
     user = approved.sh("id -un").strip()
     assert f"{user} moved production from no version to version {approved.staged()} (promote)" in said
     assert "registered version 1" in said
+
+
+def test_the_monitoring_reports_a_day_and_its_outcome(approved: Server) -> None:
+    # given a prediction that was logged yesterday, and its outcome
+    prediction = json.loads(approved.documented("predict"))["prediction_id"]
+    outcome = {"prediction_id": prediction, "outcome": 1, "observed_at": datetime.now(UTC).isoformat()}
+    sent = until(
+        lambda: (answer := requests.post(approved.url(SERVICE, "outcomes"), json=outcome, timeout=30)).ok and answer
+    )
+    assert sent.json()["results"][0]["result"] == "accepted"
+    psql = "docker compose exec -T postgres psql --username=postgres --quiet --command"
+    yesterday = "now() - interval '1 day'"
+    approved.sh(
+        f'{psql} "UPDATE prediction SET logged = {yesterday}; UPDATE outcome SET received = {yesterday}" predictions'
+    )
+    # when
+    run = approved.trigger("heart_monitoring")
+    # then
+    assert run["state"] == "success", approved.sh("docker compose logs --no-color --tail 60 airflow-scheduler")
+    said = approved.sh("docker compose exec -T airflow-scheduler python -m stack.compose.monitor")
+    assert "nothing needs attention: in 1 outcome there is no sign that version" in said
+    assert f"version {approved.staged()}" in said
 
 
 def test_down_and_up_keep_everything(approved: Server) -> None:
