@@ -168,6 +168,7 @@ def _patients(reports: Sequence[Report]) -> dict[str, Any]:
         "threshold": f"{drift.threshold:,.0f}",
         "counted": drift.counted,
         "columns": [_column(one, drift.weekly_limit) for one in drift.columns],
+        "hidden": any(one.labels and not one.recent for one in drift.columns),
         "highest_columns": [
             _column(one, drift.weekly_limit) for one in sorted(drift.columns, key=lambda one: -one.e)[:HIGHEST]
         ],
@@ -202,8 +203,8 @@ def _column(one: ColumnDrift, limit: float) -> dict[str, Any]:
         "weekly": "" if weekly is None else figures.number(weekly),
         "weekly_alarm": weekly is not None and weekly < limit,
         "bars": [
-            (label, share(before), share(now))
-            for label, before, now in zip(one.labels, one.reference, one.recent, strict=True)
+            (label, share(before), key_figures.NONE if now is None else share(now))
+            for label, before, now in columns.shares(one)
         ],
     }
 

@@ -344,6 +344,16 @@ def test_a_few_outcomes_are_no_reassurance(outcomes):
     assert "in 30 outcomes there is no sign" in _headline(history.build([enough]))
 
 
+def test_hidden_shares_are_left_out_and_the_page_says_so():
+    last = example.reports("quiet")[-1]
+    hidden = [replace(one, recent=[]) for one in last.drift.columns]
+    shown = _page(history.build([replace(last, drift=replace(last.drift, columns=hidden))]))
+    assert "Shares of the last 28 days are left out" in shown.text
+    assert re.search(r"female: – \(\d+ %\)", shown.text)
+    assert len([one for one in _pictures(shown) if "beside those at training" in one]) == len(hidden)
+    assert "are left out" not in _page(example.monitored("quiet")).text
+
+
 def test_harm_with_few_outcomes_is_still_harm():
     last = example.reports("harm")[-1]
     few = replace(last, harm=replace(last.harm, counted=12))
