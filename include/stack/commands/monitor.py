@@ -83,6 +83,13 @@ def show(
         acknowledge(databases, number, reason, by=by)
         console.say(f"alarm {number} is acknowledged")
     found = gather(databases, day, version)
+    if page is not None and str(page) == "-":
+        raise UsageError(
+            "the page needs a file",
+            where="--page",
+            expected="the name of a file, such as monitoring.html",
+            hint="name one",
+        )
     if page is not None:
         page.write_bytes(pages.render(found, today=day))
         console.say(f"the page is in {page}")

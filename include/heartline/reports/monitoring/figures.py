@@ -86,8 +86,8 @@ def e_values(
     """
     if not days:
         return Markup("")
-    highest = max(threshold, *(max(values) for _, values, _ in lines))
-    highest = min(highest, threshold * _HIGHEST)
+    reached = max(threshold, *(max(values) for _, values, _ in lines))
+    highest = min(reached, threshold * _HIGHEST)
     frame = Axes(of_days(days), (_LOWEST_E, highest * 4), logarithmic=True)
     parts = [*frame.rows(powers(*frame.y_range)), *frame.dates()]
     parts.append(frame.level(threshold, f"{what} from {threshold:,.0f}", RED, first=True))
@@ -95,6 +95,10 @@ def e_values(
         points = [(float(when.toordinal()), value) for when, value in zip(days, values, strict=True)]
         parts.append(element("g", title(f"{name}: {number(values[-1])} on the last day"), frame.line(points, colour)))
     said = "; ".join(f"{name}: {number(values[-1])} on the last day" for name, values, _ in lines)
+    if reached > highest:
+        above = f"values above {number(highest)} are drawn there"
+        parts.append(text(frame.left + 6, frame.top + 10, above, anchor="start"))
+        said = f"{said}; {above}"
     return frame.picture(f"{said}; {what} from {threshold:,.0f}", parts)
 
 

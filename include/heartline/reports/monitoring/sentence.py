@@ -148,9 +148,10 @@ def _of_nothing(monitored: Monitored, notes: tuple[str, ...]) -> Sentence:
 def _nothing(report: Report) -> str:
     """Return the sentence of a day without an open alarm."""
     version = f"version {report.version}"
-    today = f"On {day(report.date)} nothing {'new ' if _known_harm(report) else ''}needs attention"
     if _known_harm(report):
-        return f"{today}: that {version} is worse than at its training was acknowledged"
+        worse = f"Version {report.version} is worse than at its training, which was acknowledged"
+        return f"{worse}; nothing else needed attention on {day(report.date)}"
+    today = f"On {day(report.date)} nothing needs attention"
     if not report.drift.counted:
         return f"{today}: no prediction of {version} has been logged yet"
     drifted = report.drift.highest >= report.drift.threshold

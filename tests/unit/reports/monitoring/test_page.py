@@ -119,7 +119,7 @@ def test_with_the_form_an_alarm_is_acknowledged_by_post_with_a_reason():
 def test_after_an_acknowledgement_the_harm_is_still_said():
     found = example.monitored("harm", open_=False)
     assert _headline(found) == (
-        "On 1 March 2026 nothing new needs attention: that version 7 is worse than at its training was acknowledged"
+        "Version 7 is worse than at its training, which was acknowledged; nothing else needed attention on 1 March 2026"
     )
     assert sentence.of(found, TODAY).tone == "same"
     assert "No. In" in _page(found).text
@@ -146,7 +146,7 @@ def test_without_outcomes_the_estimate_is_labelled_with_what_it_assumes():
 
 def test_without_a_candidate_the_page_says_so():
     shown = _page(example.monitored("no candidate"))
-    assert "There is no candidate: staging points at no other version" in shown.text
+    assert "there was no candidate: staging pointed at no other version" in shown.text
     assert not [one for one in _pictures(shown) if "candidate" in one]
 
 
@@ -398,3 +398,10 @@ def test_a_version_without_predictions_is_said_to_have_none():
         "nothing needs attention: no prediction of version 7 has been logged yet"
     )
     assert "Not known yet: no prediction was logged." in _page(history.build([none])).text
+
+
+def test_a_picture_says_where_it_cuts_values_off():
+    days = [date(2026, 3, 1), date(2026, 3, 2)]
+    cut = figures.e_values(days, [("worse", [1.0, 1e20], "red")], 100, "alarm")
+    assert cut.count("values above 1.0e+06 are drawn there") == 2, "in the picture and in its description"
+    assert "are drawn there" not in figures.e_values(days, [("worse", [1.0, 1e5], "red")], 100, "alarm")

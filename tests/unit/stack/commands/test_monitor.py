@@ -90,7 +90,7 @@ def test_an_alarm_is_acknowledged_with_a_reason_and_the_users_name(call, monitor
     monkeypatch.setattr(cli.promote, "current_user", lambda: "anna")
     code, out, err = call("monitor", "--acknowledge", "1", "--reason", "checked with the ward")
     assert (code, err) == (Exit.OK, "alarm 1 is acknowledged\n")
-    assert "nothing new needs attention" in out
+    assert "nothing else needed attention" in out
     last = ledger.kept[-1]
     assert (last.kind, last.by, last.facts["reason"]) == ("acknowledged", "anna", "checked with the ward")
 
