@@ -42,7 +42,8 @@ def _write(dag_run: Any, *, failed: bool) -> None:
         # allows no savepoint there.
         with create_session(scoped=False) as own:
             run = own.get(type(dag_run), dag_run.id)
-            text = _failed(run, own) if failed else _last_note(run, own)
+            note = _last_note(run, own)
+            text = "; ".join(filter(None, [_failed(run, own), note])) if failed else note
             if not text:
                 return
             if object_session(dag_run) is None:  # as `dag.test()` hands it over

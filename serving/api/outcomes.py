@@ -23,7 +23,7 @@ from serving.prediction_log.writer import PredictionLog
 from serving.problems import OutcomeResult, Problem
 from serving.settings import Settings
 
-_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}(\.0+)?")
 
 outcomes = Blueprint("outcomes", __name__)
 
@@ -144,7 +144,7 @@ def _header(rows: Sequence[tuple[int, list[str]]]) -> list[str]:
 
 def _cell(name: str, text: str) -> Any:
     """Return a number where a column has numbers; else the text itself, which validation may refuse."""
-    return int(text) if name in ("outcome", "num") and _WHOLE_NUMBER.fullmatch(text) else text
+    return int(float(text)) if name in ("outcome", "num") and _WHOLE_NUMBER.fullmatch(text) else text
 
 
 def _nothing(detail: str) -> Problem:

@@ -99,6 +99,9 @@ class Connection:
         except psycopg2.Error as error:
             self.close()
             raise DatabaseError(_first_line(error)) from None
+        except ValueError:  # of the driver, about a value that Python does not have; a transaction may be open
+            self.close()
+            raise
 
     def _open(self) -> None:
         self._connection = psycopg2.connect(self._url, application_name=APPLICATION, async_=True)

@@ -63,7 +63,7 @@ SCHEMA = (
         revision integer NOT NULL CHECK (revision > 0),
         outcome boolean NOT NULL,
         num smallint CHECK (num BETWEEN 0 AND 4 AND (num > 0) = outcome),
-        observed_at timestamptz NOT NULL,
+        observed_at timestamptz NOT NULL CHECK (observed_at >= '0001-01-01T00:00:00Z'),
         received timestamptz NOT NULL DEFAULT now(),
         source text,
         PRIMARY KEY (prediction_id, revision)

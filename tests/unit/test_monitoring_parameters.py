@@ -1,5 +1,7 @@
 """The parameters of a monitoring run."""
 
+from dataclasses import replace
+
 import pytest
 
 from heartline.errors import ParameterError
@@ -14,6 +16,10 @@ from tests.running import ROOT
         ({"day": "yesterday"}, "is no day"),
         ({"day": 20260301}, "not text"),
         ({"days": "2026-03-01"}, "no parameter 'days'"),
+        ({"outcomes": "relative.csv"}, "is no source of outcomes"),
+        ({"outcomes": "postgres:Outcomes"}, "is no source of outcomes"),
+        ({"outcomes": "/data/x.csv", "query": "SELECT 1"}, "takes no query"),
+        ({"outcomes": "postgres:visits", "query": "SELECT 1"}, "takes no query"),
     ],
 )
 def test_what_is_refused(given: dict[str, object], what: str) -> None:
@@ -24,6 +30,16 @@ def test_what_is_refused(given: dict[str, object], what: str) -> None:
 def test_what_is_given_and_the_defaults() -> None:
     parameters.check({"day": "2026-03-01", "outcomes": "postgres:ward.outcomes"})
     assert parameters.chosen({"day": "2026-03-01"}) == {"day": "2026-03-01", "outcomes": None, "query": None}
+
+
+def test_the_usual_query_belongs_to_the_usual_source(monkeypatch) -> None:
+    usual = {"outcomes": "postgres", "query": "SELECT * FROM visits"}
+    with_defaults = tuple(replace(one, default=usual.get(one.name)) for one in parameters.PARAMETERS)
+    monkeypatch.setattr(parameters, "PARAMETERS", with_defaults)
+    assert parameters.chosen({})["query"] == usual["query"]
+    assert parameters.chosen({"outcomes": "/data/x.csv"})["query"] is None
+    assert parameters.chosen({"outcomes": "postgres:visits", "query": None})["query"] is None
+    assert parameters.chosen({"outcomes": "postgres", "query": "SELECT 2"})["query"] == "SELECT 2"
 
 
 def test_the_documentation_has_the_table() -> None:

@@ -91,8 +91,8 @@ def _acknowledged(entry: Entry) -> str:
 
 
 def _forgotten(entry: Entry) -> str:
-    predictions, outcomes = (_fact(entry, name) or "an unknown number of" for name in ("predictions", "outcomes"))
-    return f"{_by(entry)} erased the predictions of a person: {predictions} predictions, {outcomes} outcomes"
+    predictions, outcomes = (_fact(entry, name) or "unknown" for name in ("predictions", "outcomes"))
+    return f"{_by(entry)} erased what was logged of a person (predictions: {predictions}, outcomes: {outcomes})"
 
 
 def _pruned(entry: Entry) -> str:

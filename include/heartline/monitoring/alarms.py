@@ -34,16 +34,24 @@ def year(rate: float) -> str:
 
 
 def overall(settings: Settings) -> str:
-    """Return the false-alarm rate of the whole page: the sum of the kinds' rates."""
-    parts = {
-        "harm": settings.harm_rate,
-        "drift": settings.drift_rate,
-        "refused requests": refused.RATE,
-        "weekly tests": settings.weekly_rate,
-        "silent days": volume.RATE,
-    }
-    listed = ", ".join(f"{name} {percent(rate)}" for name, rate in parts.items())
-    return f"without a change, at most {percent(sum(parts.values()))} of the years have a false alarm ({listed})"
+    """Return the false-alarm rates of the whole page: the sums over the kinds for a version, and for a year.
+
+    The two are not added: a year has as many versions as the team puts into production.
+    """
+    versions = {"harm": settings.harm_rate, "drift": settings.drift_rate, "refused requests": refused.RATE}
+    years = {"weekly tests": settings.weekly_rate, "silent days": volume.RATE}
+    return (
+        f"without a change, at most {_sum(versions)} of the versions ever have a false alarm ({_rates(versions)}), and "
+        f"about {_sum(years)} of the years ({_rates(years)})"
+    )
+
+
+def _sum(rates: Mapping[str, float]) -> str:
+    return percent(min(1.0, sum(rates.values())))
+
+
+def _rates(rates: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {percent(rate)}" for name, rate in rates.items())
 
 
 def raised(

@@ -97,6 +97,8 @@ class Harm:
         groups: live figures, the first one of all records.
         calibration: for the picture.
         estimated: Brier score and AUC that are expected without outcomes, if the model is calibrated.
+        recent_brier: mean squared error of the outcomes of the last 28 days; None without one.
+        recent_outcomes: their number.
     """
 
     e: float
@@ -108,6 +110,8 @@ class Harm:
     groups: Sequence[Figures]
     calibration: Sequence[CalibrationBin]
     estimated: Mapping[str, float] = field(default_factory=dict)
+    recent_brier: float | None = None
+    recent_outcomes: int = 0
 
 
 @dataclass(frozen=True)

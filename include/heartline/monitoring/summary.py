@@ -1,6 +1,6 @@
 """What the shadow says of a candidate, in words: for the page, and for the request for approval."""
 
-from heartline.monitoring.report import Shadow
+from heartline.monitoring.report import Interval, Shadow
 
 BETTER, WORSE, UNDECIDED = "better", "worse", "not decided"
 
@@ -10,6 +10,13 @@ def shadow_verdict(shadow: Shadow) -> str:
     if shadow.better >= shadow.threshold:
         return BETTER
     return WORSE if shadow.worse >= shadow.threshold else UNDECIDED
+
+
+def _lower_or_higher(found: Interval) -> str:
+    """Return by how much the candidate's Brier score is lower; where it is not, by how much it is higher."""
+    if found.value < 0:
+        return f"higher by {-found.value:.3f} ({-found.high:.3f} to {-found.low:.3f})"
+    return f"lower by {found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
 def of_shadow(shadow: Shadow) -> str:
@@ -22,9 +29,7 @@ def of_shadow(shadow: Shadow) -> str:
         f"{shadow.to_healthy:,} to *no heart disease*."
     )
     found = shadow.difference
-    difference = (
-        f"; its Brier score is lower by {found.value:.3f} ({found.low:.3f} to {found.high:.3f})" if found else ""
-    )
+    difference = f"; its Brier score is {_lower_or_higher(found)}" if found else ""
     verdict = {
         BETTER: "the candidate is *better*",
         WORSE: "the candidate is *worse*",

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,6 +74,25 @@ def check(given: Mapping[str, object]) -> None:
     parameter.check_values(PARAMETERS, given)
     if (text := given.get("day")) is not None:
         day(str(text))
+    if (source := given.get("outcomes")) is not None:
+        _check_source(str(source), given.get("query"))
+
+
+def _check_source(source: str, query: object) -> None:
+    if not re.fullmatch(SOURCE_PATTERN, source, re.DOTALL):
+        raise ParameterError(
+            f"{visible.quoted(source)} is no source of outcomes",
+            where="parameter outcomes",
+            expected="a path that begins with /, an http(s) URL, postgres:TABLE in lower case, or postgres",
+            hint="correct it, or leave it out for the usual source",
+        )
+    if query is not None and source != "postgres":
+        raise ParameterError(
+            f"the source {visible.quoted(source)} takes no query",
+            where="parameter query",
+            expected="a query with the source postgres only",
+            hint="leave one of the two out",
+        )
 
 
 def day(text: str) -> datetime.date:
@@ -98,5 +118,9 @@ def markdown() -> str:
 
 
 def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the value of each parameter: the given one, else the default."""
-    return parameter.values(PARAMETERS, given)
+    """Return the value of each parameter: the given one, else the default; another source has no usual query."""
+    found = parameter.values(PARAMETERS, given)
+    usual = next(one.default for one in PARAMETERS if one.name == "outcomes")
+    if given.get("query") is None and found["outcomes"] != usual:
+        found["query"] = None
+    return found

@@ -35,9 +35,9 @@ def call(stack: Stack, command: str, ids: tuple[str, ...], record: str | None, *
         )
     sys.stdout.flush()
     asked = [*options, *(["--record", _absolute(record)] if record else []), "--", *ids]
-    done = subprocess.run(
-        [python, "-m", MODULE, command, *asked], env=definition.environment(), cwd=definition.folder, check=False
-    )
+    # the service's environment has PYTHONSAFEPATH, with which Python does not look into the present folder
+    environment = {**definition.environment(), "PYTHONPATH": str(definition.folder)}
+    done = subprocess.run([python, "-m", MODULE, command, *asked], env=environment, cwd=definition.folder, check=False)
     return done.returncode
 
 

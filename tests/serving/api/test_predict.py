@@ -359,7 +359,7 @@ def test_an_unknown_path_is_404(service: Service, path: str) -> None:
         status=404,
         detail="the path does not exist",
         expected="GET /, GET /docs, GET /healthz, GET /metrics, GET /model, GET /openapi.json, GET /predictions/{id}, "
-        "GET /readyz, POST /predict",
+        "GET /readyz, POST /outcomes, POST /predict",
         hint="correct the path",
         instance=path,
     )

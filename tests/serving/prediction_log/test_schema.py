@@ -148,3 +148,9 @@ def test_the_outcomes_of_a_prediction_go_with_it(postgres: Postgres, new: LogDat
     )
     assert new.expire(30) == 1
     assert postgres.run("SELECT count(*) FROM outcome") == [(0,)]
+
+
+def test_a_time_that_python_does_not_have_is_refused_by_the_table(postgres: Postgres) -> None:
+    LogDatabase(postgres.url).open()
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        postgres.run("INSERT INTO outcome VALUES (gen_random_uuid(), 1, true, NULL, '0001-12-31 BC')")

@@ -181,7 +181,7 @@ def test_a_bundle_that_is_registered_is_not_registered_again(v1):
         "outcome": "trained",
         "family": LINEAR,
         "bundle": object_store.address(BUNDLE, "bundles", ".tar"),
-        "predictions": "file:///predictions.json",
+        "predictions": object_store.address("0" * 64, "predictions", ".parquet"),
         "run_id": run_id,
         "origin": "sample",
         "roc_auc": 0.91,

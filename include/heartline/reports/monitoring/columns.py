@@ -1,6 +1,6 @@
 """The small pictures of the columns beside their reference, all with the same axes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
@@ -13,7 +13,10 @@ _MOST_LABELS = 6
 
 
 def draw(column: ColumnDrift) -> Markup:
-    """Return the shares of the last 28 days as filled bars, and those of the reference as outlines behind them."""
+    """Return the shares of the last 28 days as filled bars, and those of the reference as outlines behind them.
+
+    Without shares of the last 28 days, as where they would show single records, the outlines alone.
+    """
     count = len(column.labels)
     if not count:
         return Markup("")
@@ -21,16 +24,23 @@ def draw(column: ColumnDrift) -> Markup:
     frame = Axes((0, count), (0, most), width=260, height=130, left=8, right=8, top=8, bottom=24)
     bottom = frame.height - frame.bottom
     parts = []
-    for place, (label, before, now) in enumerate(zip(column.labels, column.reference, column.recent, strict=True)):
+    for place, (label, before, now) in enumerate(shares(column)):
         left, right = frame.x(place), frame.x(place + 1)
-        words = title(f"{label}: {share(now)} in the last 28 days, {share(before)} at training")
-        old = _bar(frame, left + 1, right - left - 2, before, fill="#fff", stroke=GREY)
-        new = _bar(frame, left + (right - left) * 0.2, (right - left) * 0.6, now, fill=BLUE)
-        parts.append(element("g", words, old, new))
+        said = "" if now is None else f"{share(now)} in the last 28 days, "
+        bars = [_bar(frame, left + 1, right - left - 2, before, fill="#fff", stroke=GREY)]
+        if now is not None:
+            bars.append(_bar(frame, left + (right - left) * 0.2, (right - left) * 0.6, now, fill=BLUE))
+        parts.append(element("g", title(f"{label}: {said}{share(before)} at training"), *bars))
     parts.append(element("line", x1=frame.left, x2=frame.width - frame.right, y1=bottom, y2=bottom, stroke=GREY))
     parts += _labels(frame, column.labels)
     said = f"{column.title}: shares in the last 28 days beside those at training; the table has the numbers"
     return frame.picture(said, parts, "small-multiple")
+
+
+def shares(column: ColumnDrift) -> Iterator[tuple[str, float, float | None]]:
+    """Yield of each bar label, share at training, and share in the last 28 days; None where that is hidden."""
+    recent: Sequence[float | None] = column.recent or [None] * len(column.labels)
+    yield from zip(column.labels, column.reference, recent, strict=True)
 
 
 def _bar(frame: Axes, x: float, width: float, value: float, **more: str | float) -> Markup:

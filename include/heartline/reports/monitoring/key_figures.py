@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from heartline.monitoring.report import ColumnDrift, Figures, Interval, Report
 from heartline.reports.monitoring.axes import share
 from heartline.reports.monitoring.figures import number
+from heartline.reports.monitoring.sentence import counted
 
-RIGHT, PATIENTS, INPUT, CANDIDATE = "is it right", "are the patients others", "is the input complete", "the candidate"
+RIGHT, PATIENTS, INPUT, CANDIDATE = (
+    "is it right",
+    "have the patients changed",
+    "is the input complete",
+    "the candidate",
+)
 NONE = "–"
 ESTIMATED = {"brier": "Brier score", "auc": "ROC AUC"}
 """What is estimated without outcomes: by name in the report, its title."""
@@ -55,6 +61,8 @@ def _right(report: Report) -> Iterable[KeyFigure]:
     live = harm.groups[0] if harm.groups else Figures("all", 0, 0)
     limit = f"{harm.reference_brier:.3f} at its training, margin {harm.margin:g}"
     yield KeyFigure(RIGHT, "Brier score", interval(live.brier), limit)
+    recent = NONE if harm.recent_brier is None else f"{harm.recent_brier:.3f}"
+    yield KeyFigure(RIGHT, "Brier score, last 28 days", recent, counted(harm.recent_outcomes, "outcome"))
     yield KeyFigure(RIGHT, "ROC AUC", interval(live.auc))
     yield KeyFigure(RIGHT, "calibration slope", interval(live.slope), "1 is best")
     yield KeyFigure(RIGHT, "calibration intercept", interval(live.intercept), "0 is best")
@@ -68,7 +76,7 @@ def _right(report: Report) -> Iterable[KeyFigure]:
 def _patients(report: Report) -> Iterable[KeyFigure]:
     drift = report.drift
     yield KeyFigure(PATIENTS, "predictions counted", f"{drift.counted:,}", f"reference {report.reference_records:,}")
-    yield KeyFigure(PATIENTS, "e-value of “others”", number(drift.e), _alarm_at(drift.highest, drift.threshold))
+    yield KeyFigure(PATIENTS, "e-value of “changed”", number(drift.e), _alarm_at(drift.highest, drift.threshold))
     if found := changed(report):
         names = ", ".join(f"{one.title} ({number(one.e)})" for one in found)
         yield KeyFigure(PATIENTS, "columns with the highest e-values", names)

@@ -4,6 +4,7 @@ A pure function of the reports. The page is one file without scripts and externa
 values of a patient.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -113,6 +114,9 @@ def _right(reports: Sequence[Report]) -> dict[str, Any]:
         "threshold": f"{harm.threshold:,.0f}",
         "limit": f"{harm.reference_brier + harm.margin:.3f}",
         "reference": f"{harm.reference_brier:.3f}",
+        "standard_error": _largest_standard_error(report),
+        "recent": None if harm.recent_brier is None else f"{harm.recent_brier:.3f}",
+        "recent_outcomes": counted(harm.recent_outcomes, "outcome"),
         "margin": f"{harm.margin:g}",
         "groups": [_group(one) for one in harm.groups],
         "estimated": [
@@ -129,7 +133,18 @@ def _right_in_words(report: Report) -> str:
     outcomes = counted(harm.counted, "outcome")
     if harm.highest >= harm.threshold:
         return f"No. In {outcomes} the errors are larger than at its training, by more than margin and chance explain."
+    if harm.counted < sentence.FEW:
+        return f"Not known yet: {outcomes} are too few to say whether it is worse than at its training."
     return f"There is no sign that it is worse than at its training, in {outcomes}."
+
+
+def _largest_standard_error(report: Report) -> str:
+    """Return what the standard error of the Brier score at training is at most; "" where it is not known.
+
+    A squared error is between 0 and 1, so the variance of n of them with the mean b is at most b (1 - b).
+    """
+    brier, records = report.harm.reference_brier, report.reference_records
+    return f"{math.sqrt(brier * (1 - brier) / records):.3f}" if records and 0 <= brier <= 1 else ""
 
 
 def _group(one: Figures) -> dict[str, Any]:
@@ -153,6 +168,7 @@ def _patients(reports: Sequence[Report]) -> dict[str, Any]:
         "threshold": f"{drift.threshold:,.0f}",
         "counted": drift.counted,
         "columns": [_column(one, drift.weekly_limit) for one in drift.columns],
+        "hidden": any(one.labels and not one.recent for one in drift.columns),
         "highest_columns": [
             _column(one, drift.weekly_limit) for one in sorted(drift.columns, key=lambda one: -one.e)[:HIGHEST]
         ],
@@ -187,8 +203,8 @@ def _column(one: ColumnDrift, limit: float) -> dict[str, Any]:
         "weekly": "" if weekly is None else figures.number(weekly),
         "weekly_alarm": weekly is not None and weekly < limit,
         "bars": [
-            (label, share(before), share(now))
-            for label, before, now in zip(one.labels, one.reference, one.recent, strict=True)
+            (label, share(before), key_figures.NONE if now is None else share(now))
+            for label, before, now in columns.shares(one)
         ],
     }
 

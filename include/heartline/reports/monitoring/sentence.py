@@ -20,14 +20,16 @@ TITLES: Mapping[str, str] = {
 }
 ACTIONS: Mapping[str, tuple[str, ...]] = {
     HARM: (
-        "The DAG heart_training was started: if a new version is better, a person can put it into production.",
+        "The DAG heart_training was started. It trains only if the training source has new records, else it ends as "
+        "“nothing new”. Outcomes in the prediction log are no training data: put the new cases with their outcomes "
+        "into the training source. If the new version is better, a person can put it into production.",
         "Until then, decide whether the predictions may still be used. If an older version was better, "
         "./heartline rollback restores it.",
         "Check first whether the outcomes are right: a new source of outcomes, or another meaning of 0 and 1, looks "
         "the same. The calibration and the groups below show for whom the predictions are wrong.",
     ),
     DRIFT: (
-        "Nothing is retrained: other patients do not make the model wrong, see “Is the model right?”.",
+        "Nothing is retrained: other patients alone do not make the model wrong, see “Is the model right?”.",
         "Look at the columns with the highest e-values below. Ask whether another ward, a new form, a new device or "
         "another unit explains them. A column with wrong values has to be corrected where it comes from.",
     ),
@@ -50,6 +52,7 @@ _ON = (
     "and with outcomes.",
     "To switch it on, unset the setting and start the stack again: ./heartline up.",
 )
+FEW = 30  # outcomes below which “no sign that it is worse” would say little
 STALE = timedelta(days=2)  # the report of a day comes in the night after it
 
 
@@ -125,6 +128,8 @@ def _right(report: Report) -> str:
     """Return what is known about the predictions while another alarm is open."""
     if _known_harm(report):
         return f"That version {report.version} is worse than at its training was acknowledged before."
+    if 0 < report.harm.counted < FEW:
+        return f"Whether the model is still right is another question: {_too_few(report)}."
     if report.harm.counted:
         known = counted(report.harm.counted, "known outcome gives", "known outcomes give")
         return f"Whether the model is still right is another question: {known} no sign that it is worse."
@@ -151,11 +156,17 @@ def _nothing(report: Report) -> str:
     drifted = report.drift.highest >= report.drift.threshold
     others = "" if drifted else ", or that its patients differ from those of its training"
     known = " (acknowledged: its patients differ from those of its training)" if drifted else ""
+    patients = "" if drifted else ", and there is no sign that its patients differ from those of its training"
     if not report.harm.counted:
-        patients = "" if drifted else ", and there is no sign that its patients differ from those of its training"
         return f"{today}: whether {version} is right is not known before outcomes arrive{patients}{known}"
+    if report.harm.counted < FEW:
+        return f"{today}: {_too_few(report)}{patients}{known}"
     outcomes = counted(report.harm.counted, "outcome")
     return f"{today}: in {outcomes} there is no sign that {version} is worse than at its training{others}{known}"
+
+
+def _too_few(report: Report) -> str:
+    return f"too few outcomes ({report.harm.counted}) to say whether version {report.version} is worse"
 
 
 def _known_harm(report: Report) -> bool:

@@ -303,6 +303,80 @@ def test_the_key_figures_are_those_of_the_report():
     assert not [one for one in names if one.startswith("version 9")]
 
 
+def test_the_last_28_days_are_beside_all_outcomes():
+    harmed = example.monitored("harm")
+    figure = {one.name: one for one in key_figures.of(harmed.latest)}["Brier score, last 28 days"]
+    assert (figure.value, figure.beside) == ("0.183", "240 outcomes")
+    assert "Last 28 days: Brier score 0.183 in 240 outcomes; at its training 0.124" in _page(harmed).text
+    quiet = harmed.latest
+    none = replace(quiet, harm=replace(quiet.harm, recent_brier=None, recent_outcomes=0))
+    assert "Last 28 days: no outcome; at its training 0.124" in _page(history.build([none])).text
+    figure = {one.name: one for one in key_figures.of(none)}["Brier score, last 28 days"]
+    assert (figure.value, figure.beside) == ("–", "0 outcomes")
+
+
+def test_the_score_at_training_is_an_estimate():
+    found = example.monitored("quiet")
+    text = _page(found).text
+    assert "an estimate from 303 records; its standard error is at most 0.019" in text  # sqrt(.124 * .876 / 303)
+    assert "The false-alarm rate holds against this number; the number itself is an estimate" in text
+    gone = _page(history.build([replace(found.latest, reference_records=0)])).text
+    assert "standard error" not in gone
+    assert "the number itself is an estimate from the training records." in gone
+
+
+@pytest.mark.parametrize("outcomes", [1, 29])
+def test_a_few_outcomes_are_no_reassurance(outcomes):
+    last = example.reports("quiet")[-1]
+    few = replace(last, harm=replace(last.harm, counted=outcomes))
+    found = history.build([few])
+    assert _headline(found) == (
+        f"On 1 March 2026 nothing needs attention: too few outcomes ({outcomes}) to say whether version 7 is worse, "
+        "and there is no sign that its patients differ from those of its training"
+    )
+    text = _page(found).text
+    assert "too few to say whether it is worse than at its training" in text
+    assert "There is no sign that it is worse" not in text
+    alarm = OpenAlarm(1, example.alarm("drift", example.LAST))
+    more = " ".join(sentence.of(replace(found, alarms=(alarm,)), TODAY).more)
+    assert f"too few outcomes ({outcomes}) to say whether version 7 is worse." in more
+    enough = replace(last, harm=replace(last.harm, counted=sentence.FEW))
+    assert "in 30 outcomes there is no sign" in _headline(history.build([enough]))
+
+
+def test_hidden_shares_are_left_out_and_the_page_says_so():
+    last = example.reports("quiet")[-1]
+    hidden = [replace(one, recent=[]) for one in last.drift.columns]
+    shown = _page(history.build([replace(last, drift=replace(last.drift, columns=hidden))]))
+    assert "Shares of the last 28 days are left out" in shown.text
+    assert re.search(r"female: – \(\d+ %\)", shown.text)
+    assert len([one for one in _pictures(shown) if "beside those at training" in one]) == len(hidden)
+    assert "are left out" not in _page(example.monitored("quiet")).text
+
+
+def test_harm_with_few_outcomes_is_still_harm():
+    last = example.reports("harm")[-1]
+    few = replace(last, harm=replace(last.harm, counted=12))
+    assert "No. In 12 outcomes the errors are larger" in _page(history.build([few])).text
+
+
+def test_the_alarm_of_harm_says_what_a_training_needs():
+    said = " ".join(sentence.ACTIONS[sentence.HARM])
+    assert "put the new cases with their outcomes into the training source" in said
+    assert "nothing new" in said
+
+
+def test_questions_have_the_words_that_are_searched_for():
+    text = _page(example.monitored("quiet")).text
+    for words in (
+        "Is the model right? (performance degradation)",
+        "Which outcomes are missing? (labels, ground truth)",
+        "Have the patients changed? (data drift)",
+        "Is the input complete? (missing data)",
+    ):
+        assert words in text
+
+
 @pytest.mark.parametrize(
     ("value", "shown"), [(0.00001, "1.0e-05"), (0.4321, "0.43"), (12.6, "13"), (1234.5, "1,234"), (3.2e9, "3.2e+09")]
 )

@@ -64,7 +64,13 @@ def test_a_quiet_day_is_a_sentence_and_a_table_with_exit_code_0(call, monitored)
     code, out, _ = call("monitor")
     assert code == Exit.OK
     assert out.startswith("On 1 March 2026 nothing needs attention: in ")
-    for figure in ("Brier score", "0.124 at its training", "e-value of “others”", "predictions of the day"):
+    for figure in (
+        "Brier score",
+        "Brier score, last 28 days",
+        "0.124 at its training",
+        "e-value of “changed”",
+        "predictions of the day",
+    ):
         assert figure in out
 
 

@@ -11,6 +11,7 @@ from stack.errors import Exit, UsageError
 from stack.processes.definitions import SERVICE, define_processes
 from stack.processes.lifecycle import Stack
 from stack.processes.reading_roles import READER
+from tests.conftest import ROOT
 
 ID = "dfc6f228-4fe2-4d31-aa95-6aa5c466bb05"
 
@@ -51,9 +52,20 @@ def test_it_runs_with_the_settings_of_the_service_and_no_secret_on_its_command_l
     asked = ["export", "--out", str(tmp_path / "person.json"), "--record", str(tmp_path / "record.json"), "--"]
     assert command[-len(asked) :] == asked
     service = next(one for one in define_processes(settings, credentials) if one.name == SERVICE)
-    assert how["env"] == service.environment()
+    assert how["env"].items() >= service.environment().items()
     assert how["env"]["HEARTLINE_CACHE"] == str(settings.home / "cache" / "models")
     assert credentials["predictions_db_password"] not in json.dumps(command)
+
+
+def test_the_program_starts(settings, credentials, monkeypatch, capfd, need):
+    """It is called as it is, with the service's own environment: a fake would not find out whether Python finds it."""
+    need((ROOT / ".venv-serving").exists(), "the service's environment")
+    monkeypatch.setattr(cli.Settings, "load", lambda: settings)
+    assert main(monkeypatch, "forget", "x") == Exit.USAGE
+    said = capfd.readouterr().err
+    assert "'x'" in said
+    assert "expected:" in said
+    assert "Traceback" not in said
 
 
 def test_export_person_needs_a_file(called, monkeypatch):
