@@ -52,7 +52,9 @@ def _routes(site: Any) -> None:
             links = [("./", "Monitoring of Heartline's model")]
             return plugin_pages.explanation(request, 404, f"The DAG {dag} monitors no model of Heartline", links=links)
         today = datetime.now(UTC).date()
-        said = "" if acknowledged is None else f"Alarm {acknowledged} is acknowledged; the ledger holds the reason."
+        said = ""  # the address can name any number
+        if acknowledged is not None and alarm_entries.is_acknowledged(acknowledged):
+            said = f"Alarm {acknowledged} is acknowledged; the ledger holds the reason."
         form = get_auth_manager().is_authorized_dag(
             method="POST", access_entity=entity, details=DagDetails(id=training), user=user
         )

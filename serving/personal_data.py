@@ -11,6 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,18 @@ from serving.settings import PREFIX, SettingError, Settings
 OK, FAILED, USAGE, UNHEALTHY = 0, 1, 2, 5  # the launcher's exit codes
 SPILL_SECONDS = 60.0  # until a running service has written its files to the database
 SHOWN = 20  # predictions that are listed
+
+
+@dataclass
+class Erased:
+    """What was erased so far: numbers of predictions and outcomes."""
+
+    predictions: int = 0
+    outcomes: int = 0
+
+    def __str__(self) -> str:
+        """Return both numbers in words."""
+        return f"{_count(self.predictions, 'prediction')} and {_count(self.outcomes, 'outcome')}"
 
 
 class PersonalDataError(SettingError):
@@ -92,31 +105,57 @@ def _forget(settings: Settings, person: Person, given: argparse.Namespace) -> in
         if ledger:
             ledger.open()  # what is erased must be entered
         time.sleep(2 * INTERVAL_SECONDS)  # what was predicted just now is in the queue of a worker
-        predictions, outcomes = _erase(database, folder, person)
-        if ledger:
-            _enter(ledger, predictions, outcomes, given)
+        erased = Erased()
+        try:
+            _erase(database, folder, person, erased)
+        finally:  # also what was erased before it failed
+            if ledger:
+                _enter(ledger, erased, given)
     finally:
         database.close()
+    if not erased.predictions:
+        raise _nothing()
     entered = "entered in the ledger" if settings.ledger_url != "off" else "no ledger is configured"
-    print(f"erased: {_count(predictions, 'prediction')} and {_count(outcomes, 'outcome')}; {entered}")
+    print(f"erased: {erased}; {entered}")
     return OK
 
 
-def _erase(database: PersonalData, folder: Path, person: Person) -> tuple[int, int]:
-    """Erase on disk, then in the database, until nothing is left; return the numbers of predictions and outcomes."""
-    predictions = outcomes = 0
+def _erase(database: PersonalData, folder: Path, person: Person, erased: Erased) -> None:
+    """Erase on disk, then in the database, until nothing is left.
+
+    Args:
+        database: of the log.
+        folder: with the files on disk.
+        person: whose predictions are erased.
+        erased: is increased by what was erased, also where this fails later.
+
+    Raises:
+        PersonalDataError: not all was erased.
+    """
     deadline = time.monotonic() + SPILL_SECONDS
     while True:
         on_disk, owned = erase_spilled(folder, person)
-        erased, with_them = database.erase(person)
-        predictions += on_disk + erased
-        outcomes += with_them
+        erased.predictions += on_disk
+        try:
+            predictions, outcomes = database.erase(person)
+        except DatabaseError as error:
+            if not erased.predictions:
+                raise
+            raise PersonalDataError(
+                UNHEALTHY,
+                f"not all is erased: {erased} are, then PostgreSQL did not answer: {error}",
+                where="the database of the prediction log",
+                expected="a database that answers until all is erased",
+                hint="check that it runs (./heartline status), then call the same command again",
+            ) from error
+        erased.predictions += predictions
+        erased.outcomes += outcomes
         if not owned:
-            return predictions, outcomes
+            return
         if time.monotonic() > deadline:
             raise PersonalDataError(
                 UNHEALTHY,
-                f"not all is erased: {predictions} are, and a running service holds further predictions",
+                f"not all is erased: {erased} are, and a running service holds further predictions",
                 where=", ".join(map(str, owned)),
                 expected="a service that writes them to its database",
                 hint="call the same command again when GET /readyz says that nothing is spilled, or stop the service",
@@ -124,18 +163,20 @@ def _erase(database: PersonalData, folder: Path, person: Person) -> tuple[int, i
         time.sleep(INTERVAL_SECONDS)
 
 
-def _enter(ledger: LedgerDatabase, predictions: int, outcomes: int, given: argparse.Namespace) -> None:
+def _enter(ledger: LedgerDatabase, erased: Erased, given: argparse.Namespace) -> None:
+    """Enter what was erased in the ledger, if anything was, and close the ledger."""
     facts = {
-        "predictions": predictions,
-        "outcomes": outcomes,
+        "predictions": erased.predictions,
+        "outcomes": erased.outcomes,
         "asked_for": "a record" if given.record else "prediction ids",
     }
     try:
-        ledger.enter(Event(FORGOTTEN, "", given.by, facts, f"forgotten {uuid.uuid4().hex}"))
+        if erased.predictions:
+            ledger.enter(Event(FORGOTTEN, "", given.by, facts, f"forgotten {uuid.uuid4().hex}"))
     except (DatabaseError, ValueError) as error:
         raise PersonalDataError(
             UNHEALTHY,
-            f"{predictions} predictions and {outcomes} outcomes are erased, but not entered in the ledger: {error}",
+            f"{erased} are erased, but not entered in the ledger: {error}",
             where=PREFIX + "LEDGER_URL",
             expected="a ledger that takes the entry",
             hint="note it yourself: who erased how many, and when",

@@ -42,6 +42,8 @@ MONITORING = {
     "monitoring": "/monitoring/",
     "monitoring of a DAG": "/monitoring/?dag=heart_monitoring",
     "monitoring of a version": "/monitoring/?version=7&dag=heart_training",
+    "monitoring after an acknowledgement": "/monitoring/?acknowledged=11",
+    "monitoring with an open alarm in the address": "/monitoring/?acknowledged=12",
 }
 PAGES = DATA_DOCS | MLFLOW | VERSIONS | MONITORING
 ELSEWHERE = {
@@ -186,7 +188,8 @@ if wanted:
     )
     alarm = {"alarm": "harm", "day": "2026-02-20", "sentence": "It is worse.", "rate": "at most 1 %"}
     alarmed = Entry(12, asked.at, "alarm", "7", "run y", alarm, "ledger", None, "", "")
-    store.entries = lambda kinds, **_: [one for one in (asked, alarmed) if one.kind in kinds]
+    seen = Entry(13, asked.at, "acknowledged", "7", "carl", {"alarm": 11, "reason": "x"}, "ledger", None, "", "")
+    store.entries = lambda kinds, **_: [one for one in (asked, alarmed, seen) if one.kind in kinds]
     entered = []
     store.append = lambda kind, **more: entered.append([kind, more["by"], more["facts"]])
     from heartline.monitoring import store as monitoring_store
@@ -383,6 +386,12 @@ def test_who_may_trigger_a_run_can_acknowledge_an_alarm_with_a_reason(airflow):
         status, _, headers, entered = airflow["responses"][f"post: {name}"]
         assert (status, headers["location"]) == (303, "./?dag=heart_scoring&acknowledged=12"), name
         assert entered == [["acknowledged", "carl", {"alarm": 12, "reason": "checked with the ward"}]]
+
+
+def test_the_page_says_of_acknowledged_alarms_only_that_they_are(airflow):
+    said = {name: airflow["responses"][f"user: {name}"][1] for name in MONITORING}
+    assert "Alarm 11 is acknowledged; the ledger holds the reason." in said["monitoring after an acknowledgement"]
+    assert "is acknowledged; the ledger" not in said["monitoring with an open alarm in the address"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 
 from serving import personal_data
 from serving.prediction_log import writer
+from serving.prediction_log.connection import DatabaseError
 from serving.settings import Settings
 from tests.postgres import Postgres
 from tests.serving.fakes import RECORD, FakeRegistry, make_bundle
@@ -220,6 +221,42 @@ def test_while_a_service_runs_it_waits_until_the_files_are_written(
     finally:
         service.log.stop()
     assert logged(postgres) == [kept]
+
+
+def test_what_was_erased_before_it_failed_is_entered_in_the_ledger(
+    service: Logged, postgres: Postgres, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (stored,) = predicted(service, RECORD)
+    outcome(service, stored, 1)
+    postgres.stop()
+    (waiting,) = predicted(service, RECORD)
+    postgres.start()
+    monkeypatch.setattr(personal_data, "SPILL_SECONDS", 0.0)
+    code, _, said = run("forget", stored, waiting, "--by", "anna", "--yes")
+    assert (code, "not all is erased: 1 prediction and 1 outcome are" in said) == (5, True)
+    facts = {"predictions": 1, "outcomes": 1, "asked_for": "prediction ids"}
+    assert [(kind, by, found) for kind, _, by, found, _ in entries(postgres)] == [("forgotten", "anna", facts)]
+    assert run("forget", waiting, "--by", "anna", "--yes")[0] == 5
+    assert len(entries(postgres)) == 1, "the second command has erased nothing"
+
+
+def test_what_was_erased_on_disk_before_the_database_went_away_is_entered(
+    service: Logged, postgres: Postgres, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres.stop()
+    (waiting,) = predicted(service, RECORD)
+    service.log._spill.close()
+    postgres.start()
+
+    def away(self: Any, person: Any) -> None:
+        raise DatabaseError("it has stopped")
+
+    monkeypatch.setattr(personal_data.PersonalData, "erase", away)
+    code, _, said = run("forget", waiting, "--by", "anna", "--yes")
+    assert (code, "not all is erased: 1 prediction and 0 outcomes are" in said) == (5, True)
+    assert spills(service) == []
+    facts = {"predictions": 1, "outcomes": 0, "asked_for": "prediction ids"}
+    assert [one[3] for one in entries(postgres)] == [facts]
 
 
 def test_an_export_has_all_rows_of_a_person_and_no_others(

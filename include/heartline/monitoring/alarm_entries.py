@@ -88,6 +88,19 @@ def _alarm(entry: Entry) -> Alarm:
     )
 
 
+def is_acknowledged(number: int, *, url: str | None = None) -> bool:
+    """Return whether the ledger has an acknowledgement of this alarm.
+
+    Args:
+        number: of the alarm's entry.
+        url: of the ledger; by default that of the environment.
+
+    Raises:
+        LedgerError: the ledger does not answer.
+    """
+    return any(one.facts.get("alarm") == number for one in store.entries(kinds=(ACKNOWLEDGED,), url=url))
+
+
 def acknowledge(number: int, reason: str, *, by: str, url: str | None = None) -> Entry:
     """Enter that a person has seen an alarm, and return the entry; where it was acknowledged before, the first one.
 
@@ -101,7 +114,7 @@ def acknowledge(number: int, reason: str, *, by: str, url: str | None = None) ->
         MonitoringRefusedError: there is no such alarm, or the reason is too short or too long.
         LedgerError: the ledger does not answer.
     """
-    reason = reason.strip()
+    reason = reason.replace("\r\n", "\n").strip()  # browsers send a line break as two characters, and count it as one
     if not MIN_REASON <= len(reason) <= MAX_REASON:
         raise MonitoringRefusedError(
             f"the alarm is not acknowledged: the reason has {len(reason)} characters",

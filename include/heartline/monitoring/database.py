@@ -14,6 +14,13 @@ from heartline.errors import MonitoringError, MonitoringRefusedError
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 60.0
 NETWORK_SECONDS = 30  # until a server that sends nothing counts as away
+# Another transaction was first: the same one again can succeed.
+_OVERTAKEN = (
+    errors.UniqueViolation,
+    errors.ForeignKeyViolation,
+    errors.SerializationFailure,
+    errors.DeadlockDetected,
+)
 _NETWORK: Mapping[str, Any] = {
     "connect_timeout": CONNECT_SECONDS,
     "keepalives_idle": NETWORK_SECONDS,
@@ -36,7 +43,8 @@ def transaction(
         seconds: that a statement may take.
 
     Raises:
-        MonitoringError: the database does not answer. It is unknown whether the transaction was made.
+        MonitoringError: the database does not answer, and it is unknown whether the transaction was made; or another
+            transaction changed the same rows, and it was not made.
         MonitoringRefusedError: the URL is empty, or the database refuses.
     """
     if not url:
@@ -57,6 +65,13 @@ def transaction(
                 cursor.execute("SET LOCAL timezone = 'UTC'")
                 cursor.execute("SELECT set_config('statement_timeout', %s, true)", (f"{seconds:g}s",))
                 yield cursor
+    except _OVERTAKEN as error:
+        raise MonitoringError(
+            f"another writer changed the same rows: {_first_line(error)}",
+            where=where,
+            expected="rows that stay until the transaction ends",
+            hint="try again",
+        ) from error
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         raise MonitoringError(
             f"the database cannot be reached: {_first_line(error)}",

@@ -1,19 +1,21 @@
 """Reads outcomes from a file, an address or a database, as a training reads its source, and adds them to the log.
 
 Columns: ``prediction_id``, ``outcome`` (0 or 1) or ``num`` (0 to 4), ``observed_at``, and if known ``source``. What is
-known already is not added again. Rows that cannot be used are reported and stored; the others are added.
+known already is not added again. Rows that cannot be used are reported by their numbers, without their
+values; the others are added.
 """
 
 import csv
 import datetime
 import io
+import itertools
 import logging
 import re
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -33,14 +35,18 @@ EXPECTED = f"the columns {PREDICTION_ID}, {OBSERVED_AT}, {OUTCOME} or {NUM}, and
 KIND = "outcomes"
 UNKNOWN = "no prediction has this id"
 MALFORMED = "the row has another number of fields than the header"
-LONGEST_SOURCE = 200
+LONGEST_SOURCE = 100  # characters, as in POST /outcomes
 LATEST = datetime.timedelta(days=1)  # by which an observation may be ahead of the clock, which has no time zone here
 _TABLE = re.compile(r"postgres:((?:[a-z_][a-z0-9_]{0,50}\.)?[a-z_][a-z0-9_]{0,50})")
 _BATCH = 10_000
 _TRUE, _FALSE = {"1", "true", "1.0"}, {"0", "false", "0.0"}
 
-# the cells by column, None for a missing one; or malformed rows
+_ROW = "row"  # of a batch: the numbers of its rows
+
+# the numbers of the rows, and the cells by column, None for a missing one; or malformed rows
 _Batch = dict[str, list[Any]] | list[csv_text.Malformed]
+
+Item = TypeVar("Item")
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +60,8 @@ class Imported:
         added: outcomes that are new, corrections among them.
         known: rows that the log has already.
         refused: how many rows were refused for each reason.
-        file: URI of the CSV with the refused rows: row, prediction_id, reason; "" where there is none.
+        file: URI of the CSV with the numbers of the refused rows and the reasons; "" where there is none. It holds no
+            id: one that the log does not know may have been erased.
     """
 
     rows: int
@@ -66,10 +73,9 @@ class Imported:
 
 @dataclass(frozen=True)
 class _Row:
-    """A row of the source: its number from 1, its id as found, and what it says or why it is refused."""
+    """A row of the source: its number from 1, and what it says or why it is refused."""
 
     number: int
-    id: str
     found: NewOutcome | str
 
 
@@ -81,7 +87,7 @@ def run(
     settings: sources.Settings | None = None,
     prediction_log: PredictionLog | None = None,
 ) -> Imported:
-    """Add the outcomes of a source to the log.
+    """Add the outcomes of a source to the log; those of one prediction in the order in which they were observed.
 
     Args:
         source: the path or address of a table, ``postgres``, or ``postgres:TABLE``.
@@ -99,25 +105,28 @@ def run(
     """
     settings = settings or sources.Settings.from_environment()
     target = prediction_log or PredictionLog()
-    refused: list[tuple[int, str, str]] = []
-    rows = added = good = 0
+    refused: list[tuple[int, str]] = []
+    wanted: list[NewOutcome] = []
+    rows = added = 0
     for batch in _batches(_rows(source.strip(), query, settings, now)):
         rows += len(batch)
-        refused += [(one.number, one.id, one.found) for one in batch if isinstance(one.found, str)]
-        usable = [one for one in batch if not isinstance(one.found, str)]
-        known = target.known([one.id for one in usable]) if usable else set()
-        refused += [(one.number, one.id, UNKNOWN) for one in usable if one.id not in known]
-        wanted = [one.found for one in usable if one.id in known and not isinstance(one.found, str)]
-        good += len(wanted)
-        added += sum(target.add(part) for part in _rounds(wanted))
+        refused += [(one.number, one.found) for one in batch if isinstance(one.found, str)]
+        usable = [(one.number, one.found) for one in batch if not isinstance(one.found, str)]
+        known = target.known([found.prediction_id for _, found in usable]) if usable else set()
+        refused += [(number, UNKNOWN) for number, found in usable if found.prediction_id not in known]
+        wanted += [found for _, found in usable if found.prediction_id in known]
+    wanted.sort(key=lambda one: one.observed_at)  # only of all rows it is known which one is the last
+    for part in _batches(wanted):
+        added += sum(target.add(round_) for round_ in _rounds(part))
     uri = _stored(refused) if refused else ""
-    counts = dict(Counter(reason for _, _, reason in refused).most_common())
-    log.info("%d outcomes: %d new, %d known, %d refused %s", rows, added, good - added, len(refused), uri)
-    return Imported(rows, added, good - added, counts, uri)
+    counts = dict(Counter(reason for _, reason in refused).most_common())
+    known_already = len(wanted) - added
+    log.info("%d outcomes: %d new, %d known, %d refused %s", rows, added, known_already, len(refused), uri)
+    return Imported(rows, added, known_already, counts, uri)
 
 
-def _batches(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
-    waiting: list[_Row] = []
+def _batches(rows: Iterable[Item]) -> Iterator[list[Item]]:
+    waiting: list[Item] = []
     for row in rows:
         waiting.append(row)
         if len(waiting) == _BATCH:
@@ -140,11 +149,11 @@ def _rounds(outcomes: Sequence[NewOutcome]) -> Iterator[list[NewOutcome]]:
     yield from parts
 
 
-def _stored(refused: Sequence[tuple[int, str, str]]) -> str:
+def _stored(refused: Sequence[tuple[int, str]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("row", PREDICTION_ID, "reason"))
-    writer.writerows((number, visible.spreadsheet_cell(found), reason) for number, found, reason in sorted(refused))
+    writer.writerow(("row", "reason"))
+    writer.writerows(sorted(refused))
     return object_store.put(text.getvalue().encode(), KIND, ".csv")
 
 
@@ -153,24 +162,21 @@ def _stored(refused: Sequence[tuple[int, str, str]]) -> str:
 
 def _rows(source: str, query: str | None, settings: sources.Settings, now: datetime.datetime) -> Iterator[_Row]:
     """Yield each row of the source, with what it says or why it is refused."""
-    number = 0
     for batch in _tables(source, query, settings):
         if isinstance(batch, list):
-            yield from (_Row(one.number, "", MALFORMED) for one in batch)
+            yield from (_Row(one.number, MALFORMED) for one in batch)
             continue
-        for cells in zip(*(batch[name] for name in COLUMNS), strict=True):
-            number += 1
+        for number, *cells in zip(batch[_ROW], *(batch[name] for name in COLUMNS), strict=True):
             texts = dict(zip(COLUMNS, map(_text, cells), strict=True))
             try:
                 found: NewOutcome | str = _outcome(texts, now)
             except ValueError as error:
                 found = str(error)
-            id_ = found.prediction_id if isinstance(found, NewOutcome) else visible.visible(texts[PREDICTION_ID])
-            yield _Row(number, id_, found)
+            yield _Row(number, found)
 
 
 def _tables(source: str, query: str | None, settings: sources.Settings) -> Iterator[_Batch]:
-    """Yield the cells of the columns in ``COLUMNS``, some thousand rows at a time; at last the malformed rows."""
+    """Yield the numbers and cells of rows, some thousand at a time; at last the malformed rows."""
     table = _TABLE.fullmatch(source)
     if table and query is None:
         query, source = f"SELECT * FROM {table[1]}", "postgres"  # noqa: S608 - its pattern has no quote
@@ -200,8 +206,12 @@ def _of_query(query: str, settings: sources.Settings) -> Iterator[_Batch]:
 
     def collect(names: list[str], parts: Iterator[pd.DataFrame]) -> list[dict[str, list[Any]]]:
         places = _places(names, where)
+        numbers = itertools.count(1)
         return [
-            {name: part[places[name]].tolist() if name in places else [None] * len(part) for name in COLUMNS}
+            {
+                _ROW: list(itertools.islice(numbers, len(part))),
+                **{name: part[places[name]].tolist() if name in places else [None] * len(part) for name in COLUMNS},
+            }
             for part in parts
         ]
 
@@ -225,10 +235,14 @@ def _of_file(source: str, origin: str, settings: sources.Settings) -> Iterator[_
     )
     places = _places(found.header, where)
     positions = list(places.values())
+    last = 0
     for batch in found.batches(positions, ()):
         columns = dict(zip(places, (column.to_pylist() for column in batch), strict=True))
         count = len(next(iter(columns.values())))
-        yield {name: columns.get(name, [None] * count) for name in COLUMNS}
+        left_out = {one.number for one in found.text.malformed} if found.text else set()
+        numbers = list(itertools.islice((one for one in itertools.count(last + 1) if one not in left_out), count))
+        last = numbers[-1] if numbers else last
+        yield {_ROW: numbers, **{name: columns.get(name, [None] * count) for name in COLUMNS}}
     if found.text and found.text.malformed:
         yield found.text.malformed
 
@@ -282,8 +296,10 @@ def _outcome(texts: Mapping[str, str], now: datetime.datetime) -> NewOutcome:
     observed = _time(texts[OBSERVED_AT])
     if observed > now + LATEST:
         raise ValueError(f"{OBSERVED_AT} is in the future")
-    source = visible.escaped(texts[SOURCE])[:LONGEST_SOURCE] or None
-    return NewOutcome(prediction_id, bool(num) if outcome is None else outcome, num, observed, source)
+    source = texts[SOURCE]
+    if len(source) > LONGEST_SOURCE or not source.isprintable():
+        raise ValueError(f"{SOURCE} is not text of at most {LONGEST_SOURCE} printable characters")
+    return NewOutcome(prediction_id, bool(num) if outcome is None else outcome, num, observed, source or None)
 
 
 def _flag(text: str) -> bool | None:

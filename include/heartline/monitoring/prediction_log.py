@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from heartline import contract
+from heartline.errors import MonitoringError
 from heartline.monitoring import database
 from heartline.monitoring.inputs import Answers, Floats, Outcomes
 
@@ -34,7 +35,7 @@ _ANSWERS = f"""COPY (
 ) TO STDOUT (FORMAT csv)"""  # noqa: S608 - names of the contract
 _OUTCOMES = f"""COPY (
     SELECT o.prediction_id, o.outcome::int, coalesce(before.outcome::int, -1),
-        greatest(0, extract(epoch FROM o.observed_at - p.answered) / 86400.0)::float8, p.probability, {_FEATURES}
+        greatest(0, extract(epoch FROM o.received - p.logged) / 86400.0)::float8, p.probability, {_FEATURES}
     FROM outcome AS o JOIN prediction AS p USING (prediction_id) JOIN model AS m ON m.key = p.model_key
     LEFT JOIN outcome AS before ON before.prediction_id = o.prediction_id AND before.revision = o.revision - 1
     WHERE o.received >= %s AND o.received < %s AND m.bundle = %s
@@ -49,17 +50,26 @@ _VERSIONS = """
         WHERE o.received >= %(start)s AND o.received < %(end)s GROUP BY m.bundle
     ORDER BY 1"""
 # A row that is stored already, as any revision, is not added again: a file that is read each day does not undo a
-# correction that came another way. A row for a prediction that got a revision meanwhile is left to the next attempt.
+# correction that came another way. A row for a prediction that got a revision meanwhile is left to the next attempt:
+# two numbers that differ ask for one. The service adds its rows in the same order.
 _ADD = """
-    INSERT INTO outcome (prediction_id, revision, outcome, num, observed_at, source)
-    SELECT given.id, coalesce(last.revision, 0) + 1, given.outcome, given.num, given.observed_at, given.source
-    FROM unnest(%s::uuid[], %s::boolean[], %s::smallint[], %s::timestamptz[], %s::text[])
-        AS given (id, outcome, num, observed_at, source)
-    JOIN prediction AS p ON p.prediction_id = given.id
-    LEFT JOIN LATERAL (SELECT max(revision) AS revision FROM outcome WHERE prediction_id = given.id) AS last ON true
-    WHERE NOT EXISTS (SELECT FROM outcome AS o WHERE o.prediction_id = given.id
-        AND (o.outcome, o.observed_at) = (given.outcome, given.observed_at)
-        AND o.num IS NOT DISTINCT FROM given.num AND o.source IS NOT DISTINCT FROM given.source)"""
+    WITH new AS (
+        SELECT given.id, coalesce(last.revision, 0) + 1 AS revision, given.outcome, given.num, given.observed_at,
+            given.source
+        FROM unnest(%s::uuid[], %s::boolean[], %s::smallint[], %s::timestamptz[], %s::text[])
+            AS given (id, outcome, num, observed_at, source)
+        JOIN prediction AS p ON p.prediction_id = given.id
+        LEFT JOIN LATERAL (SELECT max(revision) AS revision FROM outcome WHERE prediction_id = given.id) AS last ON true
+        WHERE NOT EXISTS (SELECT FROM outcome AS o WHERE o.prediction_id = given.id
+            AND (o.outcome, o.observed_at) = (given.outcome, given.observed_at)
+            AND o.num IS NOT DISTINCT FROM given.num AND o.source IS NOT DISTINCT FROM given.source)
+    ), added AS (
+        INSERT INTO outcome (prediction_id, revision, outcome, num, observed_at, source)
+        SELECT id, revision, outcome, num, observed_at, source FROM new ORDER BY id
+        ON CONFLICT DO NOTHING RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM new), (SELECT count(*) FROM added)"""
+_ADD_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -193,8 +203,8 @@ class PredictionLog:
             outcomes: each prediction at most once; a second outcome of it is a correction, for another call.
 
         Raises:
-            MonitoringError: the database does not answer, or another writer added to the same predictions; none of
-                them was added then.
+            MonitoringError: the database does not answer, others keep adding outcomes of the same predictions, or one
+                of these was deleted meanwhile. None was added then; the same call again adds them.
         """
         columns = (
             [one.prediction_id for one in outcomes],
@@ -204,8 +214,19 @@ class PredictionLog:
             [one.source for one in outcomes],
         )
         with database.transaction(self._url, VARIABLE) as cursor:
-            cursor.execute(_ADD, columns)
-            return int(cursor.rowcount)
+            total, new, added = 0, 0, 0
+            for _ in range(_ADD_ATTEMPTS):
+                cursor.execute(_ADD, columns)
+                new, added = cursor.fetchone()
+                total += int(added)
+                if added == new:
+                    return total
+            raise MonitoringError(
+                "others add outcomes of the same predictions at the same time",
+                where="table outcome of the prediction log",
+                expected="outcomes that can be added",
+                hint="try again",
+            )
 
     def _copied(self, query: str, digest: str, day: datetime.date, width: int) -> tuple[list[str], Floats]:
         """Return the first column of a query's rows, and the others (n, width) as numbers, NaN for NULL."""

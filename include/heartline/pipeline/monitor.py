@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
 from heartline.errors import memory_limit
+from heartline.ledger import past
+from heartline.ledger import store as ledger
 from heartline.monitoring import alarm_entries, outcome_import, settings
-from heartline.monitoring.alarm_entries import OpenAlarm
 from heartline.monitoring.daily import Monitor, last_ended
 from heartline.monitoring.prediction_log import PredictionLog
 from heartline.monitoring.report import Alarm
@@ -37,6 +38,8 @@ class Alarmed(TypedDict):
 
     raised: list[int]
     """Numbers of the entries of alarms that this run has told of, or whose event it emits."""
+    emitted: list[int]
+    """Those of them whose event it emits."""
     note: str
     """The run's note: what the page says first."""
     assets: NotRequired[dict[str, dict[str, Any]]]
@@ -56,6 +59,7 @@ class Read(TypedDict):
     """URI of the refused rows; "" for none."""
 
 
+@memory_limit("task outcomes")
 def outcomes(
     source: str | None,
     query: str | None,
@@ -76,6 +80,7 @@ def outcomes(
         SourceError: the source cannot be reached or read.
         DataError: it is no table of outcomes.
         MonitoringError: the database of the log does not answer.
+        OutOfMemoryError: the outcomes of the source do not fit in memory.
     """
     if given is not None:
         parameters.check(given)
@@ -157,6 +162,7 @@ def alarms(
     store = store or Store()
     handled = store.handled()
     raised: list[int] = []
+    emitted: list[int] = []
     harm: dict[str, Any] = {}
     for digest, alarm in store.alarms():
         key = alarm_entries.key(alarm)
@@ -173,25 +179,32 @@ def alarms(
         if emits:
             harm = {"version": alarm.version, "day": alarm.date.isoformat(), "entry": number, "run_id": run}
             store.done(key, "emitted")
+            emitted.append(number)
         raised.append(number)
-    still = alarm_entries.open_alarms()
-    result: Alarmed = {"raised": raised, "note": _note(store, still, str(monitored["day"])), "assets": {}}
+    note = _note(store, datetime.date.fromisoformat(str(monitored["day"])))
+    result: Alarmed = {"raised": raised, "emitted": emitted, "note": note, "assets": {}}
     if harm:
         result["assets"] = {"harm": harm}
     return result
 
 
-def _note(store: Store, still: Sequence[OpenAlarm], day: str) -> str:
+def _note(store: Store, day: datetime.date) -> str:
     """Return the run's note: what the page says first."""
-    today = datetime.date.fromisoformat(day)
-    known = history.build(store.reports(history.since(today)), still, notes=store.notes(today))
-    return sentence.of(known, today).headline
+    entries = ledger.entries(kinds=(alarm_entries.ALARM, alarm_entries.ACKNOWLEDGED, "moved"))
+    move = past.at(entries, datetime.datetime.max.replace(tzinfo=datetime.UTC)).move
+    known = history.build(
+        store.reports(history.since(day)),
+        alarm_entries.open_alarms(entries),
+        production=str(move.facts.get("to") or "") if move else "",
+        notes=store.notes(day),
+    )
+    return sentence.of(known, day).headline
 
 
 def net(alarmed: Mapping[str, Any], *, started: Callable[[], int], store: Store | None = None) -> list[str]:
     """Return the ids of the training runs that are to be started: for open alarms of harm that have started none.
 
-    Airflow can lose the event of an asset (apache/airflow#56050). An alarm that this run has raised is left to its
+    Airflow can lose the event of an asset (apache/airflow#56050). An alarm whose event this run emits is left to that
     event; the next day's run looks whether any training run has started since.
 
     Args:
@@ -208,7 +221,7 @@ def net(alarmed: Mapping[str, Any], *, started: Callable[[], int], store: Store 
     waiting = [
         one
         for one in store.handled().values()
-        if one.entry in harm and one.entry not in alarmed["raised"] and started() <= one.runs
+        if one.entry in harm and one.entry not in alarmed["emitted"] and started() <= one.runs
     ]
     for one in waiting:
         log.warning("alarm %d has started no training run; one is started now", one.entry)

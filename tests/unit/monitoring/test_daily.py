@@ -233,6 +233,33 @@ def test_the_net_starts_one_run_for_an_alarm_that_has_started_none(run, monitori
     assert tasks.net(next_day, started=lambda: 5, store=monitoring) == []
 
 
+def test_a_team_that_cannot_be_told_does_not_stop_the_net(run, monitoring, log):
+    filled(log)
+    run(7)
+    away = ("the mail server is away",)
+    (number,) = alarms(monitoring, runs=5, problems=away)["emitted"]
+    for _ in range(2):
+        again = alarms(monitoring, runs=5, problems=away)
+        assert (again["raised"], again["emitted"]) == ([number], [])
+        assert tasks.net(again, started=lambda: 5, store=monitoring) == [f"harm__{number}"]
+
+
+def test_the_note_is_about_the_version_in_production(run, monitoring, log):
+    log.model("2", OTHER)
+    log.predict(1)
+    log.predict(1)
+    log.predict(1, digest=OTHER)
+    run(1)
+    monitored = {"day": str(date(1))}
+
+    def note() -> str:
+        return tasks.alarms(monitored, run="r", tell=lambda *_: (), started=lambda: 0, store=monitoring)["note"]
+
+    assert "version 1" in note()  # it has more predictions
+    ledger.append("moved", by="ada", version="2", facts={"alias": "production", "to": "2"})
+    assert "version 2" in note()
+
+
 def test_the_days_before_a_database_went_away_are_stored(run, monitoring, log, monkeypatch):
     filled(log)
     read = log.read.rejected

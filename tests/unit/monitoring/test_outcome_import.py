@@ -81,9 +81,65 @@ def test_rows_that_cannot_be_used_are_reported_and_the_others_accepted(log, tabl
         "the row has another number of fields than the header": 1,
     }
     lines = object_store.get(found.file).decode().splitlines()
-    assert lines[0] == "row,prediction_id,reason"
-    assert f"2,{unknown},no prediction has this id" in lines
+    assert lines[:3] == ["row,reason", "2,no prediction has this id", "3,prediction_id is no id of a prediction"]
     assert len(lines) == 10
+
+
+def test_what_was_erased_is_not_written_down_again(log, table, store):
+    erased = log.predict(1)
+    log.postgres.run("DELETE FROM prediction")
+    found = table(f"{erased},1,2026-03-05,lab", "patient 7,1,2026-03-05,lab")
+    assert found.refused["no prediction has this id"] == 1
+    text = object_store.get(found.file).decode()
+    assert erased not in text
+    assert "patient" not in text
+
+
+def test_the_outcomes_of_a_prediction_are_added_in_the_order_in_which_they_were_observed(log, table, monkeypatch):
+    monkeypatch.setattr(outcome_import, "_BATCH", 2)
+    one, two = log.predict(1), log.predict(1)
+    found = table(
+        f"{one},0,2026-03-07T10:00:00Z,lab",
+        f"{two},1,2026-03-05T10:00:00Z,lab",
+        f"{two},0,2026-03-05T10:00:00Z,ward",
+        f"{one},1,2026-03-05T10:00:00Z,lab",
+        f"{one},1,2026-03-07T09:00:00+02:00,ward",
+    )
+    assert found.added == 5
+    assert log.outcomes() == [
+        ("01", 1, True, None, "lab"), ("01", 2, True, None, "ward"), ("01", 3, False, None, "lab"),
+        ("02", 1, True, None, "lab"), ("02", 2, False, None, "ward"),
+    ]  # fmt: skip
+
+
+def test_a_source_is_refused_as_in_post_outcomes(log, table):
+    one, two, three = (log.predict(1) for _ in range(3))
+    found = table(
+        f"{one},1,2026-03-05,{'x' * 100}", f"{two},1,2026-03-05,{'x' * 101}", f"{three},1,2026-03-05,la\u200eb"
+    )
+    assert found.refused == {"source is not text of at most 100 printable characters": 2}
+    assert [row[4] for row in log.outcomes()] == ["x" * 100]
+
+
+def test_rows_behind_a_malformed_one_have_the_numbers_of_the_file(log, table):
+    one = log.predict(1)
+    found = table(
+        f"{one},1,2026-03-05,lab",
+        "too short",
+        f"{one},2,2026-03-05,lab",
+        "too short",
+        "too short",
+        f"{one},3,2026-03-05,lab",
+    )
+    malformed, wrong = "the row has another number of fields than the header", "outcome is neither 0 nor 1"
+    lines = object_store.get(found.file).decode().splitlines()[1:]
+    assert lines == [f"2,{malformed}", f"3,{wrong}", f"4,{malformed}", f"5,{malformed}", f"6,{wrong}"]
+
+
+def test_a_time_without_a_zone_is_utc(log, table):
+    one = log.predict(1)
+    assert table(f"{one},1,2026-03-05T10:00:00,lab").added == 1
+    assert table(f"{one},1,2026-03-05T12:00:00+02:00,lab").added == 0
 
 
 def test_a_table_without_its_columns_is_refused(log, table):

@@ -1,13 +1,20 @@
 """What arrived on a day is read in its order, with corrections and missing values, and in chunks."""
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
 import numpy as np
+import psycopg2
 import pytest
 
 from heartline import contract
 from heartline.errors import MonitoringError, MonitoringRefusedError
 from heartline.monitoring import prediction_log
-from heartline.monitoring.prediction_log import LoggedVersion, PredictionLog
-from tests.unit.monitoring.fakes import DIGEST, RECORD, date
+from heartline.monitoring.prediction_log import LoggedVersion, NewOutcome, PredictionLog
+from tests.unit.monitoring.fakes import DIGEST, RECORD, Log, date, moment
+from tests.waiting import until
 
 OTHER = "e" * 64
 
@@ -42,6 +49,66 @@ def test_an_outcome_belongs_to_the_day_of_its_arrival_and_a_correction_names_wha
     assert first.probabilities.tolist() == [0.1, 0.9]
     assert first.delays.tolist() == [2.0, 2.0]
     assert (corrected.outcomes.tolist(), corrected.replaced.tolist()) == ([0], [1])
+
+
+def test_an_outcome_has_taken_the_time_until_it_arrived_whenever_it_was_observed(log):
+    log.observe(log.predict(1), 5, True)
+    log.postgres.run("UPDATE outcome SET observed_at = observed_at - interval '3 days'")
+    assert log.read.outcomes(DIGEST, date(5)).delays.tolist() == [4.0]
+
+
+@contextmanager
+def meanwhile(log: Log, statement: str, *values: Any) -> Iterator[None]:
+    """Hold a statement of another writer in an open transaction, and commit it when the block waits for it."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    with closing(psycopg2.connect(log.postgres.url)) as other, other.cursor() as cursor:
+        cursor.execute(statement, values)
+
+        def commit() -> None:
+            try:
+                until(lambda: log.postgres.run(waiting) == [(1,)])
+            finally:
+                other.commit()
+
+        thread = threading.Thread(target=commit)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+
+
+def outcome(prediction_id: str, value: bool = True) -> NewOutcome:
+    """Return an outcome of day 3."""
+    return NewOutcome(prediction_id, value, None, moment(3), None)
+
+
+@pytest.mark.parametrize(("posted", "added"), [(False, 2), (True, 1)])
+def test_an_outcome_that_is_posted_at_the_same_time_stays_and_the_others_are_added(
+    log: Log, posted: bool, added: int
+) -> None:
+    one, two = log.predict(1), log.predict(1)
+    with meanwhile(log, "INSERT INTO outcome VALUES (%s, 1, %s, NULL, %s)", one, posted, moment(3)):
+        assert log.read.add([outcome(one), outcome(two)]) == added
+    later = [] if posted else [("01", 2, True, None, None)]
+    assert log.outcomes() == [("01", 1, posted, None, None), *later, ("02", 1, True, None, None)]
+
+
+def test_who_is_overtaken_can_try_again(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(overtaken: Callable[[], Any]) -> str:
+        with pytest.raises(MonitoringError) as error:
+            overtaken()
+        assert not isinstance(error.value, MonitoringRefusedError), "a retry can succeed"
+        return error.value.what
+
+    one, two = log.predict(1), log.predict(1)
+    with meanwhile(log, "DELETE FROM prediction WHERE prediction_id = %s", one):
+        assert "another writer changed the same rows" in refused(lambda: log.read.add([outcome(one), outcome(two)]))
+    assert log.outcomes() == []
+    assert log.read.add([outcome(one), outcome(two)]) == 1
+    monkeypatch.setattr(prediction_log, "_ADD_ATTEMPTS", 1)
+    with meanwhile(log, "INSERT INTO outcome VALUES (%s, 2, false, NULL, %s)", two, moment(4)):
+        assert "others add outcomes" in refused(lambda: log.read.add([outcome(two, False)]))
 
 
 def test_the_versions_of_a_day_are_those_with_answers_or_outcomes(log):
