@@ -166,11 +166,11 @@ def test_an_alarm_is_acknowledged_with_a_reason_on_the_tab_monitoring(workplace,
     _picture(page, pictures / "tab-monitoring.png")
     shown.get_by_role("button", name="Acknowledge").click()
     expect(shown.get_by_role("status")).to_contain_text(f"Alarm {number} is acknowledged")
-    expect(shown.get_by_role("heading", level=1)).to_contain_text("nothing new needs attention")
+    expect(shown.get_by_role("heading", level=1)).to_contain_text("nothing else needed attention")
     expect(shown.get_by_role("heading", name="Open alarms")).to_have_count(0)
 
     assert f"approver acknowledged the alarm of entry {number} about version {version}: {FOUND}" in _history(workplace)
-    assert "nothing new needs attention" in workplace.call("monitor").stdout
+    assert "nothing else needed attention" in workplace.call("monitor").stdout
 
 
 def test_nights_with_nothing_new_and_with_bad_records(workplace, airflow, user, pictures, tmp_path):
