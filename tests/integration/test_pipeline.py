@@ -374,7 +374,7 @@ LAST_LINES = {
     "preprocess": "held out",
     "train": "",
     "compare": "verdict:",
-    "register": "production is version",
+    "register": "staging is version",
 }
 
 
