@@ -102,7 +102,7 @@ def is_acknowledged(number: int, *, url: str | None = None) -> bool:
 
 
 def acknowledge(number: int, reason: str, *, by: str, url: str | None = None) -> Entry:
-    """Enter that a person has seen an alarm, and return the entry; where it was acknowledged before, the first one.
+    """Enter that a person has seen an alarm, and return the entry.
 
     Args:
         number: of the alarm's entry.
@@ -111,7 +111,8 @@ def acknowledge(number: int, reason: str, *, by: str, url: str | None = None) ->
         url: of the ledger; by default that of the environment.
 
     Raises:
-        MonitoringRefusedError: there is no such alarm, or the reason is too short or too long.
+        MonitoringRefusedError: there is no such alarm, it was acknowledged before, or the reason is too short or too
+            long.
         LedgerError: the ledger does not answer.
     """
     reason = reason.replace("\r\n", "\n").strip()  # browsers send a line break as two characters, and count it as one
@@ -122,7 +123,7 @@ def acknowledge(number: int, reason: str, *, by: str, url: str | None = None) ->
             expected=f"a reason of {MIN_REASON} to {MAX_REASON} characters",
             hint="write what was found, or what was done about it",
         )
-    found = store.entries(kinds=(ALARM,), url=url)
+    found = store.entries(kinds=(ALARM, ACKNOWLEDGED), url=url)
     alarm = next((one for one in found if one.number == number and _is_ours(one)), None)
     if alarm is None:
         raise MonitoringRefusedError(
@@ -130,6 +131,13 @@ def acknowledge(number: int, reason: str, *, by: str, url: str | None = None) ->
             where="the ledger",
             expected="the number of an alarm that the page Monitoring shows",
             hint="./heartline history lists all entries with their numbers",
+        )
+    if before := next((one for one in found if one.kind == ACKNOWLEDGED and one.facts.get("alarm") == number), None):
+        raise MonitoringRefusedError(
+            f"alarm {number} was acknowledged before, by {before.by}: {before.facts.get('reason', '')}",
+            where=f"entry {before.number} of the ledger",
+            expected="an alarm that is open",
+            hint="nothing is to be done; this reason is not entered",
         )
     return store.append(
         ACKNOWLEDGED,

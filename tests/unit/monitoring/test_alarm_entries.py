@@ -26,8 +26,8 @@ def test_an_alarm_is_entered_once_and_open_until_it_is_acknowledged(ledger_datab
     )
     assert alarm_entries.is_acknowledged(first.number)
     assert not alarm_entries.is_acknowledged(entry.number)
-    again = alarm_entries.acknowledge(first.number, "another reason, too late", by="bob")
-    assert (again.number, again.by) == (entry.number, "ada")
+    with pytest.raises(MonitoringRefusedError, match="acknowledged before, by ada: the lab had changed its units"):
+        alarm_entries.acknowledge(first.number, "another reason, too late", by="bob")
     assert "there is harm" in sentences.sentence(first)
 
 
