@@ -224,7 +224,7 @@ def _harm(state: State, base: _Base, settings: Settings) -> Harm:
 
 
 def _drift(state: State, base: _Base, settings: Settings) -> Drift:
-    records = sum(one.records for one in state.recent)
+    records = recent.shown(state.recent)
     found = []
     for at, (column, picture) in enumerate(zip(COUNTED, base.pictures, strict=True)):
         bars = np.array([one.bars[at] for one in state.recent]).sum(axis=0)
@@ -236,7 +236,7 @@ def _drift(state: State, base: _Base, settings: Settings) -> Drift:
                 e=state.drift.present[at],
                 labels=picture.labels,
                 reference=_shares(picture.heights(base.counts[at])),
-                recent=_shares(bars),
+                recent=_shares(bars if records else np.zeros_like(bars)),
                 missing_reference=float(base.missing[at] / max(base.records, 1)) if at < len(FEATURES) else 0.0,
                 missing_recent=missing / records if records else 0.0,
                 weekly_p=state.weekly.get(column.name),
@@ -259,13 +259,13 @@ def _shares(counts: Ints) -> list[float]:
 
 
 def _completeness(state: State, base: _Base, day: Day, silence: volume.Silence) -> Completeness:
-    records = sum(one.records for one in state.recent)
+    records, shown = sum(one.records for one in state.recent), recent.shown(state.recent)
     rejected = sum(one.refused for one in state.recent)
     return Completeness(
         records=len(day.answers.probabilities),
         usual=silence.usual,
         silence=silence.probability,
-        imputed=sum(one.imputed for one in state.recent) / records if records else 0.0,
+        imputed=sum(one.imputed for one in state.recent) / shown if shown else 0.0,
         imputed_reference=base.imputed,
         rejected=dict(day.rejected),
         rejected_share=rejected / (records + rejected) if records + rejected else 0.0,

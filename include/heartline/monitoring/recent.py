@@ -10,6 +10,7 @@ from heartline.monitoring.methods import weekly
 from heartline.monitoring.methods.columns import FEATURES, MISSING_FIELDS, NAMES, PROBABILITY, Bars
 
 DAYS = 28
+FEWEST = 5  # records of the last days of which shares are shown: those of fewer would be the values of patients
 _SCORES = 101  # cells of a probability here: 0, 0.01, … 1
 TESTS = 2 * len(FEATURES) + 1  # of a week: values and missing values of each feature, and the probability
 
@@ -73,6 +74,12 @@ def day(counts: Sequence[Ints], missing: Ints, records: int, refused: int, pictu
         missing=missing.tolist(),
         scores=np.bincount(hundredths, weights=counts[-2], minlength=_SCORES).astype(np.int64).tolist(),
     )
+
+
+def shown(days: Sequence[Recent]) -> int:
+    """Return the records of these days; 0 where there are too few to show shares of them."""
+    records = sum(one.records for one in days)
+    return records if records >= FEWEST else 0
 
 
 def errors(days: Sequence[Recent]) -> tuple[int, float | None]:

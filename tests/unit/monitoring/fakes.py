@@ -154,8 +154,11 @@ def report(day: datetime.date, reference: Reference, records: int = 0, alarms: S
     )
 
 
-def stored(store: Store) -> list[tuple[str, bytes]]:
-    """Return what is stored of all days: states and reports, in their order."""
+def stored(store: Store) -> list[tuple[str, str, str | None, str]]:
+    """Return what is stored of all days in their order: digest, day, state, report; only newest states are kept."""
     with database.transaction(store._url, VARIABLE) as cursor:
-        cursor.execute("SELECT digest, day::text, state, report FROM monitoring.report ORDER BY 1, 2")
+        cursor.execute(
+            "SELECT digest, day::text, state, report FROM monitoring.report LEFT JOIN monitoring.state "
+            "USING (digest, day) ORDER BY 1, 2"
+        )
         return list(cursor.fetchall())

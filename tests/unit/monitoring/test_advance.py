@@ -189,6 +189,16 @@ def test_awaited_outcomes_are_counted_by_risk():
     assert report.awaited.median_delay == 0
 
 
+def test_shares_of_less_than_five_records_are_not_shown():
+    def shown(records):
+        report = live([example.day(0, records=records, features=np.full((records, 13), np.nan))])[0][1]
+        figures = [share for one in report.drift.columns for share in (*one.recent, one.missing_recent)]
+        return any(figures), report.completeness.imputed
+
+    assert shown(4) == (False, 0)
+    assert shown(5) == (True, 1)
+
+
 def test_the_estimate_without_outcomes_is_of_the_last_days():
     sure = example.day(40)
     days = [example.day(number) for number in range(2)]
