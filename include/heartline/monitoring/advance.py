@@ -53,7 +53,9 @@ class _Base:
     brier: float
 
 
-def advance(state: State | None, reference: Reference, day: Day, settings: Settings) -> tuple[State, Report]:
+def advance(
+    state: State | None, reference: Reference, day: Day, settings: Settings, predecessor: State | None = None
+) -> tuple[State, Report]:
     """Return the state and the report of a day.
 
     Nothing but the arguments is read: the same arguments give the same bytes.
@@ -63,12 +65,16 @@ def advance(state: State | None, reference: Reference, day: Day, settings: Setti
         reference: of the version, always the same.
         day: all that arrived on the day.
         settings: of the team.
+        predecessor: the last state of the version that was in production before, where that was another one: its
+            volume and its refused requests are those of the same service, and are continued.
 
     Raises:
         HandoverError: the state is of another version, or not of the day before.
     """
     before = states.start(reference.digest, day.date) if state is None else state
     _expect_next(before, reference, day)
+    if predecessor is not None:
+        before = replace(before, volume=predecessor.volume, refused=refused.continued(predecessor.refused))
     base = _base(reference)
     after, silence = _counted(before, base, day)
     after = _with_outcomes(after, base, day, settings)
@@ -87,6 +93,8 @@ def advance(state: State | None, reference: Reference, day: Day, settings: Setti
         silence=silence,
         weekly=below,
     )
+    if not day.in_production:  # nobody gets its answers; if it comes back, what it would have raised is raised then
+        found, below = [], {}
     after = replace(
         after,
         raised=[*after.raised, *(one.kind for one in found if one.kind not in (alarms.WEEKLY, alarms.SILENCE))],
@@ -129,9 +137,9 @@ def _base(reference: Reference) -> _Base:
 def _counted(before: State, base: _Base, day: Day) -> tuple[State, volume.Silence]:
     """Return the state with the day's predictions, and what is said of their number."""
     counts, missing, drift = _bets(before, base, day.answers)
-    records, rejected = len(day.answers.probabilities), sum(day.rejected.values())
-    kept, silence = volume.look(before.volume, day.date, records)
-    last = recent.day(counts, missing, records, rejected, base.pictures)
+    records = len(day.answers.probabilities)
+    before, requests, silence = _service(before, day)
+    last = recent.day(counts, missing, records, requests, base.pictures)
     return replace(
         before,
         date=day.date,
@@ -140,10 +148,22 @@ def _counted(before: State, base: _Base, day: Day) -> tuple[State, volume.Silenc
         drift=drift,
         recent=[*before.recent, last][-recent.DAYS :],
         week=recent.added(before.week, counts, missing, records),
-        volume=kept,
-        refused=refused.add(before.refused, str(day.date), rejected, records),
         shadow=_answered(before.shadow, day),
     ), silence
+
+
+def _service(before: State, day: Day) -> tuple[State, tuple[int, int], volume.Silence]:
+    """Return the state with the day of the whole service, its refused and accepted requests, and what is said of it.
+
+    A day of the service is counted once: for the version in production.
+    """
+    if not day.in_production:
+        return before, (0, 0), volume.Silence()
+    records, accepted = day.volume()
+    rejected = sum(day.rejected.values())
+    kept, silence = volume.look(before.volume, day.date, records)
+    after = replace(before, volume=kept, refused=refused.add(before.refused, str(day.date), rejected, accepted))
+    return after, (rejected, accepted), silence
 
 
 def _bets(before: State, base: _Base, answers: Answers) -> tuple[list[Ints], Ints, Wealth]:
@@ -259,16 +279,16 @@ def _shares(counts: Ints) -> list[float]:
 
 
 def _completeness(state: State, base: _Base, day: Day, silence: volume.Silence) -> Completeness:
-    records, shown = sum(one.records for one in state.recent), recent.shown(state.recent)
-    rejected = sum(one.refused for one in state.recent)
+    shown = recent.shown(state.recent)
+    rejected, accepted = sum(one.refused for one in state.recent), sum(one.accepted for one in state.recent)
     return Completeness(
-        records=len(day.answers.probabilities),
+        records=day.volume()[0] if day.in_production else len(day.answers.probabilities),
         usual=silence.usual,
         silence=silence.probability,
         imputed=sum(one.imputed for one in state.recent) / shown if shown else 0.0,
         imputed_reference=base.imputed,
-        rejected=dict(day.rejected),
-        rejected_share=rejected / (records + rejected) if records + rejected else 0.0,
+        rejected=dict(day.rejected) if day.in_production else {},
+        rejected_share=rejected / (accepted + rejected) if accepted + rejected else 0.0,
     )
 
 

@@ -87,9 +87,8 @@ def raised(
         text = f"The records of the week until {day.date} differ from the training data in: {_listed(smallest)}."
         found.append(_alarm(WEEKLY, reference, day, text, year(settings.weekly_rate), p=weekly[smallest[0]]))
     if silence.alarm:
-        weekday = _WEEKDAYS[day.date.weekday()]
-        text = f"No record was predicted on {weekday}, {day.date}; usual for a {weekday} are {silence.usual:.3g}."
-        found.append(_alarm(SILENCE, reference, day, text, year(volume.RATE), usual=silence.usual or 0.0))
+        text = _silence(day, silence)
+        found.append(_alarm(SILENCE, reference, day, text, year(volume.RATE), usual=silence.expected))
     return found
 
 
@@ -105,6 +104,16 @@ def _harm(harm: Harm, state: State) -> str:
     return (
         f"The predictions are worse than at training: the mean squared error (Brier score) {now}, and was "
         f"{harm.reference_brier:.3f} at training."
+    )
+
+
+def _silence(day: Day, silence: Silence) -> str:
+    weekday = _WEEKDAYS[day.date.weekday()]
+    if silence.days == 1:
+        return f"No record was predicted on {weekday}, {day.date}; usual for a {weekday} are {silence.expected:.3g}."
+    return (
+        f"No record was predicted on the {silence.days} days until {weekday}, {day.date}; usual for these days are "
+        f"{silence.expected:.3g}."
     )
 
 

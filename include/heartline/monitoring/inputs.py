@@ -17,8 +17,8 @@ class Settings:
 
     Attributes:
         margin: by how much the Brier score may exceed the reference before it is harm.
-        harm_rate: probability of a false alarm of harm in the life of a reference.
-        drift_rate: probability of a false alarm of drift in the life of a reference, over all columns.
+        harm_rate: probability of a false alarm of harm in the life of a version.
+        drift_rate: probability of a false alarm of drift in the life of a version, over all columns.
         weekly_rate: probability of a false alarm of the weekly tests in a year, over all columns and weeks.
     """
 
@@ -102,6 +102,10 @@ class Day:
         outcomes: its outcomes, also of predictions of earlier days.
         rejected: number of refused requests by reason, of the whole service.
         candidate_version: the version under ``staging`` where that is another one, else "".
+        records: predictions of the whole service; None: those of ``answers``.
+        requests: accepted requests of the whole service, of one record or many; None: as many as ``records``.
+        in_production: whether the version was in production at the end of the day. The days of the service (its
+            volume and its refused requests) are counted for that version only, and only that one raises alarms.
     """
 
     date: datetime.date
@@ -109,3 +113,11 @@ class Day:
     outcomes: Outcomes
     rejected: Mapping[str, int] = field(default_factory=dict)
     candidate_version: str = ""
+    records: int | None = None
+    requests: int | None = None
+    in_production: bool = True
+
+    def volume(self) -> tuple[int, int]:
+        """Return the records and the accepted requests of the whole service."""
+        records = len(self.answers.probabilities) if self.records is None else self.records
+        return records, records if self.requests is None else self.requests

@@ -22,7 +22,8 @@ class Recent:
     Attributes:
         records: predictions.
         imputed: of them with a missing value.
-        refused: requests that were refused.
+        refused: requests of the whole service that were refused; 0 where the version was not in production.
+        accepted: requests of the whole service that were accepted; 0 likewise.
         bars: of each column, predictions by bar.
         missing: of each feature, missing values.
         scores: (101,) predictions by probability.
@@ -33,6 +34,7 @@ class Recent:
     records: int
     imputed: int
     refused: int
+    accepted: int
     bars: list[list[int]]
     missing: list[int]
     scores: list[int]
@@ -55,21 +57,24 @@ class Week:
     missing: list[int]
 
 
-def day(counts: Sequence[Ints], missing: Ints, records: int, refused: int, pictures: Sequence[Bars]) -> Recent:
+def day(
+    counts: Sequence[Ints], missing: Ints, records: int, requests: tuple[int, int], pictures: Sequence[Bars]
+) -> Recent:
     """Return a day.
 
     Args:
         counts: of each column, its predictions by cell.
         missing: (features,) missing values.
         records: predictions.
-        refused: requests that were refused.
+        requests: refused ones and accepted ones.
         pictures: the bars of each column.
     """
     hundredths = (np.arange(len(counts[-2])) + 5) // 10
     return Recent(
         records=records,
         imputed=int(counts[-1][1:].sum()),
-        refused=refused,
+        refused=requests[0],
+        accepted=requests[1],
         bars=[one.heights(count).tolist() for one, count in zip(pictures, counts, strict=True)],
         missing=missing.tolist(),
         scores=np.bincount(hundredths, weights=counts[-2], minlength=_SCORES).astype(np.int64).tolist(),

@@ -163,12 +163,13 @@ class Completeness:
     """Is the input complete?
 
     Attributes:
-        records: predictions of the day.
+        records: predictions of the day, of the whole service where the version was in production.
         usual: predictions of a usual day of this weekday; None before there were enough days.
-        silence: probability of a day without a record, if the volume is as usual; None where it is not known.
+        silence: probability of a day without a record, if the volume is as usual; on a silent day, of all silent days
+            until then; None where it is not known, and where the version was not in production.
         imputed: share of predictions of the last 28 days with an imputed field.
         imputed_reference: the same in the reference.
-        rejected: refused requests of the day by reason.
+        rejected: refused requests of the day by reason; none where the version was not in production.
         rejected_share: of the last 28 days' requests.
     """
 

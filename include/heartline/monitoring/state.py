@@ -39,8 +39,8 @@ class State:
         week: the present week; None at its beginning.
         weekly: p-values of the last week.
         weekly_raised: columns that were in a weekly alarm.
-        volume: records of the last days.
-        refused: days by their share of refused requests.
+        volume: records of the whole service on the last days on which the version was in production.
+        refused: the same days by their share of refused requests.
         shadow: the comparison with the candidate; None without one.
         raised: the kinds of alarms that are raised once and were raised.
         format: of this document.

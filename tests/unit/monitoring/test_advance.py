@@ -257,6 +257,66 @@ def test_refused_requests_are_an_alarm():
     assert found[-1][1].completeness.rejected_share == pytest.approx(17 * 30 / (17 * 30 + 280))
 
 
+def test_refused_requests_are_compared_with_requests_and_not_with_records():
+    day = example.day(0, records=2, rejected={"invalid-record": 2}, requests=2)
+    report = live([replace(day, records=300)])[0][1]
+    assert report.completeness.rejected_share == pytest.approx(0.5)
+    assert report.completeness.records == 300
+
+
+def test_a_version_that_is_replaced_raises_no_alarm_and_its_page_has_the_figures():
+    """Refused requests of the whole service, late outcomes that are wrong, other patients, no record of its own."""
+    found = live([example.day(number) for number in range(28)])
+    worse = [
+        example.day(
+            number,
+            features=older(10),
+            outcomes=_outcomes(number, flipped=0.5),
+            rejected={"invalid-record": 500},
+            in_production=False,
+        )
+        for number in range(28, 90)
+    ]
+    replaced = live(worse, found[-1][0])
+    assert alarms(replaced) == []
+    state, report = replaced[-1]
+    assert report.harm.highest >= report.harm.threshold
+    assert report.drift.highest >= report.drift.threshold
+    assert (report.completeness.rejected, report.completeness.rejected_share) == ({}, 0)
+    assert (state.volume, state.refused) == (found[-1][0].volume, found[-1][0].refused)
+    # it comes back: what is true of it is said then
+    (back,) = live([example.day(90)], state)
+    assert {"harm", "drift"} <= {one.kind for one in back[1].alarms}
+
+
+def test_a_new_version_continues_the_volume_and_the_refused_requests_of_the_service():
+    first = live([example.day(number) for number in range(56)])[-1][0]
+    other = replace(REFERENCE, digest="e" * 64, version="8")
+    silent = example.day(56, records=0)
+    state, report = advance(None, other, silent, SETTINGS, first)
+    assert [one.kind for one in report.alarms] == ["silence"]
+    assert report.completeness.usual == 10
+    assert state.refused.days == first.refused.days
+    assert (state.predictions, state.first) == (0, silent.date)
+    assert alarms(live([silent], reference=other)) == []
+
+
+def test_an_outage_of_several_days_names_them():
+    found = live(example.day(number, records=2 if number < 84 else 0) for number in range(95))
+    (alarm,) = alarms(found, "silence")
+    assert alarm.date - example.FIRST == datetime.timedelta(days=88)
+    assert alarm.sentence.startswith("No record was predicted on the 5 days until Friday, 2026-05-29; usual")
+    assert alarm.figures == {"usual": 10}
+
+
+def test_the_volume_is_that_of_the_whole_service():
+    """A version that answers to nothing on the day of its promotion is not silent: the one before it answered."""
+    found = live([example.day(number) for number in range(56)])
+    day = example.day(56, records=0)
+    assert alarms(live([replace(day, records=10, requests=10)], found[-1][0])) == []
+    assert alarms(live([replace(day, records=0, requests=0)], found[-1][0]), "silence")
+
+
 def test_the_rate_of_the_page_is_the_sum():
     report = live([example.day(0)])[0][1]
     assert "13 %" in report.rate

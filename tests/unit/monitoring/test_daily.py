@@ -161,22 +161,52 @@ def test_an_alarm_that_could_not_be_sent_is_told_by_the_next_run(run, monitoring
     assert told == [alarm_entries.open_alarms()[0].number] * 2
 
 
-def test_production_is_monitored_without_a_record_and_only_its_silence_is_an_alarm(run, monitoring, log):
+def promoted(version: str, digest: str) -> datetime.datetime:
+    """Put a version into production, and return when the ledger says it was: its clock is the present one."""
+    ledger.append("registered", by="r", version=version, facts={"digest": digest, "winner": True}, key=f"r {version}")
+    return ledger.append("moved", by="ada", version=version, facts={"alias": "production", "to": version}).at
+
+
+def test_only_the_version_in_production_raises_alarms_and_counts_the_service(run, monitoring, log):
     log.model("2", OTHER)
-    first = log.predict(1)
-    ledger.append("registered", by="r", version="2", facts={"digest": OTHER, "winner": True}, key="registered 2")
-    entry = ledger.append("moved", by="ada", version="2", facts={"alias": "production", "to": "2"})
-    # the ledger's clock is the present one: the days of this test come after it
-    now = entry.at + datetime.timedelta(days=4)
-    today = entry.at.date()
-    log.postgres.run("UPDATE prediction SET logged = %s", entry.at - datetime.timedelta(days=1))
+    first, bad = log.predict(1, 0.3), log.predict(1, 0.95)
+    at = promoted("2", OTHER)
+    today = at.date()
+    log.postgres.run("UPDATE prediction SET logged = %s", at - datetime.timedelta(days=1))
+    log.postgres.run("UPDATE prediction SET logged = %s WHERE prediction_id = %s", at, bad)  # by the replaced version
     log.postgres.run(
-        "INSERT INTO outcome VALUES (%s, 1, true, NULL, %s, %s)", first, entry.at, entry.at + datetime.timedelta(days=1)
+        "INSERT INTO outcome VALUES (%s, 1, true, NULL, %s, %s)", first, at, at + datetime.timedelta(days=1)
     )
     monitor = Monitor(monitoring, log.read, Settings(), advance, Counted.from_json)
-    monitor.run(today + datetime.timedelta(days=1), now)
+    monitor.run(today + datetime.timedelta(days=1), at + datetime.timedelta(days=4))
     found = {(one.version, (one.date - today).days): [a.kind for a in one.alarms] for one in monitoring.reports()}
-    assert found == {("1", -1): [], ("2", 0): ["silence"], ("2", 1): ["silence"], ("1", 1): []}
+    assert found == {("1", -1): [], ("1", 0): [], ("2", 0): [], ("1", 1): [], ("2", 1): ["silence"]}
+    states = {digest: Counted.from_json(state).seen for digest, _, state, _ in stored(monitoring) if state}
+    assert [one[4:] for one in states[DIGEST]] == ["1 0", "1 0 harm replaced", "0 1 replaced"]
+    assert [one[:5] for one in states[OTHER]] == [
+        "after",
+        f"{today:%d}: 0"[:5],
+        f"{today + datetime.timedelta(1):%d}: 0"[:5],
+    ]
+
+
+def test_the_service_is_counted_once_and_in_requests(run, monitoring, log):
+    """One request of three records and one of another version; refused ones of that day."""
+    log.model("2", OTHER)
+    log.predict(1)
+    for row in (1, 2):
+        log.postgres.run("UPDATE prediction SET request_row = %s WHERE prediction_id = %s", row, log.predict(1))
+    log.predict(1, digest=OTHER)
+    log.postgres.run("INSERT INTO rejected VALUES ('2026-03-01', 'invalid-record', 7), ('2026-03-01', 'forbidden', 9)")
+    given = []
+
+    def compute(state, reference, day, *others):
+        given.append((reference.version, day.records, day.requests, dict(day.rejected), day.in_production))
+        return advance(state, reference, day, *others)
+
+    run(1, compute=compute)
+    service = (4, 2, {"invalid-record": 7})
+    assert given == [("1", *service, False), ("2", *service, True)]  # the ledger names none: it is the last version
 
 
 def test_a_version_without_a_reference_is_left_out_and_the_day_says_so(run, monitoring, log):
@@ -195,7 +225,7 @@ def test_days_on_which_a_version_neither_answered_nor_was_in_production_are_coun
     log.observe(first, 5, True)
     run(5)
     assert [(one.date, [a.kind for a in one.alarms]) for one in monitoring.reports()] == [(date(1), []), (date(5), [])]
-    days = ["01: 1 0", "02: 0 0", "03: 0 0", "04: 0 0", "05: 0 1"]
+    days = ["01: 1 0", "02: 0 0 replaced", "03: 0 0 replaced", "04: 0 0 replaced", "05: 0 1 replaced"]
     assert Counted.from_json(stored(monitoring)[-1][2].encode()).seen == days
 
 
