@@ -7,15 +7,23 @@ from heartline.monitoring.inputs import Day, Reference, Settings
 from heartline.monitoring.methods import refused, volume
 from heartline.monitoring.methods.columns import COUNTED
 from heartline.monitoring.methods.volume import Silence
-from heartline.monitoring.report import Alarm, Completeness, Drift, Harm
+from heartline.monitoring.report import (
+    COMPLETENESS,
+    DRIFT,
+    HARM,
+    SILENCE,
+    WEEKLY,
+    Alarm,
+    Completeness,
+    Drift,
+    Harm,
+)
 from heartline.monitoring.state import State
 
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _TITLES = {column.name: column.title for column in COUNTED}
 _NAMED = 3  # columns in a sentence
 _CLEAR = 20.0  # e-value of a column that is named: alone, it would be too large by chance in 5 % of the references
-
-HARM, DRIFT, WEEKLY, SILENCE, COMPLETENESS = "harm", "drift", "weekly", "silence", "completeness"
 
 
 def percent(share: float) -> str:
@@ -30,7 +38,7 @@ def life(rate: float) -> str:
 
 def year(rate: float) -> str:
     """Return the rate of an alarm of a year, in words."""
-    return f"at most {percent(rate)} of the years have a false one"
+    return f"about {percent(rate)} of the years have a false one"
 
 
 def overall(settings: Settings) -> str:

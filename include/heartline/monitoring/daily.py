@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from heartline import contract
+from heartline.arrays import Flags, Floats
 from heartline.errors import ParameterError, RegistryRefusedError
 from heartline.ledger import past
 from heartline.ledger import store as ledger
@@ -70,6 +71,11 @@ class History:
         """Return the winner that a run registered last until the end of a day; "" where the ledger has none."""
         found = [one for one in self._registered(day) if one.facts.get("winner")]
         return found[-1].version if found else ""
+
+    def registered(self, version: str, day: datetime.date) -> datetime.datetime | None:
+        """Return when a version was registered, of the entries until the end of a day; None where there is none."""
+        times = [past.since(one) for one in self.entries if one.kind == "registered" and one.version == version]
+        return max((one for one in times if one < end(day)), default=None)
 
     def _registered(self, day: datetime.date) -> list[Entry]:
         return [one for one in self.entries if one.kind == "registered" and one.at < end(day)]
@@ -194,7 +200,7 @@ class Monitor:
                 notes.append(reference)
                 continue
             wanted = staged if production in ("", one.version) and staged != one.version else ""
-            arrived, note = self._arrived(one, day, wanted)
+            arrived, note = self._arrived(one, day, wanted, history.registered(wanted, day))
             arrived = replace(
                 arrived,
                 rejected=service.rejected,
@@ -226,23 +232,32 @@ class Monitor:
         found = self.store.last_in_production(before=arrived.date)
         return self.state_of(found.state) if found and found.digest != reference.digest else None
 
-    def _arrived(self, one: LoggedVersion, day: datetime.date, staged: str) -> tuple[Day, str]:
-        """Return what arrived for a version on a day, with the candidate's answers, or why those are missing."""
+    def _arrived(
+        self, one: LoggedVersion, day: datetime.date, staged: str, since: datetime.datetime | None
+    ) -> tuple[Day, str]:
+        """Return what arrived for a version on a day, with the candidate's answers, or why those are missing.
+
+        Only predictions that were logged after the candidate was registered are compared: the records of earlier ones
+        may be among its training data. To the day is exact enough: a day on which it was registered is left out.
+        """
         answers = self.prediction_log.answers(one.digest, day)
         outcomes = self.prediction_log.outcomes(one.digest, day)
-        candidate = self._candidate(staged) if staged else None
+        found = Day(day, answers, outcomes, candidate_version=staged)
+        if not staged:
+            return found, ""
+        if since is None:
+            return found, f"the candidate, version {staged}, is not compared: the ledger does not say since when it is"
+        candidate = self._candidate(staged)
         if candidate is None:
-            note = f"the candidate, version {staged}, cannot be asked: its files are gone or damaged" if staged else ""
-            return Day(day, answers, outcomes), note
-        return (
-            Day(
-                day,
-                replace(answers, candidate=candidate.answers(answers.features)),
-                replace(outcomes, candidate=candidate.answers(outcomes.features)),
-                candidate_version=candidate.version,
-            ),
-            "",
-        )
+            return found, f"the candidate, version {staged}, cannot be asked: its files are gone or damaged"
+        start = end(day) - _DAY
+        # an outcome that arrived today after d days is that of a prediction of d days before the day's start, or later
+        logged = start.timestamp() - outcomes.delays * _DAY.total_seconds()
+        return replace(
+            found,
+            answers=replace(answers, candidate=_answers(candidate, answers.features, start >= since)),
+            outcomes=replace(outcomes, candidate=_answers(candidate, outcomes.features, logged >= since.timestamp())),
+        ), ""
 
     def _reference(self, one: LoggedVersion) -> Reference | str:
         """Return the reference of a version, or why there is none."""
@@ -262,6 +277,15 @@ class Monitor:
                 log.warning("version %s cannot answer in the shadow: %s", version, error)
                 self._candidates[version] = None
         return self._candidates[version]
+
+
+def _answers(candidate: Candidate, features: Floats, compared: Flags | bool) -> Floats:
+    """Return the candidate's answers (n,) to records (n, features), NaN for those that are not compared."""
+    asked: Flags = np.broadcast_to(compared, len(features))
+    found = np.full(len(features), np.nan)
+    if asked.any():
+        found[asked] = candidate.answers(features[asked])
+    return found
 
 
 def _empty(day: datetime.date) -> Day:

@@ -62,7 +62,8 @@ class Answers:
         ids: of the predictions; they seed the breaking of ties.
         features: (n, features) as the client sent them, NaN for a missing value.
         probabilities: (n,).
-        candidate: (n,) what the version under ``staging`` answers to the same records; None without one.
+        candidate: (n,) what the version under ``staging`` answers to the same records, NaN for those that are not
+            compared; None without one, and where it cannot be asked.
     """
 
     ids: Sequence[str]
@@ -80,8 +81,8 @@ class Outcomes:
         replaced: (n,), the outcome that a correction replaces, -1 for the first one of its prediction.
         features: (n, features) of the predictions' records.
         probabilities: (n,) of the predictions.
-        delays: (n,) days from prediction to outcome.
-        candidate: (n,) what the version under ``staging`` answers to the same records; None without one.
+        delays: (n,) days from the arrival of the prediction to that of the outcome.
+        candidate: (n,) as in ``Answers``.
     """
 
     outcomes: Integers

@@ -34,7 +34,7 @@ _ANSWERS = f"""COPY (
 ) TO STDOUT (FORMAT csv)"""  # noqa: S608 - names of the contract
 _OUTCOMES = f"""COPY (
     SELECT o.prediction_id, o.outcome::int, coalesce(before.outcome::int, -1),
-        greatest(0, extract(epoch FROM o.observed_at - p.answered) / 86400.0)::float8, p.probability, {_FEATURES}
+        greatest(0, extract(epoch FROM o.received - p.logged) / 86400.0)::float8, p.probability, {_FEATURES}
     FROM outcome AS o JOIN prediction AS p USING (prediction_id) JOIN model AS m ON m.key = p.model_key
     LEFT JOIN outcome AS before ON before.prediction_id = o.prediction_id AND before.revision = o.revision - 1
     WHERE o.received >= %s AND o.received < %s AND m.bundle = %s

@@ -179,6 +179,44 @@ def test_a_correction_changes_the_figures_and_no_bet():
     assert report.awaited.median_delay == 3
 
 
+def test_a_revision_that_says_the_same_is_no_correction():
+    first = _outcomes(0)
+    again = replace(first, replaced=first.outcomes.copy())
+    again.replaced[:3] = 1 - again.replaced[:3]
+    report = live([example.day(0, outcomes=first), example.day(1, outcomes=again)])[-1][1]
+    assert report.awaited.corrected == 3
+
+
+def test_the_score_of_the_last_days_is_beside_that_of_the_whole_life():
+    days = [_outcomes(number, flipped=0.5 * (number >= 10)) for number in range(10 + recent.DAYS)]
+    found = live(example.day(number, records=0, outcomes=one) for number, one in enumerate(days))
+    harm = found[-1][1].harm
+    last = days[-recent.DAYS :]
+    errors = np.concatenate([(one.probabilities - one.outcomes) ** 2 for one in last])
+    assert (harm.recent_outcomes, harm.groups[0].count) == (20 * recent.DAYS, 20 * len(days))
+    assert harm.recent_brier == pytest.approx(errors.mean())
+    assert harm.recent_brier > harm.groups[0].brier.value
+    none = live([example.day(0)])[0][1].harm
+    assert (none.recent_brier, none.recent_outcomes) == (None, 0)
+
+
+def test_the_error_of_the_references_score():
+    losses = (REFERENCE.probabilities - REFERENCE.labels) ** 2
+    wanted = losses.std(ddof=1) / np.sqrt(len(losses))
+    assert live([example.day(0)])[0][1].harm.reference_error == pytest.approx(wanted)
+    gone = replace(REFERENCE, probabilities=np.full(len(losses), np.nan), brier=0.2)
+    assert live([example.day(0)], reference=gone)[0][1].harm.reference_error is None
+
+
+def test_the_settings_of_the_first_day_are_those_of_the_versions_life():
+    state, first = live([example.day(0)])[0]
+    other = Settings(margin=0.5, harm_rate=0.5, drift_rate=0.5, weekly_rate=0.5)
+    report = live([example.day(1)], state, settings=other)[0][1]
+    assert (report.harm.margin, report.harm.threshold) == (first.harm.margin, first.harm.threshold) == (0.02, 100)
+    assert (report.drift.threshold, report.drift.weekly_limit) == (100, first.drift.weekly_limit)
+    assert report.rate == first.rate
+
+
 def test_awaited_outcomes_are_counted_by_risk():
     day = example.day(0, records=4)
     day = replace(day, answers=replace(day.answers, probabilities=np.array([0.1, 0.15, 0.5, 1.0])))
@@ -197,6 +235,9 @@ def test_shares_of_less_than_five_records_are_not_shown():
 
     assert shown(4) == (False, 0)
     assert shown(5) == (True, 1)
+    hidden, none = (live([example.day(0, records=count)])[0][1].drift.columns for count in (4, 0))
+    assert {len(one.recent) for one in hidden} == {0}
+    assert [len(one.recent) for one in none] == [len(one.labels) for one in none]  # nothing is hidden
 
 
 def test_the_estimate_without_outcomes_is_of_the_last_days():
@@ -223,6 +264,15 @@ def test_the_shadow_starts_again_with_another_candidate():
         None, ("8", 10, 20), ("8", 20, 40), ("9", 10, 20), None,
     ]  # fmt: skip
     assert shadows[1].threshold == 20
+
+
+def test_a_day_on_which_the_candidate_cannot_be_asked_keeps_the_comparison():
+    given = _outcomes(0, candidate=np.full(20, 0.5))
+    away = replace(example.day(1, outcomes=_outcomes(1)), candidate_version="8")
+    found = live([example.day(0, candidate="8", outcomes=given), away, example.day(2, candidate="8")])
+    assert [(one.shadow.answered, one.shadow.outcomes) for _, one in found] == [(10, 20), (10, 20), (20, 20)]
+    other = live([replace(away, candidate_version="9")], found[0][0])[0][1]
+    assert other.shadow is None
 
 
 def test_a_correction_is_no_second_outcome_of_the_shadow():
@@ -322,7 +372,7 @@ def test_the_rate_of_the_page_is_the_sum():
     assert "13 %" in report.rate
     assert "harm 1 %, drift 1 %, refused requests 1 %, weekly tests 5 %, silent days 5 %" in report.rate
     stricter = live([example.day(0)], settings=Settings(harm_rate=0.001, weekly_rate=0.01))[0][1]
-    assert (stricter.harm.threshold, stricter.drift.weekly_limit) == (1000, pytest.approx(0.01 / 27 / 52))
+    assert (stricter.harm.threshold, stricter.drift.weekly_limit) == (1000, pytest.approx(0.01 / 27 / 53))
 
 
 @pytest.mark.parametrize("number", [0, 2])

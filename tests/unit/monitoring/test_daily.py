@@ -8,14 +8,15 @@ import pytest
 
 from heartline.errors import MonitoringError, ParameterError
 from heartline.ledger import store as ledger
+from heartline.ledger.entry import Entry
 from heartline.monitoring import alarm_entries, daily, references
-from heartline.monitoring.daily import Monitor
+from heartline.monitoring.daily import History, Monitor
 from heartline.monitoring.inputs import Reference, Settings
 from heartline.monitoring.references import NoReferenceError
 from heartline.monitoring.store import Store
 from heartline.pipeline import monitor as tasks
 from heartline.registry import mlflow_registry
-from tests.unit.monitoring.fakes import DIGEST, Counted, Log, advance, date, moment, stored
+from tests.unit.monitoring.fakes import DIGEST, RECORD, Counted, Log, advance, date, moment, stored
 
 OTHER = "e" * 64
 
@@ -243,10 +244,72 @@ def test_the_candidate_answers_to_the_records_of_production(run, monitoring, log
             return np.full(len(features), 0.5)
 
     monkeypatch.setattr(daily.Candidate, "fetch", lambda version: Shadow())
-    monkeypatch.setattr(mlflow_registry, "aliased", lambda alias: mlflow_registry.Version("2", {}))
+    registered(monkeypatch, date(1) - datetime.timedelta(days=1))
     log.predict(1)
     run(1)
     assert Counted.from_json(stored(monitoring)[0][2].encode()).seen == ["01: 1 0 2"]
+
+
+def registered(monkeypatch: pytest.MonkeyPatch, day: datetime.date) -> None:
+    """Let the ledger say that version 2 was registered at the noon of a day."""
+    at = datetime.datetime.combine(day, datetime.time(12), datetime.UTC)
+    facts = {"winner": True, "digest": OTHER}
+    entry = Entry(1, at, "registered", "2", "r", facts, "w", None, "", "", "")
+    monkeypatch.setattr(History, "read", classmethod(lambda cls: History([entry])))
+
+
+def test_only_predictions_after_the_candidates_registration_are_compared(run, monitoring, log, monkeypatch):
+    class Shadow:
+        version = "2"
+
+        def answers(self, features):
+            return features[:, 0] / 100
+
+    def predict(day, age, hour=12):
+        return log.predict(day, hour=hour, record={**RECORD, "age": age})
+
+    monkeypatch.setattr(daily.Candidate, "fetch", lambda version: Shadow())
+    registered(monkeypatch, date(2))
+    for one in (predict(1, 31), predict(2, 32, hour=10), predict(2, 33, hour=14), predict(3, 34)):
+        log.observe(one, 5, True)
+    given = {}
+
+    def compute(state, reference, day, *others):
+        given[day.date] = day
+        return advance(state, reference, day, *others)
+
+    run(5, compute=compute)
+    assert given[date(1)].answers.candidate is None
+    np.testing.assert_array_equal(given[date(2)].answers.candidate, [np.nan, np.nan])
+    np.testing.assert_array_equal(given[date(3)].answers.candidate, [0.34])
+    compared = given[date(5)].outcomes.candidate
+    np.testing.assert_array_equal(compared[:2], [np.nan, np.nan])  # of before it was registered
+    assert compared[3] == 0.34
+    assert given[date(5)].candidate_version == "2"
+
+
+def test_a_candidate_that_cannot_be_asked_is_named_and_so_is_one_of_unknown_age(run, monitoring, log, monkeypatch):
+    def gone(version):
+        raise ParameterError("there is none", where="w", expected="e", hint="h")
+
+    monkeypatch.setattr(daily.Candidate, "fetch", gone)
+    given = []
+
+    def compute(state, reference, day, *others):
+        given.append((day.candidate_version, day.answers.candidate))
+        return advance(state, reference, day, *others)
+
+    log.predict(1)
+    log.predict(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow_registry, "aliased", lambda alias: mlflow_registry.Version("2", {}))
+        run(1, compute=compute)
+    registered(monkeypatch, date(1))
+    run(2, compute=compute)
+    assert given == [("2", None)] * 2
+    first, second = (" ".join(one.notes) for one in monitoring.reports())
+    assert "version 2, is not compared" in first
+    assert "version 2, cannot be asked" in second
 
 
 def test_the_net_starts_one_run_for_an_alarm_that_has_started_none(run, monitoring, log):
