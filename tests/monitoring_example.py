@@ -2,6 +2,7 @@
 
 import datetime
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -38,14 +39,23 @@ def day(
     outcomes: Outcomes | None = None,
     rejected: Mapping[str, int] | None = None,
     candidate: str = "",
+    **service: Any,
 ) -> Day:
-    """Return a day, numbered from 0, with new records of the same population, and no outcome unless it is given."""
+    """Return a day, numbered from 0, with new records of the same population, and no outcome unless it is given.
+
+    More arguments are those of ``Day`` on the whole service.
+    """
     some, probabilities, _ = drawn(records, 1000 + number)
     some = some if features is None else features[:records]
     theirs = np.sqrt(probabilities) if candidate else None
     answers = Answers([f"{number}-{at}" for at in range(records)], some, probabilities, theirs)
     return Day(
-        FIRST + datetime.timedelta(days=number), answers, outcomes or no_outcomes(), dict(rejected or {}), candidate
+        FIRST + datetime.timedelta(days=number),
+        answers,
+        outcomes or no_outcomes(),
+        dict(rejected or {}),
+        candidate,
+        **service,
     )
 
 

@@ -16,6 +16,8 @@ from heartline.monitoring.methods.betting import Wealth
 from heartline.monitoring.methods.columns import COUNTED, FEATURES, NAMES, Bars
 from heartline.monitoring.methods.paired import Compared
 from heartline.monitoring.report import (
+    SILENCE,
+    WEEKLY,
     Alarm,
     Awaited,
     ColumnDrift,
@@ -43,6 +45,7 @@ class _Base:
         imputed: share of the records with a missing value.
         pictures: the bars of each column.
         brier: its Brier score.
+        error: the standard error of that; None where the records are gone.
     """
 
     counts: Sequence[Ints]
@@ -51,9 +54,12 @@ class _Base:
     imputed: float
     pictures: Sequence[Bars]
     brier: float
+    error: float | None
 
 
-def advance(state: State | None, reference: Reference, day: Day, settings: Settings) -> tuple[State, Report]:
+def advance(
+    state: State | None, reference: Reference, day: Day, settings: Settings, predecessor: State | None = None
+) -> tuple[State, Report]:
     """Return the state and the report of a day.
 
     Nothing but the arguments is read: the same arguments give the same bytes.
@@ -62,20 +68,23 @@ def advance(state: State | None, reference: Reference, day: Day, settings: Setti
         state: of the day before; None for the first day of a version.
         reference: of the version, always the same.
         day: all that arrived on the day.
-        settings: of the team.
+        settings: of the team; those of the version's first day are used for its whole life.
+        predecessor: the last state of the version that was in production before, where that was another one: its
+            volume and its refused requests are those of the same service, and are continued.
 
     Raises:
         HandoverError: the state is of another version, or not of the day before.
     """
-    before = states.start(reference.digest, day.date) if state is None else state
+    before = states.start(reference.digest, day.date, settings) if state is None else state
+    settings = before.settings
     _expect_next(before, reference, day)
+    if predecessor is not None:
+        before = replace(before, volume=predecessor.volume, refused=refused.continued(predecessor.refused))
     base = _base(reference)
     after, silence = _counted(before, base, day)
-    after = _with_outcomes(after, base, day, settings)
-    after, below = _with_week(after, base, day, settings)
-    parts = _Parts(
-        _harm(after, base, settings), _drift(after, base, settings), _completeness(after, base, day, silence)
-    )
+    after = _with_outcomes(after, base, day)
+    after, below = _with_week(after, base, day)
+    parts = _Parts(_harm(after, base), _drift(after, base), _completeness(after, base, day, silence))
     found = alarms.raised(
         after,
         reference,
@@ -87,9 +96,11 @@ def advance(state: State | None, reference: Reference, day: Day, settings: Setti
         silence=silence,
         weekly=below,
     )
+    if not day.in_production:  # nobody gets its answers; if it comes back, what it would have raised is raised then
+        found, below = [], {}
     after = replace(
         after,
-        raised=[*after.raised, *(one.kind for one in found if one.kind not in (alarms.WEEKLY, alarms.SILENCE))],
+        raised=[*after.raised, *(one.kind for one in found if one.kind not in (WEEKLY, SILENCE))],
         weekly_raised=[*after.weekly_raised, *below],
     )
     return after, _report(after, reference, day, settings, parts, found)
@@ -116,6 +127,7 @@ def _expect_next(before: State, reference: Reference, day: Day) -> None:
 def _base(reference: Reference) -> _Base:
     counts = columns.counts(columns.all_cells(reference.features, reference.probabilities))
     records = len(reference.labels)
+    losses = squared_errors(reference.labels, reference.probabilities)
     return _Base(
         counts=counts,
         missing=np.isnan(reference.features).sum(axis=0),
@@ -123,15 +135,16 @@ def _base(reference: Reference) -> _Base:
         imputed=float(counts[-1][1:].sum() / max(records, 1)),
         pictures=[columns.bars(column, count) for column, count in zip(COUNTED, counts, strict=True)],
         brier=brier(reference.labels, reference.probabilities) if reference.brier is None else reference.brier,
+        error=float(losses.std(ddof=1) / records**0.5) if records > 1 and np.isfinite(losses).all() else None,
     )
 
 
 def _counted(before: State, base: _Base, day: Day) -> tuple[State, volume.Silence]:
     """Return the state with the day's predictions, and what is said of their number."""
     counts, missing, drift = _bets(before, base, day.answers)
-    records, rejected = len(day.answers.probabilities), sum(day.rejected.values())
-    kept, silence = volume.look(before.volume, day.date, records)
-    last = recent.day(counts, missing, records, rejected, base.pictures)
+    records = len(day.answers.probabilities)
+    before, requests, silence = _service(before, day)
+    last = recent.day(counts, missing, records, requests, base.pictures)
     return replace(
         before,
         date=day.date,
@@ -140,10 +153,22 @@ def _counted(before: State, base: _Base, day: Day) -> tuple[State, volume.Silenc
         drift=drift,
         recent=[*before.recent, last][-recent.DAYS :],
         week=recent.added(before.week, counts, missing, records),
-        volume=kept,
-        refused=refused.add(before.refused, str(day.date), rejected, records),
         shadow=_answered(before.shadow, day),
     ), silence
+
+
+def _service(before: State, day: Day) -> tuple[State, tuple[int, int], volume.Silence]:
+    """Return the state with the day of the whole service, its refused and accepted requests, and what is said of it.
+
+    A day of the service is counted once: for the version in production.
+    """
+    if not day.in_production:
+        return before, (0, 0), volume.Silence()
+    records, accepted = day.volume()
+    rejected = sum(day.rejected.values())
+    kept, silence = volume.look(before.volume, day.date, records)
+    after = replace(before, volume=kept, refused=refused.add(before.refused, str(day.date), rejected, accepted))
+    return after, (rejected, accepted), silence
 
 
 def _bets(before: State, base: _Base, answers: Answers) -> tuple[list[Ints], Ints, Wealth]:
@@ -168,14 +193,15 @@ def _bets(before: State, base: _Base, answers: Answers) -> tuple[list[Ints], Int
 def _answered(shadow: Compared | None, day: Day) -> Compared | None:
     if not day.candidate_version:
         return None
-    if shadow is None or shadow.version != day.candidate_version:
+    same = shadow is not None and shadow.version == day.candidate_version
+    if day.answers.candidate is None:  # it cannot be asked today: what is known of it stays
+        return shadow if same else None
+    if shadow is None or not same:
         shadow = paired.start(day.candidate_version)
-    if day.answers.candidate is None:
-        return shadow
     return paired.with_answers(shadow, day.answers.probabilities, day.answers.candidate)
 
 
-def _with_outcomes(before: State, base: _Base, day: Day, settings: Settings) -> State:
+def _with_outcomes(before: State, base: _Base, day: Day) -> State:
     """Return the state with the day's outcomes: the first ones are bet on, corrections change the live figures only."""
     given = day.outcomes
     first = given.replaced < 0
@@ -185,9 +211,9 @@ def _with_outcomes(before: State, base: _Base, day: Day, settings: Settings) -> 
     return replace(
         before,
         recent=[*before.recent[:-1], today],
-        harm=harm.bet(before.harm, losses, base.brier + settings.margin),
+        harm=harm.bet(before.harm, losses, base.brier + before.settings.margin),
         live=live.add(before.live, given.features, given.probabilities, given.outcomes, given.replaced),
-        corrected=before.corrected + int((~first).sum()),
+        corrected=before.corrected + int((~first & (given.replaced != given.outcomes)).sum()),
         delays=(np.array(before.delays) + np.bincount(delays, minlength=states.LONGEST + 1)).tolist(),
         shadow=_compared(before.shadow, given, first),
     )
@@ -199,32 +225,36 @@ def _compared(shadow: Compared | None, given: Outcomes, first: Flags) -> Compare
     return paired.with_outcomes(shadow, given.outcomes[first], given.probabilities[first], given.candidate[first])
 
 
-def _with_week(before: State, base: _Base, day: Day, settings: Settings) -> tuple[State, dict[str, float]]:
+def _with_week(before: State, base: _Base, day: Day) -> tuple[State, dict[str, float]]:
     """Return the state after the day, and, if it ends a week, the p-values below the limit of columns without alarm."""
     if day.date.weekday() != 6 or before.week is None:
         return before, {}
     p = recent.test(before.week, base.counts, base.missing, base.records)
-    limit = weekly.limit(settings.weekly_rate, recent.TESTS)
+    limit = weekly.limit(before.settings.weekly_rate, recent.TESTS)
     below = {name: one for name, one in p.items() if one < limit and name not in before.weekly_raised}
     return replace(before, week=None, weekly=p), below
 
 
-def _harm(state: State, base: _Base, settings: Settings) -> Harm:
+def _harm(state: State, base: _Base) -> Harm:
+    outcomes, losses = recent.errors(state.recent)
     return Harm(
         e=state.harm.present[0],
         highest=state.harm.highest[0],
-        threshold=1.0 / settings.harm_rate,
+        threshold=1.0 / state.settings.harm_rate,
         reference_brier=base.brier,
-        margin=settings.margin,
+        margin=state.settings.margin,
         counted=state.harm.seen,
         groups=live.figures(state.live),
         calibration=live.calibration(state.live),
+        reference_error=base.error,
         estimated=unlabelled.estimate(recent.scores(state.recent)),
+        recent_brier=losses,
+        recent_outcomes=outcomes,
     )
 
 
-def _drift(state: State, base: _Base, settings: Settings) -> Drift:
-    records = sum(one.records for one in state.recent)
+def _drift(state: State, base: _Base) -> Drift:
+    records = recent.shown(state.recent)
     found = []
     for at, (column, picture) in enumerate(zip(COUNTED, base.pictures, strict=True)):
         bars = np.array([one.bars[at] for one in state.recent]).sum(axis=0)
@@ -236,7 +266,7 @@ def _drift(state: State, base: _Base, settings: Settings) -> Drift:
                 e=state.drift.present[at],
                 labels=picture.labels,
                 reference=_shares(picture.heights(base.counts[at])),
-                recent=_shares(bars),
+                recent=_shares(bars) if records or not bars.any() else [],
                 missing_reference=float(base.missing[at] / max(base.records, 1)) if at < len(FEATURES) else 0.0,
                 missing_recent=missing / records if records else 0.0,
                 weekly_p=state.weekly.get(column.name),
@@ -245,8 +275,8 @@ def _drift(state: State, base: _Base, settings: Settings) -> Drift:
     return Drift(
         e=conformal.combined(state.drift.present),
         highest=conformal.combined(state.drift.highest),
-        threshold=1.0 / settings.drift_rate,
-        weekly_limit=weekly.limit(settings.weekly_rate, recent.TESTS),
+        threshold=1.0 / state.settings.drift_rate,
+        weekly_limit=weekly.limit(state.settings.weekly_rate, recent.TESTS),
         counted=state.predictions,
         columns=found,
     )
@@ -259,16 +289,16 @@ def _shares(counts: Ints) -> list[float]:
 
 
 def _completeness(state: State, base: _Base, day: Day, silence: volume.Silence) -> Completeness:
-    records = sum(one.records for one in state.recent)
-    rejected = sum(one.refused for one in state.recent)
+    shown = recent.shown(state.recent)
+    rejected, accepted = sum(one.refused for one in state.recent), sum(one.accepted for one in state.recent)
     return Completeness(
-        records=len(day.answers.probabilities),
+        records=day.volume()[0] if day.in_production else len(day.answers.probabilities),
         usual=silence.usual,
         silence=silence.probability,
-        imputed=sum(one.imputed for one in state.recent) / records if records else 0.0,
+        imputed=sum(one.imputed for one in state.recent) / shown if shown else 0.0,
         imputed_reference=base.imputed,
-        rejected=dict(day.rejected),
-        rejected_share=rejected / (records + rejected) if records + rejected else 0.0,
+        rejected=dict(day.rejected) if day.in_production else {},
+        rejected_share=rejected / (accepted + rejected) if accepted + rejected else 0.0,
     )
 
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from heartline.errors import MonitoringRefusedError
 from heartline.ledger import store
 from heartline.ledger.entry import Entry
+from heartline.monitoring.report import ALARMS as KINDS
+from heartline.monitoring.report import HARM as HARM
 from heartline.monitoring.report import Alarm
 
 ALARM, ACKNOWLEDGED = "alarm", "acknowledged"
-HARM = "harm"
-KINDS = (HARM, "drift", "weekly", "silence", "completeness")
-"""The kinds of ``report.Alarm``; the ledger also holds alarms of missed deadlines."""
 MIN_REASON, MAX_REASON = 10, 2000
 
 
@@ -72,6 +71,7 @@ def open_alarms(entries: Sequence[Entry] | None = None, *, url: str | None = Non
 
 
 def _is_ours(entry: Entry) -> bool:
+    """Return whether an alarm is one of the monitoring: the ledger also holds those of missed deadlines."""
     return entry.kind == ALARM and entry.facts.get("alarm") in KINDS
 
 

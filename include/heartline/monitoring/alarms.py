@@ -7,15 +7,23 @@ from heartline.monitoring.inputs import Day, Reference, Settings
 from heartline.monitoring.methods import refused, volume
 from heartline.monitoring.methods.columns import COUNTED
 from heartline.monitoring.methods.volume import Silence
-from heartline.monitoring.report import Alarm, Completeness, Drift, Harm
+from heartline.monitoring.report import (
+    COMPLETENESS,
+    DRIFT,
+    HARM,
+    SILENCE,
+    WEEKLY,
+    Alarm,
+    Completeness,
+    Drift,
+    Harm,
+)
 from heartline.monitoring.state import State
 
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _TITLES = {column.name: column.title for column in COUNTED}
 _NAMED = 3  # columns in a sentence
 _CLEAR = 20.0  # e-value of a column that is named: alone, it would be too large by chance in 5 % of the references
-
-HARM, DRIFT, WEEKLY, SILENCE, COMPLETENESS = "harm", "drift", "weekly", "silence", "completeness"
 
 
 def percent(share: float) -> str:
@@ -30,7 +38,7 @@ def life(rate: float) -> str:
 
 def year(rate: float) -> str:
     """Return the rate of an alarm of a year, in words."""
-    return f"at most {percent(rate)} of the years have a false one"
+    return f"about {percent(rate)} of the years have a false one"
 
 
 def overall(settings: Settings) -> str:
@@ -95,9 +103,8 @@ def raised(
         text = f"The records of the week until {day.date} differ from the training data in: {_listed(smallest)}."
         found.append(_alarm(WEEKLY, reference, day, text, year(settings.weekly_rate), p=weekly[smallest[0]]))
     if silence.alarm:
-        weekday = _WEEKDAYS[day.date.weekday()]
-        text = f"No record was predicted on {weekday}, {day.date}; usual for a {weekday} are {silence.usual:.3g}."
-        found.append(_alarm(SILENCE, reference, day, text, year(volume.RATE), usual=silence.usual or 0.0))
+        text = _silence(day, silence)
+        found.append(_alarm(SILENCE, reference, day, text, year(volume.RATE), usual=silence.expected))
     return found
 
 
@@ -113,6 +120,16 @@ def _harm(harm: Harm, state: State) -> str:
     return (
         f"The predictions are worse than at training: the mean squared error (Brier score) {now}, and was "
         f"{harm.reference_brier:.3f} at training."
+    )
+
+
+def _silence(day: Day, silence: Silence) -> str:
+    weekday = _WEEKDAYS[day.date.weekday()]
+    if silence.days == 1:
+        return f"No record was predicted on {weekday}, {day.date}; usual for a {weekday} are {silence.expected:.3g}."
+    return (
+        f"No record was predicted on the {silence.days} days until {weekday}, {day.date}; usual for these days are "
+        f"{silence.expected:.3g}."
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from heartline import contract
+from heartline.arrays import Flags, Floats
 from heartline.errors import ParameterError, RegistryRefusedError
 from heartline.ledger import past
 from heartline.ledger import store as ledger
@@ -21,7 +22,7 @@ from heartline.monitoring import references
 from heartline.monitoring.inputs import Answers, Day, Outcomes, Reference, Settings
 from heartline.monitoring.prediction_log import LoggedVersion, PredictionLog
 from heartline.monitoring.references import NoReferenceError
-from heartline.monitoring.report import Alarm, Report
+from heartline.monitoring.report import Report
 from heartline.monitoring.shadow import Candidate
 from heartline.monitoring.store import Store
 from heartline.registry import mlflow_registry, versions
@@ -29,12 +30,11 @@ from heartline.registry import mlflow_registry, versions
 HISTORY_KINDS = ("registered", "moved")
 SETTLED = datetime.timedelta(minutes=10)
 """After the end of a day, until all transactions of the service that began on it have ended."""
-SILENCE = "silence"
 _DAY = datetime.timedelta(days=1)
 
 log = logging.getLogger(__name__)
 
-Advance = Callable[[Any, Reference, Day, Settings], tuple[Any, Report]]
+Advance = Callable[[Any, Reference, Day, Settings, Any], tuple[Any, Report]]
 """``advance.advance``."""
 
 
@@ -72,6 +72,11 @@ class History:
         found = [one for one in self._registered(day) if one.facts.get("winner")]
         return found[-1].version if found else ""
 
+    def registered(self, version: str, day: datetime.date) -> datetime.datetime | None:
+        """Return when a version was registered, of the entries until the end of a day; None where there is none."""
+        times = [past.since(one) for one in self.entries if one.kind == "registered" and one.version == version]
+        return max((one for one in times if one < end(day)), default=None)
+
     def _registered(self, day: datetime.date) -> list[Entry]:
         return [one for one in self.entries if one.kind == "registered" and one.at < end(day)]
 
@@ -102,6 +107,13 @@ def monitored(logged: Sequence[LoggedVersion], history: History, day: datetime.d
     if not digest or any(one.digest == digest for one in logged):
         return list(logged)
     return sorted([*logged, LoggedVersion(digest, production)], key=lambda one: one.digest)
+
+
+def _in_production(versions_of_day: Sequence[LoggedVersion], production: str, digest: str) -> str:
+    """Return the digest of the version in production; where the ledger names none, that of the last one in the log."""
+    if not production:
+        return max(versions_of_day, key=lambda one: (len(one.version), one.version)).digest if versions_of_day else ""
+    return digest or next((one.digest for one in versions_of_day if one.version == production), "")
 
 
 def candidate(history: History, day: datetime.date) -> str:
@@ -176,9 +188,11 @@ class Monitor:
     def _compute(self, day: datetime.date, history: History) -> None:
         production = history.production(day)
         staged = candidate(history, day)
-        rejected = self.prediction_log.rejected(day)
+        service = self.prediction_log.service(day)
         notes = []
-        for one in monitored(self.prediction_log.versions(day), history, day):
+        versions_of_day = monitored(self.prediction_log.versions(day), history, day)
+        digest = _in_production(versions_of_day, production, history.digest(production, day))
+        for one in versions_of_day:
             if self.store.report(one.digest, day):
                 continue  # an earlier attempt got as far as this
             reference = self._reference(one)
@@ -186,43 +200,64 @@ class Monitor:
                 notes.append(reference)
                 continue
             wanted = staged if production in ("", one.version) and staged != one.version else ""
-            arrived, note = self._arrived(one, day, wanted)
-            self._store(reference, replace(arrived, rejected=rejected), note, expected=production == one.version)
+            arrived, note = self._arrived(one, day, wanted, history.registered(wanted, day))
+            arrived = replace(
+                arrived,
+                rejected=service.rejected,
+                records=service.records,
+                requests=service.requests,
+                # where the ledger names none, a version that only got outcomes is none
+                in_production=one.digest == digest and bool(production or arrived.answers.ids),
+            )
+            self._store(reference, arrived, note)
         self.store.complete(day, notes)
         log.info("%s is complete%s", day, "".join(f"; {one}" for one in notes))
 
-    def _store(self, reference: Reference, arrived: Day, note: str, *, expected: bool) -> None:
+    def _store(self, reference: Reference, arrived: Day, note: str) -> None:
         before = self.store.last(reference.digest, before=arrived.date)
         state = self.state_of(before.state) if before else None
-        alarms: list[Alarm] = []
-        # days on which it neither answered nor was in production: without a report, and not silent
+        # days on which it neither answered nor was in production: without a report
         between = (arrived.date - before.day).days - 1 if before else 0
         for number in range(between, 0, -1):
-            state, report = self.advance(state, reference, _empty(arrived.date - number * _DAY), self.settings)
-            alarms += [one for one in report.alarms if one.kind != SILENCE]
-        state, report = self.advance(state, reference, arrived, self.settings)
-        alarms += [one for one in report.alarms if expected or one.kind != SILENCE]
-        report = replace(report, alarms=alarms)
+            day = _empty(arrived.date - number * _DAY)
+            state, _ = self.advance(state, reference, day, self.settings, None)
+        predecessor = self._predecessor(arrived, reference) if arrived.in_production else None
+        state, report = self.advance(state, reference, arrived, self.settings, predecessor)
         notes = [*report.notes, *reference.missing, *([note] if note else [])]
-        self.store.save(replace(report, notes=list(dict.fromkeys(notes))), state.to_json())
+        report = replace(report, notes=list(dict.fromkeys(notes)))
+        self.store.save(report, state.to_json(), in_production=arrived.in_production)
 
-    def _arrived(self, one: LoggedVersion, day: datetime.date, staged: str) -> tuple[Day, str]:
-        """Return what arrived for a version on a day, with the candidate's answers, or why those are missing."""
+    def _predecessor(self, arrived: Day, reference: Reference) -> Any:
+        """Return the state of the version that was in production before a day; None where it was the same one."""
+        found = self.store.last_in_production(before=arrived.date)
+        return self.state_of(found.state) if found and found.digest != reference.digest else None
+
+    def _arrived(
+        self, one: LoggedVersion, day: datetime.date, staged: str, since: datetime.datetime | None
+    ) -> tuple[Day, str]:
+        """Return what arrived for a version on a day, with the candidate's answers, or why those are missing.
+
+        Only predictions that were logged after the candidate was registered are compared: the records of earlier ones
+        may be among its training data. To the day is exact enough: a day on which it was registered is left out.
+        """
         answers = self.prediction_log.answers(one.digest, day)
         outcomes = self.prediction_log.outcomes(one.digest, day)
-        candidate = self._candidate(staged) if staged else None
+        found = Day(day, answers, outcomes, candidate_version=staged)
+        if not staged:
+            return found, ""
+        if since is None:
+            return found, f"the candidate, version {staged}, is not compared: the ledger does not say since when it is"
+        candidate = self._candidate(staged)
         if candidate is None:
-            note = f"the candidate, version {staged}, cannot be asked: its files are gone or damaged" if staged else ""
-            return Day(day, answers, outcomes), note
-        return (
-            Day(
-                day,
-                replace(answers, candidate=candidate.answers(answers.features)),
-                replace(outcomes, candidate=candidate.answers(outcomes.features)),
-                candidate_version=candidate.version,
-            ),
-            "",
-        )
+            return found, f"the candidate, version {staged}, cannot be asked: its files are gone or damaged"
+        start = end(day) - _DAY
+        # an outcome that arrived today after d days is that of a prediction of d days before the day's start, or later
+        logged = start.timestamp() - outcomes.delays * _DAY.total_seconds()
+        return replace(
+            found,
+            answers=replace(answers, candidate=_answers(candidate, answers.features, start >= since)),
+            outcomes=replace(outcomes, candidate=_answers(candidate, outcomes.features, logged >= since.timestamp())),
+        ), ""
 
     def _reference(self, one: LoggedVersion) -> Reference | str:
         """Return the reference of a version, or why there is none."""
@@ -244,11 +279,20 @@ class Monitor:
         return self._candidates[version]
 
 
+def _answers(candidate: Candidate, features: Floats, compared: Flags | bool) -> Floats:
+    """Return the candidate's answers (n,) to records (n, features), NaN for those that are not compared."""
+    asked: Flags = np.broadcast_to(compared, len(features))
+    found = np.full(len(features), np.nan)
+    if asked.any():
+        found[asked] = candidate.answers(features[asked])
+    return found
+
+
 def _empty(day: datetime.date) -> Day:
-    """Return a day on which nothing arrived."""
+    """Return a day on which nothing arrived for a version that was not in production."""
     features = np.empty((0, len(contract.FEATURE_NAMES)))
     none, whole = np.empty(0), np.empty(0, np.int64)
-    return Day(day, Answers([], features, none), Outcomes(whole, whole, features, none, none))
+    return Day(day, Answers([], features, none), Outcomes(whole, whole, features, none, none), in_production=False)
 
 
 def last_ended(now: datetime.datetime) -> datetime.date:

@@ -17,8 +17,8 @@ class Settings:
 
     Attributes:
         margin: by how much the Brier score may exceed the reference before it is harm.
-        harm_rate: probability of a false alarm of harm in the life of a reference.
-        drift_rate: probability of a false alarm of drift in the life of a reference, over all columns.
+        harm_rate: probability of a false alarm of harm in the life of a version.
+        drift_rate: probability of a false alarm of drift in the life of a version, over all columns.
         weekly_rate: probability of a false alarm of the weekly tests in a year, over all columns and weeks.
     """
 
@@ -62,7 +62,8 @@ class Answers:
         ids: of the predictions; they seed the breaking of ties.
         features: (n, features) as the client sent them, NaN for a missing value.
         probabilities: (n,).
-        candidate: (n,) what the version under ``staging`` answers to the same records; None without one.
+        candidate: (n,) what the version under ``staging`` answers to the same records, NaN for those that are not
+            compared; None without one, and where it cannot be asked.
     """
 
     ids: Sequence[str]
@@ -80,8 +81,8 @@ class Outcomes:
         replaced: (n,), the outcome that a correction replaces, -1 for the first one of its prediction.
         features: (n, features) of the predictions' records.
         probabilities: (n,) of the predictions.
-        delays: (n,) days from prediction to outcome.
-        candidate: (n,) what the version under ``staging`` answers to the same records; None without one.
+        delays: (n,) days from the arrival of the prediction to that of the outcome.
+        candidate: (n,) as in ``Answers``.
     """
 
     outcomes: Integers
@@ -102,6 +103,10 @@ class Day:
         outcomes: its outcomes, also of predictions of earlier days.
         rejected: number of refused requests by reason, of the whole service.
         candidate_version: the version under ``staging`` where that is another one, else "".
+        records: predictions of the whole service; None: those of ``answers``.
+        requests: accepted requests of the whole service, of one record or many; None: as many as ``records``.
+        in_production: whether the version was in production at the end of the day. The days of the service (its
+            volume and its refused requests) are counted for that version only, and only that one raises alarms.
     """
 
     date: datetime.date
@@ -109,3 +114,11 @@ class Day:
     outcomes: Outcomes
     rejected: Mapping[str, int] = field(default_factory=dict)
     candidate_version: str = ""
+    records: int | None = None
+    requests: int | None = None
+    in_production: bool = True
+
+    def volume(self) -> tuple[int, int]:
+        """Return the records and the accepted requests of the whole service."""
+        records = len(self.answers.probabilities) if self.records is None else self.records
+        return records, records if self.requests is None else self.requests

@@ -7,7 +7,7 @@ never changes. The rows are streamed by PostgreSQL and become arrays chunk by ch
 import datetime
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,36 @@ _ADD = """
     )
     SELECT (SELECT count(*) FROM new), (SELECT count(*) FROM added)"""
 _ADD_ATTEMPTS = 5
+
+
+# A record is in one row, and the first one of a request has the number 0.
+_SERVICE = """SELECT count(*), count(*) FILTER (WHERE request_row = 0) FROM prediction
+    WHERE logged >= %s AND logged < %s"""
+_NO_INPUT = (
+    "unauthorized",
+    "forbidden",
+    "internal-error",
+    "unsupported-transfer-coding",
+    "not-ready",
+    "overloaded",
+    "log-unavailable",
+)
+"""Reasons that say nothing of a request's records: who may ask (401, 403), and what the service cannot (5xx)."""
+
+
+@dataclass(frozen=True)
+class ServiceDay:
+    """A day of the whole service, of all versions.
+
+    Attributes:
+        records: predictions.
+        requests: accepted requests, of one record or many.
+        rejected: requests that were refused because of what was sent, by reason.
+    """
+
+    records: int
+    requests: int
+    rejected: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -183,6 +213,18 @@ class PredictionLog:
         with self._reading() as cursor:
             cursor.execute("SELECT reason, count FROM rejected WHERE day = %s AND count > 0 ORDER BY reason", (day,))
             return {str(reason): int(count) for reason, count in cursor.fetchall()}
+
+    def service(self, day: datetime.date) -> ServiceDay:
+        """Return what the whole service did on a day.
+
+        Raises:
+            MonitoringError: the database does not answer.
+        """
+        with self._reading() as cursor:
+            cursor.execute(_SERVICE, _bounds(day))
+            records, requests = cursor.fetchone()
+        rejected = {reason: count for reason, count in self.rejected(day).items() if reason not in _NO_INPUT}
+        return ServiceDay(records, requests, rejected)
 
     def known(self, ids: Sequence[str]) -> set[str]:
         """Return which of these predictions are in the log.

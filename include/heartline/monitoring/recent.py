@@ -10,6 +10,7 @@ from heartline.monitoring.methods import weekly
 from heartline.monitoring.methods.columns import FEATURES, MISSING_FIELDS, NAMES, PROBABILITY, Bars
 
 DAYS = 28
+FEWEST = 5  # records of the last days of which shares are shown: those of fewer would be the values of patients
 _SCORES = 101  # cells of a probability here: 0, 0.01, … 1
 TESTS = 2 * len(FEATURES) + 1  # of a week: values and missing values of each feature, and the probability
 
@@ -21,7 +22,8 @@ class Recent:
     Attributes:
         records: predictions.
         imputed: of them with a missing value.
-        refused: requests that were refused.
+        refused: requests of the whole service that were refused; 0 where the version was not in production.
+        accepted: requests of the whole service that were accepted; 0 likewise.
         bars: of each column, predictions by bar.
         missing: of each feature, missing values.
         scores: (101,) predictions by probability.
@@ -32,6 +34,7 @@ class Recent:
     records: int
     imputed: int
     refused: int
+    accepted: int
     bars: list[list[int]]
     missing: list[int]
     scores: list[int]
@@ -54,25 +57,34 @@ class Week:
     missing: list[int]
 
 
-def day(counts: Sequence[Ints], missing: Ints, records: int, refused: int, pictures: Sequence[Bars]) -> Recent:
+def day(
+    counts: Sequence[Ints], missing: Ints, records: int, requests: tuple[int, int], pictures: Sequence[Bars]
+) -> Recent:
     """Return a day.
 
     Args:
         counts: of each column, its predictions by cell.
         missing: (features,) missing values.
         records: predictions.
-        refused: requests that were refused.
+        requests: refused ones and accepted ones.
         pictures: the bars of each column.
     """
     hundredths = (np.arange(len(counts[-2])) + 5) // 10
     return Recent(
         records=records,
         imputed=int(counts[-1][1:].sum()),
-        refused=refused,
+        refused=requests[0],
+        accepted=requests[1],
         bars=[one.heights(count).tolist() for one, count in zip(pictures, counts, strict=True)],
         missing=missing.tolist(),
         scores=np.bincount(hundredths, weights=counts[-2], minlength=_SCORES).astype(np.int64).tolist(),
     )
+
+
+def shown(days: Sequence[Recent]) -> int:
+    """Return the records of these days; 0 where there are too few to show shares of them."""
+    records = sum(one.records for one in days)
+    return records if records >= FEWEST else 0
 
 
 def errors(days: Sequence[Recent]) -> tuple[int, float | None]:

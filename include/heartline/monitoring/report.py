@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+HARM, DRIFT, WEEKLY, SILENCE, COMPLETENESS = "harm", "drift", "weekly", "silence", "completeness"
+ALARMS = (HARM, DRIFT, WEEKLY, SILENCE, COMPLETENESS)
+"""The kinds of alarms."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -27,7 +31,7 @@ class Alarm:
     """An alarm.
 
     Attributes:
-        kind: ``harm``, ``drift``, ``weekly``, ``silence`` or ``completeness``.
+        kind: one of ``ALARMS``.
         key: the same for the same alarm, however often a day is run.
         date: the day that raised it.
         version: of the model.
@@ -96,6 +100,7 @@ class Harm:
         counted: outcomes that the e-value has counted.
         groups: live figures, the first one of all records.
         calibration: for the picture.
+        reference_error: standard error of ``reference_brier``, which is an estimate; None where its records are gone.
         estimated: Brier score and AUC that are expected without outcomes, if the model is calibrated.
         recent_brier: mean squared error of the outcomes of the last 28 days; None without one.
         recent_outcomes: their number.
@@ -109,6 +114,7 @@ class Harm:
     counted: int
     groups: Sequence[Figures]
     calibration: Sequence[CalibrationBin]
+    reference_error: float | None = field(default=None, kw_only=True)
     estimated: Mapping[str, float] = field(default_factory=dict)
     recent_brier: float | None = None
     recent_outcomes: int = 0
@@ -124,9 +130,9 @@ class ColumnDrift:
         e: the present e-value of this column alone.
         labels: of the picture's bars.
         reference: share of the reference in each bar.
-        recent: share of the last 28 days in each bar.
+        recent: share of the last 28 days in each bar; empty where there are too few records to show shares of them.
         missing_reference: share of missing values in the reference.
-        missing_recent: the same in the last 28 days.
+        missing_recent: the same in the last 28 days; 0 where there are too few records.
         weekly_p: p-value of the last weekly test; None without one.
     """
 
@@ -167,12 +173,13 @@ class Completeness:
     """Is the input complete?
 
     Attributes:
-        records: predictions of the day.
+        records: predictions of the day, of the whole service where the version was in production.
         usual: predictions of a usual day of this weekday; None before there were enough days.
-        silence: probability of a day without a record, if the volume is as usual; None where it is not known.
+        silence: probability of a day without a record, if the volume is as usual; on a silent day, of all silent days
+            until then; None where it is not known, and where the version was not in production.
         imputed: share of predictions of the last 28 days with an imputed field.
         imputed_reference: the same in the reference.
-        rejected: refused requests of the day by reason.
+        rejected: refused requests of the day by reason; none where the version was not in production.
         rejected_share: of the last 28 days' requests.
     """
 
@@ -209,7 +216,7 @@ class Awaited:
     Attributes:
         predictions: so far.
         outcomes: predictions with an outcome.
-        corrected: outcomes that were corrected.
+        corrected: corrections that changed the outcome.
         median_delay: days from prediction to outcome; None without an outcome.
         bands: by predicted risk: unequal shares mean that the outcomes are no fair sample.
     """

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from heartline.errors import HandoverError
+from heartline.monitoring.inputs import Settings
 from heartline.monitoring.methods import conformal, harm, live, refused
 from heartline.monitoring.methods.betting import Wealth
 from heartline.monitoring.methods.columns import COUNTED
@@ -27,20 +28,22 @@ class State:
     Attributes:
         digest: of the version's bundle.
         first: the first day.
+        settings: of the team on the first day. They are those of the version's whole life: a rate that is changed
+            while one looks is none.
         date: the last day that was counted.
         predictions: so far.
         counts: of each column, predictions by cell.
         drift: the e-processes of the columns.
         harm: the e-process of the Brier score.
         live: outcomes by score.
-        corrected: corrections of outcomes.
+        corrected: corrections that changed the outcome.
         delays: (days,) first outcomes by their delay.
         recent: the last days.
         week: the present week; None at its beginning.
         weekly: p-values of the last week.
         weekly_raised: columns that were in a weekly alarm.
-        volume: records of the last days.
-        refused: days by their share of refused requests.
+        volume: records of the whole service on the last days on which the version was in production.
+        refused: the same days by their share of refused requests.
         shadow: the comparison with the candidate; None without one.
         raised: the kinds of alarms that are raised once and were raised.
         format: of this document.
@@ -48,6 +51,7 @@ class State:
 
     digest: str
     first: datetime.date
+    settings: Settings
     date: datetime.date
     predictions: int
     counts: list[list[int]]
@@ -95,16 +99,18 @@ def _unreadable(what: str) -> HandoverError:
     )
 
 
-def start(digest: str, date: datetime.date) -> State:
+def start(digest: str, date: datetime.date, settings: Settings) -> State:
     """Return the state of a version before its first day.
 
     Args:
         digest: of its bundle.
         date: the first day.
+        settings: of the team.
     """
     return State(
         digest=digest,
         first=date,
+        settings=settings,
         date=date - datetime.timedelta(days=1),
         predictions=0,
         counts=[[0] * column.size for column in COUNTED],

@@ -1,7 +1,8 @@
 """What the monitoring keeps, in the schema ``monitoring`` of the database ``heartline``: aggregates, no record, no id.
 
-For each version (the digest of its bundle's manifest) and day it holds the state after that day and the report of it,
-written in one transaction. What is stored is not computed again.
+For each version (the digest of its bundle's manifest) and day it holds the report, and for each version the newest
+state, written in one transaction. What is stored is not computed again. Older states are not kept: the difference of
+the states of two days with one prediction between them would be that prediction.
 """
 
 import datetime
@@ -24,11 +25,16 @@ CREATE TABLE IF NOT EXISTS monitoring.report (
     day date NOT NULL,
     version text NOT NULL,
     alarms integer NOT NULL,
-    state text NOT NULL,
     report text NOT NULL,
     PRIMARY KEY (digest, day)
 );
 CREATE INDEX IF NOT EXISTS report_day ON monitoring.report (day);
+CREATE TABLE IF NOT EXISTS monitoring.state (
+    digest text PRIMARY KEY,
+    day date NOT NULL,
+    state text NOT NULL,
+    in_production date
+);
 CREATE TABLE IF NOT EXISTS monitoring.day (
     day date PRIMARY KEY,
     notes text[] NOT NULL
@@ -42,6 +48,13 @@ CREATE TABLE IF NOT EXISTS monitoring.alarm (
 );
 """
 
+_SAVE_REPORT = """INSERT INTO monitoring.report (digest, day, version, alarms, report) VALUES (%s, %s, %s, %s, %s)
+    ON CONFLICT DO NOTHING"""
+_SAVE_STATE = """INSERT INTO monitoring.state AS old (digest, day, state, in_production) VALUES (%s, %s, %s, %s)
+    ON CONFLICT (digest) DO UPDATE SET day = excluded.day, state = excluded.state,
+        in_production = coalesce(excluded.in_production, old.in_production)
+    WHERE old.day < excluded.day"""
+
 _DONE = {
     "told": "UPDATE monitoring.alarm SET told = true WHERE key = %s",
     "emitted": "UPDATE monitoring.alarm SET emitted = true WHERE key = %s",
@@ -53,10 +66,12 @@ class Stored:
     """The last state of a version.
 
     Attributes:
+        digest: of the version.
         day: after which day it is.
         state: JSON, as ``State.to_json`` wrote it.
     """
 
+    digest: str
     day: datetime.date
     state: bytes
 
@@ -115,13 +130,23 @@ class Store:
         Raises:
             MonitoringError: the database does not answer.
         """
+        return self._state("WHERE digest = %s AND day < %s", (digest, before))
+
+    def last_in_production(self, *, before: datetime.date) -> Stored | None:
+        """Return the last state of the version that was in production last before a day; None where there is none.
+
+        It may be of the day itself, where outcomes of that version arrived although it was no longer in production.
+
+        Raises:
+            MonitoringError: the database does not answer.
+        """
+        return self._state("WHERE in_production < %s ORDER BY in_production DESC, digest LIMIT 1", (before,))
+
+    def _state(self, where: str, values: tuple[Any, ...]) -> Stored | None:
         with self._transaction(read_only=True) as cursor:
-            cursor.execute(
-                "SELECT day, state FROM monitoring.report WHERE digest = %s AND day < %s ORDER BY day DESC LIMIT 1",
-                (digest, before),
-            )
+            cursor.execute(f"SELECT digest, day, state FROM monitoring.state {where}", values)  # noqa: S608
             found = cursor.fetchone()
-        return Stored(found[0], found[1].encode()) if found else None
+        return Stored(found[0], found[1], found[2].encode()) if found else None
 
     def report(self, digest: str, day: datetime.date) -> Report | None:
         """Return the report of a version on a day; None where there is none.
@@ -132,25 +157,24 @@ class Store:
         found = self._reports("WHERE digest = %s AND day = %s", (digest, day))
         return found[0] if found else None
 
-    def save(self, report: Report, state: bytes) -> None:
-        """Store a day of a version: its report and the state after it. A day that is stored stays as it is.
+    def save(self, report: Report, state: bytes, *, in_production: bool = True) -> None:
+        """Store a day of a version: its report and the state after it, in the place of the version's state before.
+
+        A day that is stored stays as it is.
+
+        Args:
+            report: of the day.
+            state: after the day.
+            in_production: whether the version was in production at the end of the day.
 
         Raises:
             MonitoringError: the database does not answer.
         """
+        digest, day, text = report.digest, report.date, report.to_json().decode()
         with self._transaction() as cursor:
-            cursor.execute(
-                "INSERT INTO monitoring.report (digest, day, version, alarms, state, report) "
-                "VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                (
-                    report.digest,
-                    report.date,
-                    report.version,
-                    len(report.alarms),
-                    state.decode(),
-                    report.to_json().decode(),
-                ),
-            )
+            cursor.execute(_SAVE_REPORT, (digest, day, report.version, len(report.alarms), text))
+            if cursor.rowcount:
+                cursor.execute(_SAVE_STATE, (digest, day, state.decode(), day if in_production else None))
 
     def completed(self) -> datetime.date | None:
         """Return the last day that is complete for all versions; None before the first one.

@@ -115,9 +115,16 @@ HARMFUL = 0.9
 """Mean probability of a day at which ``advance`` raises an alarm of harm."""
 
 
-def advance(state: Counted | None, reference: Reference, day: Day, settings: Settings) -> tuple[Counted, Report]:
-    """Count a day; an alarm of harm where its mean probability is ``HARMFUL``, of silence where it has no record."""
+def advance(
+    state: Counted | None, reference: Reference, day: Day, settings: Settings, predecessor: Counted | None = None
+) -> tuple[Counted, Report]:
+    """Count a day; an alarm of harm where its mean probability is ``HARMFUL``, of silence where it has no record.
+
+    Only the version in production raises one; what it continues of another version is marked with ``after``.
+    """
     before = list((state or Counted()).seen)
+    if predecessor is not None:
+        before.append(f"after {predecessor.seen[-1]}")
     records = len(day.answers.ids)
     mean = float(day.answers.probabilities.mean()) if records else 0.0
     shadow = "" if day.answers.candidate is None else f" {day.candidate_version}"
@@ -126,7 +133,9 @@ def advance(state: Counted | None, reference: Reference, day: Day, settings: Set
     if mean >= HARMFUL and not any("harm" in one for one in before):
         seen[-1] += " harm"
         alarms.append(alarm("harm", reference, day.date))
-    if not records:
+    if not day.in_production:
+        return Counted([*before, f"{seen[-1]} replaced"]), report(day.date, reference, records)
+    if not day.records:
         alarms.append(alarm("silence", reference, day.date))
     return Counted(seen), report(day.date, reference, records, alarms)
 
@@ -154,8 +163,11 @@ def report(day: datetime.date, reference: Reference, records: int = 0, alarms: S
     )
 
 
-def stored(store: Store) -> list[tuple[str, bytes]]:
-    """Return what is stored of all days: states and reports, in their order."""
+def stored(store: Store) -> list[tuple[str, str, str | None, str]]:
+    """Return what is stored of all days in their order: digest, day, state, report; only newest states are kept."""
     with database.transaction(store._url, VARIABLE) as cursor:
-        cursor.execute("SELECT digest, day::text, state, report FROM monitoring.report ORDER BY 1, 2")
+        cursor.execute(
+            "SELECT digest, day::text, state, report FROM monitoring.report LEFT JOIN monitoring.state "
+            "USING (digest, day) ORDER BY 1, 2"
+        )
         return list(cursor.fetchall())

@@ -179,6 +179,44 @@ def test_a_correction_changes_the_figures_and_no_bet():
     assert report.awaited.median_delay == 3
 
 
+def test_a_revision_that_says_the_same_is_no_correction():
+    first = _outcomes(0)
+    again = replace(first, replaced=first.outcomes.copy())
+    again.replaced[:3] = 1 - again.replaced[:3]
+    report = live([example.day(0, outcomes=first), example.day(1, outcomes=again)])[-1][1]
+    assert report.awaited.corrected == 3
+
+
+def test_the_score_of_the_last_days_is_beside_that_of_the_whole_life():
+    days = [_outcomes(number, flipped=0.5 * (number >= 10)) for number in range(10 + recent.DAYS)]
+    found = live(example.day(number, records=0, outcomes=one) for number, one in enumerate(days))
+    harm = found[-1][1].harm
+    last = days[-recent.DAYS :]
+    errors = np.concatenate([(one.probabilities - one.outcomes) ** 2 for one in last])
+    assert (harm.recent_outcomes, harm.groups[0].count) == (20 * recent.DAYS, 20 * len(days))
+    assert harm.recent_brier == pytest.approx(errors.mean())
+    assert harm.recent_brier > harm.groups[0].brier.value
+    none = live([example.day(0)])[0][1].harm
+    assert (none.recent_brier, none.recent_outcomes) == (None, 0)
+
+
+def test_the_error_of_the_references_score():
+    losses = (REFERENCE.probabilities - REFERENCE.labels) ** 2
+    wanted = losses.std(ddof=1) / np.sqrt(len(losses))
+    assert live([example.day(0)])[0][1].harm.reference_error == pytest.approx(wanted)
+    gone = replace(REFERENCE, probabilities=np.full(len(losses), np.nan), brier=0.2)
+    assert live([example.day(0)], reference=gone)[0][1].harm.reference_error is None
+
+
+def test_the_settings_of_the_first_day_are_those_of_the_versions_life():
+    state, first = live([example.day(0)])[0]
+    other = Settings(margin=0.5, harm_rate=0.5, drift_rate=0.5, weekly_rate=0.5)
+    report = live([example.day(1)], state, settings=other)[0][1]
+    assert (report.harm.margin, report.harm.threshold) == (first.harm.margin, first.harm.threshold) == (0.02, 100)
+    assert (report.drift.threshold, report.drift.weekly_limit) == (100, first.drift.weekly_limit)
+    assert report.rate == first.rate
+
+
 def test_awaited_outcomes_are_counted_by_risk():
     day = example.day(0, records=4)
     day = replace(day, answers=replace(day.answers, probabilities=np.array([0.1, 0.15, 0.5, 1.0])))
@@ -187,6 +225,19 @@ def test_awaited_outcomes_are_counted_by_risk():
     assert [(one.predictions, one.outcomes) for one in report.awaited.bands] == [(2, 0), (0, 0), (1, 0), (0, 0), (1, 1)]
     assert (report.awaited.bands[0].low, report.awaited.bands[-1].high) == (0, 1)
     assert report.awaited.median_delay == 0
+
+
+def test_shares_of_less_than_five_records_are_not_shown():
+    def shown(records):
+        report = live([example.day(0, records=records, features=np.full((records, 13), np.nan))])[0][1]
+        figures = [share for one in report.drift.columns for share in (*one.recent, one.missing_recent)]
+        return any(figures), report.completeness.imputed
+
+    assert shown(4) == (False, 0)
+    assert shown(5) == (True, 1)
+    hidden, none = (live([example.day(0, records=count)])[0][1].drift.columns for count in (4, 0))
+    assert {len(one.recent) for one in hidden} == {0}
+    assert [len(one.recent) for one in none] == [len(one.labels) for one in none]  # nothing is hidden
 
 
 def test_the_estimate_without_outcomes_is_of_the_last_days():
@@ -213,6 +264,15 @@ def test_the_shadow_starts_again_with_another_candidate():
         None, ("8", 10, 20), ("8", 20, 40), ("9", 10, 20), None,
     ]  # fmt: skip
     assert shadows[1].threshold == 20
+
+
+def test_a_day_on_which_the_candidate_cannot_be_asked_keeps_the_comparison():
+    given = _outcomes(0, candidate=np.full(20, 0.5))
+    away = replace(example.day(1, outcomes=_outcomes(1)), candidate_version="8")
+    found = live([example.day(0, candidate="8", outcomes=given), away, example.day(2, candidate="8")])
+    assert [(one.shadow.answered, one.shadow.outcomes) for _, one in found] == [(10, 20), (10, 20), (20, 20)]
+    other = live([replace(away, candidate_version="9")], found[0][0])[0][1]
+    assert other.shadow is None
 
 
 def test_a_correction_is_no_second_outcome_of_the_shadow():
@@ -247,6 +307,66 @@ def test_refused_requests_are_an_alarm():
     assert found[-1][1].completeness.rejected_share == pytest.approx(17 * 30 / (17 * 30 + 280))
 
 
+def test_refused_requests_are_compared_with_requests_and_not_with_records():
+    day = example.day(0, records=2, rejected={"invalid-record": 2}, requests=2)
+    report = live([replace(day, records=300)])[0][1]
+    assert report.completeness.rejected_share == pytest.approx(0.5)
+    assert report.completeness.records == 300
+
+
+def test_a_version_that_is_replaced_raises_no_alarm_and_its_page_has_the_figures():
+    """Refused requests of the whole service, late outcomes that are wrong, other patients, no record of its own."""
+    found = live([example.day(number) for number in range(28)])
+    worse = [
+        example.day(
+            number,
+            features=older(10),
+            outcomes=_outcomes(number, flipped=0.5),
+            rejected={"invalid-record": 500},
+            in_production=False,
+        )
+        for number in range(28, 90)
+    ]
+    replaced = live(worse, found[-1][0])
+    assert alarms(replaced) == []
+    state, report = replaced[-1]
+    assert report.harm.highest >= report.harm.threshold
+    assert report.drift.highest >= report.drift.threshold
+    assert (report.completeness.rejected, report.completeness.rejected_share) == ({}, 0)
+    assert (state.volume, state.refused) == (found[-1][0].volume, found[-1][0].refused)
+    # it comes back: what is true of it is said then
+    (back,) = live([example.day(90)], state)
+    assert {"harm", "drift"} <= {one.kind for one in back[1].alarms}
+
+
+def test_a_new_version_continues_the_volume_and_the_refused_requests_of_the_service():
+    first = live([example.day(number) for number in range(56)])[-1][0]
+    other = replace(REFERENCE, digest="e" * 64, version="8")
+    silent = example.day(56, records=0)
+    state, report = advance(None, other, silent, SETTINGS, first)
+    assert [one.kind for one in report.alarms] == ["silence"]
+    assert report.completeness.usual == 10
+    assert state.refused.days == first.refused.days
+    assert (state.predictions, state.first) == (0, silent.date)
+    assert alarms(live([silent], reference=other)) == []
+
+
+def test_an_outage_of_several_days_names_them():
+    found = live(example.day(number, records=2 if number < 84 else 0) for number in range(95))
+    (alarm,) = alarms(found, "silence")
+    assert alarm.date - example.FIRST == datetime.timedelta(days=88)
+    assert alarm.sentence.startswith("No record was predicted on the 5 days until Friday, 2026-05-29; usual")
+    assert alarm.figures == {"usual": 10}
+
+
+def test_the_volume_is_that_of_the_whole_service():
+    """A version that answers to nothing on the day of its promotion is not silent: the one before it answered."""
+    found = live([example.day(number) for number in range(56)])
+    day = example.day(56, records=0)
+    assert alarms(live([replace(day, records=10, requests=10)], found[-1][0])) == []
+    assert alarms(live([replace(day, records=0, requests=0)], found[-1][0]), "silence")
+
+
 def test_the_rates_of_versions_and_of_years_are_not_added():
     report = live([example.day(0)])[0][1]
     assert report.rate == (
@@ -254,7 +374,7 @@ def test_the_rates_of_versions_and_of_years_are_not_added():
         "1 %), and about 10 % of the years (weekly tests 5 %, silent days 5 %)"
     )
     stricter = live([example.day(0)], settings=Settings(harm_rate=0.001, weekly_rate=0.01))[0][1]
-    assert (stricter.harm.threshold, stricter.drift.weekly_limit) == (1000, pytest.approx(0.01 / 27 / 52))
+    assert (stricter.harm.threshold, stricter.drift.weekly_limit) == (1000, pytest.approx(0.01 / 27 / 53))
 
 
 @pytest.mark.parametrize("number", [0, 2])

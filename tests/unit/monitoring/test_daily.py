@@ -8,14 +8,15 @@ import pytest
 
 from heartline.errors import MonitoringError, ParameterError
 from heartline.ledger import store as ledger
+from heartline.ledger.entry import Entry
 from heartline.monitoring import alarm_entries, daily, references
-from heartline.monitoring.daily import Monitor
+from heartline.monitoring.daily import History, Monitor
 from heartline.monitoring.inputs import Reference, Settings
 from heartline.monitoring.references import NoReferenceError
 from heartline.monitoring.store import Store
 from heartline.pipeline import monitor as tasks
 from heartline.registry import mlflow_registry
-from tests.unit.monitoring.fakes import DIGEST, Counted, Log, advance, date, moment, stored
+from tests.unit.monitoring.fakes import DIGEST, RECORD, Counted, Log, advance, date, moment, stored
 
 OTHER = "e" * 64
 
@@ -161,22 +162,52 @@ def test_an_alarm_that_could_not_be_sent_is_told_by_the_next_run(run, monitoring
     assert told == [alarm_entries.open_alarms()[0].number] * 2
 
 
-def test_production_is_monitored_without_a_record_and_only_its_silence_is_an_alarm(run, monitoring, log):
+def promoted(version: str, digest: str) -> datetime.datetime:
+    """Put a version into production, and return when the ledger says it was: its clock is the present one."""
+    ledger.append("registered", by="r", version=version, facts={"digest": digest, "winner": True}, key=f"r {version}")
+    return ledger.append("moved", by="ada", version=version, facts={"alias": "production", "to": version}).at
+
+
+def test_only_the_version_in_production_raises_alarms_and_counts_the_service(run, monitoring, log):
     log.model("2", OTHER)
-    first = log.predict(1)
-    ledger.append("registered", by="r", version="2", facts={"digest": OTHER, "winner": True}, key="registered 2")
-    entry = ledger.append("moved", by="ada", version="2", facts={"alias": "production", "to": "2"})
-    # the ledger's clock is the present one: the days of this test come after it
-    now = entry.at + datetime.timedelta(days=4)
-    today = entry.at.date()
-    log.postgres.run("UPDATE prediction SET logged = %s", entry.at - datetime.timedelta(days=1))
+    first, bad = log.predict(1, 0.3), log.predict(1, 0.95)
+    at = promoted("2", OTHER)
+    today = at.date()
+    log.postgres.run("UPDATE prediction SET logged = %s", at - datetime.timedelta(days=1))
+    log.postgres.run("UPDATE prediction SET logged = %s WHERE prediction_id = %s", at, bad)  # by the replaced version
     log.postgres.run(
-        "INSERT INTO outcome VALUES (%s, 1, true, NULL, %s, %s)", first, entry.at, entry.at + datetime.timedelta(days=1)
+        "INSERT INTO outcome VALUES (%s, 1, true, NULL, %s, %s)", first, at, at + datetime.timedelta(days=1)
     )
     monitor = Monitor(monitoring, log.read, Settings(), advance, Counted.from_json)
-    monitor.run(today + datetime.timedelta(days=1), now)
+    monitor.run(today + datetime.timedelta(days=1), at + datetime.timedelta(days=4))
     found = {(one.version, (one.date - today).days): [a.kind for a in one.alarms] for one in monitoring.reports()}
-    assert found == {("1", -1): [], ("2", 0): ["silence"], ("2", 1): ["silence"], ("1", 1): []}
+    assert found == {("1", -1): [], ("1", 0): [], ("2", 0): [], ("1", 1): [], ("2", 1): ["silence"]}
+    states = {digest: Counted.from_json(state).seen for digest, _, state, _ in stored(monitoring) if state}
+    assert [one[4:] for one in states[DIGEST]] == ["1 0", "1 0 harm replaced", "0 1 replaced"]
+    assert [one[:5] for one in states[OTHER]] == [
+        "after",
+        f"{today:%d}: 0"[:5],
+        f"{today + datetime.timedelta(1):%d}: 0"[:5],
+    ]
+
+
+def test_the_service_is_counted_once_and_in_requests(run, monitoring, log):
+    """One request of three records and one of another version; refused ones of that day."""
+    log.model("2", OTHER)
+    log.predict(1)
+    for row in (1, 2):
+        log.postgres.run("UPDATE prediction SET request_row = %s WHERE prediction_id = %s", row, log.predict(1))
+    log.predict(1, digest=OTHER)
+    log.postgres.run("INSERT INTO rejected VALUES ('2026-03-01', 'invalid-record', 7), ('2026-03-01', 'forbidden', 9)")
+    given = []
+
+    def compute(state, reference, day, *others):
+        given.append((reference.version, day.records, day.requests, dict(day.rejected), day.in_production))
+        return advance(state, reference, day, *others)
+
+    run(1, compute=compute)
+    service = (4, 2, {"invalid-record": 7})
+    assert given == [("1", *service, False), ("2", *service, True)]  # the ledger names none: it is the last version
 
 
 def test_a_version_without_a_reference_is_left_out_and_the_day_says_so(run, monitoring, log):
@@ -195,7 +226,7 @@ def test_days_on_which_a_version_neither_answered_nor_was_in_production_are_coun
     log.observe(first, 5, True)
     run(5)
     assert [(one.date, [a.kind for a in one.alarms]) for one in monitoring.reports()] == [(date(1), []), (date(5), [])]
-    days = ["01: 1 0", "02: 0 0", "03: 0 0", "04: 0 0", "05: 0 1"]
+    days = ["01: 1 0", "02: 0 0 replaced", "03: 0 0 replaced", "04: 0 0 replaced", "05: 0 1 replaced"]
     assert Counted.from_json(stored(monitoring)[-1][2].encode()).seen == days
 
 
@@ -213,10 +244,72 @@ def test_the_candidate_answers_to_the_records_of_production(run, monitoring, log
             return np.full(len(features), 0.5)
 
     monkeypatch.setattr(daily.Candidate, "fetch", lambda version: Shadow())
-    monkeypatch.setattr(mlflow_registry, "aliased", lambda alias: mlflow_registry.Version("2", {}))
+    registered(monkeypatch, date(1) - datetime.timedelta(days=1))
     log.predict(1)
     run(1)
     assert Counted.from_json(stored(monitoring)[0][2].encode()).seen == ["01: 1 0 2"]
+
+
+def registered(monkeypatch: pytest.MonkeyPatch, day: datetime.date) -> None:
+    """Let the ledger say that version 2 was registered at the noon of a day."""
+    at = datetime.datetime.combine(day, datetime.time(12), datetime.UTC)
+    facts = {"winner": True, "digest": OTHER}
+    entry = Entry(1, at, "registered", "2", "r", facts, "w", None, "", "", "")
+    monkeypatch.setattr(History, "read", classmethod(lambda cls: History([entry])))
+
+
+def test_only_predictions_after_the_candidates_registration_are_compared(run, monitoring, log, monkeypatch):
+    class Shadow:
+        version = "2"
+
+        def answers(self, features):
+            return features[:, 0] / 100
+
+    def predict(day, age, hour=12):
+        return log.predict(day, hour=hour, record={**RECORD, "age": age})
+
+    monkeypatch.setattr(daily.Candidate, "fetch", lambda version: Shadow())
+    registered(monkeypatch, date(2))
+    for one in (predict(1, 31), predict(2, 32, hour=10), predict(2, 33, hour=14), predict(3, 34)):
+        log.observe(one, 5, True)
+    given = {}
+
+    def compute(state, reference, day, *others):
+        given[day.date] = day
+        return advance(state, reference, day, *others)
+
+    run(5, compute=compute)
+    assert given[date(1)].answers.candidate is None
+    np.testing.assert_array_equal(given[date(2)].answers.candidate, [np.nan, np.nan])
+    np.testing.assert_array_equal(given[date(3)].answers.candidate, [0.34])
+    compared = given[date(5)].outcomes.candidate
+    np.testing.assert_array_equal(compared[:2], [np.nan, np.nan])  # of before it was registered
+    assert compared[3] == 0.34
+    assert given[date(5)].candidate_version == "2"
+
+
+def test_a_candidate_that_cannot_be_asked_is_named_and_so_is_one_of_unknown_age(run, monitoring, log, monkeypatch):
+    def gone(version):
+        raise ParameterError("there is none", where="w", expected="e", hint="h")
+
+    monkeypatch.setattr(daily.Candidate, "fetch", gone)
+    given = []
+
+    def compute(state, reference, day, *others):
+        given.append((day.candidate_version, day.answers.candidate))
+        return advance(state, reference, day, *others)
+
+    log.predict(1)
+    log.predict(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow_registry, "aliased", lambda alias: mlflow_registry.Version("2", {}))
+        run(1, compute=compute)
+    registered(monkeypatch, date(1))
+    run(2, compute=compute)
+    assert given == [("2", None)] * 2
+    first, second = (" ".join(one.notes) for one in monitoring.reports())
+    assert "version 2, is not compared" in first
+    assert "version 2, cannot be asked" in second
 
 
 def test_the_net_starts_one_run_for_an_alarm_that_has_started_none(run, monitoring, log):

@@ -12,7 +12,8 @@ import pytest
 from heartline import contract
 from heartline.errors import MonitoringError, MonitoringRefusedError
 from heartline.monitoring import prediction_log
-from heartline.monitoring.prediction_log import LoggedVersion, NewOutcome, PredictionLog
+from heartline.monitoring.prediction_log import LoggedVersion, NewOutcome, PredictionLog, ServiceDay
+from serving.problems import PROBLEMS
 from tests.unit.monitoring.fakes import DIGEST, RECORD, Log, date, moment
 from tests.waiting import until
 
@@ -125,6 +126,22 @@ def test_the_versions_of_a_day_are_those_with_answers_or_outcomes(log):
 def test_refused_requests_of_a_day_by_reason(log):
     log.postgres.run("INSERT INTO rejected VALUES ('2026-03-02', 'invalid-record', 7), ('2026-03-03', 'other', 1)")
     assert log.read.rejected(date(2)) == {"invalid-record": 7}
+
+
+def test_a_day_of_the_whole_service_in_records_and_requests(log):
+    log.model("2", OTHER)
+    log.predict(2)
+    log.postgres.run("UPDATE prediction SET request_row = 1 WHERE prediction_id = %s", log.predict(2))
+    log.predict(2, digest=OTHER)
+    log.predict(3)
+    log.postgres.run("INSERT INTO rejected VALUES ('2026-03-02', 'invalid-record', 7), ('2026-03-02', 'not-ready', 1)")
+    assert log.read.service(date(2)) == ServiceDay(records=3, requests=2, rejected={"invalid-record": 7})
+    assert log.read.service(date(4)) == ServiceDay(0, 0, {})
+
+
+def test_refusals_that_say_nothing_of_the_input_are_the_ones_of_access_and_of_the_service():
+    expected = {slug for slug, one in PROBLEMS.items() if one.status in (401, 403) or one.status >= 500}
+    assert set(prediction_log._NO_INPUT) == expected
 
 
 def test_nothing_is_lost_between_two_chunks(log, monkeypatch):

@@ -6,9 +6,10 @@ import pytest
 
 from heartline.errors import HandoverError
 from heartline.monitoring import state as states
+from heartline.monitoring.inputs import Settings
 from heartline.monitoring.state import State
 
-START = states.start("d" * 64, datetime.date(2026, 3, 2))
+START = states.start("d" * 64, datetime.date(2026, 3, 2), Settings(margin=0.03))
 
 
 def test_a_state_survives_its_json():

@@ -13,7 +13,7 @@ from heartline.monitoring.methods import conformal
 from heartline.monitoring.methods.betting import Wealth
 from heartline.monitoring.methods.columns import Cells
 
-RATE = 0.01  # of a false alarm in the life of a reference
+RATE = 0.01  # of a false alarm in the life of a version
 _CELLS = 1001  # of a share: 0, 0.001, … 1
 
 
@@ -35,6 +35,14 @@ def start() -> Refused:
     return Refused([0] * _CELLS, conformal.start_upwards())
 
 
+def continued(before: Refused) -> Refused:
+    """Return the days for the version that is in production next: after an alarm, the bets start anew.
+
+    The days before stay what is compared with: whoever sends the requests sends them to any version.
+    """
+    return before if before.wealth.highest[0] < 1 / RATE else Refused(before.days, conformal.start_upwards())
+
+
 def add(before: Refused, day: str, refused: int, accepted: int) -> Refused:
     """Return the days with one more.
 
@@ -42,7 +50,7 @@ def add(before: Refused, day: str, refused: int, accepted: int) -> Refused:
         before: the days before.
         day: its date, which breaks ties.
         refused: requests of the day that were refused.
-        accepted: records of the day that were predicted.
+        accepted: requests of the day that were accepted.
     """
     if not refused + accepted:
         return before

@@ -10,12 +10,17 @@ from scipy import special
 
 from heartline.arrays import Floats, Ints
 
-LOOKS = 52  # a year
-_RARE = 5.0  # expected records below which a cell is joined with others (Cochran 1954, Biometrics 10)
+LOOKS = 53  # Sundays a year, at most
+# Expected records below which a cell is joined with others. With five (Cochran 1954, Biometrics 10) p-values as small
+# as the limit are up to three times as frequent as they say.
+_RARE = 10.0
 
 
 def limit(rate: float, tests: int) -> float:
-    """Return the limit of each p-value, so that a year without a change has an alarm with at most this probability."""
+    """Return the limit of each p-value, so that a year without a change has an alarm with about this probability.
+
+    The p-values of chi-squared tests are approximate.
+    """
     return rate / (tests * LOOKS)
 
 
@@ -35,7 +40,7 @@ def kolmogorov_smirnov(first: Ints, second: Ints) -> float | None:
 def chi_squared(first: Ints, second: Ints) -> float | None:
     """Return the p-value of a test that two samples, as (cells,) counts, have equal shares; None if it cannot differ.
 
-    Cells in which fewer than five records are expected are joined. Two cells are tested exactly.
+    Cells in which fewer than ten records are expected are joined. Two cells are tested exactly.
     """
     counts = _joined(np.array([first, second], dtype="float64"))
     if counts.shape[1] < 2 or not counts.sum(axis=1).all():

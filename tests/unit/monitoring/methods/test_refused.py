@@ -23,6 +23,19 @@ def test_many_refused_requests_are_found_in_two_weeks():
     assert _e([0, 1, 0, 0, 2] * 12 + [20] * 14) >= 1 / refused.RATE
 
 
+def test_the_next_version_continues_the_days_and_after_an_alarm_bets_anew():
+    before = refused.start()
+    for day in range(20):
+        before = refused.add(before, str(day), 1, 20)
+    assert refused.continued(before) == before
+    for day in range(20, 45):
+        before = refused.add(before, str(day), 40, 20)
+    assert before.wealth.highest[0] >= 1 / refused.RATE
+    after = refused.continued(before)
+    assert after.days == before.days
+    assert after.wealth == refused.start().wealth
+
+
 def test_a_day_without_a_request_is_not_counted():
     before = refused.start()
     assert refused.add(before, "2026-03-02", 0, 0) is before

@@ -50,7 +50,7 @@ def test_one_value_cannot_differ():
 
 
 def test_the_limit_counts_tests_and_weeks():
-    assert weekly.limit(0.05, 27) == pytest.approx(0.05 / (27 * 52))
+    assert weekly.limit(0.05, 27) == pytest.approx(0.05 / (27 * 53))
 
 
 def test_small_p_values_are_as_rare_as_they_say():
