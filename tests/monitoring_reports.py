@@ -38,7 +38,7 @@ RATE = (
     "and about 10 % of the years (weekly tests 5 %, silent days 5 %)"
 )
 HARM_RATE = DRIFT_RATE = "at most 1 % of the versions ever have a false one, however often one looks"
-WEEKLY_RATE = "at most 5 % of the years have a false one"
+WEEKLY_RATE = "about 5 % of the years have a false one"
 SCENARIOS = ("quiet", "drift", "harm", "silent", "no outcomes", "no candidate")
 _GROUPS = ("all", "sex: female", "sex: male", "age: under 55", "age: 55 and over")
 _BANDS = 10
@@ -155,7 +155,7 @@ def _harm(running: _Running, harmed: bool) -> Harm:
     count = running.outcomes
     estimated = {"brier": 0.127, "auc": 0.902, "predictions": min(running.answers, 260)}
     if not count:
-        return Harm(1.0, 1.0, 100.0, 0.124, 0.02, 0, (Figures("all", 0, 0),), (), estimated)
+        return Harm(1.0, 1.0, 100.0, 0.124, 0.02, 0, (Figures("all", 0, 0),), (), estimated, reference_error=0.013)
     worse = min(0.05, 0.0005 * max(0.0, math.log(running.highest)) * 20) if harmed else 0.0
     wave = 0.006 * math.sin(count / 20) - 0.004 * math.cos(count / 7)
     groups = []
@@ -188,6 +188,7 @@ def _harm(running: _Running, harmed: bool) -> Harm:
         estimated,
         recent_brier=0.183 if harmed else 0.122,
         recent_outcomes=recent,
+        reference_error=0.013,
     )
 
 

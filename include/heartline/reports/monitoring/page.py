@@ -4,7 +4,6 @@ A pure function of the reports. The page is one file without scripts and externa
 values of a patient.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -114,7 +113,7 @@ def _right(reports: Sequence[Report]) -> dict[str, Any]:
         "threshold": f"{harm.threshold:,.0f}",
         "limit": f"{harm.reference_brier + harm.margin:.3f}",
         "reference": f"{harm.reference_brier:.3f}",
-        "standard_error": _largest_standard_error(report),
+        "standard_error": "" if harm.reference_error is None else f"{harm.reference_error:.3f}",
         "recent": None if harm.recent_brier is None else f"{harm.recent_brier:.3f}",
         "recent_outcomes": counted(harm.recent_outcomes, "outcome"),
         "margin": f"{harm.margin:g}",
@@ -136,15 +135,6 @@ def _right_in_words(report: Report) -> str:
     if harm.counted < sentence.FEW:
         return f"Not known yet: {outcomes} are too few to say whether it is worse than at its training."
     return f"There is no sign that it is worse than at its training, in {outcomes}."
-
-
-def _largest_standard_error(report: Report) -> str:
-    """Return what the standard error of the Brier score at training is at most; "" where it is not known.
-
-    A squared error is between 0 and 1, so the variance of n of them with the mean b is at most b (1 - b).
-    """
-    brier, records = report.harm.reference_brier, report.reference_records
-    return f"{math.sqrt(brier * (1 - brier) / records):.3f}" if records and 0 <= brier <= 1 else ""
 
 
 def _group(one: Figures) -> dict[str, Any]:

@@ -318,9 +318,10 @@ def test_the_last_28_days_are_beside_all_outcomes():
 def test_the_score_at_training_is_an_estimate():
     found = example.monitored("quiet")
     text = _page(found).text
-    assert "an estimate from 303 records; its standard error is at most 0.019" in text  # sqrt(.124 * .876 / 303)
+    assert "an estimate from 303 records; its standard error is 0.013" in text
     assert "The false-alarm rate holds against this number; the number itself is an estimate" in text
-    gone = _page(history.build([replace(found.latest, reference_records=0)])).text
+    unknown = replace(found.latest.harm, reference_error=None)
+    gone = _page(history.build([replace(found.latest, reference_records=0, harm=unknown)])).text
     assert "standard error" not in gone
     assert "the number itself is an estimate from the training records." in gone
 
