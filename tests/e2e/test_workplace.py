@@ -96,7 +96,7 @@ def test_a_version_goes_from_the_form_through_an_approval_into_production(workpl
     until(lambda: _production(workplace) == version)
     until(lambda: _answering(workplace) == version)
     expected = [
-        f"admin asked for the approval of version {version}",
+        f"asked for the approval of version {version}",
         f"approver approved version {version}: {REASON}",
         f"approver moved production from version {before} to version {version}",
         f"serves version {version}",
