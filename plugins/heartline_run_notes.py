@@ -42,8 +42,9 @@ def _write(dag_run: Any, *, failed: bool) -> None:
         # allows no savepoint there.
         with create_session(scoped=False) as own:
             run = own.get(type(dag_run), dag_run.id)
-            note = _last_note(run, own)
-            text = "; ".join(filter(None, [_failed(run, own), note])) if failed else note
+            text = _failed(run, own) if failed else _last_note(run, own)
+            if failed and dag_run.dag_id == dag_ids.MONITORING:  # its tasks do not wait for each other
+                text = "; ".join(filter(None, [text, _last_note(run, own)]))
             if not text:
                 return
             if object_session(dag_run) is None:  # as `dag.test()` hands it over
