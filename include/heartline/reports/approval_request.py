@@ -113,6 +113,7 @@ def body(request: ApprovalRequest) -> str:
 
 
 def _sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
     return text if text.endswith(".") else f"{text}."
 
 
