@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 from rich.markup import escape
@@ -21,7 +21,9 @@ from stack import console
 from stack.errors import UsageError
 from stack.processes.definitions import SERVICE
 from stack.processes.env_markers import started_with
-from stack.processes.lifecycle import Stack
+
+if TYPE_CHECKING:  # it needs the supervisor, which the image of docker compose has not
+    from stack.processes.lifecycle import Stack
 
 
 def today() -> date:
@@ -44,7 +46,7 @@ class Databases:
     environ: Mapping[str, str]
 
     @classmethod
-    def of(cls, stack: Stack) -> Self:
+    def of(cls, stack: "Stack") -> Self:
         """Return those of a stack on this machine."""
         return cls(stack.monitoring_url, stack.ledger_url, started_with(stack.settings.home, SERVICE))
 

