@@ -214,8 +214,8 @@ def hungary(folder: Path, cleveland: pd.DataFrame) -> pd.DataFrame:
     names = list(contract.COLUMN_NAMES)
     frame = pd.read_csv(folder / "processed.hungarian.data", header=None, na_values="?", dtype="float64", names=names)
     frame = frame.dropna(subset=names[:10]).reset_index(drop=True)
-    for sick in (False, True):
-        there, here = frame["num"].gt(0) == sick, cleveland[cleveland["num"].gt(0) == sick]
+    for diseased in (False, True):
+        there, here = frame["num"].gt(0) == diseased, cleveland[cleveland["num"].gt(0) == diseased]
         others = here.sample(int(there.sum()), replace=True, random_state=1)
         for name in ("slope", "ca", "thal"):
             frame.loc[there, name] = others[name].to_numpy()

@@ -166,8 +166,8 @@ def year(seed: int, volume: float, reference: int, change: Change = QUIET) -> Ye
 def _with_share(labels: Ints, share: float, n: int, random: np.random.Generator) -> Ints:
     """Return n rows, of which this share has the disease."""
     with_disease, without = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
-    sick = random.random(n) < share
-    return np.where(sick, with_disease[random.integers(len(with_disease), size=n)],
+    diseased = random.random(n) < share
+    return np.where(diseased, with_disease[random.integers(len(with_disease), size=n)],
                     without[random.integers(len(without), size=n)])  # fmt: skip
 
 
