@@ -7,6 +7,7 @@ import pytest
 
 from serving.prediction_log.spill import Spill
 from serving.settings import Settings
+from tests.postgres import Postgres
 from tests.serving.fakes import FakeRegistry, Service, make_bundle
 
 
@@ -51,3 +52,19 @@ def service(registry: FakeRegistry, start: Callable[[], Service]) -> Service:
     """A service that serves version 1."""
     registry.register(make_bundle())
     return start().poll()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL server."""
+    server = Postgres(tmp_path_factory.mktemp("postgres") / "home")
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def postgres(server: Postgres) -> Postgres:
+    """A running server without tables of the prediction log."""
+    server.start()
+    server.clear()
+    return server

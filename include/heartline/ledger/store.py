@@ -2,34 +2,23 @@
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import psycopg2  # type: ignore[import-untyped]
 from psycopg2 import errors
 
-from heartline import visible
+from heartline import postgres, visible
 from heartline.errors import LedgerError, LedgerRefusedError
 from heartline.ledger.entry import KINDS, Entry, Head
 
 __all__ = ["VARIABLE", "LedgerError", "LedgerRefusedError", "Store", "append", "configured", "entries", "head"]
 
 VARIABLE = "HEARTLINE_LEDGER_URL"
-CONNECT_SECONDS = 5
 LOCK_SECONDS = 10  # another writer holds the lock for one transaction of milliseconds
 STATEMENT_SECONDS = 60
-NETWORK_SECONDS = 30  # until a server that sends nothing counts as away
-_NETWORK: Mapping[str, Any] = {
-    "connect_timeout": CONNECT_SECONDS,
-    "keepalives_idle": NETWORK_SECONDS,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": NETWORK_SECONDS * 1000,
-}
 _ENTRIES = "SELECT number, at, kind, version, by, facts::text, writer, key, previous, hash FROM ledger.entries"
 _APPEND = (
     "INSERT INTO ledger.entries (kind, version, by, facts, key) VALUES (%s, %s, %s, %s::jsonb, %s) "
@@ -171,10 +160,9 @@ def _transaction(url: str | None) -> Iterator[Any]:
             expected="the database with the ledger, which the stack sets for its tasks and commands",
             hint="./heartline up; with docker compose: ./heartline init, then docker compose up --wait",
         )
-    where = f"PostgreSQL at {_without_password(url)}"
-    libpq = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)
+    where = f"PostgreSQL at {postgres.place(url)}, role {postgres.role(url)}"
     try:
-        with closing(psycopg2.connect(libpq, **_NETWORK)) as opened, opened, opened.cursor() as cursor:
+        with closing(postgres.connect(url)) as opened, opened, opened.cursor() as cursor:
             # of the transaction and not of the session: also right behind a pooler of transactions
             cursor.execute(
                 "SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true)",
@@ -183,7 +171,7 @@ def _transaction(url: str | None) -> Iterator[Any]:
             yield cursor
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         raise LedgerError(
-            f"the ledger cannot be reached: {_first_line(error)}",
+            f"the ledger cannot be reached: {postgres.first_line(error)}",
             where=where,
             expected="a PostgreSQL database that answers",
             hint="check that PostgreSQL runs (./heartline status), then try again",
@@ -195,7 +183,7 @@ def _transaction(url: str | None) -> Iterator[Any]:
 def _refused(error: psycopg2.Error, where: str) -> LedgerRefusedError:
     missing = isinstance(error, (errors.UndefinedTable, errors.InvalidSchemaName, errors.InsufficientPrivilege))
     return LedgerRefusedError(
-        f"the ledger refuses: {_first_line(error)}",
+        f"the ledger refuses: {postgres.first_line(error)}",
         where=where,
         expected="the tables and rights that `up` creates" if missing else "an entry that the ledger takes",
         hint="./heartline up creates what is missing; with docker compose: docker compose up --wait"
@@ -231,13 +219,3 @@ def _clean(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_clean(one) for one in value]
     return value
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}, role {parts.username or ''}"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -1,19 +1,16 @@
 """Connections of the monitoring to PostgreSQL, and its errors in the shape of Heartline's."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg2  # type: ignore[import-untyped]
 from psycopg2 import errors
 
+from heartline import postgres
 from heartline.errors import MonitoringError, MonitoringRefusedError
 
-CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 60.0
-NETWORK_SECONDS = 30  # until a server that sends nothing counts as away
 # Another transaction was first: the same one again can succeed.
 _OVERTAKEN = (
     errors.UniqueViolation,
@@ -21,13 +18,6 @@ _OVERTAKEN = (
     errors.SerializationFailure,
     errors.DeadlockDetected,
 )
-_NETWORK: Mapping[str, Any] = {
-    "connect_timeout": CONNECT_SECONDS,
-    "keepalives_idle": NETWORK_SECONDS,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": NETWORK_SECONDS * 1000,
-}
 
 
 @contextmanager
@@ -54,10 +44,9 @@ def transaction(
             expected="the database that the stack sets for its tasks",
             hint="./heartline up; with docker compose: ./heartline init, then docker compose up --wait",
         )
-    where = f"PostgreSQL at {_without_password(url)}"
-    libpq = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)
+    where = f"PostgreSQL at {postgres.place(url)}, role {postgres.role(url)}"
     try:
-        with closing(psycopg2.connect(libpq, **_NETWORK)) as opened:
+        with closing(postgres.connect(url)) as opened:
             if read_only:
                 opened.set_session(isolation_level="REPEATABLE READ", readonly=True)
             with opened, opened.cursor() as cursor:
@@ -67,14 +56,14 @@ def transaction(
                 yield cursor
     except _OVERTAKEN as error:
         raise MonitoringError(
-            f"another writer changed the same rows: {_first_line(error)}",
+            f"another writer changed the same rows: {postgres.first_line(error)}",
             where=where,
             expected="rows that stay until the transaction ends",
             hint="try again",
         ) from error
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         raise MonitoringError(
-            f"the database cannot be reached: {_first_line(error)}",
+            f"the database cannot be reached: {postgres.first_line(error)}",
             where=where,
             expected="a PostgreSQL database that answers",
             hint="check that PostgreSQL runs (./heartline status), then try again",
@@ -82,18 +71,8 @@ def transaction(
     except psycopg2.Error as error:
         missing = isinstance(error, (errors.UndefinedTable, errors.UndefinedColumn, errors.InsufficientPrivilege))
         raise MonitoringRefusedError(
-            f"the database refuses: {_first_line(error)}",
+            f"the database refuses: {postgres.first_line(error)}",
             where=where,
             expected="the tables and rights that the service and `up` create" if missing else "a statement it takes",
             hint="./heartline up (docker compose up --wait), then clear the task" if missing else "see the message",
         ) from error
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}, role {parts.username or ''}"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

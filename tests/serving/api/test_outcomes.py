@@ -4,7 +4,7 @@ import gzip
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,20 +25,6 @@ from tests.serving.fakes import RECORD, FakeRegistry, Service, make_bundle
 NOWHERE = "postgresql://predictions:s3cret@127.0.0.1:1/predictions"
 OBSERVED = "2026-03-02T09:30:00+01:00"
 Start = Callable[..., Service]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    made = Postgres(tmp_path_factory.mktemp("postgres") / "home")
-    yield made
-    made.remove()
-
-
-@pytest.fixture
-def postgres(server: Postgres) -> Postgres:
-    server.start()
-    server.clear()
-    return server
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Fixtures of the tests of the service's entries in the ledger."""
 
-from collections.abc import Iterator
-
 import msgspec
 import pytest
 
@@ -9,14 +7,6 @@ from serving.ledger.writer import Ledger
 from serving.settings import Settings
 from tests.postgres import Postgres
 from tests.serving.ledger.workers import NO_DATABASE, Start, Worker
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A PostgreSQL server."""
-    server = Postgres(tmp_path_factory.mktemp("postgres") / "home")
-    yield server
-    server.remove()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ on this machine, which the operating system releases likewise.
 import fcntl
 import hashlib
 import os
-import re
 import socket
 import tempfile
 import time
@@ -22,12 +21,11 @@ from urllib.parse import urlsplit
 import psycopg2  # type: ignore[import-untyped]
 from psycopg2 import errors
 
-from heartline import contract
+from heartline import contract, postgres
 from heartline.errors import RegistryError
 
 VARIABLE = "HEARTLINE_ALIAS_LOCK_URL"
 WAIT_SECONDS = 60.0
-CONNECT_SECONDS = 5
 NAME_BYTES = 63  # of a session, that PostgreSQL keeps
 _KEY = int.from_bytes(hashlib.sha256(f"heartline.alias.{contract.MODEL_NAME}".encode()).digest()[:8], signed=True)
 _HOLDERS = """
@@ -65,14 +63,10 @@ def hold(who: str, *, url: str = "", registry: str = "", seconds: float = WAIT_S
 
 @contextmanager
 def _session(who: str, url: str, seconds: float) -> Iterator[StillHeld]:
-    where = _without_password(url)
+    where = postgres.place(url)
     name = f"{who} on {socket.gethostname()}".encode()[:NAME_BYTES].decode(errors="ignore")
     try:
-        connection = psycopg2.connect(
-            re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url),
-            connect_timeout=CONNECT_SECONDS,
-            application_name=name,
-        )
+        connection = postgres.connect(url, application_name=name)
     except psycopg2.Error as error:
         raise _unreachable(where, error) from error
     with closing(connection):
@@ -132,11 +126,6 @@ def _path(registry: str) -> Path:
         return Path(f"{urlsplit(registry).path[1:] or 'mlflow.db'}.alias-lock")
     digest = hashlib.sha256(registry.rstrip("/").encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir(), f"heartline-alias-{os.getuid()}-{digest}.lock")
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
 
 
 def _held(where: str, holder: str, seconds: float) -> AliasLockError:
