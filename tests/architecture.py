@@ -76,7 +76,8 @@ ALLOWED: Mapping[str, Mapping[str, set[str]]] = {
         "bootstrap": {"secrets"},
         "clients": {"secrets"},
         "processes": {"clients", "secrets"},
-        "commands": {"bootstrap", "clients", "processes", "secrets"},
+        "commands": {"bootstrap", "clients", "offline", "processes", "secrets"},
+        "offline": {"bootstrap"},
         "compose": {"clients", "commands", "processes", "secrets"},
     },
 }

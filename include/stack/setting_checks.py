@@ -152,6 +152,7 @@ _CHECKS: _Checks = {
     "HEARTLINE_SOURCE_MAX_ROWS": (_is_count, "a whole number of rows, at least 1"),
     "HEARTLINE_APPROVAL_DAYS": (_is_days, f"a number of days above 0 and at most {MAX_APPROVAL_DAYS}"),
     "HEARTLINE_APPROVERS": (_are_users, "names of Airflow's users, separated by commas"),
+    networks.OFFLINE: (_is_yes_or_no, "yes or no"),
     "HEARTLINE_FOUR_EYES": (_is_yes_or_no, "yes or no"),
     approvals.REQUIRED: (_is_yes_or_no, "yes or no"),
     "HEARTLINE_MAPPING": (

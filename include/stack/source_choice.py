@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 
 from heartline.ingestion import source_catalog
-from heartline.ingestion.access import files
+from heartline.ingestion.access import files, networks
 from stack.errors import UsageError
 from stack.secrets.credentials import write_private
 
@@ -51,8 +51,15 @@ def check(source: str, setting: str) -> str:
         setting: the option or setting that it comes from, for the message.
 
     Raises:
-        UsageError: the file is missing, empty, unreadable, or not a file.
+        UsageError: the file is missing, empty, unreadable, or not a file; or the stack is offline, and this is outside.
     """
+    if _is_outside(source):
+        raise UsageError(
+            "this stack works offline, so nothing is downloaded from other networks",
+            where=f"{source} ({setting})",
+            expected=f"a file, the sample, a database, or a URL in a network of {networks.SETTING}",
+            hint="copy the file to this machine and name its path; nothing was started or trained",
+        )
     if not _is_name(source) and (kind := source_catalog.unread(source)):
         raise UsageError(
             f"the source is {kind}, which is not read",
@@ -78,6 +85,15 @@ def check(source: str, setting: str) -> str:
             hint=f"{_advice(given, path)}; nothing was started or trained",
         )
     return source
+
+
+def _is_outside(source: str) -> bool:
+    """Tell whether a source can only be refused, because the stack is offline."""
+    if os.environ.get(networks.OFFLINE) != "yes":
+        return False
+    if source == "uci":
+        return not os.environ.get("HEARTLINE_UCI_URL")
+    return source.startswith(("http://", "https://")) and not os.environ.get(networks.SETTING)
 
 
 def _advice(given: str, path: Path) -> str:
@@ -158,6 +174,8 @@ def choose(given: str | None, home: Path) -> Choice:
 
 
 def _probe(url: str) -> Choice:
+    if _is_outside("uci"):
+        return Choice(FALLBACK, f"this stack works offline ({networks.OFFLINE}), and no file was named", fallback=True)
     if url.startswith(("/", "file://")):
         return Choice("uci", f"HEARTLINE_UCI_URL is {check(url, 'setting HEARTLINE_UCI_URL')}")
     try:

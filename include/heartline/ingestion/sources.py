@@ -71,13 +71,14 @@ class Settings:
 
         ``HEARTLINE_UCI_URL``, ``HEARTLINE_CACHE_DIR`` (``HEARTLINE_HOME``/cache), ``HEARTLINE_DATABASE_URL``,
         ``HEARTLINE_SOURCE_SECONDS``, ``HEARTLINE_SOURCE_MAX_BYTES``, ``HEARTLINE_SOURCE_MAX_ROWS``,
-        ``HEARTLINE_SOURCE_FOLDERS``, ``HEARTLINE_SOURCE_NETWORKS``, ``HEARTLINE_PATIENT_SECRET``. The source in
-        ``HEARTLINE_SOURCE`` may be read wherever it is: the stack's owner named it.
+        ``HEARTLINE_SOURCE_FOLDERS``, ``HEARTLINE_SOURCE_NETWORKS``, ``HEARTLINE_OFFLINE``,
+        ``HEARTLINE_PATIENT_SECRET``. The source in ``HEARTLINE_SOURCE`` may be read wherever it is: the stack's owner
+        named it.
 
         Raises:
             SourceError: a number or a network cannot be parsed.
         """
-        reach = networks.Reach(networks.parse(environment.get(networks.SETTING, "")))
+        reach = networks.Reach.from_environment(environment)
         home = environment.get("HEARTLINE_HOME")
         cache = environment.get("HEARTLINE_CACHE_DIR") or (f"{home}/cache" if home else "")
         usual = http.Limits()
@@ -175,7 +176,11 @@ def uci_file(settings: Settings) -> tuple[bytes, str]:
     def archive() -> bytes:
         if settings.uci_url.startswith(("/", "file://")):
             return files.read(files.path_of(settings.uci_url).resolve(), settings.limits.size)
-        return http.fetch(settings.uci_url, settings.limits, settings.reach.also(settings.uci_url))
+        # offline, the archive itself is not one of the hosts that the stack's owner named
+        named = settings.reach.public or settings.uci_url != source_catalog.UCI_URL
+        return http.fetch(
+            settings.uci_url, settings.limits, settings.reach.also(settings.uci_url) if named else settings.reach
+        )
 
     data, cached = uci.cleveland(
         archive, where=where, cache=settings.cache, sha256=settings.uci_sha256, size=settings.limits.size

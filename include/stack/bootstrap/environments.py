@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stack.bootstrap import offline
 from stack.bootstrap.progress import run
 from stack.errors import MachineError
 from stack.settings import STATE, own_folder
@@ -25,6 +26,12 @@ PROMPT = "heartline"  # in the file pyvenv.cfg of each environment; says that it
 _FOREIGN = re.compile(r"(PYTHON|VIRTUAL_ENV|CONDA_|__PYVENV_LAUNCHER__)")
 
 _CAUSES = (
+    (
+        r"not found in the provided package locations|network was disabled|--no-index",
+        "the bundle lacks a package for this machine",
+        "a bundle of this version of Heartline, made for this Python and platform",
+        "make it again with ./heartline bundle OUT --python VERSION --platform PLATFORM",
+    ),
     (r"no space left|disk quota", "the disk is full", "about 3 GB of free space", "free some space"),
     (
         r"read-only file system|permission denied|operation not permitted",
@@ -89,8 +96,12 @@ class Environment:
         # An environment cannot be moved, and works only with the interpreter that created it.
         return f"{self.folder} {self.python.resolve()}"
 
-    def make(self, uv: str) -> None:
+    def make(self, uv: str, wheels: Path | None = None) -> None:
         """Install its lock files; from scratch, unless an earlier call was completed.
+
+        Args:
+            uv: the path of uv.
+            wheels: the folder that all packages come from; by default a registry.
 
         Raises:
             MachineError: a step failed.
@@ -115,7 +126,8 @@ class Environment:
             verb = "sync" if lock == self.locks[0] else "install"
             arguments = ["--require-hashes", "--compile-bytecode", "--python", str(self.python)]
             source = [str(lock)] if verb == "sync" else ["-r", str(lock)]
-            _run([uv, "pip", verb, *arguments, *source], f"{name}: packages of {lock.name}")
+            command = [uv, "pip", verb, *arguments, *_only_from(wheels), *source]
+            _run(command, f"{name}: packages of {lock.name}", network=wheels is None)
         partial = self.stamp.with_suffix(".part")
         partial.write_text("\n".join([self._identity(), *map(_entry, self.locks)]) + "\n")
         partial.replace(self.stamp)
@@ -145,6 +157,10 @@ class Environment:
         shutil.rmtree(self.folder)
 
 
+def _only_from(wheels: Path | None) -> list[str]:
+    return [] if wheels is None else ["--no-index", "--find-links", str(wheels), "--only-binary", ":all:"]
+
+
 def _entry(lock: Path) -> str:
     return f"{lock.name} {hashlib.sha256(lock.read_bytes()).hexdigest()}"
 
@@ -155,8 +171,12 @@ def child_environment(**extra: str) -> dict[str, str]:
     return kept | extra
 
 
-def find_uv(root: Path) -> str:
+def find_uv(root: Path, wheels: Path | None = None) -> str:
     """Return the path of uv: the user's if it is recent enough, else a pinned one, installed below the state folder.
+
+    Args:
+        root: the clone.
+        wheels: the folder that the pinned one comes from; by default a registry.
 
     Raises:
         MachineError: it cannot be installed.
@@ -172,6 +192,7 @@ def find_uv(root: Path) -> str:
         stamp.unlink(missing_ok=True)
         _run([sys.executable, "-m", "venv", "--clear", str(folder)], "creating an environment for the installer")
         install = ["install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:"]
+        install += [] if wheels is None else ["--no-index", "--find-links", str(wheels)]
         _run([str(folder / "bin" / "python"), "-m", "pip", *install, "-r", str(UV_PIN)], "installing the installer, uv")
         stamp.write_text(pin)
     return str(ours)
@@ -186,8 +207,10 @@ def _version(uv: str) -> tuple[int, ...]:
     return (int(found[1]), int(found[2])) if found else ()
 
 
-def _run(command: Sequence[str], label: str) -> None:
+def _run(command: Sequence[str], label: str, *, network: bool = True) -> None:
     environment = child_environment(UV_SYSTEM_CERTS="1", UV_PYTHON_DOWNLOADS="never", UV_NO_PROGRESS="1")
+    if not network:
+        environment["UV_OFFLINE"] = "1"
     if "UV_CACHE_DIR" not in environment and not _writable(_uv_cache(environment)):
         environment["UV_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"heartline-uv-cache-{os.getuid()}")
     code, output = run(command, label, environment)
@@ -218,11 +241,19 @@ def _explain(output: str, label: str, code: int) -> MachineError:
     )
 
 
-def ensure(root: Path, environments: Sequence[Environment], say: Callable[[str], None]) -> None:
+def ensure(
+    root: Path, environments: Sequence[Environment], say: Callable[[str], None], *, from_wheels: bool = False
+) -> None:
     """Create or update each environment that is not ready.
 
+    Args:
+        root: the clone.
+        environments: those that are needed.
+        say: shows a line to the user.
+        from_wheels: nothing may be downloaded: every package comes from the clone's folder of a bundle.
+
     Raises:
-        MachineError: a lock is missing, or a step failed.
+        MachineError: a lock or a package is missing, or a step failed.
     """
     for environment in environments:
         for lock in environment.locks:
@@ -235,7 +266,8 @@ def ensure(root: Path, environments: Sequence[Environment], say: Callable[[str],
                 )
     wanted = [environment for environment in environments if not environment.ready()]
     if wanted:
+        wheels = offline.wheels(root) if from_wheels else None
         say("setting up (one or two minutes the first time) …")
-        uv = find_uv(root)
+        uv = find_uv(root, wheels)
         for environment in wanted:
-            environment.make(uv)
+            environment.make(uv, wheels)

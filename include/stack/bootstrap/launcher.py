@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from heartline.errors import HeartlineError
-from stack.bootstrap import set_up
+from stack.bootstrap import offline, set_up
 from stack.bootstrap.environments import Environment, child_environment, ensure
 from stack.errors import Exit, StackError, UsageError, from_os_error
 from stack.locks import exclusive
@@ -44,6 +44,7 @@ COMMANDS = {
     "export-person": "Write all that the prediction log holds of one person to a JSON file.",
     "logs": "Show the logs of the processes.",
     "keys": "Create, list and revoke API keys of the service.",
+    "bundle": "Write all that a machine without a network needs: packages, their list, this source.",
     "init": "Generate the secrets for docker compose.",
     "down": "Stop the stack.",
     "test": "Run lint, type checks and tests; --all includes the tests that start the stack.",
@@ -66,6 +67,7 @@ MAIN = Environment(ROOT / VENV, (ROOT / REQUIREMENTS,))
 SERVING = Environment(ROOT / SERVING_VENV, (ROOT / SERVING_REQUIREMENTS,))
 TESTING = Environment(ROOT / VENV, (ROOT / REQUIREMENTS, ROOT / TEST_REQUIREMENTS))
 NEEDS = {"up": (MAIN, SERVING), "test": (TESTING, SERVING)}
+TAKE_OFFLINE = ("up", "test")  # the option; the setting holds for every command
 
 
 def main(arguments: list[str]) -> int:
@@ -101,6 +103,7 @@ def _launch(arguments: list[str]) -> int:
             expected="one of " + ", ".join(COMMANDS),
             hint=f"did you mean {near[0]!r}?" if near else "see ./heartline --help",
         )
+    without_network = _offline(command, arguments[1:])
     asked_for_help = bool(_HELP_FLAGS & set(arguments[1:2]))
     if asked_for_help and not MAIN.exists():
         print(f"{COMMANDS[command]}\n\nIts options are shown once `./heartline up` has set this clone up.")
@@ -109,12 +112,19 @@ def _launch(arguments: list[str]) -> int:
         print(env_file.summary(env_file.init(ROOT)))
         return Exit.OK
     if command in NEEDS and not asked_for_help:
-        _set_up(command)
+        _set_up(command, from_wheels=without_network)
     elif not MAIN.exists():
         set_up.wait(ROOT / STATE)
         if not MAIN.exists():
             return _without_packages(command, arguments[1:])
     return _hand_over(arguments)
+
+
+def _offline(command: str, options: list[str]) -> bool:
+    without_network = offline.wanted(options if command in TAKE_OFFLINE else (), os.environ, ROOT)
+    if without_network:
+        os.environ[offline.SETTING] = "yes"  # for the command and the processes that it starts
+    return without_network
 
 
 def version(root: Path) -> str:
@@ -145,14 +155,18 @@ def _hand_over(arguments: list[str]) -> NoReturn:
     os.execve(python, [python, "-m", "stack", *arguments], environment)  # noqa: S606 - no shell is wanted
 
 
-def _set_up(command: str) -> None:
+def _set_up(command: str, *, from_wheels: bool) -> None:
     if all(environment.ready() for environment in NEEDS[command]):
         return
     check_name(ROOT, "the clone")
     own_folder(ROOT / STATE)
     set_up.wait(ROOT / STATE)
     with exclusive(ROOT / STATE / set_up.LOCK, command, with_children=True):
-        ensure(ROOT, NEEDS[command], lambda line: print(line, file=sys.stderr, flush=True))
+        ensure(ROOT, NEEDS[command], _say, from_wheels=from_wheels)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _fail(error: HeartlineError) -> int:

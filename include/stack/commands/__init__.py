@@ -1,4 +1,4 @@
 """The commands of ``./heartline``, one module each.
 
-May import: ``bootstrap``, ``clients``, ``processes``, ``secrets``.
+May import: ``bootstrap``, ``clients``, ``offline``, ``processes``, ``secrets``.
 """

@@ -21,6 +21,7 @@ from stack import console, source_choice
 from stack.bootstrap.launcher import HELP
 from stack.clients import service
 from stack.commands import db, history, monitor, personal_data, promote, status, test, up
+from stack.commands.bundle import bundle
 from stack.commands.keys import keys
 from stack.commands.training import train
 from stack.commands.usage import usage_error
@@ -69,6 +70,9 @@ set_option = click.option(
 force_option = click.option(
     "--force", is_flag=True, help="Allow a model trained on the sample to replace one trained on real data."
 )
+offline_option = click.option(
+    "--offline", is_flag=True, help="Download nothing; packages come from the folder that `bundle` wrote."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -76,12 +80,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 @source_option
 @mapping_option
 @set_option
-def up_command(source: str | None, mapping: str | None, assigned: tuple[str, ...]) -> None:
+@offline_option
+def up_command(source: str | None, mapping: str | None, assigned: tuple[str, ...], offline: bool) -> None:
     """Start the stack, train a model if there is none, and print a prediction.
 
     Without --source, the records come from HEARTLINE_SOURCE, else from the UCI archive if it answers, else from a
     synthetic sample. Running processes continue. If there is a model in production, nothing is trained.
     """
+    del offline  # the launcher has read it, and set HEARTLINE_OFFLINE
     stack = Stack.of(Settings.load())
     usual = source_choice.nightly(stack.settings.home)
     up.up(stack, train.run_parameters(source, assigned, mapping=mapping, usual_source=usual))
@@ -397,6 +403,7 @@ def logs_command(name: str | None, follow: bool, lines: int) -> None:
 
 
 cli.add_command(keys)
+cli.add_command(bundle)
 
 
 @cli.command("init")
@@ -442,12 +449,14 @@ def _purge(stack: Stack) -> None:
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.option("--all", "everything", is_flag=True, help="Also run the slow tests and those that start the stack.")
+@offline_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST ARGS]")
-def test_command(everything: bool, arguments: tuple[str, ...]) -> None:
+def test_command(everything: bool, offline: bool, arguments: tuple[str, ...]) -> None:
     """Run lint, type checks and the tests that need no stack, browser or Docker engine.
 
     With PYTEST ARGS, run only pytest, which gets them.
     """
+    del offline  # the launcher has read it, and set HEARTLINE_OFFLINE
     test.run(arguments, everything=everything)
 
 

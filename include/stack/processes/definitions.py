@@ -38,6 +38,7 @@ _PIPELINE = tuple(
         "MONITORING_SCHEDULE",
         "NOTIFY",
         "FOUR_EYES",
+        "OFFLINE",
         "OUTCOMES",
         "OUTCOMES_QUERY",
         "PATIENT",

@@ -123,3 +123,35 @@ def test_an_empty_record_of_the_source_is_none(tmp_path):
     assert source_choice.remembered(tmp_path) == "uci"
     (tmp_path / source_choice.RECORD).write_text("")
     assert source_choice.remembered(tmp_path) is None
+
+
+@pytest.fixture
+def offline(home, monkeypatch):
+    monkeypatch.setenv("HEARTLINE_OFFLINE", "yes")
+    monkeypatch.delenv("HEARTLINE_UCI_URL")
+
+
+def test_offline_the_archive_is_not_asked(home, offline, monkeypatch):
+    monkeypatch.setattr(source_choice.requests, "get", lambda *_, **__: pytest.fail("asked"))
+    choice = source_choice.choose(None, home)
+    assert (choice.source, choice.fallback) == ("sample", True)
+    assert "HEARTLINE_OFFLINE" in choice.reason
+
+
+def test_offline_a_file_with_the_archive_is_used(home, offline, monkeypatch, tmp_path):
+    (tmp_path / "heart.zip").write_bytes(b"PK")
+    monkeypatch.setenv("HEARTLINE_UCI_URL", str(tmp_path / "heart.zip"))
+    assert source_choice.choose(None, home).source == "uci"
+
+
+@pytest.mark.parametrize("source", ["uci", "https://example.org/records.csv", "http://example.org/records.csv"])
+def test_offline_a_source_outside_is_refused_at_once(home, offline, source):
+    with pytest.raises(UsageError, match="works offline") as caught:
+        source_choice.choose(source, home)
+    assert source in caught.value.where
+
+
+def test_offline_a_url_of_a_named_network_is_left_to_the_task(home, offline, monkeypatch):
+    monkeypatch.setenv("HEARTLINE_SOURCE_NETWORKS", "10.0.0.0/8")
+    url = "https://records.hospital.example/all.csv"
+    assert source_choice.choose(url, home).source == url

@@ -1,4 +1,4 @@
-"""Which addresses a download may connect to: public ones, and those that a setting allows.
+"""Which addresses a download may connect to: public ones unless the stack is offline, and those that a setting allows.
 
 The address is checked after the name's resolution, at the connection itself and so at each redirect. A name that
 resolves to another address a moment later cannot pass, because the connection is made to the address that was checked.
@@ -8,7 +8,7 @@ import contextlib
 import ipaddress
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError, NameResolutionError
 from heartline.errors import SourceError, SourceRefusedError
 
 SETTING = "HEARTLINE_SOURCE_NETWORKS"
+OFFLINE = "HEARTLINE_OFFLINE"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -44,25 +45,36 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are 
 
 @dataclass(frozen=True)
 class Reach:
-    """The addresses that a download may connect to, beside public ones.
+    """The addresses that a download may connect to.
 
     Attributes:
         networks: networks that the setting allows.
         hosts: names of hosts that are allowed whatever they resolve to, because the stack's owner named them.
+        public: whether the public internet is allowed, too.
     """
 
     networks: tuple[Network, ...] = ()
     hosts: frozenset[str] = frozenset()
+    public: bool = True
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Reach":
+        """Return what ``HEARTLINE_SOURCE_NETWORKS`` and ``HEARTLINE_OFFLINE`` allow.
+
+        Raises:
+            SourceRefusedError: a network cannot be parsed.
+        """
+        return cls(parse(environment.get(SETTING, "")), public=environment.get(OFFLINE) != "yes")
 
     def also(self, url: str) -> "Reach":
         """Return the same with the host of ``url``, which the stack's owner named."""
         host = _host(url)
-        return Reach(self.networks, self.hosts | {host}) if host else self
+        return replace(self, hosts=self.hosts | {host}) if host else self
 
     def allows(self, address: Address) -> bool:
         """Return whether a download may connect to ``address``."""
         seen = _carried(address)
-        return is_public(seen) or any(seen in network for network in self.networks)
+        return (self.public and is_public(seen)) or any(seen in network for network in self.networks)
 
     def resolve(self, host: str, port: int) -> list[str]:
         """Return the addresses of ``host``, all of which a download may connect to.
@@ -71,11 +83,13 @@ class Reach:
             SourceRefusedError: one of its addresses is not allowed.
             OSError: the name is not known.
         """
+        if not (self.public or self.networks or host.lower() in self.hosts):
+            raise offline(host)  # before the look-up of the name, which would be an attempt to reach a network
         found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
         if host.lower() not in self.hosts:
             for text in found:
                 if not self.allows(ipaddress.ip_address(text.partition("%")[0])):
-                    raise refused(host)
+                    raise refused(host) if self.public else offline(host)
         return found
 
 
@@ -111,6 +125,16 @@ def refused(host: str) -> SourceError:
         expected=f"a host on the public internet, or in a network of the setting {SETTING}",
         hint=f"download the file and name its path, or ask the stack's owner to allow the network, for example "
         f"{SETTING}=10.0.0.0/8",
+    )
+
+
+def offline(host: str) -> SourceError:
+    """Return the error for a host that is outside, where nothing outside may be reached."""
+    return SourceRefusedError(
+        "this stack works offline, so nothing is downloaded from other networks",
+        where=f"host {host} (setting {OFFLINE})",
+        expected=f"a file, the sample, a database, or a host in a network of the setting {SETTING}",
+        hint="copy the file to this machine and name its path",
     )
 
 

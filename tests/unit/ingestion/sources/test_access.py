@@ -278,3 +278,25 @@ def test_a_file_in_the_store_is_read_by_its_digest(store):
 def test_an_address_that_is_none_is_refused_for_good(url):
     error = refused(url, STRICT, kind=SourceRefusedError)
     assert "this is not an http(s) URL" in error.what
+
+
+@pytest.mark.parametrize("source", ["https://records.example/x.csv", "uci"])
+def test_offline_a_name_is_not_even_looked_up(monkeypatch, source):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("looked up"))
+    settings = replace(Settings.from_environment({"HEARTLINE_OFFLINE": "yes"}), limits=replace(BRIEF.limits, retries=0))
+    error = refused(source, settings)
+    assert "works offline" in error.what
+    assert "HEARTLINE_OFFLINE" in error.where
+
+
+def test_offline_a_network_of_the_setting_is_read_and_a_public_address_is_not(web, monkeypatch):
+    given = {"HEARTLINE_OFFLINE": "yes", "HEARTLINE_SOURCE_NETWORKS": "127.0.0.0/8"}
+    settings = Settings.from_environment(given)
+    assert len(sources.read(f"{web.url}/ok.csv", settings=settings).table.frame) == 30
+    _resolve(monkeypatch, "public.example", [("93.184.216.34",)])
+    assert "works offline" in refused("http://public.example/x.csv", settings).what
+
+
+def test_offline_the_archive_is_read_from_the_host_that_the_owner_named(web):
+    settings = Settings.from_environment({"HEARTLINE_OFFLINE": "yes", "HEARTLINE_UCI_URL": f"{web.url}/ok.csv"})
+    assert "cannot be opened" in refused("uci", settings).what, "it was downloaded, and is not a zip"

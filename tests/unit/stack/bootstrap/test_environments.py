@@ -1,5 +1,6 @@
 """Virtual environments from lock files, with a fake uv that records its calls."""
 
+import json
 import shutil
 import sys
 
@@ -81,6 +82,28 @@ def test_packages_are_checked_and_compiled(root):
     assert "--require-hashes --compile-bytecode" in asked
 
 
+def test_offline_every_package_comes_from_the_bundle(root):
+    (root / "wheels").mkdir()
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    (root / "wheels" / "bundle.json").write_text(json.dumps({"pythons": [version]}))
+    ensure(root, [both(root)], lambda _: None, from_wheels=True)
+    asked = (root.parent / "tools" / "calls").read_text().splitlines()
+    installs = [line for line in asked if line.startswith("pip")]
+    assert len(installs) == 2
+    assert all(f"--no-index --find-links {root / 'wheels'} --only-binary :all:" in line for line in installs)
+    assert all("--require-hashes" in line for line in installs)
+
+
+def test_offline_the_installer_comes_from_the_bundle_too(root, uv, monkeypatch):
+    uv("0.1.2")
+    asked = []
+    monkeypatch.setattr(environments, "_run", lambda command, label: asked.append(command))
+    (root / ".heartline" / "uv").mkdir(parents=True)
+    (root / ".heartline" / "HEARTLINE").touch()
+    find_uv(root, root / "wheels")
+    assert asked[1][-5:-2] == ["--no-index", "--find-links", str(root / "wheels")]
+
+
 def test_another_lock_is_added_to_what_is_there(root):
     make(root, main(root))
     calls(root)
@@ -124,7 +147,7 @@ def test_an_environment_of_the_users_own_is_not_deleted(root):
 def test_other_commands_work_while_the_packages_of_the_tests_are_added(root, monkeypatch):
     make(root, main(root))
     usable = []
-    monkeypatch.setattr(environments, "_run", lambda command, label: usable.append(main(root).exists()))
+    monkeypatch.setattr(environments, "_run", lambda command, label, **_: usable.append(main(root).exists()))
     make(root, both(root))
     assert usable == [True]
     (root / "main.txt").write_text("a==2\n")
@@ -160,6 +183,10 @@ def test_a_link_to_another_clones_environment_is_replaced_and_the_other_one_stay
         (
             "error: Failed to fetch: https://mirror/simple/a/\n  cause: dns error",
             "the package registry cannot be reached",
+        ),
+        (
+            "error: Because a was not found in the provided package locations, we can conclude",
+            "the bundle lacks a package for this machine",
         ),
         ("ERROR: [Errno 28] No space left on device", "the disk is full"),
         ("error: failed to create file: Read-only file system (os error 30)", "a folder cannot be written"),
